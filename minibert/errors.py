@@ -1,0 +1,27 @@
+"""The one family of exceptions that minibert raises on purpose."""
+
+from __future__ import annotations
+
+
+class MinibertError(Exception):
+    """Base of every error that minibert raises on purpose: catch this one to catch them all."""
+
+
+class FormatError(MinibertError, ValueError):
+    """A model file is broken, truncated, hostile, or of a version that this release cannot read."""
+
+
+class CheckpointError(MinibertError, ValueError):
+    """A checkpoint folder cannot be converted: a file is missing, broken, or holds values that are not finite."""
+
+
+class UnsupportedError(MinibertError, NotImplementedError):
+    """The thing asked for is well formed but minibert does not do it; the message lists what it does."""
+
+
+class InputError(MinibertError, ValueError):
+    """Text, token ids or options given to a model are of the wrong type, shape or range."""
+
+
+class BackendError(MinibertError, RuntimeError):
+    """The backend asked for cannot run on this machine."""

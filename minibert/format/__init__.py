@@ -1,0 +1,1 @@
+"""Reading and writing the one file that holds a model."""
