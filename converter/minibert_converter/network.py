@@ -1,0 +1,154 @@
+"""The one in-memory model that every pass of a conversion transforms: checkpoint -> Network -> passes -> file.
+
+Names, order of rows and padding are already those of the file (see minibert.format.schema and docs/FORMAT.md), so
+that a pass sees the very matrices the kernels will multiply; only the byte layout is left to `export`. With
+H = padded(hidden_size), d = padded(head_size) and F = padded(ffn_size):
+
+    tables   embeddings.{word,position,token_type}   [rows, H]
+    norms    embeddings.norm, layers.L.attention.norm, layers.L.ffn.norm   weight and bias [H]
+    linears  layers.L.attention.qkv      [3 * heads * d, H]   all Q heads, all K heads, all V heads
+             layers.L.attention.output   [hidden_size, heads * d]
+             layers.L.ffn.up             [ffn_size, H]
+             layers.L.ffn.down           [hidden_size, F]
+             head.*                      [out, padded(in)]
+
+Inputs are padded with zero columns; outputs are the real ones, except the rows of the padded heads in qkv.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minibert.format.schema import Architecture, Linear, Table, Task, TextConfig
+
+Float32Array = npt.NDArray[np.float32]
+Int8Array = npt.NDArray[np.int8]
+
+
+@dataclass
+class LinearWeights:
+    """A matrix in float32: `y = weight @ x + bias`.
+
+    Attributes:
+        weight: float32 [out, in].
+        bias: float32 [out].
+    """
+
+    weight: Float32Array
+    bias: Float32Array
+
+    @property
+    def parameters(self) -> int:
+        """Stored numbers, padding included."""
+        return self.weight.size + self.bias.size
+
+    def schema(self) -> Linear:
+        """What the file's config says of this matrix."""
+        return Linear(kind="float32", in_features=self.weight.shape[1], out_features=self.weight.shape[0])
+
+
+@dataclass
+class QuantizedLinear:
+    """A matrix in int8 with one scale an output: `y = scale * (q @ (input_factor * x)) + bias`.
+
+    Attributes:
+        q: int8 [out, in], in [-127, 127].
+        scale: float32 [out].
+        bias: float32 [out].
+        input_factor: float32 [in], multiplies the input before it is quantized; None is a factor of 1.
+    """
+
+    q: Int8Array
+    scale: Float32Array
+    bias: Float32Array
+    input_factor: Float32Array | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Stored weights and biases, padding included."""
+        return self.q.size + self.bias.size
+
+    def dequantized(self) -> Float32Array:
+        """The float32 [out, in] weights that this matrix stands for, in terms of the original input."""
+        weight = self.q.astype(np.float32) * self.scale[:, None]
+        return weight if self.input_factor is None else weight * self.input_factor[None, :]
+
+    def schema(self) -> Linear:
+        """What the file's config says of this matrix."""
+        return Linear(
+            kind="int8",
+            in_features=self.q.shape[1],
+            out_features=self.q.shape[0],
+            input_factor=self.input_factor is not None,
+        )
+
+
+@dataclass
+class QuantizedTable:
+    """An embedding table in int8 with one scale a row: `row(i) = scale[i] * q[i]`.
+
+    Attributes:
+        q: int8 [rows, H], in [-127, 127].
+        scale: float32 [rows].
+    """
+
+    q: Int8Array
+    scale: Float32Array
+
+    def dequantized(self) -> Float32Array:
+        """The float32 [rows, H] rows that this table stands for."""
+        return self.q.astype(np.float32) * self.scale[:, None]
+
+    def schema(self) -> Table:
+        """What the file's config says of this table."""
+        return Table(kind="int8", rows=self.q.shape[0])
+
+
+@dataclass
+class Norm:
+    """A LayerNorm's weight and bias, float32 [H], zero in the padding."""
+
+    weight: Float32Array
+    bias: Float32Array
+
+    @property
+    def parameters(self) -> int:
+        """Stored numbers, padding included."""
+        return self.weight.size + self.bias.size
+
+
+AnyLinear = LinearWeights | QuantizedLinear
+AnyTable = Float32Array | QuantizedTable
+
+
+@dataclass
+class Network:
+    """A model under conversion. Passes replace entries of `tables` and `linears` and may change `architecture`.
+
+    Attributes:
+        architecture: the shape of the network.
+        task: what the outputs mean.
+        text: how text becomes ids, beside the tokenizer itself.
+        tokenizer_json: the tokenizer, as the tokenizers library writes it.
+        tables: embedding tables by name.
+        linears: matrices by name.
+        norms: LayerNorms by name (without `.weight` and `.bias`).
+        provenance: where the model came from, as plain JSON values; kept in the file.
+        recipe: what was done to it, as plain JSON values in order; kept in the file.
+        notes: what the reader had to guess or leave out, in sentences for the user.
+    """
+
+    architecture: Architecture
+    task: Task
+    text: TextConfig
+    tokenizer_json: str
+    tables: dict[str, AnyTable] = field(default_factory=dict)
+    linears: dict[str, AnyLinear] = field(default_factory=dict)
+    norms: dict[str, Norm] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    recipe: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
