@@ -121,6 +121,14 @@ class Norm:
         return self.weight.size + self.bias.size
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a part of the network was in the checkpoint: real parameters, and the bytes they took there."""
+
+    parameters: int
+    bytes: int
+
+
 AnyLinear = LinearWeights | QuantizedLinear
 AnyTable = Float32Array | QuantizedTable
 
@@ -137,6 +145,7 @@ class Network:
         tables: embedding tables by name.
         linears: matrices by name.
         norms: LayerNorms by name (without `.weight` and `.bias`).
+        origins: for each name in `tables`, `linears` and `norms`, what it was in the checkpoint.
         provenance: where the model came from, as plain JSON values; kept in the file.
         recipe: what was done to it, as plain JSON values in order; kept in the file.
         notes: what the reader had to guess or leave out, in sentences for the user.
@@ -149,6 +158,7 @@ class Network:
     tables: dict[str, AnyTable] = field(default_factory=dict)
     linears: dict[str, AnyLinear] = field(default_factory=dict)
     norms: dict[str, Norm] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     recipe: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
