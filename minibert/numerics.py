@@ -1,0 +1,60 @@
+"""Numbers that define the arithmetic: the kernels and their NumPy twins read them from here, and so agree to the bit.
+
+All float arithmetic is float32 multiplication, addition, division and square root, each rounded on its own (no fused
+multiply-add), in a fixed order: sums over a row run in 16 lanes that are folded in halves at the end. That order is the
+same on every CPU, so a text's answer has the same bits everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+
+#: exp2(t) for |t| <= 1/2, lowest power first: minimax in relative error (7.5e-8), fitted by weighted least squares.
+EXP2_POLYNOMIAL = (1.0000000717, 0.6931469671, 0.2402211972, 0.0555071328, 0.0096755415, 0.0013276472)
+#: Below this exponent exp2 is flushed to 2**EXP2_LOWEST, which keeps the exponent arithmetic inside float32.
+EXP2_LOWEST = -126.0
+
+#: GELU is x * (1/2 + z * r(t)) with z = x clamped to +-GELU_BOUND and t = 2 (z / GELU_BOUND)**2 - 1. The polynomial r,
+#: lowest power first, is (Phi(x) - 1/2) / x, minimax with weight x**2. Largest error of GELU in float32: 1.1e-6.
+GELU_BOUND = 5.2
+GELU_POLYNOMIAL = (
+    0.1359499841928482,
+    -0.06774362176656723,
+    0.050025615841150284,
+    -0.03993198648095131,
+    0.03197391703724861,
+    -0.02469884231686592,
+    0.01803877018392086,
+    -0.012619650922715664,
+    0.008365104906260967,
+    -0.004542333539575338,
+    0.0020051707979291677,
+    -0.0014687528600916266,
+    0.001188689493574202,
+    -0.0003882429446093738,
+)
+#: sqrt(8 / pi) and sqrt(8 / pi) * 0.044715: gelu_tanh(x) = x / (1 + exp(-(GELU_TANH_LINEAR x + GELU_TANH_CUBIC x**3))).
+GELU_TANH_LINEAR = 1.5957691216057308
+GELU_TANH_CUBIC = 0.07135481282674363
+
+LOG2_E = 1.4426950408889634
+
+#: Adding this to a float32 of magnitude below 2**22 leaves the nearest integer (half to even) in the low mantissa bits.
+ROUND_MAGIC = 12582912.0
+
+#: int8 codes of activations span -ACTIVATION_LIMIT..ACTIVATION_LIMIT.
+ACTIVATION_LIMIT = 127
+#: A row whose largest magnitude is below this is all zeros: 127 / absmax must stay finite.
+SMALLEST_ABSMAX = 1e-30
+
+#: Attention multiplies 16-bit codes of magnitude at most ATTENTION_LIMIT and sums them exactly in int32.
+ATTENTION_LIMIT = 4095
+#: Keys go through the online softmax in blocks of this many: ATTENTION_LIMIT**2 * KEY_BLOCK < 2**31.
+KEY_BLOCK = 64
+#: Where the running maximum of the online softmax starts: below every finite score, and finite itself.
+LOWEST_SCORE = -1e30
+
+
+def attention_limit(head_size: int) -> int:
+    """Largest code magnitude L for queries and keys such that head_size * L**2 still fits int32."""
+    return min(ATTENTION_LIMIT, math.isqrt((2**31 - 1) // head_size))

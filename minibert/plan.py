@@ -1,0 +1,224 @@
+"""A model becomes a plan: a flat list of steps over a few buffers, the same for every backend.
+
+The steps are the whole vocabulary of the engine. A family of models adds steps or parameters here, never a second
+engine. The NumPy reference executes the plan as it is; `minibert.engine.lower` turns it into the integer table that
+the compiled kernels walk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from minibert.format.schema import Activation, Config, Pooling, padded
+
+Rows = Literal["tokens", "texts"]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A float32 matrix in the arena: one row a token or a text, `width` columns (a multiple of 16)."""
+
+    name: str
+    rows: Rows
+    width: int
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The int8 input of a linear: one row of codes and one float32 scale a token or a text.
+
+    `linear` names the consumer: its `input_factor`, if it has one, multiplies the row before it is quantized.
+    """
+
+    name: str
+    rows: Rows
+    width: int
+    linear: str
+
+
+@dataclass(frozen=True)
+class Embed:
+    """hidden = LayerNorm(word[id] + position[i] + token_type[type])."""
+
+    out: Buffer
+    codes: Codes | None
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Rows of float32 become codes, where the producer could not do it in its own epilogue."""
+
+    source: Buffer
+    codes: Codes
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """out = LayerNorm(activation(W source + b) + residual), each part optional, then perhaps codes for the next one."""
+
+    linear: str
+    source: Buffer | Codes
+    activation: Activation
+    residual: Buffer | None
+    norm: str | None
+    out: Buffer | None
+    codes: Codes | None
+
+
+@dataclass(frozen=True)
+class Attend:
+    """Softmax attention within each text: source rows hold queries, keys and values of all heads.
+
+    `head_size` is the model's own (it sets the scale 1/sqrt(head_size)); in memory a head is `padded_head_size` wide.
+    With `exact` the products are float32, else 16-bit integers.
+    """
+
+    source: Buffer
+    out: Buffer
+    num_heads: int
+    head_size: int
+    padded_head_size: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One row a text from its tokens' rows."""
+
+    kind: Pooling
+    source: Buffer
+    out: Buffer
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Each row is divided by its Euclidean length."""
+
+    buffer: Buffer
+
+
+Step = Embed | Quantize | Matmul | Attend | Pool | Normalize
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in order, and the buffer that holds the answer (its first `out_features` columns)."""
+
+    steps: tuple[Step, ...]
+    output: Buffer
+    out_features: int
+
+
+class _Builder:
+    """Collects steps; knows which linears want codes and hands out the two code buffers in turn.
+
+    A matmul writes the codes of the next one while its own are still being read, so two buffers take turns.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.steps: list[Step] = []
+        self.turn = 0
+
+    def codes_for(self, linear: str, rows: Rows = "tokens") -> Codes | None:
+        spec = self.config.linears[linear]
+        if spec.kind == "float32":
+            return None
+        self.turn ^= 1
+        return Codes(f"{rows}.codes{self.turn}", rows, spec.in_features, linear)
+
+    def matmul(
+        self,
+        linear: str,
+        source: Buffer | Codes,
+        out: Buffer,
+        *,
+        following: str | None = None,
+        keep: bool = True,
+        activation: Activation = "none",
+        residual: Buffer | None = None,
+        norm: str | None = None,
+    ) -> Buffer | Codes:
+        """Append a matmul; returns what the `following` linear reads. `keep`: the float32 rows are needed as well."""
+        codes = self.codes_for(following, out.rows) if following else None
+        stored = out if keep or codes is None else None
+        self.steps.append(Matmul(linear, source, activation, residual, norm, stored, codes))
+        return codes or out
+
+    def quantize(self, source: Buffer, linear: str) -> Buffer | Codes:
+        codes = self.codes_for(linear, source.rows)
+        if codes is None:
+            return source
+        self.steps.append(Quantize(source, codes))
+        return codes
+
+
+def build_plan(config: Config) -> Plan:
+    """The plan of a model (shapes only: no tensor is looked at)."""
+    architecture = config.architecture
+    build = _Builder(config)
+    hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
+    head_width = padded(architecture.head_size)
+
+    first = "layers.0.attention.qkv" if architecture.layers else None
+    codes = build.codes_for(first) if first else None
+    build.steps.append(Embed(hidden, codes))
+    source: Buffer | Codes = codes or hidden
+
+    for number, layer in enumerate(architecture.layers):
+        name = f"layers.{number}"
+        last = number + 1 == len(architecture.layers)
+        following = None if last else f"layers.{number + 1}.attention.qkv"
+        qkv = Buffer("qkv", "tokens", 3 * layer.num_heads * head_width)
+        context = Buffer("context", "tokens", layer.num_heads * head_width)
+        inner = Buffer("inner", "tokens", padded(layer.ffn_size))
+        exact = config.linears[f"{name}.attention.qkv"].kind == "float32"
+
+        build.matmul(f"{name}.attention.qkv", source, qkv)
+        build.steps.append(Attend(qkv, context, layer.num_heads, architecture.head_size, head_width, exact))
+        source = build.quantize(context, f"{name}.attention.output")
+        source = build.matmul(
+            f"{name}.attention.output",
+            source,
+            hidden,
+            following=f"{name}.ffn.up",
+            residual=hidden,
+            norm=f"{name}.attention.norm",
+        )
+        source = build.matmul(
+            f"{name}.ffn.up",
+            source,
+            inner,
+            following=f"{name}.ffn.down",
+            keep=False,
+            activation=architecture.activation,
+        )
+        source = build.matmul(
+            f"{name}.ffn.down", source, hidden, following=following, residual=hidden, norm=f"{name}.ffn.norm"
+        )
+
+    output = _head(build, hidden)
+    features = config.linears[architecture.head[-1].name].out_features if architecture.head else architecture.hidden_size
+    return Plan(tuple(build.steps), output, features)
+
+
+def _head(build: _Builder, hidden: Buffer) -> Buffer:
+    """Pooling, the layers after it, and normalization."""
+    architecture = build.config.architecture
+    current = hidden
+    if architecture.pooling != "none":
+        current = Buffer("pooled", "texts", hidden.width)
+        build.steps.append(Pool(architecture.pooling, hidden, current))
+    source: Buffer | Codes = build.quantize(current, architecture.head[0].name) if architecture.head else current
+    for number, layer in enumerate(architecture.head):
+        following = architecture.head[number + 1].name if number + 1 < len(architecture.head) else None
+        width = padded(build.config.linears[layer.name].out_features)
+        current = Buffer(f"head{number % 2}", current.rows, width)
+        norm = f"{layer.name}.norm" if layer.norm else None
+        source = build.matmul(
+            layer.name, source, current, following=following, keep=False, activation=layer.activation, norm=norm
+        )
+    if architecture.normalize:
+        build.steps.append(Normalize(current))
+    return current

@@ -1,0 +1,132 @@
+"""Row-wise float32 functions, operation for operation as the kernels do them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minibert import numerics
+from minibert.format.schema import LANES, Activation
+
+f32 = np.float32
+
+
+def lane_sum(x: np.ndarray) -> np.ndarray:
+    """Sum over the last axis (a multiple of 16) in the engine's fixed order: 16 lanes, then folded in halves.
+
+    Args:
+        x: float32 [..., n * 16].
+
+    Returns:
+        float32 [...].
+    """
+    total = np.zeros((*x.shape[:-1], LANES), f32)
+    for start in range(0, x.shape[-1], LANES):
+        total = total + x[..., start : start + LANES]
+    half = LANES // 2
+    while half:
+        total = total[..., :half] + total[..., half : 2 * half]
+        half //= 2
+    return total[..., 0]
+
+
+def polynomial(t: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
+    """Horner's rule in float32, lowest power first in `coefficients`."""
+    value = np.full_like(t, f32(coefficients[-1]))
+    for coefficient in coefficients[-2::-1]:
+        value = value * t + f32(coefficient)
+    return value
+
+
+def exp2(x: np.ndarray) -> np.ndarray:
+    """2**x for float32 x <= 127, flushed to 2**-126 below that."""
+    x = np.maximum(x, f32(numerics.EXP2_LOWEST))
+    whole = (x + f32(numerics.ROUND_MAGIC)) - f32(numerics.ROUND_MAGIC)
+    power = ((whole.astype(np.int32) + 127) << 23).view(f32)
+    return polynomial(x - whole, numerics.EXP2_POLYNOMIAL) * power
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x * Phi(x), the exact GELU (arXiv 1606.08415) to 1.1e-6."""
+    bound = f32(numerics.GELU_BOUND)
+    z = np.minimum(np.maximum(x, -bound), bound)
+    t = (z * z) * f32(2.0 / numerics.GELU_BOUND**2) - f32(1.0)
+    return x * (z * polynomial(t, numerics.GELU_POLYNOMIAL) + f32(0.5))
+
+
+def _sigmoid_product(x: np.ndarray, argument: np.ndarray) -> np.ndarray:
+    """x / (1 + exp(-argument))."""
+    bounded = np.minimum(np.maximum(argument, f32(-80.0)), f32(80.0))
+    return x / (exp2(bounded * f32(-numerics.LOG2_E)) + f32(1.0))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """The tanh approximation of GELU."""
+    square = x * x
+    return _sigmoid_product(
+        x, x * (square * f32(numerics.GELU_TANH_CUBIC) + f32(numerics.GELU_TANH_LINEAR))
+    )
+
+
+def tanh(x: np.ndarray) -> np.ndarray:
+    """2 sigmoid(2 x) - 1, accurate to 2e-7 absolute."""
+    return _sigmoid_product(np.full_like(x, f32(2.0)), x * f32(2.0)) - f32(1.0)
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """max(x, 0)."""
+    return np.maximum(x, f32(0.0))
+
+
+def activate(x: np.ndarray, activation: Activation) -> np.ndarray:
+    """The named activation of float32 rows."""
+    if activation == "none":
+        return x
+    return {"gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu, "tanh": tanh}[activation](x)
+
+
+def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, eps: float) -> np.ndarray:
+    """LayerNorm of the first `size` columns; the padding beyond them stays zero.
+
+    Args:
+        x: float32 [rows, padded(size)], zero in the padding.
+        weight: float32 [padded(size)], zero in the padding.
+        bias: float32 [padded(size)], zero in the padding.
+        size: columns that count.
+        eps: added to the variance.
+    """
+    inverse = f32(1.0) / f32(size)
+    mean = lane_sum(x) * inverse
+    centred = x - mean[:, None]
+    centred[:, size:] = 0
+    variance = lane_sum(centred * centred) * inverse
+    scale = f32(1.0) / np.sqrt(variance + f32(eps))
+    return (centred * scale[:, None]) * weight + bias
+
+
+def normalize(x: np.ndarray) -> np.ndarray:
+    """Rows divided by their Euclidean length; a row of zeros stays zero."""
+    length = np.sqrt(lane_sum(x * x))
+    return x * (f32(1.0) / np.maximum(length, f32(1e-12)))[:, None]
+
+
+def quantize(x: np.ndarray, factor: np.ndarray | None, limit: int = numerics.ACTIVATION_LIMIT) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric integer codes with one scale a row.
+
+    Args:
+        x: float32 [rows, n].
+        factor: float32 [n] that multiplies the row first, or None.
+        limit: largest code.
+
+    Returns:
+        codes int32 [rows, n] in -limit..limit, scales float32 [rows]: x * factor is about codes * scale.
+    """
+    if factor is not None:
+        x = x * factor
+    largest = np.abs(x).max(axis=-1) if x.shape[-1] else np.zeros(x.shape[:-1], f32)
+    zero = ~(largest >= f32(numerics.SMALLEST_ABSMAX))
+    safe = np.where(zero, f32(1.0), largest)
+    inverse = np.where(zero, f32(0.0), f32(limit) / safe).astype(f32)
+    scale = np.where(zero, f32(0.0), largest * f32(1.0 / limit)).astype(f32)
+    with np.errstate(invalid="ignore"):
+        codes = np.rint(x * inverse[..., None]).astype(np.int32)
+    return codes, scale

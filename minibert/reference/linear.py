@@ -1,0 +1,49 @@
+"""Matrix products of the reference engine: exact integers, or float32 through NumPy's BLAS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from minibert.format.layout import unpack_float32, unpack_int8
+from minibert.format.schema import Linear
+
+#: 127 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.
+EXACT = 1024
+
+
+def integer_product(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """codes @ weight.T with exact int32 sums, at the speed of a float32 BLAS.
+
+    Args:
+        codes: int8 or int32 [rows, in], magnitudes at most 127.
+        weight: int8 [out, in], magnitudes at most 127.
+
+    Returns:
+        int32 [rows, out].
+    """
+    total = np.zeros((len(codes), len(weight)), np.int32)
+    for start in range(0, weight.shape[1], EXACT):
+        part = slice(start, start + EXACT)
+        total += (codes[:, part].astype(np.float32) @ weight[:, part].astype(np.float32).T).astype(np.int32)
+    return total
+
+
+def apply_int8(codes: np.ndarray, scales: np.ndarray, name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(sum * scale of the row) * scale of the output + bias: float32 [rows, padded out]."""
+    total = integer_product(codes, unpack_int8(tensors[f"{name}.weight"]))
+    return (total.astype(np.float32) * scales[:, None]) * tensors[f"{name}.scale"] + tensors[f"{name}.bias"]
+
+
+def apply_float32(x: np.ndarray, name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """X W^T + b in float32: [rows, padded out]."""
+    return x @ unpack_float32(tensors[f"{name}.weight"]).T + tensors[f"{name}.bias"]
+
+
+def dense_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The weights as float32 [padded out, in], for inspection: what multiplies the input of the linear."""
+    if linear.kind == "float32":
+        return unpack_float32(tensors[f"{name}.weight"])
+    weight = unpack_int8(tensors[f"{name}.weight"]) * tensors[f"{name}.scale"][:, None]
+    return weight * tensors[f"{name}.input_factor"] if linear.input_factor else weight

@@ -1,0 +1,175 @@
+"""Executing a plan in NumPy, one function a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import singledispatchmethod
+
+import numpy as np
+
+from minibert import plan as steps
+from minibert.format.schema import Config
+from minibert.plan import Buffer, Codes, build_plan
+from minibert.reference import functions
+from minibert.reference.attention import attend
+from minibert.reference.linear import apply_float32, apply_int8
+
+#: Called with the name of a linear and its float32 input [rows, in], before any input_factor or quantization.
+Hook = Callable[[str, np.ndarray], None]
+
+
+class Reference:
+    """A model executed in NumPy from the same plan as the kernels.
+
+    Args:
+        config: the description of the model.
+        tensors: its tensors by name, in the file's layouts.
+    """
+
+    def __init__(self, config: Config, tensors: Mapping[str, np.ndarray]) -> None:
+        self.config = config
+        self.tensors = tensors
+        self.plan = build_plan(config)
+
+    def forward(
+        self,
+        ids: Sequence[Sequence[int]],
+        token_types: Sequence[Sequence[int]] | None = None,
+        hook: Hook | None = None,
+    ) -> np.ndarray:
+        """Rows of the plan's output for a ragged batch of token ids.
+
+        Args:
+            ids: token ids of each text, already checked against the vocabulary.
+            token_types: segment ids in the same shape, or None for zeros.
+            hook: called with the input of every linear, for calibration.
+
+        Returns:
+            float32 [texts, out_features], or [tokens, out_features] for a model without pooling.
+        """
+        flat = np.concatenate([np.asarray(text, np.int32) for text in ids])
+        types = np.zeros_like(flat) if token_types is None else np.concatenate([np.asarray(t, np.int32) for t in token_types])
+        return self.forward_packed(flat, types, np.cumsum([0, *map(len, ids)]), hook)
+
+    def forward_packed(
+        self, ids: np.ndarray, token_types: np.ndarray, starts: np.ndarray, hook: Hook | None = None
+    ) -> np.ndarray:
+        """`forward` on a packed batch: ids and types int32 [tokens], starts int [texts + 1]."""
+        run = _Run(self.config, self.tensors, ids, token_types, starts, hook)
+        for step in self.plan.steps:
+            run.execute(step)
+        return run.rows[self.plan.output.name][:, : self.plan.out_features]
+
+
+class _Run:
+    """The buffers of one forward pass, and what each step does to them."""
+
+    def __init__(
+        self,
+        config: Config,
+        tensors: Mapping[str, np.ndarray],
+        ids: np.ndarray,
+        token_types: np.ndarray,
+        starts: np.ndarray,
+        hook: Hook | None,
+    ) -> None:
+        self.config = config
+        self.tensors = tensors
+        self.ids = ids
+        self.token_types = token_types
+        self.starts = starts
+        self.hook = hook
+        self.rows: dict[str, np.ndarray] = {}
+        self.codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def finish(self, rows: np.ndarray, out: Buffer | None, codes: Codes | None) -> None:
+        """The common end of a step: keep the float32 rows, make the codes of the next linear."""
+        if out is not None:
+            self.rows[out.name] = rows
+        if codes is not None:
+            if self.hook is not None:
+                self.hook(codes.linear, rows)
+            factor = self.tensors[f"{codes.linear}.input_factor"] if self.config.linears[codes.linear].input_factor else None
+            self.codes[codes.name] = functions.quantize(rows, factor)
+
+    def norm(self, rows: np.ndarray, name: str) -> np.ndarray:
+        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
+        architecture = self.config.architecture
+        return functions.layer_norm(rows, weight, bias, architecture.hidden_size, architecture.layer_norm_eps)
+
+    def table(self, name: str, index: np.ndarray) -> np.ndarray:
+        rows = self.tensors[f"{name}.weight"][index]
+        if self.config.tables[name].kind == "float32":
+            return rows
+        return rows.astype(np.float32) * self.tensors[f"{name}.scale"][index][:, None]
+
+    @singledispatchmethod
+    def execute(self, step: steps.Step) -> None:
+        raise TypeError(type(step))
+
+    @execute.register
+    def _(self, step: steps.Embed) -> None:
+        positions = np.arange(len(self.ids)) - np.repeat(self.starts[:-1], np.diff(self.starts))
+        rows = self.table("embeddings.word", self.ids) + self.table("embeddings.position", positions)
+        if "embeddings.token_type" in self.config.tables:
+            rows = rows + self.table("embeddings.token_type", self.token_types)
+        self.finish(self.norm(rows, "embeddings.norm"), step.out, step.codes)
+
+    @execute.register
+    def _(self, step: steps.Quantize) -> None:
+        self.finish(self.rows[step.source.name], None, step.codes)
+
+    @execute.register
+    def _(self, step: steps.Matmul) -> None:
+        if isinstance(step.source, Codes):
+            rows = apply_int8(*self.codes[step.source.name], step.linear, self.tensors)
+        else:
+            source = self.rows[step.source.name]
+            if self.hook is not None:
+                self.hook(step.linear, source)
+            rows = apply_float32(source, step.linear, self.tensors)
+        rows = functions.activate(rows, step.activation)
+        if step.residual is not None:
+            rows = rows + self.rows[step.residual.name]
+        if step.norm is not None:
+            rows = self.norm(rows, step.norm)
+        self.finish(rows, step.out, step.codes)
+
+    @execute.register
+    def _(self, step: steps.Attend) -> None:
+        source = self.rows[step.source.name]
+        width = step.padded_head_size
+        context = np.empty((len(source), step.out.width), np.float32)
+        for first, end in zip(self.starts[:-1], self.starts[1:], strict=True):
+            heads = source[first:end].reshape(end - first, 3, step.num_heads, width)
+            for head in range(step.num_heads):
+                context[first:end, head * width : (head + 1) * width] = attend(
+                    heads[:, 0, head], heads[:, 1, head], heads[:, 2, head], step.head_size, exact=step.exact
+                )
+        self.rows[step.out.name] = context
+
+    @execute.register
+    def _(self, step: steps.Pool) -> None:
+        source = self.rows[step.source.name]
+        spans = list(zip(self.starts[:-1], self.starts[1:], strict=True))
+        if step.kind == "cls":
+            pooled = source[self.starts[:-1]]
+        elif step.kind == "last":
+            pooled = source[self.starts[1:] - 1]
+        elif step.kind == "max":
+            pooled = np.stack([source[first:end].max(axis=0) for first, end in spans])
+        else:
+            pooled = np.stack([_mean(source[first:end]) for first, end in spans])
+        self.rows[step.out.name] = pooled
+
+    @execute.register
+    def _(self, step: steps.Normalize) -> None:
+        self.rows[step.buffer.name] = functions.normalize(self.rows[step.buffer.name])
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Mean over tokens, added one after another as the kernel does."""
+    total = np.zeros(rows.shape[1], np.float32)
+    for row in rows:
+        total = total + row
+    return total * (np.float32(1.0) / np.float32(len(rows)))
