@@ -1,15 +1,18 @@
 """What a minibert file says about its model: the JSON config, as frozen dataclasses.
 
-The config describes the model completely; from it `expected_tensors` derives the name, dtype and shape of every
-tensor that the file must hold, so that the reader can prove a file before a kernel sees its memory.
+The config describes the model completely; from it `expected_tensors` (tensors.py) derives the name, dtype and shape of
+every tensor that the file must hold, so that the reader can prove a file before a kernel sees its memory.
 docs/FORMAT.md tells the same in prose, with the reasons.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from minibert.errors import FormatError
+from minibert.format.values import Fields, free_form, shown, string
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
@@ -21,12 +24,39 @@ GROUP = 4
 #: Every tensor that a kernel reads starts on a multiple of ALIGNMENT bytes of the file.
 ALIGNMENT = 64
 
+# Limits. They keep the arithmetic of the kernels exact, whatever the file says, and are far above any real BERT.
+#: Inputs of a matrix: an int32 sum of MAX_WIDTH products of an unsigned (<= 255) and a signed (>= -128) byte is exact.
+MAX_WIDTH = 65536
+#: Outputs of a matrix: Q, K and V of the widest attention side by side.
+MAX_OUTPUTS = 3 * MAX_WIDTH
+MAX_HIDDEN_SIZE = 16384
+MAX_HEAD_SIZE = 256
+MAX_HEADS = 1024
+MAX_LAYERS = 256
+MAX_HEAD_LAYERS = 16
+MAX_POSITIONS = 65536
+MAX_TOKEN_TYPES = 256
+MAX_VOCAB_SIZE = 1 << 24
+#: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.
+MAX_ELEMENTS = 1 << 40
+MAX_LABELS = MAX_OUTPUTS
+
 LinearKind = Literal["float32", "int8", "int8-4x4"]
 TableKind = Literal["float32", "int8"]
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last"]
 TaskKind = Literal["text-classification", "sentence-embedding"]
 ProblemType = Literal["single_label", "multi_label", "regression"]
+
+#: What this release reads of each; "int8-4x4" is reserved and has no kernels yet.
+MODEL_TYPES = ("bert",)
+LINEAR_KINDS = ("float32", "int8")
+TABLE_KINDS = ("float32", "int8")
+ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "tanh")
+POOLINGS = ("none", "cls", "mean", "max", "last")
+TASK_KINDS = ("text-classification", "sentence-embedding")
+PROBLEM_TYPES = ("single_label", "multi_label", "regression")
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
 def padded(size: int, multiple: int = LANES) -> int:
@@ -53,6 +83,24 @@ class Linear:
     input_factor: bool = False
     blocks: int = 0
 
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Linear:
+        """Read and check one linear; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        linear = cls(
+            kind=keys.choice("kind", LINEAR_KINDS),
+            in_features=keys.integer("in_features", LANES, MAX_WIDTH),
+            out_features=keys.integer("out_features", 1, MAX_OUTPUTS),
+            input_factor=keys.boolean("input_factor", False),
+            blocks=keys.integer("blocks", 0, 0, 0),
+        )
+        keys.end()
+        if linear.in_features % LANES:
+            raise FormatError(f"{where}.in_features must be a multiple of {LANES}, not {linear.in_features}")
+        if linear.input_factor and linear.kind == "float32":
+            raise FormatError(f"{where}.input_factor is for int8 matrices: a float32 one has nothing to migrate")
+        return linear
+
 
 @dataclass(frozen=True)
 class Table:
@@ -60,6 +108,14 @@ class Table:
 
     kind: TableKind
     rows: int
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Table:
+        """Read and check one table; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        table = cls(kind=keys.choice("kind", TABLE_KINDS), rows=keys.integer("rows", 1, MAX_VOCAB_SIZE))
+        keys.end()
+        return table
 
 
 @dataclass(frozen=True)
@@ -69,6 +125,14 @@ class Layer:
     num_heads: int
     ffn_size: int
 
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Layer:
+        """Read and check one layer; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        layer = cls(num_heads=keys.integer("num_heads", 1, MAX_HEADS), ffn_size=keys.integer("ffn_size", 1, MAX_WIDTH))
+        keys.end()
+        return layer
+
 
 @dataclass(frozen=True)
 class HeadLayer:
@@ -77,6 +141,20 @@ class HeadLayer:
     name: str
     activation: Activation = "none"
     norm: bool = False
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> HeadLayer:
+        """Read and check one head layer; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        layer = cls(
+            name=keys.text("name"),
+            activation=keys.choice("activation", ACTIVATIONS, "none"),
+            norm=keys.boolean("norm", False),
+        )
+        keys.end()
+        if not layer.name.startswith("head.") or not layer.name.isprintable() or len(layer.name) > 100:
+            raise FormatError(f"{where}.name must be 'head.' and a short name, not {shown(layer.name)}")
+        return layer
 
 
 @dataclass(frozen=True)
@@ -96,6 +174,27 @@ class Architecture:
     head: tuple[HeadLayer, ...] = ()
     normalize: bool = False
 
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Architecture:
+        """Read and check the architecture; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        architecture = cls(
+            model_type=keys.choice("model_type", MODEL_TYPES),
+            hidden_size=keys.integer("hidden_size", 1, MAX_HIDDEN_SIZE),
+            head_size=keys.integer("head_size", 1, MAX_HEAD_SIZE),
+            vocab_size=keys.integer("vocab_size", 1, MAX_VOCAB_SIZE),
+            max_positions=keys.integer("max_positions", 1, MAX_POSITIONS),
+            token_types=keys.integer("token_types", 0, MAX_TOKEN_TYPES),
+            layer_norm_eps=keys.number("layer_norm_eps", 0.0, 1.0),
+            activation=keys.choice("activation", ACTIVATIONS),
+            layers=keys.items("layers", Layer.from_json, 1, MAX_LAYERS),
+            pooling=keys.choice("pooling", POOLINGS),
+            head=keys.items("head", HeadLayer.from_json, 0, MAX_HEAD_LAYERS, []),
+            normalize=keys.boolean("normalize", False),
+        )
+        keys.end()
+        return architecture
+
 
 @dataclass(frozen=True)
 class Task:
@@ -108,12 +207,38 @@ class Task:
     default_prompt: str | None = None
     similarity: str = "cosine"
 
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Task:
+        """Read and check the task; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        task = cls(
+            kind=keys.choice("kind", TASK_KINDS),
+            labels=keys.items("labels", string, 0, MAX_LABELS, []),
+            problem_type=keys.choice("problem_type", PROBLEM_TYPES, "single_label"),
+            prompts=keys.mapping("prompts", string, {}),
+            default_prompt=keys.take("default_prompt", None),
+            similarity=keys.choice("similarity", SIMILARITIES, "cosine"),
+        )
+        keys.end()
+        default = task.default_prompt
+        if default is not None and (type(default) is not str or default not in task.prompts):
+            raise FormatError(f"{where}.default_prompt must be null or one of the prompts, not {shown(default)}")
+        return task
+
 
 @dataclass(frozen=True)
 class TextConfig:
     """How text becomes ids, beside what tokenizer.json says itself."""
 
     max_length: int
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> TextConfig:
+        """Read and check the text config; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        text = cls(max_length=keys.integer("max_length", 1, MAX_POSITIONS))
+        keys.end()
+        return text
 
 
 @dataclass(frozen=True)
@@ -130,6 +255,40 @@ class Config:
     report: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, value: Any) -> Config:
+        """Read a config out of plain JSON values (dicts, lists, strings, numbers), trusting nothing.
+
+        Every key is checked by itself here; that the parts agree with one another is `expected_tensors`' part.
+
+        Raises:
+            FormatError: naming the key that is missing, unknown, of the wrong type or out of range.
+        """
+        keys = Fields(value, "config")
+        config = cls(
+            architecture=Architecture.from_json(keys.take("architecture"), "config.architecture"),
+            task=Task.from_json(keys.take("task"), "config.task"),
+            text=TextConfig.from_json(keys.take("text"), "config.text"),
+            linears=keys.mapping("linears", Linear.from_json),
+            tables=keys.mapping("tables", Table.from_json),
+            aliases=keys.mapping("aliases", string, {}),
+            recipe=keys.mapping("recipe", free_form, {}),
+            report=keys.mapping("report", free_form, {}),
+            provenance=keys.mapping("provenance", free_form, {}),
+        )
+        keys.end()
+        return config
+
     def to_json(self) -> dict[str, Any]:
-        """The config as plain JSON values."""
-        return asdict(self)
+        """The config as plain JSON values (dicts, lists, strings, numbers), which `from_json` turns back into it."""
+        return _as_json(self)
+
+
+def _as_json(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {key.name: _as_json(getattr(value, key.name)) for key in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    return value

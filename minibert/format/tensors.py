@@ -1,0 +1,201 @@
+"""Which tensors a file must hold: derived from the config alone, and the proof that the config agrees with itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from minibert.errors import FormatError
+from minibert.format.schema import (
+    GROUP,
+    LANES,
+    MAX_ELEMENTS,
+    MAX_OUTPUTS,
+    MAX_WIDTH,
+    Architecture,
+    Config,
+    Layer,
+    Linear,
+    Table,
+    padded,
+)
+from minibert.format.values import shown
+
+#: The tensor that holds tokenizer.json, compressed; its length is the one thing that the config doesn't tell.
+TOKENIZER = "tokenizer.json"
+
+
+class TensorSpec(NamedTuple):
+    """What one tensor must be: `dtype` as safetensors calls it ("F32", "I8", "I32", "U8"), and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def expected_tensors(config: Config) -> dict[str, TensorSpec]:
+    """Name, dtype and shape of every tensor of a model, aliases among them, tokenizer.json not.
+
+    Proves on the way that linears and tables are those that the architecture calls for, no more and no less, in the
+    sizes it calls for; that labels match outputs; and that aliases stand for tensors that are really stored.
+
+    Args:
+        config: a config whose single values have been checked (`Config.from_json`).
+
+    Returns:
+        The specs by name, in the order in which a forward pass uses the tensors.
+
+    Raises:
+        FormatError: naming the linear, table, tensor or key that doesn't fit.
+    """
+    architecture = config.architecture
+    specs = _Specs()
+    hidden = padded(architecture.hidden_size)
+    _add_tables(specs, config.tables, architecture)
+    specs.norm("embeddings.norm", hidden)
+    linears = dict(config.linears)
+    for number, layer in enumerate(architecture.layers):
+        _add_layer(specs, linears, f"layers.{number}", layer, architecture)
+    width = architecture.hidden_size
+    for head_layer in architecture.head:
+        linear = _take(linears, head_layer.name, padded(width), None)
+        specs.linear(head_layer.name, linear)
+        width = linear.out_features
+        if head_layer.norm:
+            specs.norm(f"{head_layer.name}.norm", padded(width))
+    if linears:
+        raise FormatError(f"config.linears holds {shown(next(iter(linears)))}, which the architecture has no place for")
+    _check_task(config, width)
+    _check_aliases(config.aliases, specs.by_name)
+    return specs.by_name
+
+
+class _Specs:
+    """Specs by name, refusing a name that comes twice."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, TensorSpec] = {}
+
+    def add(self, name: str, dtype: str, *shape: int) -> None:
+        if name in self.by_name:
+            raise FormatError(f"two parts of the architecture would both be the tensor {shown(name)}")
+        elements = 1
+        for size in shape:
+            elements *= size
+        if elements > MAX_ELEMENTS:
+            raise FormatError(f"the tensor {shown(name)} would have {elements} numbers; the limit is {MAX_ELEMENTS}")
+        self.by_name[name] = TensorSpec(dtype, shape)
+
+    def norm(self, name: str, width: int) -> None:
+        self.add(f"{name}.weight", "F32", width)
+        self.add(f"{name}.bias", "F32", width)
+
+    def linear(self, name: str, linear: Linear) -> None:
+        outputs = padded(linear.out_features)
+        panels = outputs // LANES
+        if linear.kind == "float32":
+            self.add(f"{name}.weight", "F32", panels, linear.in_features, LANES)
+        elif linear.kind == "int8":
+            self.add(f"{name}.weight", "I8", panels, linear.in_features // GROUP, LANES, GROUP)
+            self.add(f"{name}.scale", "F32", outputs)
+            self.add(f"{name}.weight_sum", "I32", outputs)
+        else:
+            raise FormatError(f"config.linears[{shown(name)}].kind {shown(linear.kind)} has no layout in this release")
+        self.add(f"{name}.bias", "F32", outputs)
+        if linear.input_factor:
+            self.add(f"{name}.input_factor", "F32", linear.in_features)
+
+
+def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Architecture) -> None:
+    rows = {
+        "embeddings.word": architecture.vocab_size,
+        "embeddings.position": architecture.max_positions,
+        "embeddings.token_type": architecture.token_types,
+    }
+    if architecture.token_types == 0:
+        del rows["embeddings.token_type"]
+    for name in tables:
+        if name not in rows:
+            raise FormatError(f"config.tables holds {shown(name)}, which the architecture has no place for")
+    width = padded(architecture.hidden_size)
+    for name, count in rows.items():
+        table = tables.get(name)
+        if table is None:
+            raise FormatError(f"config.tables lacks '{name}'")
+        if table.rows != count:
+            raise FormatError(f"config.tables['{name}'].rows is {table.rows}, the architecture has {count}")
+        if table.kind == "float32":
+            specs.add(f"{name}.weight", "F32", count, width)
+        else:
+            specs.add(f"{name}.weight", "I8", count, width)
+            specs.add(f"{name}.scale", "F32", padded(count))
+
+
+def _add_layer(
+    specs: _Specs, linears: dict[str, Linear], prefix: str, layer: Layer, architecture: Architecture
+) -> None:
+    hidden_size = architecture.hidden_size
+    hidden = padded(hidden_size)
+    attention = layer.num_heads * padded(architecture.head_size)
+    if attention > MAX_WIDTH:
+        raise FormatError(
+            f"{prefix} has {layer.num_heads} heads of {architecture.head_size}: together wider than {MAX_WIDTH}"
+        )
+    specs.linear(f"{prefix}.attention.qkv", _take(linears, f"{prefix}.attention.qkv", hidden, 3 * attention))
+    specs.linear(f"{prefix}.attention.output", _take(linears, f"{prefix}.attention.output", attention, hidden_size))
+    specs.norm(f"{prefix}.attention.norm", hidden)
+    specs.linear(f"{prefix}.ffn.up", _take(linears, f"{prefix}.ffn.up", hidden, layer.ffn_size))
+    specs.linear(f"{prefix}.ffn.down", _take(linears, f"{prefix}.ffn.down", padded(layer.ffn_size), hidden_size))
+    specs.norm(f"{prefix}.ffn.norm", hidden)
+
+
+def _take(linears: dict[str, Linear], name: str, in_features: int, out_features: int | None) -> Linear:
+    """The linear of a name, taken out of `linears`, once its sizes are proven; None leaves the outputs to the file."""
+    linear = linears.pop(name, None)
+    if linear is None:
+        raise FormatError(f"config.linears lacks {shown(name)}")
+    if linear.in_features != in_features:
+        raise FormatError(
+            f"config.linears[{shown(name)}].in_features is {linear.in_features}, the architecture has {in_features}"
+        )
+    if out_features is not None and linear.out_features != out_features:
+        raise FormatError(
+            f"config.linears[{shown(name)}].out_features is {linear.out_features}, the architecture has {out_features}"
+        )
+    if linear.out_features > MAX_OUTPUTS:
+        raise FormatError(f"config.linears[{shown(name)}].out_features is over {MAX_OUTPUTS}")
+    return linear
+
+
+def _check_task(config: Config, out_features: int) -> None:
+    task, architecture = config.task, config.architecture
+    if task.kind == "text-classification":
+        if not architecture.head or len(task.labels) != out_features:
+            raise FormatError(
+                f"config.task.labels has {len(task.labels)} labels, the last layer of the head has "
+                f"{out_features if architecture.head else 'no'} outputs: a classifier has one label for each output"
+            )
+        if architecture.pooling == "none":
+            raise FormatError("config.architecture.pooling is 'none', but text-classification needs one row a text")
+    elif task.labels:
+        raise FormatError(f"config.task.labels has {len(task.labels)} labels, but {task.kind} has none")
+    if config.text.max_length > architecture.max_positions:
+        raise FormatError(
+            f"config.text.max_length is {config.text.max_length}, the model has {architecture.max_positions} positions"
+        )
+
+
+def _check_aliases(aliases: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> None:
+    for name, target in aliases.items():
+        where = f"config.aliases[{shown(name)}]"
+        if name not in specs:
+            raise FormatError(f"{where}: the model has no such tensor")
+        if target not in specs:
+            raise FormatError(f"{where} is {shown(target)}, a tensor that the model doesn't have")
+        if target in aliases:
+            raise FormatError(f"{where} is {shown(target)}, itself an alias: an alias names a stored tensor")
+        if specs[name] != specs[target]:
+            mine, other = specs[name], specs[target]
+            raise FormatError(
+                f"{where} is {shown(target)}, which is {other.dtype} {list(other.shape)}; "
+                f"{shown(name)} must be {mine.dtype} {list(mine.shape)}"
+            )
