@@ -7,8 +7,6 @@ same on every CPU, so a text's answer has the same bits everywhere.
 
 from __future__ import annotations
 
-import math
-
 #: exp2(t) for |t| <= 1/2, lowest power first: minimax in relative error (7.5e-8), fitted by weighted least squares.
 EXP2_POLYNOMIAL = (1.0000000717, 0.6931469671, 0.2402211972, 0.0555071328, 0.0096755415, 0.0013276472)
 #: Below this exponent exp2 is flushed to 2**EXP2_LOWEST, which keeps the exponent arithmetic inside float32.
@@ -47,14 +45,10 @@ ACTIVATION_LIMIT = 127
 #: A row whose largest magnitude is below this is all zeros: 127 / absmax must stay finite.
 SMALLEST_ABSMAX = 1e-30
 
-#: Attention multiplies 16-bit codes of magnitude at most ATTENTION_LIMIT and sums them exactly in int32.
-ATTENTION_LIMIT = 4095
-#: Keys go through the online softmax in blocks of this many: ATTENTION_LIMIT**2 * KEY_BLOCK < 2**31.
-KEY_BLOCK = 64
+#: Softmax weights span 0..WEIGHT_LIMIT as unsigned bytes; queries, keys and values are int8 codes.
+WEIGHT_LIMIT = 255
+#: Keys go through the online softmax in blocks of this many.
+KEY_BLOCK = 128
 #: Where the running maximum of the online softmax starts: below every finite score, and finite itself.
 LOWEST_SCORE = -1e30
 
-
-def attention_limit(head_size: int) -> int:
-    """Largest code magnitude L for queries and keys such that head_size * L**2 still fits int32."""
-    return min(ATTENTION_LIMIT, math.isqrt((2**31 - 1) // head_size))

@@ -24,7 +24,7 @@ def attend(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int
         key: float32 [tokens, width].
         value: float32 [tokens, width].
         head_size: the model's head size.
-        exact: products in float32; otherwise in integers of at most 13 bits with exact int32 sums.
+        exact: products in float32; otherwise of int8 codes (softmax weights: unsigned bytes) with exact int32 sums.
 
     Returns:
         float32 [tokens, width].
@@ -39,10 +39,9 @@ def _attend_exact(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_si
 
 
 def _attend_integer(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int) -> np.ndarray:
-    limit = numerics.attention_limit(query.shape[1])
-    query_codes, query_scale = quantize(query, None, limit)
-    key_codes, key_scale = quantize(key, None, limit)
-    value_codes, value_scale = quantize(value.T, None, numerics.ATTENTION_LIMIT)  # one scale a column
+    query_codes, query_scale = quantize(query, None)
+    key_codes, key_scale = quantize(key, None)
+    value_codes, value_scale = quantize(value.T, None)  # one scale a column
     query_scale = query_scale * f32(numerics.LOG2_E / math.sqrt(head_size))
 
     tokens = len(query)
@@ -55,7 +54,7 @@ def _attend_integer(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_
         scores = (products * key_scale[block]) * query_scale[:, None]
         highest = np.maximum(largest, scores.max(axis=1))
         correction = exp2(largest - highest)
-        weights = np.rint(exp2(scores - highest[:, None]) * f32(numerics.ATTENTION_LIMIT))
+        weights = np.rint(exp2(scores - highest[:, None]) * f32(numerics.WEIGHT_LIMIT))
         total = total * correction + weights.sum(axis=1)
         context = context * correction[:, None] + _exact_product(weights, value_codes[:, block])
         largest = highest

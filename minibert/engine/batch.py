@@ -1,0 +1,73 @@
+"""A ragged batch without padding: token ids end to end, and where each text starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from minibert.errors import InputError
+from minibert.format.schema import Architecture
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Texts laid end to end.
+
+    Attributes:
+        ids: int32 [tokens].
+        token_types: int32 [tokens].
+        starts: int64 [texts + 1], text i is ids[starts[i]:starts[i + 1]].
+    """
+
+    ids: np.ndarray
+    token_types: np.ndarray
+    starts: np.ndarray
+
+
+def pack(
+    ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None, architecture: Architecture
+) -> PackedBatch:
+    """Check token ids against the model and lay them end to end.
+
+    Args:
+        ids: token ids of each text.
+        token_types: segment ids in the same shape, or None for zeros.
+        architecture: whose vocabulary, positions and token types bound them.
+
+    Raises:
+        InputError: ids or types that are not integers in range, an empty text, one longer than the model's
+            positions, or shapes that differ.
+    """
+    lengths = [len(text) for text in ids]
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    if lengths and min(lengths) == 0:
+        raise InputError(f"text {lengths.index(0)} of the batch has no tokens: even an empty text has its special tokens")
+    if lengths and max(lengths) > architecture.max_positions:
+        longest = max(lengths)
+        raise InputError(
+            f"text {lengths.index(longest)} of the batch has {longest} tokens; the model has {architecture.max_positions} positions"
+        )
+    flat = _flat(ids, int(starts[-1]), architecture.vocab_size, "token id")
+    if token_types is None:
+        types = np.zeros(len(flat), np.int32)
+    else:
+        if [len(text) for text in token_types] != lengths:
+            raise InputError("token_types must have the shape of ids: one segment id for each token")
+        types = _flat(token_types, len(flat), max(architecture.token_types, 1), "token type")
+    return PackedBatch(flat, types, starts)
+
+
+def _flat(rows: Sequence[Sequence[int]], count: int, limit: int, what: str) -> np.ndarray:
+    """All numbers of the rows as int32 [count], proven to lie in 0..limit - 1: kernels index memory with them."""
+    try:
+        flat = np.fromiter(chain.from_iterable(rows), np.int64, count)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{what}s must be lists of integers, one list for each text: {error}") from error
+    if count and (int(flat.min()) < 0 or int(flat.max()) >= limit):
+        wrong = int(flat[(flat < 0) | (flat >= limit)][0])
+        raise InputError(f"{what} {wrong} is outside of 0..{limit - 1}")
+    return flat.astype(np.int32)

@@ -1,0 +1,80 @@
+"""The engine: a model file and a backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minibert.engine.batch import PackedBatch, pack
+from minibert.engine.schedule import CHUNK_TOKENS, cut
+from minibert.errors import InputError
+from minibert.plan import build_plan
+from minibert.reference import Reference
+
+if TYPE_CHECKING:
+    from minibert.format import ModelFile
+
+BACKENDS = ("jit", "numpy")
+
+
+class Engine:
+    """Runs a model on token ids.
+
+    A text's row has the same bits alone, in any batch, in any order and on any number of threads. Safe to call from
+    many Python threads at once.
+
+    Args:
+        model_file: an opened file.
+        threads: worker threads; the CPUs this process may use if None.
+        backend: "jit", "numpy", or None for the best that this machine can run (the environment variable
+            MINIBERT_BACKEND overrides None).
+
+    Raises:
+        BackendError: the backend asked for cannot run here.
+        InputError: an unknown backend or a number of threads below 1.
+    """
+
+    def __init__(self, model_file: ModelFile, *, threads: int | None = None, backend: str | None = None) -> None:
+        backend = backend or os.environ.get("MINIBERT_BACKEND") or None
+        if backend is not None and backend not in BACKENDS:
+            raise InputError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+        if threads is not None and threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
+        self.architecture = model_file.config.architecture
+        self.plan = build_plan(model_file.config)
+        self.out_features = self.plan.out_features
+        self.pooled = self.plan.output.rows == "texts"
+        self.threads = 1
+        self.backend = "numpy"
+        self._reference = Reference(model_file.config, model_file.tensors)
+
+    def warmup(self) -> None:
+        """Compile or load whatever the first call would otherwise wait for."""
+
+    def forward(
+        self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None
+    ) -> np.ndarray:
+        """Answers for a ragged batch of token ids, without padding.
+
+        Args:
+            ids: token ids of each text, special tokens included.
+            token_types: segment ids in the same shape, or None for zeros.
+
+        Returns:
+            float32 [texts, out_features]; for a model without pooling [tokens, out_features], texts end to end.
+
+        Raises:
+            InputError: ids out of range, an empty text, or one longer than the model's positions.
+        """
+        batch = pack(ids, token_types, self.architecture)
+        rows = len(batch.starts) - 1 if self.pooled else int(batch.starts[-1])
+        out = np.empty((rows, self.out_features), np.float32)
+        for first, end in cut(batch.starts, CHUNK_TOKENS):
+            part = slice(int(batch.starts[first]), int(batch.starts[end]))
+            chunk = PackedBatch(batch.ids[part], batch.token_types[part], batch.starts[first : end + 1] - part.start)
+            target = slice(first, end) if self.pooled else part
+            out[target] = self._reference.forward_packed(chunk.ids, chunk.token_types, chunk.starts)
+        return out
