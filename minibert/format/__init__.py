@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minibert.format.layout import pack_float32, pack_int8, unpack_float32, unpack_int8
+from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import (
     Architecture,
     Config,
@@ -15,6 +16,8 @@ from minibert.format.schema import (
     padded,
 )
 from minibert.format.tensors import TensorSpec, expected_tensors
+from minibert.format.tokenizer import pack_tokenizer, unpack_tokenizer
+from minibert.format.writer import write_model
 
 __all__ = [
     "Architecture",
@@ -22,6 +25,7 @@ __all__ = [
     "HeadLayer",
     "Layer",
     "Linear",
+    "ModelFile",
     "Table",
     "Task",
     "TensorSpec",
@@ -29,7 +33,11 @@ __all__ = [
     "expected_tensors",
     "pack_float32",
     "pack_int8",
+    "pack_tokenizer",
     "padded",
+    "read_model",
     "unpack_float32",
     "unpack_int8",
+    "unpack_tokenizer",
+    "write_model",
 ]

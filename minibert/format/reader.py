@@ -1,0 +1,257 @@
+"""Reading a model file: everything is proven before any of it is handed out, and no weight is touched.
+
+The file is mapped, its header parsed once, and each tensor becomes a read-only view into the mapping. What a kernel
+will do with raw pointers depends on nothing but the config and these views, so this module is the one gate between a
+file that anybody wrote and code that cannot be stopped by an exception.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minibert.errors import FormatError
+from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, Config
+from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
+from minibert.format.tokenizer import unpack_tokenizer
+from minibert.format.values import parse_json, shown
+
+#: Bytes of header. A BERT-base has 60 KB; parsing a hostile one of this size stays within a small machine's memory.
+MAX_HEADER_BYTES = 8 << 20
+#: The dtypes of the format by the names that safetensors gives them; the bytes are little-endian everywhere.
+DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I8": np.dtype("i1"), "U8": np.dtype("u1")}
+#: `NAME.padding` fills the bytes between the end of NAME and the next multiple of ALIGNMENT.
+PADDING = ".padding"
+
+_ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
+_CONVERT = "convert the checkpoint first: minibert convert FOLDER -o model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFile:
+    """A model file, proven and mapped.
+
+    Attributes:
+        config: what the file says about its model.
+        tensors: every tensor of `expected_tensors(config)`, and "tokenizer.json", as read-only views into one mapping
+            of the file (float32, int32, int8, uint8), 64-byte aligned but for the tokenizer. An alias is the very
+            same array object as the tensor that it names. The mapping lives as long as any of them.
+        path: where the file was.
+        size: bytes of the file.
+    """
+
+    config: Config
+    tensors: Mapping[str, NDArray[Any]]
+    path: Path
+    size: int
+
+    def tokenizer_json(self) -> str:
+        """The text of the tokenizer.json that the file carries; expanded anew in each call.
+
+        Raises:
+            FormatError: if it is damaged, or expands to more than 64 MiB.
+        """
+        try:
+            return unpack_tokenizer(self.tensors[TOKENIZER])
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error}") from None
+
+
+def read_model(path: str | os.PathLike[str]) -> ModelFile:
+    """Open a model file: map it, prove it, and give views into it.
+
+    The time depends on the number of tensors, not on their size: weights are read from disk when a kernel first
+    reads them, and shared with every other process that has the same file mapped.
+
+    Args:
+        path: a file written by `write_model`.
+
+    Raises:
+        FormatError: if there is no such file, or anything about it is not as docs/FORMAT.md has it; the message
+            names the file and the tensor or key. Never anything else, whatever the file holds.
+    """
+    path = Path(path)
+    try:
+        return _read(path)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> ModelFile:
+    buffer = _map(path)
+    header, data_start = _parse_header(buffer)
+    config = _parse_config(header.pop("__metadata__", None))
+    specs = expected_tensors(config)
+    for name, target in config.aliases.items():
+        if name in header:
+            raise FormatError(f"tensor {shown(name)} is stored and also an alias of {shown(target)}")
+    views = _Views(buffer, data_start)
+    _prove_names(header, specs, config.aliases)
+    for name, entry in header.items():
+        views.add(name, entry, _spec_of(name, entry, specs))
+    views.prove_ranges()
+    tensors = {name: views.tensors[config.aliases.get(name, name)] for name in specs}
+    tensors[TOKENIZER] = views.tensors[TOKENIZER]
+    return ModelFile(config, tensors, path, len(buffer))
+
+
+def _map(path: Path) -> mmap.mmap:
+    try:
+        # Looked at before it is opened: opening a pipe would wait for a writer.
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise FormatError(f"is a folder, not a model file; {_CONVERT.replace('FOLDER', str(path))}")
+        if not stat.S_ISREG(mode):
+            raise FormatError("is not a regular file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < 8:
+                raise FormatError(f"is not a model file: it has {size} bytes")
+            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise FormatError("no such file") from None
+    except (OSError, ValueError, OverflowError) as error:  # a path with a NUL in it; more bytes than addresses
+        raise FormatError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _parse_header(buffer: mmap.mmap) -> tuple[dict[str, Any], int]:
+    """The safetensors header, and where the data behind it begins."""
+    length = int.from_bytes(buffer[:8], "little")
+    start = 8 + length
+    if length > MAX_HEADER_BYTES or buffer[8:9] != b"{":
+        raise FormatError(f"is not a safetensors file{_guess(buffer[:16])}; {_CONVERT}")
+    if start > len(buffer):
+        raise FormatError(f"is cut short: a header of {length} bytes, {len(buffer)} bytes in all; copy it again")
+    try:
+        text = str(buffer[8:start], "utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the header is not valid JSON: {error}") from None
+    header = parse_json(text, "the header")
+    if type(header) is not dict:
+        raise FormatError("the header is not a JSON object")
+    return header, start
+
+
+def _guess(start: bytes) -> str:
+    """What a file that is no safetensors file may be instead, by its first bytes."""
+    kinds = {
+        b"PK\x03\x04": " but a zip archive or PyTorch checkpoint",
+        b"GGUF": " but a GGUF file",
+        b"version https://": " but a Git LFS pointer: fetch the file itself with git lfs pull",
+        b"\x80": " but a pickle",
+    }
+    return next((kind for magic, kind in kinds.items() if start.startswith(magic)), "")
+
+
+def _parse_config(metadata: Any) -> Config:
+    if metadata is not None and (
+        type(metadata) is not dict or any(type(value) is not str for value in metadata.values())
+    ):
+        raise FormatError("__metadata__ in the header must map strings to strings")
+    if not metadata or metadata.get("format") != FORMAT_NAME:
+        raise FormatError(f"is a safetensors file, but not one that minibert wrote; {_CONVERT}")
+    version = metadata.get("version")
+    if version != str(FORMAT_VERSION):
+        raise FormatError(
+            f"has format version {shown(version)}; this release reads version {FORMAT_VERSION}: "
+            "convert the checkpoint again with this release, or run the file with the release that wrote it"
+        )
+    if "config" not in metadata:
+        raise FormatError("__metadata__ in the header lacks 'config'")
+    return Config.from_json(parse_json(metadata["config"], "the config"))
+
+
+def _prove_names(header: Mapping[str, Any], specs: Mapping[str, TensorSpec], aliases: Mapping[str, str]) -> None:
+    for name in specs:
+        if name not in header and name not in aliases:
+            raise FormatError(f"tensor {shown(name)} is missing")
+    if TOKENIZER not in header:
+        raise FormatError(f"tensor '{TOKENIZER}' is missing")
+    for name in header:
+        padded_name = name[: -len(PADDING)] if name.endswith(PADDING) else name
+        if name not in specs and name != TOKENIZER and (padded_name not in specs or padded_name not in header):
+            raise FormatError(f"tensor {shown(name)} is not one that the config calls for")
+
+
+def _spec_of(name: str, entry: Any, specs: Mapping[str, TensorSpec]) -> TensorSpec:
+    """What a stored tensor must be. Padding depends on the tensor before it, the tokenizer on nothing but itself."""
+    if name in specs:
+        return specs[name]
+    if name == TOKENIZER:
+        shape = entry.get("shape") if type(entry) is dict else None
+        one_size = type(shape) is list and len(shape) == 1 and type(shape[0]) is int and shape[0] > 0
+        return TensorSpec("U8", tuple(shape) if shape and one_size else (1,))
+    spec = specs[name[: -len(PADDING)]]
+    itemsize = DTYPES[spec.dtype].itemsize
+    missing = -_count(spec) * itemsize % ALIGNMENT
+    if not missing:
+        raise FormatError(f"tensor {shown(name)} is padding where none is due")
+    return TensorSpec(spec.dtype, (missing // itemsize,))
+
+
+def _count(spec: TensorSpec) -> int:
+    elements = 1
+    for size in spec.shape:
+        elements *= size
+    return elements
+
+
+class _Views:
+    """Views into the mapped file, each proven alone by `add`, and all together by `prove_ranges`."""
+
+    def __init__(self, buffer: mmap.mmap, data_start: int) -> None:
+        self.tensors: dict[str, NDArray[Any]] = {}
+        self._buffer = buffer
+        self._data_start = data_start
+        self._data_size = len(buffer) - data_start
+        self._ranges: list[tuple[int, int, str]] = []
+
+    def add(self, name: str, entry: Any, spec: TensorSpec) -> None:
+        if type(entry) is not dict or entry.keys() != _ENTRY_KEYS:
+            raise FormatError(f"tensor {shown(name)}: its header entry must have dtype, shape and data_offsets")
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        if dtype != spec.dtype or type(shape) is not list or tuple(shape) != spec.shape or not _whole(shape):
+            raise FormatError(
+                f"tensor {shown(name)} is {shown(dtype)} {str(shape)[:60]}; "
+                f"the config calls for {spec.dtype} {list(spec.shape)}"
+            )
+        if type(offsets) is not list or len(offsets) != 2 or not _whole(offsets):
+            raise FormatError(f"tensor {shown(name)}: data_offsets must be two whole numbers")
+        begin, end = offsets
+        count = _count(spec)
+        if begin < 0 or end - begin != count * DTYPES[dtype].itemsize:
+            raise FormatError(f"tensor {shown(name)}: {offsets} are not the offsets of {dtype} {shape}")
+        if end > self._data_size:
+            raise FormatError(
+                f"tensor {shown(name)} ends {end - self._data_size} bytes behind the end of the file: "
+                "the file is cut short, copy it again"
+            )
+        offset = self._data_start + begin
+        if name != TOKENIZER and not name.endswith(PADDING) and offset % ALIGNMENT:
+            raise FormatError(f"tensor {shown(name)} is not aligned: it begins at byte {offset}")
+        self._ranges.append((begin, end, name))
+        self.tensors[name] = np.frombuffer(self._buffer, DTYPES[dtype], count, offset).reshape(spec.shape)
+
+    def prove_ranges(self) -> None:
+        """The tensors fill the data from its first byte to its last, without overlap."""
+        position, previous = 0, "the header"
+        for begin, end, name in sorted(self._ranges):
+            if begin < position:
+                raise FormatError(f"tensor {shown(name)} overlaps {previous}")
+            if begin > position:
+                raise FormatError(f"{begin - position} bytes between {previous} and tensor {shown(name)} are nobody's")
+            position, previous = end, f"tensor {shown(name)}"
+        if position != self._data_size:
+            raise FormatError(f"{self._data_size - position} bytes behind {previous} are nobody's")
+
+
+def _whole(values: list[Any]) -> bool:
+    return all([type(value) is int for value in values])

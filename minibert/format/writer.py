@@ -1,0 +1,158 @@
+"""Writing a model file: checked before, proven after, and never half there.
+
+The safetensors library does the serializing. What this module adds is the finish that mapping needs: every tensor on a
+multiple of ALIGNMENT bytes, and a header whose bytes depend on nothing but the model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minibert.errors import FormatError, InputError, MinibertError
+from minibert.format.reader import DTYPES, PADDING, read_model
+from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, Config
+from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
+from minibert.format.tokenizer import unpack_tokenizer
+from minibert.format.values import shown
+
+
+def write_model(path: str | os.PathLike[str], config: Config, tensors: Mapping[str, NDArray[Any]]) -> int:
+    """Write a model file, atomically: a reader sees the old file or the new one, whole, whenever the power fails.
+
+    The same model gives the same bytes. Besides what the reader proves, the writer proves what the reader has no time
+    for: floats are finite, int8 weights lie in [-127, 127], weight sums are the sums of the weights, and the
+    tokenizer expands.
+
+    Args:
+        path: the file; an existing one is replaced, a symbolic link followed.
+        config: what the file says about the model.
+        tensors: the tensors of `expected_tensors(config)` without its aliases (or with them, if they are equal to
+            what they name), and "tokenizer.json" (`pack_tokenizer`).
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        FormatError: if config and tensors don't agree with each other or with docs/FORMAT.md; names tensor or key.
+        InputError: if the path is a folder or lies in a folder that doesn't exist.
+        MinibertError: if the disk is full or the folder not writable. The old file is untouched in each case.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name the file to write")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder; make it first")
+    try:
+        header, data = _serialize(_text_of(config), _stored(config, tensors))
+        return _replace(target, header, data)
+    except FormatError as error:
+        raise FormatError(f"cannot write {target}: {error}") from None
+    except OSError as error:
+        raise MinibertError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _text_of(config: Config) -> str:
+    """The config as compact JSON, once it has been found to say the same when read back."""
+    value = config.to_json()
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except (TypeError, ValueError) as error:  # NaN, half a surrogate pair, a NumPy number, a cycle
+        raise FormatError(f"the config cannot be written as JSON: {error}") from None
+    Config.from_json(json.loads(text))
+    return text
+
+
+def _stored(config: Config, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The tensors to store, each proven against the config."""
+    specs = expected_tensors(config)
+    stored: dict[str, NDArray[Any]] = {}
+    for name in tensors:
+        if name not in specs and name != TOKENIZER:
+            raise FormatError(f"tensor {shown(name)} is not one that the config calls for")
+    for name, spec in specs.items():
+        target = config.aliases.get(name)
+        if target is None:
+            stored[name] = _proven(name, tensors.get(name), spec)
+        elif name in tensors and not np.array_equal(tensors[name], tensors.get(target, ())):
+            raise FormatError(f"tensor {shown(name)} is an alias of {shown(target)}, but holds something else")
+    for name, tensor in stored.items():
+        if name.endswith(".weight_sum"):
+            weight = stored.get(
+                name.removesuffix("_sum"), tensors.get(config.aliases.get(name.removesuffix("_sum"), ""))
+            )
+            if weight is None or not np.array_equal(tensor, weight.sum(axis=(1, 3), dtype=np.int32).reshape(-1)):
+                raise FormatError(f"tensor {shown(name)} does not hold the sums of the weights")
+    tokenizer = tensors.get(TOKENIZER)
+    if tokenizer is None or tokenizer.dtype != np.uint8 or tokenizer.ndim != 1:
+        raise FormatError(f"tensor '{TOKENIZER}' is missing, or not uint8 [n]: see pack_tokenizer")
+    stored[TOKENIZER] = np.ascontiguousarray(tokenizer)
+    unpack_tokenizer(stored[TOKENIZER])
+    return stored
+
+
+def _proven(name: str, tensor: NDArray[Any] | None, spec: TensorSpec) -> NDArray[Any]:
+    """One tensor, C-contiguous, of the dtype, shape and range that the format promises."""
+    if tensor is None:
+        raise FormatError(f"tensor {shown(name)} is missing")
+    if tensor.dtype != DTYPES[spec.dtype] or tensor.shape != spec.shape:
+        raise FormatError(
+            f"tensor {shown(name)} is {tensor.dtype} {list(tensor.shape)}; "
+            f"the config calls for {DTYPES[spec.dtype]} {list(spec.shape)}"
+        )
+    if spec.dtype == "F32" and not np.isfinite(tensor).all():
+        raise FormatError(f"tensor {shown(name)} holds values that are not finite (NaN or infinity)")
+    if spec.dtype == "I8" and tensor.min() == -128:
+        raise FormatError(f"tensor {shown(name)} holds -128; quantized weights are symmetric, in [-127, 127]")
+    return np.ascontiguousarray(tensor)
+
+
+def _serialize(config_text: str, stored: dict[str, NDArray[Any]]) -> tuple[bytes, memoryview]:
+    """The file in two parts: everything before the first tensor's first byte, and the tensors' bytes."""
+    from safetensors.numpy import save  # here: reading needs no safetensors
+
+    with_padding = dict(stored)
+    for name, tensor in stored.items():
+        if name != TOKENIZER and tensor.nbytes % ALIGNMENT:
+            # The library orders tensors by dtype, then by name: this one comes right behind the tensor that it pads.
+            with_padding[name + PADDING] = np.zeros(-tensor.nbytes % ALIGNMENT // tensor.itemsize, tensor.dtype)
+    metadata = {"format": FORMAT_NAME, "version": str(FORMAT_VERSION), "config": config_text}
+    file = memoryview(save(with_padding, metadata))
+    start = 8 + int.from_bytes(file[:8], "little")
+    # The library writes the metadata in an order that differs from run to run, and aligns the data to 8 bytes.
+    entries = json.loads(bytes(file[8:start]))
+    entries["__metadata__"] = metadata
+    header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-(8 + len(header)) % ALIGNMENT)
+    return len(header).to_bytes(8, "little") + header, file[start:]
+
+
+def _replace(target: Path, header: bytes, data: memoryview) -> int:
+    """Put the bytes in place of the target, once they are on the disk and have been read back."""
+    temporary = target.with_name(f"{target.name}.tmp{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(header)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        read_model(temporary)
+        temporary.replace(target)
+    except BaseException:  # an interrupt too leaves nothing behind
+        temporary.unlink(missing_ok=True)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # POSIX: the new name too is on the disk only once the folder is
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return len(header) + len(data)
