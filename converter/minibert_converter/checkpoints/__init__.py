@@ -1,1 +1,7 @@
-"""."""
+"""Reading Hugging Face checkpoint folders, without PyTorch and without executing pickles."""
+
+from __future__ import annotations
+
+from .reader import read_checkpoint
+
+__all__ = ["read_checkpoint"]

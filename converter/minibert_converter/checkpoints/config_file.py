@@ -1,0 +1,109 @@
+"""config.json of a checkpoint, read by a family's table."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from minibert.errors import CheckpointError, UnsupportedError
+from minibert.format.schema import Activation, ProblemType
+
+from .family import ACTIVATIONS, Family, Key
+from .json_file import read_json
+
+PROBLEM_TYPES: dict[str, ProblemType] = {
+    "single_label_classification": "single_label",
+    "multi_label_classification": "multi_label",
+    "regression": "regression",
+}
+
+
+class ConfigFile:
+    """The values of one config.json, with errors that name the file and the key."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: dict[str, Any] = read_json(path)
+
+    def text(self, name: str) -> str | None:
+        """A string, or None where it is absent."""
+        value = self.values.get(name)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(name, "a string")
+        return value
+
+    def size(self, key: Key, least: int = 1) -> int:
+        """A whole number of at least `least`."""
+        value = self.values.get(key.name, key.default)
+        if type(value) is not int or not least <= value < 1 << 31:
+            raise self.wrong(key.name, f"a whole number of at least {least}")
+        return value
+
+    def layer_norm_eps(self, key: Key) -> float:
+        """A small number, not negative."""
+        value = self.values.get(key.name, key.default)
+        if type(value) not in (int, float) or not (math.isfinite(value) and 0 <= value < 1):
+            raise self.wrong(key.name, "a small number that is not negative")
+        return float(value)
+
+    def activation(self, key: Key) -> Activation:
+        """The feed-forward's activation.
+
+        Raises:
+            UnsupportedError: the kernels do not have it.
+        """
+        value = self.values.get(key.name, key.default)
+        if not isinstance(value, str) or value not in ACTIVATIONS:
+            raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are {', '.join(ACTIVATIONS)}")
+        return ACTIVATIONS[value]
+
+    def architectures(self) -> list[str]:
+        """The classes of transformers that the checkpoint was saved from; may be empty."""
+        value = self.values.get("architectures") or []
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            raise self.wrong("architectures", "an array of strings")
+        return value
+
+    def labels(self, count: int) -> tuple[str, ...]:
+        """The names of `count` outputs in order; LABEL_0, LABEL_1, ... where the checkpoint names none.
+
+        Raises:
+            CheckpointError: id2label does not name exactly these outputs.
+        """
+        names = self.values.get("id2label")
+        if names is None:
+            return tuple(f"LABEL_{index}" for index in range(count))
+        if not isinstance(names, dict) or set(map(str, names)) != {str(index) for index in range(count)}:
+            raise self.wrong(
+                "id2label", f"an object with one name for each of the classifier's {count} outputs, from 0"
+            )
+        return tuple(str(names[str(index)]) for index in range(count))
+
+    def problem_type(self) -> ProblemType | None:
+        """What the outputs of a classifier mean, or None where the checkpoint does not say."""
+        value = self.text("problem_type")
+        if value is None:
+            return None
+        if value not in PROBLEM_TYPES:
+            raise self.wrong("problem_type", "one of " + ", ".join(PROBLEM_TYPES))
+        return PROBLEM_TYPES[value]
+
+    def refuse_other_networks(self, family: Family) -> None:
+        """Checks the keys that would change what the network computes.
+
+        Raises:
+            UnsupportedError: one of them has a value that is not understood.
+        """
+        for name, value in family.must_be.items():
+            if self.values.get(name, value) != value:
+                raise UnsupportedError(f"{self.path}: {name} is {self.values[name]!r}; only {value!r} is supported")
+        if self.values.get("quantization_config"):
+            raise UnsupportedError(
+                f"{self.path}: the checkpoint is already quantized; convert the one it was made from"
+            )
+
+    def wrong(self, name: str, expected: str) -> CheckpointError:
+        """An error that says what `name` should have been."""
+        value = repr(self.values.get(name))
+        return CheckpointError(f"{self.path}: {name} is {value[:80]}, but must be {expected}")

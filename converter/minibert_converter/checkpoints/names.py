@@ -1,0 +1,120 @@
+"""A checkpoint's tensors under its family's plain names, each read once and its shape proved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from minibert.errors import CheckpointError
+
+from ..network import Float32Array, Origin
+from .stored import StoredTensor
+
+
+class NamedTensors:
+    """Tensors by the names of the family's table, whatever prefix and old endings the checkpoint gives them.
+
+    Args:
+        folder: the checkpoint, for messages.
+        stored: the checkpoint's tensors by its own names.
+        prefixes: what may stand before a name; the first that fits is taken off.
+        renamed: endings of old checkpoints, and what they are called today.
+        unused: regular expressions of names that may be there without being needed.
+
+    Raises:
+        CheckpointError: two tensors come to the same name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stored: Mapping[str, StoredTensor],
+        *,
+        prefixes: Sequence[str] = (),
+        renamed: Mapping[str, str] | None = None,
+        unused: Sequence[str] = (),
+    ) -> None:
+        self.folder = folder
+        self._unused = tuple(unused)
+        self._tensors: dict[str, StoredTensor] = {}
+        for tensor in stored.values():
+            name = _plain_name(tensor.name, prefixes, renamed or {})
+            if name in self._tensors:
+                raise CheckpointError(
+                    f"{folder}: {self._tensors[name].name!r} and {tensor.name!r} are the same weights"
+                )
+            self._tensors[name] = tensor
+        self._unread = set(self._tensors)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the tensor, which must be there."""
+        return self._find(name).shape
+
+    def read(self, name: str, shape: tuple[int, ...]) -> Float32Array:
+        """The tensor in float32.
+
+        Raises:
+            CheckpointError: it is missing, of another shape, or holds values that are not finite.
+        """
+        tensor = self._find(name)
+        if tensor.shape != shape:
+            raise CheckpointError(
+                f"{tensor.file}: tensor {tensor.name!r} has shape {list(tensor.shape)}, but config.json calls for "
+                f"{list(shape)}"
+            )
+        self._unread.discard(name)
+        return tensor.read()
+
+    def origin(self, *names: str) -> Origin:
+        """How large these tensors together were in the checkpoint."""
+        tensors = [self._find(name) for name in names]
+        return Origin(sum(t.parameters for t in tensors), sum(t.nbytes for t in tensors))
+
+    def refuse_strangers(self) -> list[str]:
+        """Names never read that are known to be of no use; to be called when everything needed was read.
+
+        Raises:
+            CheckpointError: some tensor is neither needed nor known: the network would not be the one that was trained.
+        """
+        known = [name for name in self._unread if any(re.fullmatch(p, name) for p in self._unused)]
+        strangers = sorted(self._tensors[name].name for name in self._unread.difference(known))
+        if strangers:
+            raise CheckpointError(
+                f"{self.folder}: {len(strangers)} tensors are no part of the network that config.json describes: "
+                f"{_listed(strangers)}"
+            )
+        return sorted(self._tensors[name].name for name in known)
+
+    def refuse_missing(self, names: list[str]) -> None:
+        """Checks that all of `names` are there.
+
+        Raises:
+            CheckpointError: naming those that are not.
+        """
+        missing = [name for name in names if name not in self._tensors]
+        if missing:
+            raise CheckpointError(f"{self.folder}: {len(missing)} tensors are missing: {_listed(missing)}")
+
+    def _find(self, name: str) -> StoredTensor:
+        self.refuse_missing([name])
+        return self._tensors[name]
+
+
+def _plain_name(name: str, prefixes: Sequence[str], renamed: Mapping[str, str]) -> str:
+    for prefix in prefixes:
+        if name.startswith(prefix):
+            name = name.removeprefix(prefix)
+            break
+    for old, new in renamed.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def _listed(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(repr(name) for name in names[:limit]) + more

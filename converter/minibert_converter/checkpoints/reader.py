@@ -1,0 +1,243 @@
+"""A Hugging Face folder becomes a Network: which family, which task, which files; then the tensors, one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from minibert.errors import CheckpointError, UnsupportedError
+from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TaskKind, TextConfig
+
+from ..network import Network
+from ..progress import Progress, no_progress
+from .bert import BERT
+from .config_file import ConfigFile
+from .encoder import EncoderReader, Sizes, read_linear, read_sizes
+from .family import Family, Head
+from .names import NamedTensors
+from .sentence_transformers import SentenceModules, has_sentence_modules, read_sentence_modules
+from .stored import StoredTensor
+from .tokenizer import read_tokenizer
+from .weights import read_weights
+
+#: Every family that can be read, by config.json's model_type. A new one is a table like bert.py's and a line here.
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT,)}
+
+
+def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progress = no_progress) -> Network:
+    """Reads a Hugging Face checkpoint folder, or one of sentence-transformers.
+
+    Args:
+        folder: holds config.json, weights and a tokenizer; nothing in it is ever executed.
+        task: what the model is for, if not what its `architectures` say: "text-classification" or
+            "sentence-embedding".
+        progress: told of every layer.
+
+    Returns:
+        The model in float32, names and padding as in a minibert file. Its `notes` say what was guessed.
+
+    Raises:
+        CheckpointError: a file or tensor is missing or broken, and which.
+        UnsupportedError: the checkpoint is well formed, but not of a family or for a task that minibert has.
+    """
+    folder = Path(folder)
+    _refuse_wrong_path(folder)
+    modules = read_sentence_modules(folder) if has_sentence_modules(folder) else None
+    home = modules.transformer_folder if modules else folder
+    config = ConfigFile(_config_path(home))
+    family = _family(config)
+    config.refuse_other_networks(family)
+    kind, notes = _task_kind(config, family, task, modules)
+    if kind != "sentence-embedding":
+        modules = None
+    elif modules is None:
+        notes.append("no sentence-transformers files: vectors are the mean over tokens, not normalized")
+
+    stored = read_weights(home)
+    tensors = NamedTensors(home, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused)
+    sizes = read_sizes(config, family, tensors)
+    if sizes.token_types == 0 and config.size(family.sizes["token_types"], 0) > 0:
+        notes.append("the weights have no table of token types: both texts of a pair are treated alike")
+    head = family.heads[kind]
+    tokenizer = read_tokenizer(home, sizes.vocab_size, lowercase=bool(modules and modules.lowercase))
+    limits = [sizes.max_positions, tokenizer.max_length, modules.max_length if modules else None]
+    network = Network(
+        architecture=_architecture(config, family, sizes, head, modules),
+        task=_task(config, kind, tensors, head, modules, notes),
+        text=TextConfig(max_length=min(limit for limit in limits if limit)),
+        tokenizer_json=tokenizer.json,
+        provenance=_provenance(folder, config, stored),
+        notes=[*notes, *tokenizer.notes],
+    )
+    _read_tensors(network, family, sizes, tensors, head, modules, progress)
+    return network
+
+
+def _read_tensors(
+    network: Network,
+    family: Family,
+    sizes: Sizes,
+    tensors: NamedTensors,
+    head: Head,
+    modules: SentenceModules | None,
+    progress: Progress,
+) -> None:
+    stage, steps = "reading weights", sizes.num_layers + 2
+    progress(stage, 0, steps)
+    reader = EncoderReader(tensors, family, sizes, network)
+    reader.check_names(head)
+    reader.read_embeddings()
+    for layer in range(sizes.num_layers):
+        progress(stage, layer + 1, steps)
+        reader.read_layer(layer)
+    progress(stage, sizes.num_layers + 1, steps)
+    width = sizes.hidden_size
+    for linear in head.linears:
+        outputs = _outputs(tensors, linear.source)
+        read_linear(network, tensors, linear.name, linear.source, outputs, width)
+        width = outputs
+    for index, dense in enumerate(modules.dense if modules else ()):
+        own = NamedTensors(dense.folder, read_weights(dense.folder))
+        name = f"head.projection.{index}"
+        if dense.in_features != width:
+            raise CheckpointError(
+                f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
+            )
+        read_linear(network, own, name, "linear", dense.out_features, width, has_bias=dense.bias)
+        width = dense.out_features
+        own.refuse_strangers()
+    left = tensors.refuse_strangers()
+    if left:
+        network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
+    progress(stage, steps, steps)
+
+
+def _refuse_wrong_path(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder}: a file; give the folder that holds config.json, the weights and the tokenizer"
+        )
+    hint = ""
+    if len(folder.parts) == 2 and not folder.is_absolute():
+        hint = f"; to fetch a model of that name from the Hub: hf download {folder} --local-dir {folder.name}"
+    raise CheckpointError(f"{folder}: no such folder{hint}")
+
+
+def _config_path(folder: Path) -> Path:
+    path = folder / "config.json"
+    if not path.is_file():
+        present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        raise CheckpointError(
+            f"{folder}: no config.json, so not a Hugging Face checkpoint; the folder holds "
+            f"{', '.join(present[:12]) or 'nothing'}"
+        )
+    return path
+
+
+def _family(config: ConfigFile) -> Family:
+    model_type = config.text("model_type")
+    if model_type is None:  # configs of 2019 have none
+        for family in FAMILIES.values():
+            if any(name in family.architectures for name in config.architectures()):
+                return family
+        raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
+    if model_type not in FAMILIES:
+        raise UnsupportedError(
+            f"{config.path}: model_type {model_type!r} is not supported; supported are {', '.join(sorted(FAMILIES))}"
+        )
+    return FAMILIES[model_type]
+
+
+def _task_kind(
+    config: ConfigFile, family: Family, asked: str | None, modules: SentenceModules | None
+) -> tuple[TaskKind, list[str]]:
+    """The task, and a note that says why it is this one."""
+    if asked is not None:
+        for kind in get_args(TaskKind):
+            if kind == asked and kind in family.heads:
+                return kind, []
+        raise UnsupportedError(f"task {asked!r} is not supported; supported are {', '.join(family.heads)}")
+    if modules is not None:
+        return "sentence-embedding", ["task sentence-embedding, from modules.json of sentence-transformers"]
+    named = config.architectures()
+    for name in named:
+        if name in family.architectures:
+            kind = family.architectures[name]
+            return kind, [f"task {kind}, from the architecture {name}"]
+    known = ", ".join(f"{name} ({kind})" for name, kind in family.architectures.items())
+    if not named:
+        raise CheckpointError(
+            f"{config.path}: names no architectures, so the task is not known; give one of {', '.join(family.heads)}"
+        )
+    raise UnsupportedError(
+        f"{config.path}: architecture {', '.join(named)} is not supported; supported are {known}; "
+        "to use its encoder for sentence vectors, give the task sentence-embedding"
+    )
+
+
+def _architecture(
+    config: ConfigFile, family: Family, sizes: Sizes, head: Head, modules: SentenceModules | None
+) -> Architecture:
+    layers = [HeadLayer(linear.name, linear.activation) for linear in head.linears]
+    for index, dense in enumerate(modules.dense if modules else ()):
+        layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
+    return Architecture(
+        model_type=family.model_type,
+        hidden_size=sizes.hidden_size,
+        head_size=sizes.head_size,
+        vocab_size=sizes.vocab_size,
+        max_positions=sizes.max_positions,
+        token_types=sizes.token_types,
+        layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
+        activation=config.activation(family.activation),
+        layers=(Layer(sizes.num_heads, sizes.ffn_size),) * sizes.num_layers,
+        pooling=modules.pooling if modules else head.pooling,
+        head=tuple(layers),
+        normalize=bool(modules and modules.normalize),
+    )
+
+
+def _task(
+    config: ConfigFile,
+    kind: TaskKind,
+    tensors: NamedTensors,
+    head: Head,
+    modules: SentenceModules | None,
+    notes: list[str],
+) -> Task:
+    if kind == "sentence-embedding":
+        if modules is None:
+            return Task(kind)
+        return Task(
+            kind,
+            prompts=modules.prompts,
+            default_prompt=modules.default_prompt,
+            similarity=modules.similarity,
+        )
+    outputs = _outputs(tensors, head.linears[-1].source)
+    problem_type = config.problem_type()
+    if problem_type is None:
+        problem_type = "regression" if outputs == 1 else "single_label"
+        if outputs == 1:
+            notes.append("one output and no problem_type: taken as regression, so the score is the output itself")
+    return Task(kind, labels=config.labels(outputs), problem_type=problem_type)
+
+
+def _outputs(tensors: NamedTensors, source: str) -> int:
+    shape = tensors.shape(f"{source}.weight")
+    return shape[0] if shape else 0
+
+
+def _provenance(folder: Path, config: ConfigFile, stored: dict[str, StoredTensor]) -> dict[str, object]:
+    """Where the model came from; no dates and no paths, so that the same checkpoint makes the same bytes."""
+    provenance: dict[str, object] = {
+        "checkpoint": folder.resolve().name,
+        "architectures": config.architectures(),
+        "dtypes": sorted({tensor.dtype for tensor in stored.values()}),
+    }
+    for key in ("_name_or_path", "transformers_version"):
+        if isinstance(value := config.values.get(key), str) and value:
+            provenance[key.strip("_")] = value
+    return provenance

@@ -1,0 +1,162 @@
+"""What sentence-transformers puts around an encoder (Reimers and Gurevych 2019, arXiv 1908.10084): modules.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from minibert.errors import CheckpointError, UnsupportedError
+from minibert.format.schema import Activation, Pooling
+
+from .json_file import read_json, read_json_if_present
+
+MODULES_FILE = "modules.json"
+
+POOLINGS: Mapping[str, Pooling] = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
+#: Flags of older folders -> the names of newer ones.
+POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "lasttoken",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+}
+DENSE_ACTIVATIONS: Mapping[str, Activation] = {"Identity": "none", "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu"}
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
+
+
+@dataclass(frozen=True)
+class DenseModule:
+    """A projection of the sentence vector; its weights lie in `folder` as linear.weight and linear.bias."""
+
+    folder: Path
+    in_features: int
+    out_features: int
+    bias: bool
+    activation: Activation
+
+
+@dataclass(frozen=True)
+class SentenceModules:
+    """A sentence-transformers folder, without its weights."""
+
+    transformer_folder: Path
+    pooling: Pooling = "mean"
+    dense: tuple[DenseModule, ...] = ()
+    normalize: bool = False
+    max_length: int | None = None
+    lowercase: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    similarity: str = "cosine"
+
+
+def has_sentence_modules(folder: Path) -> bool:
+    """Whether this is a sentence-transformers folder."""
+    return (folder / MODULES_FILE).is_file()
+
+
+def read_sentence_modules(folder: Path) -> SentenceModules:
+    """Reads modules.json and the config of each module.
+
+    Raises:
+        CheckpointError: a file is missing or broken, or the modules do not follow one another.
+        UnsupportedError: a module, a pooling or an activation is none of those that minibert computes.
+    """
+    modules = [_module(folder, entry) for entry in read_json(folder / MODULES_FILE, list)]
+    kinds = [kind for kind, _ in modules if kind != "Dropout"]  # does nothing outside training
+    dense_count = kinds.count("Dense")
+    expected = ["Transformer", "Pooling", *["Dense"] * dense_count, *["Normalize"] * kinds.count("Normalize")]
+    if kinds != expected or kinds.count("Normalize") > 1:
+        raise UnsupportedError(
+            f"{folder / MODULES_FILE}: the modules are {', '.join(kinds)}; supported is Transformer, Pooling, "
+            "any number of Dense, and at most one Normalize, in this order"
+        )
+    paths = dict(modules)
+    transformer = paths["Transformer"]
+    settings = read_json_if_present(transformer / "sentence_bert_config.json")
+    max_length = settings.get("max_seq_length")
+    if max_length is not None and (type(max_length) is not int or max_length < 1):
+        raise CheckpointError(f"{transformer / 'sentence_bert_config.json'}: max_seq_length is {max_length!r}")
+    prompts, default_prompt, similarity = _read_prompts(folder / "config_sentence_transformers.json")
+    return SentenceModules(
+        transformer_folder=transformer,
+        pooling=_read_pooling(paths["Pooling"] / "config.json"),
+        dense=tuple(_read_dense(path) for kind, path in modules if kind == "Dense"),
+        normalize="Normalize" in kinds,
+        max_length=max_length,
+        lowercase=bool(settings.get("do_lower_case", False)),
+        prompts=prompts,
+        default_prompt=default_prompt,
+        similarity=similarity,
+    )
+
+
+def _module(folder: Path, entry: Any) -> tuple[str, Path]:
+    """The module's class name and folder."""
+    where = folder / MODULES_FILE
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or not isinstance(entry.get("path"), str):
+        raise CheckpointError(f"{where}: a module has no type and path")
+    package, _, kind = entry["type"].rpartition(".")
+    if package.split(".")[0] != "sentence_transformers" or kind not in SUPPORTED_MODULES:
+        raise UnsupportedError(
+            f"{where}: module {entry['type']} is not supported; supported are {', '.join(SUPPORTED_MODULES)}"
+        )
+    path = Path(entry["path"])
+    if path.is_absolute() or ".." in path.parts:
+        raise CheckpointError(f"{where}: the path {entry['path']!r} leads out of the folder")
+    return kind, folder / path
+
+
+def _read_pooling(path: Path) -> Pooling:
+    config = read_json(path)
+    modes = config.get("pooling_mode")
+    if modes is None:
+        modes = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)]
+    elif isinstance(modes, str):
+        modes = [modes]
+    if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in POOLINGS:
+        raise UnsupportedError(f"{path}: pooling {modes!r} is not supported; supported is one of {', '.join(POOLINGS)}")
+    if config.get("include_prompt", True) is not True:
+        raise UnsupportedError(f"{path}: pooling that leaves the prompt out (include_prompt false) is not supported")
+    return POOLINGS[modes[0]]
+
+
+def _read_dense(folder: Path) -> DenseModule:
+    path = folder / "config.json"
+    config = read_json(path)
+    sizes = config.get("in_features"), config.get("out_features")
+    if any(type(size) is not int or size < 1 for size in sizes):
+        raise CheckpointError(f"{path}: in_features and out_features must be whole numbers")
+    other_input = config.get("module_input_name", "sentence_embedding") != "sentence_embedding"
+    other_output = config.get("module_output_name") not in (None, "sentence_embedding")
+    if config.get("use_residual") or other_input or other_output:
+        raise UnsupportedError(f"{path}: only a plain projection of the sentence embedding is supported")
+    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    package, _, activation = name.rpartition(".")
+    if not package.startswith("torch.nn") or activation not in DENSE_ACTIVATIONS:
+        raise UnsupportedError(
+            f"{path}: activation_function {name} is not supported; supported are "
+            f"{', '.join(DENSE_ACTIVATIONS)} of torch.nn"
+        )
+    return DenseModule(folder, *sizes, bool(config.get("bias", True)), DENSE_ACTIVATIONS[activation])
+
+
+def _read_prompts(path: Path) -> tuple[dict[str, str], str | None, str]:
+    config = read_json_if_present(path)
+    if config.get("model_type", "SentenceTransformer") != "SentenceTransformer":
+        raise UnsupportedError(f"{path}: model_type {config['model_type']} is not supported; SentenceTransformer is")
+    prompts = config.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise CheckpointError(f"{path}: prompts must be an object of strings")
+    default = config.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise CheckpointError(f"{path}: default_prompt_name is {default!r}, which is none of its prompts")
+    similarity = config.get("similarity_fn_name") or "cosine"
+    if similarity not in SIMILARITIES:
+        raise UnsupportedError(f"{path}: similarity_fn_name {similarity!r} is none of {', '.join(SIMILARITIES)}")
+    return prompts, default, similarity

@@ -1,0 +1,65 @@
+"""Which files of a folder hold its weights, and every tensor in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from minibert.errors import CheckpointError
+
+from .json_file import read_json
+from .safetensors_file import safetensors_contents
+from .stored import StoredTensor
+from .torch_file import torch_contents
+
+#: In order of preference: safe formats first.
+WEIGHT_FILES: tuple[tuple[str, Callable[[Path], dict[str, StoredTensor]]], ...] = (
+    ("model.safetensors", safetensors_contents),
+    ("pytorch_model.bin", torch_contents),
+)
+
+
+def read_weights(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of the checkpoint in `folder`, by name, unread.
+
+    Looks for model.safetensors, then model.safetensors.index.json with its shards, then pytorch_model.bin and
+    pytorch_model.bin.index.json.
+
+    Raises:
+        CheckpointError: none of these files is there, or one is broken.
+    """
+    for name, read_contents in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return _read_one(folder / name, read_contents)
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _read_shards(index, read_contents)
+    present = sorted(entry.name for entry in folder.iterdir())
+    raise CheckpointError(
+        f"{folder}: no weights; looked for model.safetensors and pytorch_model.bin, whole or sharded with .index.json; "
+        f"the folder holds {', '.join(present[:12]) or 'nothing'}"
+    )
+
+
+def _read_one(path: Path, read_contents: Callable[[Path], dict[str, StoredTensor]]) -> dict[str, StoredTensor]:
+    with open(path, "rb") as file:
+        if file.read(64).startswith(b"version https://git-lfs"):
+            raise CheckpointError(f"{path}: only a pointer of Git LFS; fetch the file itself with `git lfs pull`")
+    return read_contents(path)
+
+
+def _read_shards(index: Path, read_contents: Callable[[Path], dict[str, StoredTensor]]) -> dict[str, StoredTensor]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise CheckpointError(f"{index}: has no weight_map from tensor names to files")
+    shards = {}
+    for shard in sorted(set(weight_map.values())):
+        if Path(shard).name != shard or not (index.parent / shard).is_file():
+            raise CheckpointError(f"{index}: names {shard!r}, which is not a file in this folder")
+        shards[shard] = _read_one(index.parent / shard, read_contents)
+    contents = {}
+    for name, shard in weight_map.items():
+        if name not in shards[shard]:
+            raise CheckpointError(f"{index}: tensor {name!r} is not in {shard}")
+        contents[name] = shards[shard][name]
+    return contents
