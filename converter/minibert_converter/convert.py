@@ -1,0 +1,111 @@
+"""A conversion from end to end: checkpoint -> Network -> passes -> file -> report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from minibert.errors import InputError, MinibertError
+from minibert.format import read_model, write_model
+
+from .checkpoints import read_checkpoint
+from .export import export
+from .network import Network
+from .progress import Progress, no_progress
+from .report import Report, make_report
+from .texts import read_texts
+
+Dtype = Literal["int8", "float32"]
+
+
+def convert(
+    src: str | Path,
+    out: str | Path,
+    *,
+    task: str | None = None,
+    dtype: Dtype = "int8",
+    calibrate: str | Path | Sequence[str] | None = None,
+    max_length: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Converts a Hugging Face checkpoint folder into one minibert file, written whole or not at all.
+
+    Args:
+        src: the folder: config.json, weights, tokenizer; sentence-transformers files where there are any.
+        out: the file to write; an older one is replaced.
+        task: "text-classification" or "sentence-embedding", if not what the checkpoint says itself.
+        dtype: "int8" quantizes matrices and embedding rows; "float32" keeps every weight as it is.
+        calibrate: texts for the quantizer, or a file of them (see `read_texts`); those that ship with the converter
+            where None.
+        max_length: longest text in tokens, if not what the checkpoint says itself.
+        progress: called as `progress(stage, done, total)`.
+
+    Returns:
+        What became of each part; the same, without sizes of the file and times, is kept in the file.
+
+    Raises:
+        CheckpointError: the checkpoint is broken, and where.
+        UnsupportedError: the checkpoint is of a kind that minibert does not have.
+        InputError: an option or the texts make no sense, or `out` cannot be a file.
+    """
+    start = time.perf_counter()
+    progress = progress or no_progress
+    if dtype not in get_args(Dtype):
+        raise InputError(f"dtype {dtype!r} is none of {', '.join(get_args(Dtype))}")
+    source, target = Path(src), Path(out)
+    _check_target(source, target)
+    if calibrate is not None and dtype == "float32":
+        raise InputError("calibration texts are for dtype int8; float32 keeps every weight as it is")
+    texts = None if calibrate is None else read_texts(calibrate)
+
+    network = read_checkpoint(source, task, progress)
+    if max_length is not None:
+        _set_max_length(network, max_length)
+    before = _snapshot(network)
+    measured = _apply_passes(network, dtype, texts, progress)
+
+    progress("writing", 0, 1)
+    config, tensors = export(network)
+    report = make_report(before, network, tensors, dtype=dtype, quantization=measured)
+    size = write_model(target, replace(config, report=report.stored_json()), tensors)
+    progress("writing", 1, 1)
+    return replace(report, file_bytes=size, seconds=time.perf_counter() - start)
+
+
+def _apply_passes(network: Network, dtype: Dtype, texts: list[str] | None, progress: Progress) -> dict[str, Any]:
+    """Changes the network as the recipe says; returns what the quantizer measured."""
+    if dtype == "float32":
+        return {}
+    from .quantize import quantize
+
+    quantized = quantize(network, texts=texts, progress=progress)
+    network.recipe.append({"pass": "quantize", "dtype": dtype, "calibration": "built-in" if texts is None else "given"})
+    return quantized.to_json()
+
+
+def _snapshot(network: Network) -> Network:
+    """The network as it is now: passes replace entries, they do not change arrays."""
+    return replace(network, tables=dict(network.tables), linears=dict(network.linears), norms=dict(network.norms))
+
+
+def _check_target(source: Path, target: Path) -> None:
+    """Finds what would make writing fail before the long work starts, and guards the checkpoint's own files."""
+    if target.is_dir():
+        raise InputError(f"{target}: is a folder; name the file to write")
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder; make it first")
+    if target.exists() and source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        try:
+            read_model(target)
+        except MinibertError as error:
+            raise InputError(f"{target}: belongs to the checkpoint and would be lost; name another file") from error
+
+
+def _set_max_length(network: Network, max_length: int) -> None:
+    most = network.architecture.max_positions
+    if not 1 <= max_length <= most:
+        raise InputError(f"max_length is {max_length}, but the model has positions for 1 to {most} tokens")
+    network.text = replace(network.text, max_length=max_length)

@@ -1,0 +1,191 @@
+"""What a conversion did to each part of a model: parameters, bytes before and after, error added."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .export import Tensors
+from .network import AnyLinear, AnyTable, Float32Array, LinearWeights, Network
+
+
+@dataclass(frozen=True)
+class Part:
+    """One row of the report.
+
+    Attributes:
+        name: a table, a half of a layer ("layers.0.attention"), the head, or the tokenizer.
+        parameters: numbers in the checkpoint.
+        bytes_before: bytes they took there, in the type they were stored in.
+        bytes_after: bytes of the tensors in the file, padding included.
+        error: ||W' - W|| / ||W||, Frobenius, of the weights that changed; 0 where nothing did.
+    """
+
+    name: str
+    parameters: int
+    bytes_before: int
+    bytes_after: int
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of a conversion.
+
+    Attributes:
+        task: what the model answers.
+        dtype: what its matrices are stored as.
+        parts: what became of each part, in the order of a forward pass.
+        quantization: what the quantizing pass measured; empty if there was none.
+        notes: what was guessed or left out, in sentences.
+        file_bytes: size of the file; 0 until it is written.
+        seconds: time it all took.
+    """
+
+    task: str
+    dtype: str
+    parts: tuple[Part, ...]
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    file_bytes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def total(self) -> Part:
+        """All parts together; errors of parts do not add up, so the total has none."""
+        return Part(
+            "total",
+            sum(part.parameters for part in self.parts),
+            sum(part.bytes_before for part in self.parts),
+            sum(part.bytes_after for part in self.parts),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain JSON values."""
+        return {**self.stored_json(), "file_bytes": self.file_bytes, "seconds": round(self.seconds, 3)}
+
+    def stored_json(self) -> dict[str, Any]:
+        """What is kept in the file itself: only what the same checkpoint and recipe always give."""
+        return {
+            "task": self.task,
+            "dtype": self.dtype,
+            "parts": [{**asdict(part), "error": float(f"{part.error:.4g}")} for part in self.parts],
+            "quantization": dict(self.quantization),
+            "notes": list(self.notes),
+        }
+
+    def table(self) -> str:
+        """The report as lines of text for a terminal."""
+        rows = [("part", "parameters", "before", "after", "of it", "error")]
+        for part in (*self.parts, self.total):
+            rows.append(
+                (
+                    part.name,
+                    f"{part.parameters:,}" if part.parameters else "",
+                    format_bytes(part.bytes_before),
+                    format_bytes(part.bytes_after),
+                    f"{part.bytes_after / part.bytes_before:.0%}" if part.bytes_before else "",
+                    f"{part.error:.2%}" if part.error else "",
+                )
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            cells = [row[0].ljust(widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        rule = "-" * max(len(line) for line in lines)
+        lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+        if self.file_bytes:
+            lines.append(f"file: {format_bytes(self.file_bytes)}, {self.dtype}, {self.task}, in {self.seconds:.1f} s")
+        return "\n".join(lines)
+
+
+def make_report(
+    before: Network, after: Network, tensors: Tensors, *, dtype: str, quantization: Mapping[str, Any] | None = None
+) -> Report:
+    """Compares a network with what it was and with the tensors it will be stored as.
+
+    Args:
+        before: the network as it was read.
+        after: the network as it is exported.
+        tensors: what `export` made of `after`.
+        dtype: what the matrices are stored as.
+        quantization: what the quantizing pass measured, as plain JSON values.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in _in_order(before):
+        groups.setdefault(_part_of(name), []).append(name)
+    parts = [_compare(part, names, before, after, tensors) for part, names in groups.items()]
+    text = len(before.tokenizer_json.encode())
+    parts.append(Part("tokenizer", 0, text, tensors["tokenizer.json"].nbytes))
+    return Report(after.task.kind, dtype, tuple(parts), quantization or {}, tuple(after.notes))
+
+
+def format_bytes(count: int) -> str:
+    """Bytes for people: decimal units, as disks and file managers count."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"
+
+
+def _in_order(network: Network) -> Iterable[str]:
+    """Names as a forward pass meets them."""
+    names = [*network.tables, *network.linears, *network.norms]
+    last = {"embeddings": 0, "layers": 1, "head": 2}
+
+    def place(name: str) -> tuple[int, int]:
+        words = name.split(".")
+        return last[words[0]], int(words[1]) if words[0] == "layers" else 0
+
+    return sorted(names, key=place)
+
+
+def _part_of(name: str) -> str:
+    """The row that a tensor belongs to: each table by itself, a layer in two halves, the head as one."""
+    words = name.split(".")
+    return {"embeddings": name, "layers": ".".join(words[:3]), "head": "head"}[words[0]]
+
+
+def _compare(part: str, names: list[str], before: Network, after: Network, tensors: Tensors) -> Part:
+    origins = [before.origins[name] for name in names]
+    endings = ("weight", "bias", "scale", "weight_sum", "input_factor")
+    stored = [f"{name}.{ending}" for name in names for ending in endings]
+    lost = kept = 0.0
+    for name in names:
+        old, new = _weights(before, name), _weights(after, name)
+        if old is None or new is None:
+            continue
+        kept += _square(_values(old))
+        if old is not new:
+            lost += _square(_values(new) - _values(old))
+    return Part(
+        part,
+        sum(origin.parameters for origin in origins),
+        sum(origin.bytes for origin in origins),
+        sum(tensors[name].nbytes for name in stored if name in tensors),
+        math.sqrt(lost / kept) if kept else 0.0,
+    )
+
+
+def _weights(network: Network, name: str) -> AnyLinear | AnyTable | None:
+    linear = network.linears.get(name)
+    return network.tables.get(name) if linear is None else linear
+
+
+def _values(weights: AnyLinear | AnyTable) -> Float32Array:
+    if isinstance(weights, LinearWeights):
+        return weights.weight
+    if isinstance(weights, np.ndarray):
+        return weights
+    return weights.dequantized()
+
+
+def _square(values: Float32Array) -> float:
+    flat = values.ravel()
+    return float(np.dot(flat, flat))
