@@ -1,0 +1,154 @@
+"""The road that every task shares: text, tokens, packed batches, rows of numbers, in the order of the texts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minibert.engine import Engine
+from minibert.errors import InputError
+from minibert.progress import Progress
+from minibert.text.inputs import windows
+from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, WINDOW, pack
+from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+
+
+class Limits(NamedTuple):
+    """How texts are cut and batched; `Pipeline.limits` makes one that is checked.
+
+    Attributes:
+        truncation: whether texts longer than `max_length` are cut; otherwise they are refused.
+        max_length: tokens of a text or pair that are read, special tokens included; None for the model's own.
+        batch_size: texts in a forward pass, at most.
+        max_tokens: tokens in a forward pass, at most, unless one text alone has more.
+    """
+
+    truncation: bool = True
+    max_length: int | None = None
+    batch_size: int = BATCH_SIZE
+    max_tokens: int = MAX_TOKENS
+
+
+class Pipeline:
+    """Texts to rows.
+
+    Args:
+        engine: what runs token ids.
+        tokenizer: gives the tokenizer, built when the first text comes.
+        max_length: tokens of a text that are read by default.
+        max_positions: tokens that the model can read at all.
+    """
+
+    def __init__(
+        self, engine: Engine, tokenizer: Callable[[], Tokenizer], *, max_length: int, max_positions: int
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+        self._max_positions = max_positions
+
+    def limits(self, truncation: bool, max_length: int | None, batch_size: int, max_tokens: int) -> Limits:
+        """Checked limits.
+
+        Raises:
+            InputError: a number is too small, or `max_length` more than the model's positions.
+        """
+        if batch_size < 1 or max_tokens < 1:
+            raise InputError(f"batch_size and max_tokens must be at least 1, got {batch_size} and {max_tokens}")
+        if max_length is not None:
+            if max_length > self._max_positions:
+                raise InputError(f"max_length is {max_length}, the model has {self._max_positions} positions")
+            self._tokenizer().check_max_length(max_length)
+        return Limits(truncation, max_length, batch_size, max_tokens)
+
+    def row(self, text: str, pair: str | None, limits: Limits) -> np.ndarray:
+        """The row of one text: float32 [outputs]. Short, as it is all that stands between a caller and the engine."""
+        ids, types, truncated = self._tokenizer().encode(text, pair, limits.max_length)
+        if truncated:
+            if not limits.truncation:
+                raise self._too_long(text, pair, "the text", limits)
+            self._warn(1, 1, limits)
+        return self._engine.forward((ids,), None if types is None else (types,))[0]
+
+    def rows(
+        self, items: Iterable[Any], limits: Limits, *, prefix: str = "", progress: str | None = None
+    ) -> np.ndarray:
+        """The rows of many texts, in their order: float32 [texts, outputs].
+
+        Args:
+            items: texts and pairs.
+            limits: how they are cut and batched.
+            prefix: what to put before each text.
+            progress: what to call the work on stderr; None for silence.
+        """
+        parts: list[np.ndarray] = []
+        cut: list[int] = []
+        seen = 0
+        total = len(items) if isinstance(items, Sequence) else None
+        with Progress(progress, total) as line:
+            for window in windows(items, WINDOW, prefix):
+                rows, truncated = self._window(window, limits, seen)
+                parts.append(rows)
+                cut += truncated
+                seen += len(window)
+                line.update(len(window))
+        if cut:
+            self._warn(len(cut), seen, limits)
+        return np.concatenate(parts) if parts else np.zeros((0, self._engine.out_features), np.float32)
+
+    def stream(
+        self, items: Iterable[Any], limits: Limits, *, prefix: str = "", window: int = WINDOW
+    ) -> Iterator[np.ndarray]:
+        """Rows one by one, in order, reading `window` texts ahead and no more.
+
+        Warns about truncation once, when the first window with a cut text has been answered.
+        """
+        seen = 0
+        warned = False
+        for texts in windows(items, window, prefix):
+            rows, truncated = self._window(texts, limits, seen)
+            seen += len(texts)
+            if truncated and not warned:
+                warned = True
+                self._warn(len(truncated), seen, limits)
+            yield from rows
+
+    def _window(
+        self, texts: Sequence[tuple[str, str | None]], limits: Limits, offset: int
+    ) -> tuple[np.ndarray, list[int]]:
+        """Rows of a window in its order, and the numbers of the texts that were cut (the first text is `offset`)."""
+        encode = self._tokenizer().encode
+        encoded = [encode(text, pair, limits.max_length) for text, pair in texts]
+        cut = [offset + index for index, each in enumerate(encoded) if each.truncated]
+        if cut and not limits.truncation:
+            raise self._too_long(*texts[cut[0] - offset], f"text {cut[0]}", limits)
+        out = np.empty((len(texts), self._engine.out_features), np.float32)
+        for places in pack([len(each.ids) for each in encoded], limits.batch_size, limits.max_tokens):
+            batch = [encoded[place] for place in places]
+            out[places] = self._engine.forward([each.ids for each in batch], _types(batch))
+        return out, cut
+
+    def _too_long(self, text: str, pair: str | None, which: str, limits: Limits) -> InputError:
+        count = self._tokenizer().count(text, pair)
+        return InputError(f"{which} has {count} tokens, more than {self._read(limits)}, and truncation is off")
+
+    def _warn(self, cut: int, seen: int, limits: Limits) -> None:
+        which = "the text was" if seen == 1 else f"{cut} of {seen} texts {'was' if cut == 1 else 'were'}"
+        warnings.warn(
+            f"{which} cut to {self._read(limits)} tokens; what came after was not read",
+            TruncationWarning,
+            stacklevel=4,  # the line that called the model
+        )
+
+    def _read(self, limits: Limits) -> int:
+        return self._max_length if limits.max_length is None else limits.max_length
+
+
+def _types(batch: Sequence[Encoded]) -> list[Sequence[int]] | None:
+    """Token types of a batch, or None when they are all zero."""
+    if all(each.type_ids is None for each in batch):
+        return None
+    return [bytes(len(each.ids)) if each.type_ids is None else each.type_ids for each in batch]

@@ -1,0 +1,167 @@
+"""Sentence embeddings: prompts, shortening, normalizing, compact types and similarity, as in sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from minibert.errors import InputError
+from minibert.format.schema import Task
+
+Precision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
+
+#: Prompt names that `encode_query` and `encode_document` look for, in this order.
+QUERY_PROMPTS = ("query",)
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+def resolve_prompt(task: Task, prompt_name: str | None, prompt: str | None) -> str:
+    """The text to put before each sentence: `prompt`, else the one called `prompt_name`, else the model's default.
+
+    Raises:
+        InputError: if the model has no prompt of that name.
+    """
+    if prompt is not None:
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt must be str, got {type(prompt).__name__}")
+        return prompt
+    name = task.default_prompt if prompt_name is None else prompt_name
+    if name is None:
+        return ""
+    if name not in task.prompts:
+        known = ", ".join(repr(each) for each in task.prompts) or "none"
+        raise InputError(f"the model has no prompt called {name!r}; it has: {known}")
+    return task.prompts[name]
+
+
+def first_prompt(task: Task, names: Sequence[str]) -> str | None:
+    """The first of `names` that the model has a prompt for."""
+    return next((name for name in names if name in task.prompts), None)
+
+
+def normalized(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1 (rows of zeros stay zeros); float32 [n, dim] to float32 [n, dim]."""
+    norms = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
+    return rows / np.maximum(norms, np.float32(1e-12))
+
+
+def finish(rows: np.ndarray, *, truncate_dim: int | None, normalize: bool, precision: Precision) -> np.ndarray:
+    """Shorten to the first `truncate_dim` numbers, then normalize, then pack: the order of sentence-transformers.
+
+    Args:
+        rows: float32 [n, dim].
+        truncate_dim: for Matryoshka models (arXiv 2205.13147); None keeps all.
+        normalize: whether to scale rows to length 1.
+        precision: "float32", or "binary" / "ubinary": one bit a number, int8 / uint8 [n, ceil(dim / 8)].
+    """
+    if truncate_dim is not None:
+        rows = np.ascontiguousarray(rows[:, :truncate_dim])
+    if normalize:
+        rows = normalized(rows)
+    return rows if precision == "float32" else quantize_embeddings(rows, precision)
+
+
+def check_options(truncate_dim: int | None, precision: str) -> None:
+    """Refuse what `finish` cannot do, before any work.
+
+    Raises:
+        InputError: for an unknown precision, one that needs the ranges of a whole corpus, or a dimension below 1.
+    """
+    if precision in ("int8", "uint8"):
+        raise InputError(
+            f"{precision} vectors need the range of each dimension over a whole corpus, and a text's vector must not "
+            "depend on its batch: encode to float32, then use minibert.quantize_embeddings"
+        )
+    if precision not in ("float32", "binary", "ubinary"):
+        raise InputError(f'precision must be "float32", "binary" or "ubinary", got {precision!r}')
+    if truncate_dim is not None and truncate_dim < 1:
+        raise InputError(f"truncate_dim must be at least 1, got {truncate_dim}")
+
+
+def quantize_embeddings(
+    embeddings: np.ndarray,
+    precision: Precision,
+    ranges: np.ndarray | None = None,
+    calibration_embeddings: np.ndarray | None = None,
+) -> np.ndarray:
+    """Embeddings in a type that takes 4 or 32 times less memory.
+
+    Args:
+        embeddings: float [n, dim] or [dim].
+        precision: "int8" / "uint8": each dimension's range in 255 steps; "binary" / "ubinary": one bit a dimension,
+            set where the number is positive, eight to a byte (first dimension in the highest bit).
+        ranges: float [2, dim], lowest and highest value of each dimension, for int8 and uint8; by default those of
+            `calibration_embeddings`, else of `embeddings`.
+        calibration_embeddings: float [m, dim], typical of the corpus.
+
+    Returns:
+        int8 or uint8 [n, dim], [n, ceil(dim / 8)] for the binary kinds, or float32 [n, dim].
+
+    Raises:
+        InputError: for an unknown precision, or one vector alone to take ranges from.
+    """
+    embeddings = np.asarray(embeddings)
+    if precision == "float32":
+        return embeddings.astype(np.float32)
+    if precision in ("binary", "ubinary"):
+        bits = np.packbits(embeddings > 0, axis=-1)
+        # "binary" is the same byte less 128, which fits int8.
+        return bits if precision == "ubinary" else (bits ^ 0x80).view(np.int8)
+    if precision not in ("int8", "uint8"):
+        raise InputError(f'precision must be "float32", "int8", "uint8", "binary" or "ubinary", got {precision!r}')
+    if ranges is None:
+        source = np.atleast_2d(embeddings if calibration_embeddings is None else calibration_embeddings)
+        if len(source) < 2:
+            raise InputError(f"{precision} needs ranges, or calibration_embeddings of at least two vectors")
+        ranges = np.stack([source.min(axis=0), source.max(axis=0)])
+    low, high = np.asarray(ranges, np.float32)
+    step = (high - low) / np.float32(255)
+    levels = np.clip(np.floor((embeddings - low) / np.where(step == 0, 1, step)), 0, 255).astype(np.uint8)
+    return levels if precision == "uint8" else (levels ^ 0x80).view(np.int8)
+
+
+def similarity(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
+    """Similarity of every row of `a` to every row of `b`: float32 [n, dim] and [m, dim] to [n, m].
+
+    "euclidean" and "manhattan" are negative distances, so that more is always more alike.
+
+    Raises:
+        InputError: if the shapes do not fit or there is no similarity of that name.
+    """
+    a, b = _matrices(a, b)
+    if name == "cosine":
+        return normalized(a) @ normalized(b).T
+    if name == "dot":
+        return a @ b.T
+    if name == "euclidean":
+        squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None, :] - 2 * (a @ b.T)
+        return -np.sqrt(np.maximum(squares, 0))
+    if name == "manhattan":
+        return np.stack([-np.abs(b - row).sum(axis=1) for row in a]) if len(a) else np.zeros((0, len(b)), np.float32)
+    raise InputError(f'similarity must be "cosine", "dot", "euclidean" or "manhattan", got {name!r}')
+
+
+def similarity_pairwise(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
+    """Similarity of each row of `a` to the same row of `b`: two float32 [n, dim] to [n]."""
+    a, b = _matrices(a, b)
+    if len(a) != len(b):
+        raise InputError(f"pairwise similarity needs as many rows on both sides, got {len(a)} and {len(b)}")
+    if name == "cosine":
+        return (normalized(a) * normalized(b)).sum(axis=1)
+    if name == "dot":
+        return (a * b).sum(axis=1)
+    if name == "euclidean":
+        return -np.sqrt(np.square(a - b).sum(axis=1))
+    if name == "manhattan":
+        return -np.abs(a - b).sum(axis=1)
+    raise InputError(f'similarity must be "cosine", "dot", "euclidean" or "manhattan", got {name!r}')
+
+
+def _matrices(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.atleast_2d(np.asarray(a, np.float32)), np.atleast_2d(np.asarray(b, np.float32))
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise InputError(f"similarity needs [n, dim] and [m, dim], got shapes {a.shape} and {b.shape}")
+    return a, b

@@ -1,0 +1,61 @@
+"""Figures that judge answers: accuracy, F1, and correlation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from itertools import chain
+
+import numpy as np
+
+
+def accuracy(truth: Sequence[Hashable], answers: Sequence[Hashable]) -> float:
+    """The share of answers that are right, 0 to 1."""
+    return sum(t == a for t, a in zip(truth, answers, strict=True)) / len(truth)
+
+
+def macro_f1(truth: Sequence[Hashable], answers: Sequence[Hashable]) -> float:
+    """F1 of each label that occurs in `truth` or `answers`, averaged without weights, 0 to 1."""
+    return multi_label_macro_f1([{t} for t in truth], [{a} for a in answers])
+
+
+def multi_label_macro_f1(truth: Sequence[set[Hashable]], answers: Sequence[set[Hashable]]) -> float:
+    """`macro_f1` where each text has a set of labels."""
+    true, answered, hits = _counts(truth, answers)
+    labels = true.keys() | answered.keys()
+    return sum(2 * hits[label] / (true[label] + answered[label]) for label in labels) / max(len(labels), 1)
+
+
+def micro_f1(truth: Sequence[set[Hashable]], answers: Sequence[set[Hashable]]) -> float:
+    """F1 over all (text, label) decisions together, 0 to 1."""
+    true, answered, hits = _counts(truth, answers)
+    return 2 * hits.total() / max(true.total() + answered.total(), 1)
+
+
+def pearson(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
+    """Pearson's correlation, -1 to 1; NaN if either side is constant."""
+    a, b = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a * a).sum() * (b * b).sum())
+    return float((a * b).sum() / scale) if scale > 0 else float("nan")
+
+
+def spearman(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
+    """Spearman's rank correlation, -1 to 1: Pearson's of the ranks, equal values sharing their mean rank."""
+    return pearson(_ranks(np.asarray(x)), _ranks(np.asarray(y)))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[group]
+
+
+def _counts(
+    truth: Sequence[set[Hashable]], answers: Sequence[set[Hashable]]
+) -> tuple[Counter[Hashable], Counter[Hashable], Counter[Hashable]]:
+    """How often each label is true, answered, and both at once."""
+    true = Counter(chain.from_iterable(truth))
+    answered = Counter(chain.from_iterable(answers))
+    hits = Counter(chain.from_iterable(t & a for t, a in zip(truth, answers, strict=True)))
+    return true, answered, hits

@@ -1,0 +1,108 @@
+"""What callers may pass as text, told apart once: one text or many, single or pair.
+
+One text is a `str`, a tuple `(text, text_pair)` or a mapping `{"text": ..., "text_pair": ...}`; anything else that can
+be iterated is many of them. One text in gives one answer out, many give a list: whatever the other options say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeAlias
+
+from minibert.errors import InputError
+
+#: One text, or one pair of texts.
+Text: TypeAlias = "str | tuple[str, str] | Mapping[str, str]"
+
+#: A window of a long input also closes once it holds this many characters, so that memory stays bounded.
+WINDOW_CHARACTERS = 1 << 22
+
+
+def is_one(inputs: object) -> bool:
+    """Whether `inputs` is one text (or one pair) rather than many."""
+    return isinstance(inputs, (str, tuple, Mapping))
+
+
+def many(inputs: Any) -> Iterable[Any]:
+    """`inputs` as something to iterate over.
+
+    Raises:
+        InputError: if it cannot hold texts.
+    """
+    if isinstance(inputs, (bytes, bytearray, memoryview)) or not isinstance(inputs, Iterable):
+        raise _wrong(inputs, "")
+    return inputs
+
+
+def split(item: Any, index: int | None = None) -> tuple[str, str | None]:
+    """The text and, if there is one, its pair.
+
+    Args:
+        item: one text or pair; inside a list a pair may also be a list of two strings.
+        index: its place in the list, for the error message.
+
+    Raises:
+        InputError: if it is anything else, such as bytes or None.
+    """
+    if isinstance(item, str):
+        return item, None
+    where = "" if index is None else f" at index {index}"
+    if isinstance(item, Mapping):
+        unknown = sorted(str(key) for key in item if key not in ("text", "text_pair"))
+        if "text" not in item or unknown:
+            raise InputError(f'a mapping{where} must have "text" and may have "text_pair", got keys {list(item)}')
+        text, pair = item["text"], item.get("text_pair")
+        if isinstance(text, str) and (pair is None or isinstance(pair, str)):
+            return text, pair
+        raise _wrong(pair if isinstance(text, str) else text, where)
+    if isinstance(item, (tuple, list)):
+        if len(item) != 2:
+            kind = type(item).__name__
+            raise InputError(
+                f"a {kind} of {len(item)}{where} is not a pair (text, text_pair); give several texts as a flat list"
+            )
+        for part in item:
+            if not isinstance(part, str):
+                raise _wrong(part, where)
+        return item[0], item[1]
+    raise _wrong(item, where)
+
+
+def windows(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[tuple[str, str | None]]]:
+    """The texts of `items` in order, in lists of at most `size` and of about WINDOW_CHARACTERS at most.
+
+    Lazy: takes no more from `items` than the next window needs.
+
+    Args:
+        items: texts and pairs.
+        size: texts in a window, at most.
+        prefix: what to put before each text.
+
+    Raises:
+        InputError: if an item is no text, or `size` below 1.
+    """
+    if size < 1:
+        raise InputError(f"window must be at least 1, got {size}")
+    iterator = iter(items)
+    index = 0
+    while True:
+        window: list[tuple[str, str | None]] = []
+        characters = 0
+        for item in islice(iterator, size):
+            text, pair = split(item, index)
+            window.append((prefix + text, pair))
+            index += 1
+            characters += len(text) + (len(pair) if pair is not None else 0)
+            if characters >= WINDOW_CHARACTERS:
+                break
+        if not window:
+            return
+        yield window
+
+
+def _wrong(value: object, where: str) -> InputError:
+    kind = type(value).__name__
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return InputError(f'text must be str, got {kind}{where}: decode it first, as in data.decode("utf-8")')
+    return InputError(f"text must be str, a pair of str, or a list of these, got {kind}{where}")

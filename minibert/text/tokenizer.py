@@ -1,0 +1,188 @@
+"""Text to token ids, by the tokenizers library, with truncation that is exact, bounded and never silent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from minibert.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenizers import Encoding
+
+#: No more of one text than this many characters is ever read: only text without words (a megabyte of one letter)
+#: can have fewer tokens than a model takes in so much. What lies behind counts as truncated.
+MAX_CHARACTERS = 1 << 20
+#: Longer texts are counted in pieces of about this many characters.
+_PIECE_CHARACTERS = 1 << 16
+
+
+class TruncationWarning(UserWarning):
+    """Some texts had more tokens than the model takes and were answered from their beginning."""
+
+
+class Encoded(NamedTuple):
+    """Token ids of one text or pair.
+
+    Attributes:
+        ids: token ids, special tokens included.
+        type_ids: one token type for each id, or None when all are 0.
+        truncated: whether tokens were cut off.
+    """
+
+    ids: list[int]
+    type_ids: list[int] | None
+    truncated: bool
+
+
+class Tokenizer:
+    """A model's own tokenizer.
+
+    Unpaired surrogates, which UTF-8 cannot carry, count as U+FFFD, as if the text had been decoded with
+    `errors="replace"`; surrogates in pairs count as the character they spell.
+
+    Safe to call from several threads: the library's truncation and padding are switched off, so encoding changes
+    no state.
+
+    Args:
+        tokenizer_json: the text of a tokenizer.json.
+        max_length: tokens that `encode` keeps unless told otherwise, special tokens included.
+        token_types: rows of the model's token type table; with fewer than two, types are not asked for.
+
+    Raises:
+        FormatError: if the library cannot read `tokenizer_json`.
+    """
+
+    def __init__(self, tokenizer_json: str, *, max_length: int, token_types: int = 2) -> None:
+        # Imported here: 25 ms that a caller of `Model.forward` need not pay.
+        from tokenizers import Tokenizer as Library
+
+        try:
+            self._library = Library.from_str(tokenizer_json)
+        except Exception as error:  # the library raises plain Exception
+            raise FormatError(f"the tokenizer inside the model cannot be read: {error}") from error
+        truncation = self._library.truncation
+        self._direction: str = truncation["direction"] if truncation else "right"
+        self._library.no_truncation()
+        self._library.no_padding()
+        self.max_length = max_length
+        self._special = (self._library.num_special_tokens_to_add(False), self._library.num_special_tokens_to_add(True))
+        self._pair_types = token_types > 1
+        self._text_types = self._pair_types and any(self._library.encode("a").type_ids)
+        # Up to here a text is encoded whole; beyond, no more of it than truncation will keep.
+        self._whole = max(4096, 16 * max_length)
+        added = self._library.get_added_tokens_decoder().values()
+        self._margin = 32 + 2 * max((len(token.content) for token in added), default=0)
+
+    def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoded:
+        """Token ids with special tokens, of at most `max_length`.
+
+        A pair is cut as transformers does by default ("longest_first"): the longer of the two gives way first.
+
+        Raises:
+            InputError: if `max_length` leaves no room beside the special tokens.
+        """
+        limit = self.max_length if max_length is None else max_length
+        if len(text) <= self._whole and (pair is None or len(pair) <= self._whole):
+            encoding = self._encode(text, pair)
+            if len(encoding) <= limit:
+                typed = self._text_types if pair is None else self._pair_types
+                return Encoded(encoding.ids, encoding.type_ids if typed else None, False)
+        return self._encode_cut(text, pair, limit)
+
+    def count(self, text: str, pair: str | None = None) -> int:
+        """Tokens of a text or pair with its special tokens, before any truncation."""
+        if pair is not None:
+            return self._special[True] + sum(self.count(part) - self._special[False] for part in (text, pair))
+        if len(text) <= _PIECE_CHARACTERS:
+            return len(self._encode(text))
+        pieces = _pieces(text, _PIECE_CHARACTERS, MAX_CHARACTERS)
+        return self._special[False] + sum(len(self._encode(piece, special=False)) for piece in pieces)
+
+    def check_max_length(self, max_length: int) -> None:
+        """Raise InputError if `max_length` leaves no room for a token of each text beside the special tokens."""
+        least = self._special[True] + 2
+        if max_length < least:
+            raise InputError(f"max_length must be at least {least}, got {max_length}")
+
+    def _encode(self, text: str, pair: str | None = None, special: bool = True) -> Encoding:
+        try:
+            return self._library.encode(text, pair, add_special_tokens=special)
+        except TypeError:  # the library takes no surrogates
+            return self._library.encode(
+                well_formed(text), None if pair is None else well_formed(pair), add_special_tokens=special
+            )
+
+    def _encode_cut(self, text: str, pair: str | None, limit: int) -> Encoded:
+        budget = limit - self._special[pair is not None]
+        if budget < 1:
+            raise InputError(f"a max_length of {limit} leaves no room beside the special tokens")
+        first, cut = self._beginning(text, budget)
+        if pair is None:
+            cut = cut or len(first) > budget
+            first.truncate(budget, direction=self._direction)
+            encoding = self._library.post_process(first)
+        else:
+            second, cut_second = self._beginning(pair, budget)
+            cut = cut or cut_second or len(first) + len(second) > budget
+            first_share, second_share = longest_first(len(first), len(second), budget)
+            first.truncate(first_share, direction=self._direction)
+            second.truncate(second_share, direction=self._direction)
+            encoding = self._library.post_process(first, second)
+        typed = self._text_types if pair is None else self._pair_types
+        return Encoded(encoding.ids, encoding.type_ids if typed else None, cut)
+
+    def _beginning(self, text: str, budget: int) -> tuple[Encoding, bool]:
+        """Tokens of `text` of which the first `budget` are sure to be those of the whole text.
+
+        Encodes a prefix, and a longer one while that has too few tokens. What a tokenizer does at one place depends on
+        the word it lies in and on added tokens nearby; so a token of a prefix is the whole text's token if it is not
+        of the prefix's last word and ends a margin before the prefix does.
+
+        Returns:
+            The encoding without special tokens, and whether the text went on behind MAX_CHARACTERS.
+        """
+        if self._direction == "left":
+            return self._encode(text[-MAX_CHARACTERS:], special=False), len(text) > MAX_CHARACTERS
+        size = self._whole
+        while size < min(len(text), MAX_CHARACTERS):
+            encoding = self._encode(text[:size], special=False)
+            words, offsets = encoding.word_ids, encoding.offsets
+            sure = len(words)
+            while sure and (words[sure - 1] == words[-1] or offsets[sure - 1][1] > size - self._margin):
+                sure -= 1
+            if sure > budget:
+                return encoding, False
+            size *= 4
+        return self._encode(text[:MAX_CHARACTERS], special=False), len(text) > MAX_CHARACTERS
+
+
+def well_formed(text: str) -> str:
+    """`text` with surrogate pairs joined and unpaired surrogates replaced by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
+    """How many tokens of each text of a pair stay, when both together may have `budget`.
+
+    The shorter text stays whole if it takes no more than half; otherwise they share, and an odd token goes to the
+    longer one (to the second when they are equally long).
+    """
+    if first + second <= budget:
+        return first, second
+    shorter = min(first, second, budget // 2)
+    return (budget - shorter, shorter) if first > second else (shorter, budget - shorter)
+
+
+def _pieces(text: str, size: int, longest: int) -> Iterator[str]:
+    """`text` cut in front of white space into pieces of about `size`, of `longest` at most where there is none."""
+    start = 0
+    while len(text) - start > size:
+        end = start + size
+        stop = min(start + longest, len(text))
+        while end < stop and not (text[end].isspace() and not text[end - 1].isspace()):
+            end += 1
+        yield text[start:end]
+        start = end
+    yield text[start:]

@@ -1,0 +1,5 @@
+"""Fixtures of tiny models, shared by the tests of the API."""
+
+from __future__ import annotations
+
+from tiny import *  # noqa: F403
