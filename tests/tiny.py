@@ -27,17 +27,15 @@ from minibert.format import (
     write_model,
 )
 
-WORDS = (
-    "a great movie plot the was good bad is it and actor film hello world not very I like this one query : -"
-).split()
+WORDS = "a great movie plot the was good bad is it and actor film hello world not very i like this one query : -"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789.,!?'"]
 VOCABULARY += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
-VOCABULARY += sorted({word.lower() for word in WORDS} - set(VOCABULARY))
+VOCABULARY += sorted(set(WORDS.split()) - set(VOCABULARY))
 MAX_LENGTH = 24
 
 
 def tokenizer_json() -> str:
-    """A BERT tokenizer over VOCABULARY: lower case, [CLS] A [SEP] B [SEP]; padding and truncation set, as in the wild."""
+    """A BERT tokenizer over VOCABULARY: lower case, pairs, and padding and truncation set as in the wild."""
     tokenizer = Tokenizer(WordPiece({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from minibert.format.schema import Task
 
 #: What turns a row of logits into scores.
 ScoreFunction: TypeAlias = Literal["softmax", "sigmoid", "none"]
-FUNCTIONS = ("softmax", "sigmoid", "none")
 #: One label with its score: {"label": str, "score": float}.
 Label: TypeAlias = "dict[str, Any]"
 
@@ -51,7 +50,7 @@ class Classifier:
 
     def __init__(self, task: Task) -> None:
         self.labels = task.labels
-        self.function = default_function(task)
+        self.function: ScoreFunction = default_function(task)
 
     def options(self, function: str | None, top_k: TopK) -> tuple[ScoreFunction, TopK]:
         """Options of `answer`, checked; the model's own score function for None.
@@ -65,7 +64,7 @@ class Classifier:
             raise InputError(f"top_k must be at least 1, or None for all labels, got {top_k!r}")
         if function is None or function == "default":
             return self.function, top_k
-        if function not in FUNCTIONS:
+        if function not in get_args(ScoreFunction):
             raise InputError(f'function_to_apply must be "softmax", "sigmoid" or "none", got {function!r}')
         return cast(ScoreFunction, function), top_k
 
