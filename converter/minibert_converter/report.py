@@ -159,11 +159,9 @@ def _compare(part: str, names: list[str], before: Network, after: Network, tenso
     lost = kept = 0.0
     for name in names:
         old, new = _weights(before, name), _weights(after, name)
-        if old is None or new is None:
-            continue
-        kept += _square(_values(old))
-        if old is not new:
-            lost += _square(_values(new) - _values(old))
+        if old is not None and new is not None:
+            kept += _square(_values(old))
+            lost += 0.0 if old is new else _square(_values(new) - _values(old))
     return Part(
         part,
         sum(origin.parameters for origin in origins),

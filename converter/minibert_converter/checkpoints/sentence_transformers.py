@@ -77,6 +77,9 @@ def read_sentence_modules(folder: Path) -> SentenceModules:
             "any number of Dense, and at most one Normalize, in this order"
         )
     paths = dict(modules)
+    if "Normalize" in kinds:
+        path = paths["Normalize"] / "config.json"
+        _refuse_other_values(path, read_json_if_present(path))
     transformer = paths["Transformer"]
     settings = read_json_if_present(transformer / "sentence_bert_config.json")
     max_length = settings.get("max_seq_length")
@@ -132,10 +135,9 @@ def _read_dense(folder: Path) -> DenseModule:
     sizes = config.get("in_features"), config.get("out_features")
     if any(type(size) is not int or size < 1 for size in sizes):
         raise CheckpointError(f"{path}: in_features and out_features must be whole numbers")
-    other_input = config.get("module_input_name", "sentence_embedding") != "sentence_embedding"
-    other_output = config.get("module_output_name") not in (None, "sentence_embedding")
-    if config.get("use_residual") or other_input or other_output:
-        raise UnsupportedError(f"{path}: only a plain projection of the sentence embedding is supported")
+    _refuse_other_values(path, config)
+    if config.get("use_residual"):
+        raise UnsupportedError(f"{path}: a projection with a residual connection (use_residual) is not supported")
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     package, _, activation = name.rpartition(".")
     if not package.startswith("torch.nn") or activation not in DENSE_ACTIVATIONS:
@@ -144,6 +146,13 @@ def _read_dense(folder: Path) -> DenseModule:
             f"{', '.join(DENSE_ACTIVATIONS)} of torch.nn"
         )
     return DenseModule(folder, *sizes, bool(config.get("bias", True)), DENSE_ACTIVATIONS[activation])
+
+
+def _refuse_other_values(path: Path, config: Mapping[str, Any]) -> None:
+    """Checks that a module takes the sentence vector and gives the sentence vector."""
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, "sentence_embedding"):
+            raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only sentence_embedding is supported")
 
 
 def _read_prompts(path: Path) -> tuple[dict[str, str], str | None, str]:
