@@ -10,7 +10,11 @@ import pytest
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow, which take minutes")
     parser.addoption(
-        "--fuzz-rounds", type=int, default=2500, metavar="N", help="mutated files that the fuzz test tries (default 2500)"
+        "--fuzz-rounds",
+        type=int,
+        default=2500,
+        metavar="N",
+        help="files the fuzz test mutates (default 2500)",
     )
 
 

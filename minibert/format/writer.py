@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,7 +136,7 @@ def _serialize(config_text: str, stored: dict[str, NDArray[Any]]) -> tuple[bytes
 
 def _replace(target: Path, header: bytes, data: memoryview) -> int:
     """Put the bytes in place of the target, once they are on the disk and have been read back."""
-    temporary = target.with_name(f"{target.name}.tmp{secrets.token_hex(4)}")
+    temporary = target.with_name(f"{target.name}.tmp{os.urandom(4).hex()}")
     try:
         with temporary.open("xb") as file:
             file.write(header)

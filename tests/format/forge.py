@@ -1,0 +1,52 @@
+"""A forge that takes a real file apart and puts it together as a hostile one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from minibert.errors import FormatError
+from minibert.format import read_model
+
+
+class Forge:
+    """A real file taken apart: spoil `header`, `metadata`, `config` (plain JSON) or `data`, then `refused` reads it."""
+
+    def __init__(self, source: bytes, folder: Path) -> None:
+        length = int.from_bytes(source[:8], "little")
+        self.header = json.loads(source[8 : 8 + length])
+        self.metadata = self.header.pop("__metadata__")
+        self.config = json.loads(self.metadata["config"])
+        self.data = bytearray(source[8 + length :])
+        self.path = folder / "forged.safetensors"
+
+    def header_text(self) -> str:
+        metadata = dict(self.metadata)
+        if "config" in metadata and self.config is not None:
+            metadata["config"] = json.dumps(self.config)
+        return json.dumps({"__metadata__": metadata, **self.header})
+
+    def bytes(self, header_text: str | None = None) -> bytes:
+        text = (self.header_text() if header_text is None else header_text).encode()
+        text += b" " * (-(8 + len(text)) % 64)
+        return len(text).to_bytes(8, "little") + text + bytes(self.data)
+
+    def read(self, content: bytes | None = None):
+        self.path.write_bytes(self.bytes() if content is None else content)
+        return read_model(self.path)
+
+    def refused(self, *words: str, content: bytes | None = None) -> None:
+        """The file is refused, and the message names the file and every one of `words`."""
+        with pytest.raises(FormatError) as caught:
+            self.read(content)
+        message = str(caught.value)
+        assert message.startswith(f"{self.path}: ")
+        for word in words:
+            assert word in message
+        assert len(message) < 1000
+
+    def copy(self) -> Forge:
+        return copy.deepcopy(self)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from minibert.errors import FormatError
+from minibert.format import Config, HeadLayer, Layer, Linear, Table, TensorSpec, expected_tensors
+from tests.format.models import CONFIGS, make_config
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_config_survives_json(kind):
+    config = CONFIGS[kind]
+    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_every_key_with_a_default_may_be_left_out():
+    value = make_config().to_json()
+    bare = {key: value[key] for key in ("architecture", "task", "text", "linears", "tables")}
+    bare["task"] = {"kind": "text-classification", "labels": value["task"]["labels"]}
+    config = Config.from_json(bare)
+    assert config.aliases == {}
+    assert config.task.problem_type == "single_label"
+    assert config.task == make_config().task
+
+
+def test_int8_tensors_of_a_known_model():
+    specs = expected_tensors(make_config(layers=1))
+    assert specs["embeddings.word.weight"] == TensorSpec("I8", (23, 48))
+    assert specs["embeddings.word.scale"] == TensorSpec("F32", (32,))
+    assert specs["embeddings.token_type.weight"] == TensorSpec("F32", (2, 48))
+    assert "embeddings.token_type.scale" not in specs
+    assert specs["embeddings.norm.bias"] == TensorSpec("F32", (48,))
+    assert specs["layers.0.attention.qkv.weight"] == TensorSpec("I8", (9, 12, 16, 4))
+    assert specs["layers.0.attention.qkv.scale"] == TensorSpec("F32", (144,))
+    assert specs["layers.0.attention.qkv.weight_sum"] == TensorSpec("I32", (144,))
+    assert specs["layers.0.attention.qkv.bias"] == TensorSpec("F32", (144,))
+    assert specs["layers.0.attention.qkv.input_factor"] == TensorSpec("F32", (48,))
+    assert specs["layers.0.attention.output.weight"] == TensorSpec("I8", (3, 12, 16, 4))
+    assert "layers.0.attention.output.input_factor" not in specs
+    assert specs["layers.0.ffn.up.weight"] == TensorSpec("I8", (4, 12, 16, 4))
+    assert specs["layers.0.ffn.down.weight"] == TensorSpec("I8", (3, 16, 16, 4))
+    assert specs["head.dense.norm.weight"] == TensorSpec("F32", (32,))
+    assert specs["head.output.weight"] == TensorSpec("F32", (1, 32, 16))
+    assert specs["head.output.bias"] == TensorSpec("F32", (16,))
+    assert len(specs) == 2 + 2 + 1 + 2 + (5 + 4 + 2 + 5 + 4 + 2) + (4 + 2) + 2
+
+
+def test_layers_may_differ_after_pruning():
+    config = make_config(layers=2)
+    linears = dict(config.linears)
+    linears["layers.1.attention.qkv"] = Linear("int8", 48, 3 * 16)
+    linears["layers.1.attention.output"] = Linear("int8", 16, 40)
+    linears["layers.1.ffn.up"] = Linear("float32", 48, 7)
+    linears["layers.1.ffn.down"] = Linear("int8", 16, 40)
+    architecture = replace(config.architecture, layers=(Layer(3, 52), Layer(1, 7)))
+    specs = expected_tensors(replace(config, architecture=architecture, linears=linears))
+    assert specs["layers.0.ffn.up.weight"].shape == (4, 12, 16, 4)
+    assert specs["layers.1.ffn.up.weight"] == TensorSpec("F32", (1, 48, 16))
+    assert specs["layers.1.attention.qkv.weight"].shape == (3, 12, 16, 4)
+
+
+def _without(mapping, name):
+    return {key: value for key, value in mapping.items() if key != name}
+
+
+def test_linears_and_tables_are_those_of_the_architecture():
+    config = make_config()
+    for name in config.linears:
+        with pytest.raises(FormatError, match=rf"lacks '{name}'"):
+            expected_tensors(replace(config, linears=_without(config.linears, name)))
+        linear = config.linears[name]
+        wider = {**config.linears, name: replace(linear, in_features=linear.in_features + 16)}
+        with pytest.raises(FormatError, match=rf"'{name}'.*in_features"):
+            expected_tensors(replace(config, linears=wider))
+        taller = {**config.linears, name: replace(linear, out_features=linear.out_features + 16)}
+        with pytest.raises(FormatError, match=r"out_features|in_features|labels"):
+            expected_tensors(replace(config, linears=taller))
+    for name in config.tables:
+        with pytest.raises(FormatError, match=rf"lacks '{name}'"):
+            expected_tensors(replace(config, tables=_without(config.tables, name)))
+        with pytest.raises(FormatError, match=rf"'{name}'.*rows"):
+            expected_tensors(replace(config, tables={**config.tables, name: Table("int8", 1000)}))
+    with pytest.raises(FormatError, match="no place"):
+        expected_tensors(replace(config, tables={**config.tables, "embeddings.other": Table("int8", 2)}))
+    with pytest.raises(FormatError, match="no place"):
+        expected_tensors(replace(config, linears={**config.linears, "head.more": Linear("int8", 48, 3)}))
+
+
+def test_head_names_that_would_collide_are_refused():
+    config = make_config()
+    head = (HeadLayer("head.a", norm=True), HeadLayer("head.a.norm"))
+    linears = {name: linear for name, linear in config.linears.items() if not name.startswith("head.")}
+    linears["head.a"] = Linear("float32", 48, 40)
+    linears["head.a.norm"] = Linear("float32", 48, 3)
+    with pytest.raises(FormatError, match=r"'head.a.norm.weight'"):
+        expected_tensors(replace(config, architecture=replace(config.architecture, head=head), linears=linears))
+    twice = replace(config.architecture, head=(HeadLayer("head.a"), HeadLayer("head.a")))
+    with pytest.raises(FormatError, match=r"'head.a'"):
+        expected_tensors(replace(config, architecture=twice, linears=_without(linears, "head.a.norm")))
+
+
+def test_reserved_kind_has_no_layout_yet():
+    config = make_config()
+    sparse = {**config.linears, "layers.0.ffn.up": Linear("int8-4x4", 48, 52, blocks=3)}
+    with pytest.raises(FormatError, match=r"layers.0.ffn.up.*int8-4x4"):
+        expected_tensors(replace(config, linears=sparse))
+    with pytest.raises(FormatError, match="kind"):
+        Config.from_json(replace(config, linears=sparse).to_json())
+
+
+def test_every_key_is_read_and_written():
+    """A field added to a dataclass but forgotten in from_json would be lost without a word."""
+    config = make_config()
+    value = config.to_json()
+    assert set(value) == {key.name for key in fields(config)}
+    for path in _leaves(value):
+        if path[0] not in ("recipe", "report", "provenance", "aliases") and path[-1] != "prompts":
+            spoiled = json.loads(json.dumps(value))
+            parent = spoiled
+            for key in path[:-1]:
+                parent = parent[key]
+            parent[path[-1]] = {"not": "this"}
+            with pytest.raises(FormatError, match=r"config\."):
+                Config.from_json(spoiled)
+
+
+def _leaves(value, path=()):
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, index))
+    else:
+        yield path

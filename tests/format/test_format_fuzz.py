@@ -1,0 +1,74 @@
+"""Thousands of damaged files: each is refused with a FormatError, or is a model proven to the last byte."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from safetensors.numpy import load
+
+from minibert.errors import FormatError
+from minibert.format import ModelFile, expected_tensors, read_model
+from tests.format.forge import Forge
+from tests.format.mutations import mutate
+
+
+def test_damaged_files_are_refused_or_whole(model_files, tmp_path, fuzz_rounds):
+    whole = {kind: Forge(path.read_bytes(), tmp_path) for kind, path in model_files.items()}
+    path = tmp_path / "fuzzed.safetensors"
+    accepted = changed = 0
+    for number in range(fuzz_rounds):
+        rng = random.Random(number)  # so that one failing round can be repeated alone
+        kind = rng.choice(list(whole))
+        content = mutate(whole[kind].copy(), rng)
+        path.write_bytes(content)
+        file, refusal = outcome(lambda: read_model(path), f"round {number} ({kind})")
+        if file is None:
+            assert refusal.startswith(f"{path}: "), number
+            assert len(refusal) < 1000, number
+            continue
+        accepted += 1
+        changed += file.config != read_model(model_files[kind]).config
+        assert_proven(file, content, number)
+        text, refusal = outcome(file.tokenizer_json, f"round {number} ({kind}), tokenizer")
+        assert isinstance(text, str) or "tokenizer.json" in refusal, number
+    # Most damage must be found, and some (weights, words of a label, sizes that cancel out) can't be: both happened.
+    if fuzz_rounds >= 500:
+        assert 0.02 * fuzz_rounds < accepted < 0.5 * fuzz_rounds
+        assert changed
+
+
+def outcome(call, what):
+    """What a call returns, or the message of its FormatError; any other exception fails the test."""
+    try:
+        return call(), ""
+    except FormatError as error:
+        return None, str(error)
+    except BaseException as error:
+        raise AssertionError(f"{what} raised {error!r}") from error
+
+
+def assert_proven(file: ModelFile, content: bytes, number: int) -> None:
+    """What the kernels rely on, established anew: by the safetensors library and by addresses."""
+    plain = load(content)
+    specs = expected_tensors(file.config)
+    assert set(file.tensors) == {*specs, "tokenizer.json"}, number
+    buffer = np.frombuffer(_base(file.tensors["tokenizer.json"]), np.uint8)
+    start, end = buffer.ctypes.data, buffer.ctypes.data + buffer.size
+    assert buffer.size == len(content) == file.size, number
+    dtypes = {"F32": np.float32, "I32": np.int32, "I8": np.int8}
+    for name, spec in specs.items():
+        tensor = file.tensors[name]
+        assert tensor.dtype == dtypes[spec.dtype], number
+        assert tensor.shape == spec.shape, number
+        assert tensor.flags.c_contiguous, number
+        assert not tensor.flags.writeable, number
+        assert tensor.ctypes.data % 64 == 0, number
+        assert start <= tensor.ctypes.data <= tensor.ctypes.data + tensor.nbytes <= end, number
+        np.testing.assert_array_equal(tensor, plain[file.config.aliases.get(name, name)])
+
+
+def _base(tensor):
+    while isinstance(tensor, np.ndarray):
+        tensor = tensor.base
+    return getattr(tensor, "obj", tensor)  # NumPy holds a memoryview of the mapping
