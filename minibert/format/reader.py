@@ -116,6 +116,8 @@ def _map(path: Path) -> mmap.mmap:
             if size < 8:
                 raise FormatError(f"is not a model file: it has {size} bytes")
             return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    except FormatError:  # a ValueError too
+        raise
     except FileNotFoundError:
         raise FormatError("no such file") from None
     except (OSError, ValueError, OverflowError) as error:  # a path with a NUL in it; more bytes than addresses

@@ -1,4 +1,4 @@
-"""tokenizer.json inside the file: compressed, since its text is a tenth of a small model and shrinks to a third."""
+"""tokenizer.json inside the file: compressed, for the 466 KB of an English BERT shrink to 191 KB."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from minibert.format import read_model
 def refused(path, *words):
     with pytest.raises(FormatError) as caught:
         read_model(path)
-    assert str(caught.value).startswith(str(path))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).count("cannot be read") == ("cannot be read" in words)
     for word in words:
         assert word in str(caught.value)
 
