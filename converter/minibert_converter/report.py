@@ -102,6 +102,7 @@ class Report:
         lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
         if self.file_bytes:
             lines.append(f"file: {format_bytes(self.file_bytes)}, {self.dtype}, {self.task}, in {self.seconds:.1f} s")
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 

@@ -118,8 +118,12 @@ def torch_contents(path: Path) -> dict[str, StoredTensor]:
             f"{path}: not a zip archive as torch.save writes since version 1.6; files of older versions can only be "
             "read by executing them, so load it with torch and save it as model.safetensors"
         ) from error
-    except (OSError, NotImplementedError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    except CheckpointError:
+        raise
+    except (
+        Exception
+    ) as error:  # of a damaged archive zipfile raises much beside BadZipFile: EOFError, RuntimeError, ...
+        raise CheckpointError(f"{path}: cannot be read ({error!r})") from error
 
 
 def _read_archive(path: Path, archive: zipfile.ZipFile) -> dict[str, StoredTensor]:

@@ -1,0 +1,170 @@
+"""The tokenizer of a checkpoint, from tokenizer.json or built from vocab.txt."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from minibert_converter.checkpoints.tokenizer import read_tokenizer
+from tokenizers import Tokenizer, models
+
+from minibert.errors import CheckpointError
+from tests.checkpoints import vocabulary, write_json, write_tokenizer
+
+TEXTS = ["A Great movie", "naïve Café?!", "你好 good", "plays\tnot\u200bbad\x00", "[MASK] [SEP]", "", "x" * 300]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    write_tokenizer(tmp_path, vocabulary())
+    return tmp_path
+
+
+def read(folder: Path, **options) -> Tokenizer:
+    return Tokenizer.from_str(read_tokenizer(folder, 203, **options).json)
+
+
+def test_vocab_txt_gives_special_tokens_and_segments(folder):
+    encoded = read(folder).encode("a great movie", "good")
+    assert encoded.tokens == ["[CLS]", "a", "great", "movie", "[SEP]", "good", "[SEP]"]
+    assert encoded.type_ids == [0, 0, 0, 0, 0, 1, 1]
+    assert encoded.special_tokens_mask == [1, 0, 0, 0, 1, 0, 1]
+
+
+def test_vocab_txt_with_crlf_line_ends(folder):
+    (folder / "vocab.txt").write_bytes("\r\n".join(vocabulary()).encode())
+    assert read(folder).encode("a great movie").tokens == ["[CLS]", "a", "great", "movie", "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "tokens"),
+    [
+        ({"do_lower_case": False}, "Good bad", ["[UNK]", "bad"]),
+        ({"do_lower_case": True}, "Good bad", ["good", "bad"]),
+        ({"strip_accents": False}, "gööd", ["[UNK]"]),
+        ({"strip_accents": None}, "gööd", ["good"]),
+        ({"do_lower_case": False, "strip_accents": True}, "gööd", ["good"]),
+        ({"tokenize_chinese_chars": False}, "你好", ["[UNK]"]),
+        ({"tokenize_chinese_chars": True}, "你好", ["[UNK]", "[UNK]"]),
+    ],
+)
+def test_options_of_tokenizer_config(folder, options, text, tokens):
+    write_json(folder / "tokenizer_config.json", options)
+    assert read(folder).encode(text, add_special_tokens=False).tokens == tokens
+    # The same options overrule a tokenizer.json that says otherwise.
+    write_json(folder / "tokenizer_config.json", {})
+    (folder / "tokenizer.json").write_text(read_tokenizer(folder, 203).json)
+    write_json(folder / "tokenizer_config.json", options)
+    assert read(folder).encode(text, add_special_tokens=False).tokens == tokens
+
+
+def test_tokenizer_json_is_kept_but_for_truncation_and_padding(folder):
+    tokenizer = read(folder)
+    expected = [tokenizer.encode(text).ids for text in TEXTS]
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "vocab.txt").unlink()
+    assert [read(folder).encode(text).ids for text in TEXTS] == expected
+
+
+def test_lowercasing_by_sentence_transformers(folder):
+    write_json(folder / "tokenizer_config.json", {"do_lower_case": False})
+    assert read(folder, lowercase=True).encode("Good BAD", add_special_tokens=False).tokens == ["good", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(128, 128), (1e30, None), (1000000000000000019884624838656, None), (None, None)]
+)
+def test_max_length(folder, value, expected):
+    write_json(folder / "tokenizer_config.json", {"model_max_length": value})
+    assert read_tokenizer(folder, 203).max_length == expected
+
+
+def test_added_tokens(folder):
+    write_tokenizer(folder, vocabulary(200))
+    write_json(folder / "added_tokens.json", {"<name>": 200})
+    added = {"201": {"content": "<url>", "special": True}, "5": {"content": "a", "special": False}}
+    write_json(folder / "tokenizer_config.json", {"added_tokens_decoder": added})
+    assert read(folder).encode("<name> good <url>", add_special_tokens=False).ids[0] == 200
+    assert read(folder).encode("good<url>", add_special_tokens=False).tokens == ["good", "<url>"]
+    write_json(folder / "added_tokens.json", {"<name>": 300})
+    with pytest.raises(CheckpointError, match="300"):
+        read(folder)
+
+
+def test_special_tokens_of_other_names(folder):
+    tokens = vocabulary()
+    tokens[2], tokens[3] = "<s>", "</s>"
+    write_tokenizer(folder, tokens)
+    with pytest.raises(CheckpointError, match=r"vocab\.txt: lacks the special tokens \[SEP\], \[CLS\]"):
+        read(folder)
+    write_json(folder / "special_tokens_map.json", {"cls_token": {"content": "<s>"}, "sep_token": "</s>"})
+    assert read(folder).encode("good").tokens == ["<s>", "good", "</s>"]
+
+
+def test_missing_tokenizer(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no tokenizer; looked for tokenizer\.json and for vocab\.txt"):
+        read_tokenizer(tmp_path, 203)
+
+
+def test_ids_without_an_embedding_are_refused(folder):
+    with pytest.raises(CheckpointError, match=r"'\[unused\d+\]' the id 202.*only 202 rows"):
+        read_tokenizer(folder, 202)
+
+
+def test_empty_vocabulary(folder):
+    Tokenizer(models.WordPiece({}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
+    with pytest.raises(CheckpointError, match="empty vocabulary"):
+        read_tokenizer(folder, 203)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"version":"9"}', b'{"model":{"type":"Nothing"}}'])
+def test_broken_tokenizer_json(folder, content):
+    (folder / "tokenizer.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
+        read_tokenizer(folder, 203)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"do_lower_case": "yes"},
+        {"model_max_length": "long"},
+        {"model_max_length": 0},
+        {"cls_token": 5},
+        {"cls_token": None},
+        {"unk_token": {"text": "x"}},
+        {"added_tokens_decoder": {"x": 1}},
+        {"added_tokens_decoder": []},
+    ],
+)
+def test_broken_tokenizer_config(folder, config):
+    write_json(folder / "tokenizer_config.json", config)
+    with pytest.raises(CheckpointError):
+        read_tokenizer(folder, 203)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[CLS]\n"])
+def test_broken_vocab_txt(folder, content):
+    (folder / "vocab.txt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"vocab\.txt"):
+        read_tokenizer(folder, 203)
+
+
+@pytest.mark.parametrize("vocab", ["uncased", "cased", "mcased"])
+def test_real_vocabularies_give_the_gold_ids(shared, tmp_path, vocab):
+    name = {"mcased": "multilingual-cased"}.get(vocab, vocab)
+    source = shared / f"data/vocab/bert-base-{name}-vocab.txt"
+    packed = source.with_name(f"{source.name}.gz")
+    content = source.read_bytes() if source.is_file() else gzip.decompress(packed.read_bytes())
+    (tmp_path / "vocab.txt").write_bytes(content)
+    write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": vocab == "uncased"})
+    tokenizer = Tokenizer.from_str(read_tokenizer(tmp_path, 119_547).json)
+    with gzip.open(shared / "data/tokenization/gold_ids.jsonl.gz", "rt", encoding="utf-8") as file:
+        cases = [json.loads(line) for line in file]
+    assert len(cases) == 774
+    for case in cases:
+        assert tokenizer.encode(case["text"]).ids == case[vocab], case["text"]
