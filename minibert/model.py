@@ -81,6 +81,7 @@ class Model:
         path: the file.
         config: everything the file says about the model.
         engine: runs token ids.
+        pipeline: brings texts to the engine.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None, backend: str | None = None) -> None:
@@ -91,7 +92,7 @@ class Model:
         self._options = (threads, backend)
         self._lock = Lock()
         self._tokenizer: Tokenizer | None = None
-        self._pipeline = Pipeline(
+        self.pipeline = Pipeline(
             self.engine,
             self._get_tokenizer,
             max_length=self.config.text.max_length,
@@ -231,10 +232,10 @@ class Model:
         """
         classifier = self._need_classifier()
         function, top_k = classifier.options(function_to_apply, top_k)
-        limits = self._pipeline.limits(truncation, max_length, batch_size, max_tokens)
+        limits = self.pipeline.limits(truncation, max_length, batch_size, max_tokens)
         if is_one(inputs):
-            return classifier.answer(self._pipeline.row(*split(inputs), limits), function, top_k)
-        return [classifier.answer(row, function, top_k) for row in self._pipeline.rows(many(inputs), limits)]
+            return classifier.answer(self.pipeline.row(*split(inputs), limits), function, top_k)
+        return [classifier.answer(row, function, top_k) for row in self.pipeline.rows(many(inputs), limits)]
 
     def iter_predict(
         self,
@@ -255,8 +256,8 @@ class Model:
         """
         classifier = self._need_classifier()
         function, top_k = classifier.options(function_to_apply, top_k)
-        limits = self._pipeline.limits(truncation, max_length, batch_size, max_tokens)
-        rows = self._pipeline.stream(many(inputs), limits, window=window)
+        limits = self.pipeline.limits(truncation, max_length, batch_size, max_tokens)
+        rows = self.pipeline.stream(many(inputs), limits, window=window)
         return (classifier.answer(row, function, top_k) for row in rows)
 
     # Embeddings.
@@ -302,12 +303,12 @@ class Model:
             UnsupportedError: the model makes no embeddings.
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
-        limits = self._pipeline.limits(truncation, max_length, batch_size, max_tokens)
+        limits = self.pipeline.limits(truncation, max_length, batch_size, max_tokens)
         if is_one(sentences):
             text, pair = split(sentences)
-            return finish(self._pipeline.row(prefix + text, pair, limits)[None])[0]
+            return finish(self.pipeline.row(prefix + text, pair, limits)[None])[0]
         progress = "encode" if show_progress_bar else None
-        rows = finish(self._pipeline.rows(many(sentences), limits, prefix=prefix, progress=progress))
+        rows = finish(self.pipeline.rows(many(sentences), limits, prefix=prefix, progress=progress))
         return rows if convert_to_numpy else list(rows)
 
     def iter_encode(
@@ -331,8 +332,8 @@ class Model:
         cut.
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
-        limits = self._pipeline.limits(truncation, max_length, batch_size, max_tokens)
-        rows = self._pipeline.stream(many(sentences), limits, prefix=prefix, window=window)
+        limits = self.pipeline.limits(truncation, max_length, batch_size, max_tokens)
+        rows = self.pipeline.stream(many(sentences), limits, prefix=prefix, window=window)
         return (finish(row[None])[0] for row in rows)
 
     def encode_query(self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]) -> Any:

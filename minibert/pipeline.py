@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from minibert.engine import Engine
 from minibert.errors import InputError
 from minibert.progress import Progress
 from minibert.text.inputs import windows
@@ -32,6 +31,16 @@ class Limits(NamedTuple):
     max_tokens: int = MAX_TOKENS
 
 
+class Forward(Protocol):
+    """What a pipeline needs of an engine."""
+
+    out_features: int
+
+    def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+        """Rows of token ids: float32 [texts, out_features]."""
+        ...
+
+
 class Pipeline:
     """Texts to rows.
 
@@ -43,7 +52,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, engine: Engine, tokenizer: Callable[[], Tokenizer], *, max_length: int, max_positions: int
+        self, engine: Forward, tokenizer: Callable[[], Tokenizer], *, max_length: int, max_positions: int
     ) -> None:
         self._engine = engine
         self._tokenizer = tokenizer

@@ -48,3 +48,44 @@ class Progress:
         if self._visible:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+
+class Stages:
+    """Progress of work in stages: call it as `stages(stage, done, total)`; done == total ends a stage.
+
+    A terminal sees the running stage count; a stage that has ended leaves a line with its time, in logs too.
+    """
+
+    def __init__(self, *, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._terminal = self._stream.isatty()
+        self._stage: str | None = None
+        self._start = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say that `stage` has done so much of its total."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._start = stage, now
+        if done >= total:
+            self._clear()
+            self._stream.write(f"{stage}: {now - self._start:.1f} s\n")
+            self._stage = None
+        elif self._terminal:
+            self._clear()
+            self._stream.write(f"{stage}: {done}/{total}" if total > 1 else f"{stage} ...")
+        self._stream.flush()
+
+    def _clear(self) -> None:
+        if self._terminal:
+            self._stream.write("\r\x1b[K")
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stage is not None:
+            self._clear()
+            self._stream.flush()

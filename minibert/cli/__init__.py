@@ -1,1 +1,65 @@
-"""."""
+"""The command `minibert`: one file a command, answers on stdout, progress and complaints on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+from minibert import __version__
+from minibert.cli import console
+from minibert.errors import MinibertError
+
+#: Each is a module of this package with HELP, `configure(parser)` and `run(arguments) -> int`.
+COMMANDS = ("convert", "predict", "encode", "eval", "inspect", "bench", "warmup", "demo")
+
+#: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C.
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `minibert`; those of the process by default.
+
+    Returns:
+        The exit code: 0, 1 for an error with a message, 130 for Ctrl-C. A command line that makes no sense leaves by
+        SystemExit(2), as argparse has it.
+    """
+    arguments = build_parser().parse_args(argv)
+    warnings.showwarning = console.show_warning
+    try:
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        console.complain("stopped")
+        return INTERRUPTED
+    except MinibertError as error:
+        console.complain(f"error: {error}")
+        return FAILED
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        console.complain(f"error: {what}")
+        return FAILED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; cheap, as commands import what they need only when they run."""
+    parser = argparse.ArgumentParser(prog="minibert", description="BERT on small machines, from one file.")
+    parser.add_argument("--version", action="version", version=f"minibert {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = import_module(f"minibert.cli.{name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    return parser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Sequence, Set
 from itertools import chain
 
 import numpy as np
@@ -19,14 +19,14 @@ def macro_f1(truth: Sequence[Hashable], answers: Sequence[Hashable]) -> float:
     return multi_label_macro_f1([{t} for t in truth], [{a} for a in answers])
 
 
-def multi_label_macro_f1(truth: Sequence[set[Hashable]], answers: Sequence[set[Hashable]]) -> float:
+def multi_label_macro_f1(truth: Sequence[Set[Hashable]], answers: Sequence[Set[Hashable]]) -> float:
     """`macro_f1` where each text has a set of labels."""
     true, answered, hits = _counts(truth, answers)
     labels = true.keys() | answered.keys()
     return sum(2 * hits[label] / (true[label] + answered[label]) for label in labels) / max(len(labels), 1)
 
 
-def micro_f1(truth: Sequence[set[Hashable]], answers: Sequence[set[Hashable]]) -> float:
+def micro_f1(truth: Sequence[Set[Hashable]], answers: Sequence[Set[Hashable]]) -> float:
     """F1 over all (text, label) decisions together, 0 to 1."""
     true, answered, hits = _counts(truth, answers)
     return 2 * hits.total() / max(true.total() + answered.total(), 1)
@@ -52,7 +52,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _counts(
-    truth: Sequence[set[Hashable]], answers: Sequence[set[Hashable]]
+    truth: Sequence[Set[Hashable]], answers: Sequence[Set[Hashable]]
 ) -> tuple[Counter[Hashable], Counter[Hashable], Counter[Hashable]]:
     """How often each label is true, answered, and both at once."""
     true = Counter(chain.from_iterable(truth))

@@ -72,7 +72,8 @@ def split(item: Any, index: int | None = None) -> tuple[str, str | None]:
 def windows(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[tuple[str, str | None]]]:
     """The texts of `items` in order, in lists of at most `size` and of about WINDOW_CHARACTERS at most.
 
-    Lazy: takes no more from `items` than the next window needs.
+    Lazy: takes no more from `items` than the next window needs. An error in the middle comes after the window of the
+    texts before it, so that they still get their answers.
 
     Args:
         items: texts and pairs.
@@ -89,16 +90,23 @@ def windows(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[
     while True:
         window: list[tuple[str, str | None]] = []
         characters = 0
-        for item in islice(iterator, size):
-            text, pair = split(item, index)
-            window.append((prefix + text, pair))
-            index += 1
-            characters += len(text) + (len(pair) if pair is not None else 0)
-            if characters >= WINDOW_CHARACTERS:
-                break
+        failure: Exception | None = None
+        try:
+            for item in islice(iterator, size):
+                text, pair = split(item, index)
+                window.append((prefix + text, pair))
+                index += 1
+                characters += len(text) + (len(pair) if pair is not None else 0)
+                if characters >= WINDOW_CHARACTERS:
+                    break
+        except Exception as error:
+            failure = error
+        if window:
+            yield window
+        if failure is not None:
+            raise failure
         if not window:
             return
-        yield window
 
 
 def _wrong(value: object, where: str) -> InputError:

@@ -1,0 +1,9 @@
+"""`python -m minibert` is the command `minibert`."""
+
+from __future__ import annotations
+
+import sys
+
+from minibert.cli import main
+
+sys.exit(main())

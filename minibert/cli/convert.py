@@ -1,0 +1,63 @@
+"""Turn a Hugging Face checkpoint folder into one model file."""
+
+from __future__ import annotations
+
+import argparse
+
+from minibert.cli import console
+from minibert.cli.options import positive
+from minibert.errors import UnsupportedError
+
+HELP = "turn a checkpoint folder into one model file"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("source", metavar="SRC", help="a folder with config.json, weights and tokenizer")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
+    parser.add_argument(
+        "--task", metavar="TASK", help="text-classification or sentence-embedding (default: as SRC says)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("int8", "float32"), default="int8", help="how weights are kept (default: int8)"
+    )
+    parser.add_argument("--calibrate", metavar="TEXTS", help="a file of texts like those to come, one a line")
+    parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text by default")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, then print what became of each part."""
+    from minibert.progress import Stages
+
+    convert = converter()
+    with Stages() as stages:
+        report = convert(
+            arguments.source,
+            arguments.output,
+            task=arguments.task,
+            dtype=arguments.dtype,
+            calibrate=arguments.calibrate,
+            max_length=arguments.max_length,
+            progress=stages,
+        )
+    if arguments.json:
+        console.say_json(report.to_json(), indent=2)
+    else:
+        console.say(report.table())
+    return 0
+
+
+def converter():  # noqa: ANN201
+    """The converter's one function: in the workstation half, which a device need not have.
+
+    Raises:
+        UnsupportedError: if it is not installed here.
+    """
+    try:
+        from minibert_converter.convert import convert
+    except ModuleNotFoundError as error:
+        raise UnsupportedError(
+            f"converting needs the workstation half ({error.name} is missing here): pip install 'minibert[convert]'"
+        ) from None
+    return convert

@@ -1,0 +1,95 @@
+"""Tables of examples: .tsv, .csv and .jsonl files, also with .gz behind."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from minibert.errors import InputError
+
+
+def read_columns(path: str | Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Some columns of a table, as text.
+
+    A .tsv file has a header line and no quoting; a .csv file has a header line and is quoted as spreadsheets do; a
+    .jsonl file has one object a line.
+
+    Raises:
+        InputError: no such kind of file or column, or a line that doesn't fit; names file and line.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if kind not in _READERS:
+        raise InputError(f"{path}: must be a {', '.join(_READERS)} file, or one of these with .gz behind")
+    rows = []
+    try:
+        with _open(path) as file:
+            for line, row in _READERS[kind](file, path):
+                missing = next((column for column in columns if column not in row), None)
+                if missing is not None:
+                    raise InputError(f"{path}, line {line}: no column {missing!r}; there are: {', '.join(row)}")
+                rows.append(tuple(_text(row[column]) for column in columns))
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    if not rows:
+        raise InputError(f"{path}: holds no examples")
+    return rows
+
+
+def _open(path: Path) -> TextIO:
+    # newline="": a field may hold "\r", and the csv module wants to see the line ends.
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _tsv(file: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    header: list[str] | None = None
+    for line, content in enumerate(file, 1):
+        fields = content.rstrip("\r\n").split("\t")
+        if header is None:
+            header = fields
+        elif len(fields) != len(header):
+            raise InputError(f"{path}, line {line}: {len(fields)} fields, the header has {len(header)}")
+        else:
+            yield line, dict(zip(header, fields, strict=True))
+
+
+def _csv(file: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(file, strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                count = len(reader.fieldnames or ())
+                raise InputError(f"{path}, line {reader.line_num}: not {count} fields, as the header has")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _jsonl(file: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, content in enumerate(file, 1):
+        if not content.strip():
+            continue
+        try:
+            row = json.loads(content)
+        except ValueError as error:
+            raise InputError(f"{path}, line {line}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, line {line}: must be an object, not {type(row).__name__}")
+        yield line, row
+
+
+_READERS = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl}
+
+
+def _text(value: Any) -> str:
+    """A JSON value as a .tsv file would hold it; several labels as one field."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,88 @@
+"""Turn sentences into vectors: from the command line, or one a line from stdin."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from minibert.cli import console
+from minibert.cli.options import add_model, add_texts, lines, load_model, positive, window
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from minibert.model import Model
+
+HELP = "turn sentences into vectors"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_model(parser)
+    add_texts(parser)
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt-name", metavar="NAME", help="which of the model's prompts goes before each sentence")
+    prompt.add_argument("--prompt", metavar="TEXT", help="what goes before each sentence")
+    parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
+    parser.add_argument("--truncate-dim", type=positive, metavar="N", help="keep the first N numbers of each vector")
+    parser.add_argument(
+        "--precision", choices=("float32", "binary", "ubinary"), default="float32", help="type of the numbers"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--npy", metavar="OUT", help="write one matrix to this .npy file instead of lines to stdout")
+    output.add_argument("--json", action="store_true", help="one line of JSON for each sentence (the default)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write one vector a line, as a JSON list; or one matrix to a file."""
+    model = load_model(arguments)
+    vectors = model.iter_encode(
+        lines(arguments),
+        arguments.prompt_name,
+        arguments.prompt,
+        arguments.batch_size,
+        window=window(arguments),
+        precision=arguments.precision,
+        normalize_embeddings=arguments.normalize,
+        truncate_dim=arguments.truncate_dim,
+        truncation=not arguments.no_truncation,
+        max_length=arguments.max_length,
+    )
+    if arguments.npy is None:
+        for vector in vectors:
+            # float32 numbers in as few digits as bring them back exactly: float64 would print seventeen.
+            console.say(f"[{', '.join(map(str, vector))}]")
+            if arguments.stream:
+                console.flush()
+        return 0
+    return _write_matrix(arguments, model, vectors)
+
+
+def _write_matrix(arguments: argparse.Namespace, model: Model, vectors: Iterator[np.ndarray]) -> int:
+    import os
+
+    import numpy as np
+
+    from minibert.progress import Progress
+
+    rows = []
+    with Progress("encode") as progress:
+        for vector in vectors:
+            rows.append(vector)
+            progress.update(1)
+    if rows:
+        matrix = np.stack(rows)
+    else:
+        matrix = model.encode([], truncate_dim=arguments.truncate_dim, precision=arguments.precision)
+    # Beside the target, then renamed: nobody sees half a matrix.
+    temporary = f"{arguments.npy}.tmp{os.getpid()}"
+    try:
+        with open(temporary, "wb") as file:
+            np.save(file, matrix)
+        os.replace(temporary, arguments.npy)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+    console.note(f"{arguments.npy}: {matrix.dtype} {list(matrix.shape)}")
+    return 0

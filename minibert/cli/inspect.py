@@ -1,0 +1,146 @@
+"""Show what a model file holds: the model, its parts and their sizes, how it was made."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from minibert.cli import console
+
+if TYPE_CHECKING:
+    from minibert.format import ModelFile
+
+HELP = "show what a model file holds"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("file", metavar="FILE", help="a model file, written by minibert convert")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the file's config, and sizes taken from its tensors; no weight is read."""
+    from minibert.format import read_model
+
+    file = read_model(arguments.file)
+    parts = list_parts(file)
+    if arguments.json:
+        value = {"file": str(file.path), "bytes": file.size, **file.config.to_json(), "parts": parts}
+        if arguments.tensors:
+            value["tensors"] = list_tensors(file)
+        console.say_json(value, indent=2)
+        return 0
+    console.say(console.table(_facts(file)))
+    console.say()
+    rows = [(part["name"], part["kind"], f"{part['parameters']:,}", console.megabytes(part["bytes"])) for part in parts]
+    total = sum(part["parameters"] for part in parts), sum(part["bytes"] for part in parts)
+    rows.append(("total", "", f"{total[0]:,}", console.megabytes(total[1])))
+    console.say(console.table(rows, ("part", "kind", "parameters", "bytes")))
+    for name in ("recipe", "report", "provenance"):
+        value = getattr(file.config, name)
+        if value:
+            console.say(f"\n{console.bold(name)}")
+            for line in _lines({key: each for key, each in value.items() if key != "parts"}):
+                console.say(f"  {line}")
+    if arguments.tensors:
+        console.say()
+        rows = [
+            (each["name"], each["alias_of"] or "", each["dtype"], str(each["shape"]), f"{each['bytes']:,}")
+            for each in list_tensors(file)
+        ]
+        console.say(console.table(rows, ("tensor", "alias of", "dtype", "shape", "bytes")))
+    return 0
+
+
+def list_parts(file: ModelFile) -> list[dict[str, Any]]:
+    """Parts of the model in the order of a forward pass: name, kind of weights, parameters, bytes in the file.
+
+    Parameters are those that the architecture means: scales, sums and padding to panels count as bytes only. What is
+    shared counts where it comes first.
+    """
+    config = file.config
+    parts: dict[str, dict[str, Any]] = {}
+    for name, tensor in file.tensors.items():
+        part = parts.setdefault(_part_of(name), {"name": _part_of(name), "kind": "", "parameters": 0, "bytes": 0})
+        if name in config.aliases:
+            part["kind"] = part["kind"] or "shared"
+            continue
+        part["bytes"] += tensor.nbytes
+        base, _, last = name.rpartition(".")
+        if base in config.linears:
+            linear = config.linears[base]
+            part["kind"] = linear.kind
+            part["parameters"] += {"weight": linear.in_features * linear.out_features, "bias": linear.out_features}.get(
+                last, 0
+            )
+        elif base in config.tables:
+            part["kind"] = config.tables[base].kind
+            part["parameters"] += config.tables[base].rows * config.architecture.hidden_size if last == "weight" else 0
+        elif name != "tokenizer.json":
+            part["parameters"] += tensor.size
+    return list(parts.values())
+
+
+def list_tensors(file: ModelFile) -> list[dict[str, Any]]:
+    """Every tensor: name, dtype, shape, bytes, and which other tensor it shares."""
+    aliases = file.config.aliases
+    return [
+        {
+            "name": name,
+            "dtype": str(tensor.dtype),
+            "shape": list(tensor.shape),
+            "bytes": 0 if name in aliases else tensor.nbytes,
+            "alias_of": aliases.get(name),
+        }
+        for name, tensor in file.tensors.items()
+    ]
+
+
+def _part_of(name: str) -> str:
+    words = name.split(".")
+    if words[0] == "layers":
+        return ".".join(words[:3])
+    if words[0] == "embeddings":
+        return ".".join(words[:2])
+    return "head" if words[0] == "head" else "tokenizer"
+
+
+def _facts(file: ModelFile) -> list[tuple[str, str]]:
+    a, task = file.config.architecture, file.config.task
+    facts = [
+        ("file", f"{file.path} ({console.megabytes(file.size)})"),
+        ("task", task.kind + (f", {task.problem_type}" if task.labels else "")),
+    ]
+    if task.labels:
+        facts.append(("labels", f"{len(task.labels)}: {console.one_line(', '.join(task.labels), 80)}"))
+    if task.prompts:
+        facts.append(("prompts", ", ".join(f"{name}={text!r}" for name, text in task.prompts.items())))
+    heads = sorted({layer.num_heads for layer in a.layers})
+    facts += [
+        ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}, {_some(heads)} heads"),
+        ("vocabulary", f"{a.vocab_size:,} tokens"),
+        ("reads", f"{file.config.text.max_length} tokens of a text, {a.max_positions} at most"),
+        ("pooling", a.pooling + (", normalized" if a.normalize else "")),
+    ]
+    width = max(len(name) for name, _ in facts)
+    longest = max(len(value) for _, value in facts)
+    return [(name.ljust(width), value.ljust(longest)) for name, value in facts]
+
+
+def _some(numbers: list[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _lines(value: Any, name: str = "") -> list[str]:
+    """Nested JSON values as `a.b: value` lines; long lists are counted."""
+    if isinstance(value, dict):
+        return [line for key, each in value.items() for line in _lines(each, f"{name}.{key}" if name else str(key))]
+    if isinstance(value, (list, tuple)) and any(isinstance(each, (dict, list, tuple)) for each in value):
+        if len(value) > 8:
+            return [f"{name}: {len(value)} entries (--json shows them)"]
+        return [line for index, each in enumerate(value) for line in _lines(each, f"{name}.{index}")]
+    if isinstance(value, (list, tuple)):
+        value = ", ".join(map(str, value))
+    return [f"{name}: {console.one_line(str(value))}"]
