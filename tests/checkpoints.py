@@ -46,8 +46,8 @@ WORDS = (
 def vocabulary(size: int = 203) -> list[str]:
     """Special tokens, letters and their continuations, then words, then unused ones up to `size`."""
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *string.ascii_lowercase, *".,!?'-0123456789"]
-    tokens += [f"##{letter}" for letter in string.ascii_lowercase] + ["##ing", "##s", "##ed"]
-    tokens += [word for word in dict.fromkeys(WORDS.split()) if word not in tokens]
+    tokens += [f"##{letter}" for letter in string.ascii_lowercase] + ["##ing", "##ed"]
+    tokens += [word for word in WORDS.split() if word not in tokens]
     tokens += [f"[unused{index}]" for index in range(size - len(tokens))]
     return tokens[:size]
 
