@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 
@@ -49,19 +50,19 @@ def _spoil_json(root, rng: random.Random) -> None:
     elif change == 1:
         del parent[key]
     elif change == 2 and isinstance(parent, list):
-        parent.insert(key, value)
+        parent.insert(key, copy.deepcopy(value))
     elif change == 2:
-        parent[rng.choice([str(key) + "x", str(key).upper(), "layers.9.ffn.up", "head.x"])] = value
+        parent[rng.choice([str(key) + "x", str(key).upper(), "layers.9.ffn.up", "head.x"])] = copy.deepcopy(value)
     elif change == 3:
         other = rng.choice([path for path in _leaves(root) if path])
-        parent[key] = json.loads(json.dumps(_parent(root, other)[other[-1]]))
+        parent[key] = copy.deepcopy(_parent(root, other)[other[-1]])
     elif change == 4 and isinstance(value, list):
         rng.shuffle(value)
     elif change == 5 and isinstance(parent, dict):
         name = rng.choice(list(parent))
         parent[name] = parent.pop(key)
     else:
-        parent[key] = rng.choice(NASTY)
+        parent[key] = copy.deepcopy(rng.choice(NASTY))
 
 
 def _header_values(forge: Forge, rng: random.Random) -> bytes:

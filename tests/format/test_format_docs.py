@@ -1,0 +1,74 @@
+"""docs/FORMAT.md says what the code does: its limits, its example and its snippet are tried."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minibert.format import Config, expected_tensors, read_model, schema, tokenizer, unpack_int8
+from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
+from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
+
+PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
+TEXT = " ".join(PAGE.split())
+
+
+def block(language: str) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[0]
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        f"at most 8 MiB ({MAX_HEADER_BYTES:,} bytes)",
+        f"more than {MAX_NUMBER_LENGTH} characters",
+        f"at most {MAX_DEPTH} deep",
+        f"at most 64 MiB ({tokenizer.MAX_TOKENIZER_BYTES:,} bytes) expanded",
+        f"`hidden_size` | 1 to {schema.MAX_HIDDEN_SIZE:,}",
+        f"`head_size` | 1 to {schema.MAX_HEAD_SIZE}",
+        f"`vocab_size` | 1 to {schema.MAX_VOCAB_SIZE:,}",
+        f"`max_positions` | 1 to {schema.MAX_POSITIONS:,}",
+        f"`token_types` | 0 to {schema.MAX_TOKEN_TYPES}",
+        f"`layers` | 1 to {schema.MAX_LAYERS}",
+        f"1 to {schema.MAX_HEADS:,} heads, 1 to {schema.MAX_WIDTH:,} neurons",
+        f"`head` | 0 to {schema.MAX_HEAD_LAYERS}",
+        f"at most {schema.MAX_WIDTH:,} inputs, a multiple of {schema.LANES}",
+        f"at most {schema.MAX_OUTPUTS:,} outputs",
+        f"at most {schema.MAX_WIDTH * 255 * 128:,} < 2³¹",
+        f"| `version` | `{schema.FORMAT_VERSION}` |",
+        f"multiple of {schema.ALIGNMENT} bytes",
+        *(f"`{name}`" for name in DTYPES),
+        *(f"`{name}`" for name in schema.ACTIVATIONS + schema.POOLINGS + schema.PROBLEM_TYPES + schema.SIMILARITIES),
+        *(f"`{name}`" for name in schema.TASK_KINDS + schema.LINEAR_KINDS + schema.MODEL_TYPES),
+    ],
+)
+def test_limits_of_the_page_are_those_of_the_code(limit):
+    assert limit in TEXT
+    assert schema.MAX_ELEMENTS == 1 << 40
+    assert schema.MAX_VOCAB_SIZE == 1 << 24
+
+
+def test_the_example_is_a_config():
+    value = json.loads(block("json"))
+    del value["linears"]["..."], value["tables"]["..."]
+    assert set(value) == set(Config.from_json(value).to_json())
+
+
+def test_the_snippet_reads_a_file(model_files, tmp_path):
+    code = block("python").replace("model.safetensors", str(model_files["int8"]))
+    names: dict = {}
+    exec(code, names)  # the snippet of our own page
+    file = read_model(model_files["int8"])
+    weight = unpack_int8(file.tensors["layers.0.ffn.up.weight"])
+    np.testing.assert_array_equal(names["rows"], weight)
+    np.testing.assert_array_equal(names["weight"], weight * file.tensors["layers.0.ffn.up.scale"][:, None])
+
+
+def test_every_tensor_has_its_row_on_the_page(model_files):
+    for path in model_files.values():
+        for name in expected_tensors(read_model(path).config):
+            assert f"`NAME.{name.rpartition('.')[2]}`" in PAGE
