@@ -71,7 +71,7 @@ class Attend:
     """Softmax attention within each text: source rows hold queries, keys and values of all heads.
 
     `head_size` is the model's own (it sets the scale 1/sqrt(head_size)); in memory a head is `padded_head_size` wide.
-    With `exact` the products are float32, else of int8 codes.
+    With `exact` the products are float32, else of integer codes.
     """
 
     source: Buffer

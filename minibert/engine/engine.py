@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minibert.engine.batch import PackedBatch, pack
+from minibert.engine.executor import Executor
+from minibert.engine.library import can_compile, kernels
 from minibert.engine.schedule import CHUNK_TOKENS, cut
-from minibert.errors import InputError
+from minibert.errors import BackendError, InputError
 from minibert.plan import build_plan
-from minibert.reference import Reference
 
 if TYPE_CHECKING:
     from minibert.format import ModelFile
+    from minibert.reference import Reference
 
 BACKENDS = ("jit", "numpy")
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Engine:
@@ -28,7 +37,7 @@ class Engine:
 
     Args:
         model_file: an opened file.
-        threads: worker threads; the CPUs this process may use if None.
+        threads: threads that share a forward pass; the CPUs this process may use if None.
         backend: "jit", "numpy", or None for the best that this machine can run (the environment variable
             MINIBERT_BACKEND overrides None).
 
@@ -38,21 +47,37 @@ class Engine:
     """
 
     def __init__(self, model_file: ModelFile, *, threads: int | None = None, backend: str | None = None) -> None:
-        backend = backend or os.environ.get("MINIBERT_BACKEND") or None
-        if backend is not None and backend not in BACKENDS:
+        backend = backend or os.environ.get("MINIBERT_BACKEND") or ("jit" if can_compile() else "numpy")
+        if backend not in BACKENDS:
             raise InputError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+        if backend == "jit" and not can_compile():
+            raise BackendError("backend 'jit' needs numba: pip install numba, or use backend='numpy'")
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
-        self.architecture = model_file.config.architecture
+        self.config = model_file.config
+        self.tensors = model_file.tensors
         self.plan = build_plan(model_file.config)
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"
-        self.threads = 1
-        self.backend = "numpy"
-        self._reference = Reference(model_file.config, model_file.tensors)
+        self.backend = backend
+        self.threads = (threads or available_cpus()) if backend == "jit" else 1
+        self._executor: Executor | None = None
+        self._reference: Reference | None = None
+
+    @property
+    def isa(self) -> str | None:
+        """Instruction set of the kernels in use; None for NumPy, or before the first call."""
+        return self._executor.kernels.isa if self._executor else None
 
     def warmup(self) -> None:
         """Compile or load whatever the first call would otherwise wait for."""
+        if self.backend == "jit":
+            self._compiled()
+
+    def _compiled(self) -> Executor:
+        if self._executor is None:
+            self._executor = Executor(self.plan, self.config, self.tensors, kernels(), self.threads)
+        return self._executor
 
     def forward(
         self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None
@@ -69,12 +94,21 @@ class Engine:
         Raises:
             InputError: ids out of range, an empty text, or one longer than the model's positions.
         """
-        batch = pack(ids, token_types, self.architecture)
+        batch = pack(ids, token_types, self.config.architecture)
+        if self.backend == "jit":
+            return self._compiled().run(batch)
+        return self._in_numpy(batch)
+
+    def _in_numpy(self, batch: PackedBatch) -> np.ndarray:
+        if self._reference is None:
+            from minibert.reference import Reference
+
+            self._reference = Reference(self.config, self.tensors)
         rows = len(batch.starts) - 1 if self.pooled else int(batch.starts[-1])
         out = np.empty((rows, self.out_features), np.float32)
         for first, end in cut(batch.starts, CHUNK_TOKENS):
             part = slice(int(batch.starts[first]), int(batch.starts[end]))
-            chunk = PackedBatch(batch.ids[part], batch.token_types[part], batch.starts[first : end + 1] - part.start)
+            starts = batch.starts[first : end + 1] - part.start
             target = slice(first, end) if self.pooled else part
-            out[target] = self._reference.forward_packed(chunk.ids, chunk.token_types, chunk.starts)
+            out[target] = self._reference.forward_packed(batch.ids[part], batch.token_types[part], starts)
         return out

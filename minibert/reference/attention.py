@@ -24,7 +24,7 @@ def attend(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int
         key: float32 [tokens, width].
         value: float32 [tokens, width].
         head_size: the model's head size.
-        exact: products in float32; otherwise of int8 codes (softmax weights: unsigned bytes) with exact int32 sums.
+        exact: products in float32; otherwise of int8 codes (queries, keys) and 13-bit codes (softmax weights, values), with exact sums.
 
     Returns:
         float32 [tokens, width].
@@ -41,7 +41,7 @@ def _attend_exact(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_si
 def _attend_integer(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int) -> np.ndarray:
     query_codes, query_scale = quantize(query, None)
     key_codes, key_scale = quantize(key, None)
-    value_codes, value_scale = quantize(value.T, None)  # one scale a column
+    value_codes, value_scale = quantize(value.T, None, numerics.VALUE_LIMIT)  # one scale a column
     query_scale = query_scale * f32(numerics.LOG2_E / math.sqrt(head_size))
 
     tokens = len(query)

@@ -109,19 +109,21 @@ def normalize(x: np.ndarray) -> np.ndarray:
     return x * (f32(1.0) / np.maximum(length, f32(1e-12)))[:, None]
 
 
-def quantize(x: np.ndarray, factor: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def quantize(
+    x: np.ndarray, factor: np.ndarray | None, limit: int = numerics.ACTIVATION_LIMIT
+) -> tuple[np.ndarray, np.ndarray]:
     """Symmetric integer codes with one scale a row.
 
     Args:
         x: float32 [rows, n].
         factor: float32 [n] that multiplies the row first, or None.
+        limit: largest code.
 
     Returns:
-        codes int32 [rows, n] in -127..127, scales float32 [rows]: x * factor is about codes * scale.
+        codes int32 [rows, n] in -limit..limit, scales float32 [rows]: x * factor is about codes * scale.
     """
     if factor is not None:
         x = x * factor
-    limit = numerics.ACTIVATION_LIMIT
     largest = np.abs(x).max(axis=-1) if x.shape[-1] else np.zeros(x.shape[:-1], f32)
     zero = ~(largest >= f32(numerics.SMALLEST_ABSMAX))
     safe = np.where(zero, f32(1.0), largest)

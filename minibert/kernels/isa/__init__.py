@@ -1,1 +1,39 @@
-"""."""
+"""Instruction sets: for each, the few words from which the microkernels are generated.
+
+`select` names the instruction set before any kernel module is imported; a process builds for one of them.
+"""
+
+from __future__ import annotations
+
+from minibert.errors import UnsupportedError
+from minibert.kernels.isa.words import Isa
+
+_selected: Isa | None = None
+
+
+def available() -> dict[str, Isa]:
+    """All instruction sets by name, most capable first."""
+    from minibert.kernels.isa import avx2, avx512vnni, portable
+
+    return {isa.name: isa for isa in (avx512vnni.ISA, avx2.ISA, portable.ISA)}
+
+
+def select(name: str) -> Isa:
+    """Choose the instruction set that this process builds kernels for.
+
+    Raises:
+        UnsupportedError: no such instruction set.
+    """
+    global _selected
+    known = available()
+    if name not in known:
+        raise UnsupportedError(f"no kernels for instruction set {name!r}: there are {', '.join(known)}")
+    _selected = known[name]
+    return _selected
+
+
+def current() -> Isa:
+    """The selected instruction set."""
+    if _selected is None:
+        raise RuntimeError("select an instruction set before importing the kernels")
+    return _selected

@@ -1,0 +1,152 @@
+"""The kernels as a function to call: found in the cache or compiled, then loaded.
+
+Compiling happens in a process of its own, so that the one that serves answers never pays for numba's import, in time
+or in memory. The object code is cached under a hash of everything that it depends on: the kernels' sources, the
+versions of numba and llvmlite, Python's, and the instruction set. A cache entry appears by a rename, so two processes
+can fill it at once; where no folder can be written the code is compiled anew and stays in memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from minibert.engine.cpu import supported_isas
+from minibert.errors import BackendError
+
+_ENTRY_POINT = "minibert_run"
+_SOURCES = Path(__file__).parent.parent
+_lock = threading.Lock()
+_loaded: dict[str, Kernels] = {}
+
+
+class Kernels:
+    """Loaded kernels of one instruction set.
+
+    Attributes:
+        isa: name of the instruction set.
+        run: calls the entry point with the address of a job; the interpreter lock is released meanwhile.
+    """
+
+    def __init__(self, isa: str, code: bytes) -> None:
+        self.isa = isa
+        self._engine, address = _load(code)
+        self.run: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)
+
+
+def kernels(isa: str | None = None) -> Kernels:
+    """The kernels for an instruction set (the best one of this CPU if None), compiled if need be.
+
+    Raises:
+        BackendError: this CPU lacks the instruction set, or numba is not to be had.
+    """
+    supported = supported_isas()
+    isa = isa or os.environ.get("MINIBERT_ISA") or supported[0]
+    if isa not in supported:
+        raise BackendError(f"this CPU cannot run kernels for {isa!r}; it can run {', '.join(supported)}")
+    with _lock:
+        if isa not in _loaded:
+            _loaded[isa] = Kernels(isa, _cached(isa) or _compiled(isa))
+        return _loaded[isa]
+
+
+def can_compile() -> bool:
+    """Whether numba is installed (it is not imported)."""
+    return importlib.util.find_spec("numba") is not None and importlib.util.find_spec("llvmlite") is not None
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: MINIBERT_CACHE, or the user's cache folder."""
+    if folder := os.environ.get("MINIBERT_CACHE"):
+        return Path(folder)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        return Path(base or tempfile.gettempdir()) / "minibert" / "cache"
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "minibert"
+
+
+@cache
+def _sources_hash() -> str:
+    """Hash of all that the object code depends on, except the instruction set."""
+    digest = hashlib.sha256()
+    for part in (*sys.version_info[:2], *(importlib.metadata.version(name) for name in ("numba", "llvmlite"))):
+        digest.update(f"{part};".encode())
+    files = [*sorted((_SOURCES / "kernels").rglob("*.py")), _SOURCES / "numerics.py", _SOURCES / "format" / "schema.py"]
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def cache_path(isa: str) -> Path:
+    """The cache file of an instruction set's kernels."""
+    return cache_folder() / f"kernels-{isa}-{_sources_hash()}.o"
+
+
+def _cached(isa: str) -> bytes | None:
+    """Object code from the cache, if it is there and whole: the file ends with the SHA-256 of the rest."""
+    try:
+        content = cache_path(isa).read_bytes()
+    except (OSError, importlib.metadata.PackageNotFoundError, RuntimeError):
+        return None
+    code, checksum = content[:-32], content[-32:]
+    return code if hashlib.sha256(code).digest() == checksum else None
+
+
+def _compiled(isa: str) -> bytes:
+    """Compile in another process, and publish in the cache where that is possible."""
+    if not can_compile():
+        raise BackendError("the kernels need numba to be compiled, and it is not installed: pip install numba")
+    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
+        target = Path(folder) / "kernels.o"
+        command = [sys.executable, "-m", "minibert.kernels.build", isa, str(target)]
+        path = os.pathsep.join([str(_SOURCES.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        outcome = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
+        )
+        if outcome.returncode or not target.exists():
+            reason = outcome.stderr.strip().splitlines()[-1:] or [f"exit status {outcome.returncode}"]
+            raise BackendError(f"compiling the kernels for {isa} failed: {reason[0]}")
+        code = target.read_bytes()
+    _publish(cache_path(isa), code + hashlib.sha256(code).digest())
+    return code
+
+
+def _publish(path: Path, content: bytes) -> None:
+    """Write a cache entry atomically; a folder that cannot be written is no error."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+    except OSError:
+        return
+
+
+def _load(code: bytes) -> tuple[object, int]:
+    """Load object code into this process: what keeps it alive, and the address of the entry point."""
+    try:
+        import llvmlite.binding as llvm
+    except ImportError as error:
+        raise BackendError(f"compiled kernels need llvmlite, numba's own backend, to be loaded: {error}") from error
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine, engine.get_function_address(_ENTRY_POINT)

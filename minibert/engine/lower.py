@@ -1,0 +1,225 @@
+"""A plan becomes the integer table that the kernels walk, and the layout of the memory that they work in."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import singledispatchmethod
+
+import numpy as np
+
+from minibert import numerics
+from minibert import plan as steps
+from minibert.format.schema import ALIGNMENT, Config, padded
+from minibert.kernels import opcodes as op
+from minibert.plan import Buffer, Codes, Plan
+
+#: Rows beyond the last one that a tile of keys may read (and ignore).
+_SPARE_ROWS = 16
+_POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A lowered plan.
+
+    Attributes:
+        table: int64 [steps, STEP_FIELDS].
+        arena_bytes: memory of the buffers of one chunk.
+        scratch_bytes: memory that each thread needs for itself.
+        shared_sums_bytes: memory for sums that a team of threads makes together.
+        most_width: columns of the widest step.
+        tensors: what the addresses in the table point to, kept alive.
+    """
+
+    table: np.ndarray
+    arena_bytes: int
+    scratch_bytes: int
+    shared_sums_bytes: int
+    most_width: int
+    tensors: tuple[np.ndarray, ...]
+
+
+def lower(plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], tokens: int, texts: int) -> Program:
+    """Lower a plan for chunks of up to `tokens` tokens in up to `texts` texts."""
+    lowering = _Lowering(config, tensors, {"tokens": tokens, "texts": texts})
+    rows = [lowering.lower(step) for step in plan.steps]
+    rows.append(lowering.output(plan.output, plan.out_features))
+    table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
+    sums = op.BLOCK_ROWS * lowering.most_width * 4
+    # Epilogues and attention follow the private sums in a thread's scratch: see program.run_span.
+    scratch = sums + 2 * lowering.most_width * 4 + attention_scratch(tokens, lowering.most_head_width)
+    return Program(
+        table, lowering.size, scratch, sums, lowering.most_width, tuple(lowering.used)
+    )
+
+
+def attention_scratch(tokens: int, width: int) -> int:
+    """Bytes of scratch of one head: the twin of minibert.kernels.attention.scratch_bytes, without importing numba."""
+    keys = padded(tokens)
+    fixed = 4 * 64 + 16 * 64 + (2 * numerics.KEY_BLOCK + 16) * 64
+    return fixed + 7 * width * 64 + keys * (4 + 3 * width)
+
+
+class _Lowering:
+    """Places buffers in the arena as steps name them, and writes each step as a row {field: value}."""
+
+    def __init__(self, config: Config, tensors: Mapping[str, np.ndarray], capacity: Mapping[str, int]) -> None:
+        self.config = config
+        self.tensors = tensors
+        self.capacity = capacity
+        self.places: dict[str, int] = {}
+        self.room: dict[str, int] = {}
+        self.size = 0
+        self.most_width = 0
+        self.most_head_width = 16
+        self.used: list[np.ndarray] = []
+        # Buffers are reused under one name with several widths: each gets room for its widest use.
+        self._measure()
+
+    def _measure(self) -> None:
+        for step in steps.build_plan(self.config).steps:
+            for part in vars(step).values():
+                if isinstance(part, Buffer | Codes):
+                    self.room[part.name] = max(self.room.get(part.name, 0), part.width)
+
+    def _reserve(self, key: str, size: int) -> int:
+        if key not in self.places:
+            self.places[key] = self.size
+            self.size += -(-size // ALIGNMENT) * ALIGNMENT
+        return self.places[key]
+
+    def buffer(self, buffer: Buffer | None) -> int:
+        """Offset of a float32 buffer, -1 for none."""
+        if buffer is None:
+            return -1
+        rows = self.capacity[buffer.rows] + _SPARE_ROWS
+        return self._reserve(buffer.name, rows * self.room[buffer.name] * 4)
+
+    def codes(self, codes: Codes) -> int:
+        """Offset of codes."""
+        return self._reserve(codes.name, self.capacity[codes.rows] * self.room[codes.name])
+
+    def scales(self, codes: Codes) -> int:
+        """Offset of the codes' scales."""
+        return self._reserve(f"{codes.name}.scales", self.capacity[codes.rows] * 4)
+
+    def address(self, name: str) -> int:
+        """Address of a tensor, which is kept alive."""
+        tensor = self.tensors[name]
+        self.used.append(tensor)
+        return tensor.ctypes.data
+
+    def result(self, out: Buffer | None, codes: Codes | None, norm: str | None, width: int) -> dict[int, int]:
+        """The entries that say where a step's rows go."""
+        self.most_width = max(self.most_width, width)
+        row = {op.OUT: self.buffer(out), op.WIDTH: width, op.CODES: -1}
+        if codes is not None:
+            row |= {op.CODES: self.codes(codes), op.SCALES: self.scales(codes)}
+            if self.config.linears[codes.linear].input_factor:
+                row[op.FACTOR] = self.address(f"{codes.linear}.input_factor")
+        if norm is not None:
+            architecture = self.config.architecture
+            row |= {
+                op.NORM_WEIGHT: self.address(f"{norm}.weight"),
+                op.NORM_BIAS: self.address(f"{norm}.bias"),
+                op.NORM_SIZE: architecture.hidden_size,
+                op.NORM_EPS: _bits(architecture.layer_norm_eps),
+            }
+        return row
+
+    @singledispatchmethod
+    def lower(self, step: steps.Step) -> dict[int, int]:
+        raise TypeError(type(step))
+
+    @lower.register
+    def _(self, step: steps.Embed) -> dict[int, int]:
+        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, "embeddings.norm", step.out.width)
+        for name, weight, scale in (
+            ("embeddings.word", op.WORD, op.WORD_SCALE),
+            ("embeddings.position", op.POSITION, op.POSITION_SCALE),
+            ("embeddings.token_type", op.TYPE, op.TYPE_SCALE),
+        ):
+            if name in self.config.tables:
+                row[weight] = self.address(f"{name}.weight")
+                if self.config.tables[name].kind == "int8":
+                    row[scale] = self.address(f"{name}.scale")
+        return row
+
+    @lower.register
+    def _(self, step: steps.Quantize) -> dict[int, int]:
+        row = {op.OP: op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.buffer(step.source)}
+        return row | self.result(None, step.codes, None, step.source.width)
+
+    @lower.register
+    def _(self, step: steps.Matmul) -> dict[int, int]:
+        linear = self.config.linears[step.linear]
+        integer = isinstance(step.source, Codes)
+        row = {
+            op.OP: op.MATMUL,
+            op.ROWS: _rows(step.source),
+            op.KIND: op.INT8 if integer else op.FLOAT32,
+            op.SOURCE: self.codes(step.source) if isinstance(step.source, Codes) else self.buffer(step.source),
+            op.INNER: linear.in_features * (1 if integer else 4),
+            op.WEIGHT: self.address(f"{step.linear}.weight"),
+            op.BIAS: self.address(f"{step.linear}.bias"),
+            op.ACTIVATION: op.ACTIVATIONS[step.activation],
+            op.RESIDUAL: self.buffer(step.residual),
+        }
+        if isinstance(step.source, Codes):
+            row |= {
+                op.SOURCE_SCALES: self.scales(step.source),
+                op.WEIGHT_SCALE: self.address(f"{step.linear}.scale"),
+                op.WEIGHT_SUM: self.address(f"{step.linear}.weight_sum"),
+            }
+        return row | self.result(step.out, step.codes, step.norm, padded(linear.out_features))
+
+    @lower.register
+    def _(self, step: steps.Attend) -> dict[int, int]:
+        self.most_head_width = max(self.most_head_width, step.padded_head_size)
+        return {
+            op.OP: op.ATTEND,
+            op.SOURCE: self.buffer(step.source),
+            op.OUT: self.buffer(step.out),
+            op.WIDTH: step.out.width,
+            op.HEADS: step.num_heads,
+            op.HEAD_WIDTH: step.padded_head_size,
+            op.HEAD_SCALE: _bits(numerics.LOG2_E / math.sqrt(step.head_size)),
+            op.EXACT: int(step.exact),
+        }
+
+    @lower.register
+    def _(self, step: steps.Pool) -> dict[int, int]:
+        return {
+            op.OP: op.POOL,
+            op.ROWS: op.TEXTS,
+            op.KIND: _POOLS[step.kind],
+            op.SOURCE: self.buffer(step.source),
+            op.OUT: self.buffer(step.out),
+            op.WIDTH: step.out.width,
+        }
+
+    @lower.register
+    def _(self, step: steps.Normalize) -> dict[int, int]:
+        buffer = step.buffer
+        return {op.OP: op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.buffer(buffer), op.WIDTH: buffer.width}
+
+    def output(self, buffer: Buffer, columns: int) -> dict[int, int]:
+        """The last step: the answer goes to the caller."""
+        return {
+            op.OP: op.OUTPUT,
+            op.ROWS: _rows(buffer),
+            op.SOURCE: self.buffer(buffer),
+            op.WIDTH: buffer.width,
+            op.COLUMNS: columns,
+        }
+
+
+def _rows(place: Buffer | Codes) -> int:
+    return op.TEXTS if place.rows == "texts" else op.TOKENS
+
+
+def _bits(value: float) -> int:
+    return struct.unpack("<i", struct.pack("<f", value))[0]

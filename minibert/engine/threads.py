@@ -1,0 +1,67 @@
+"""A team: persistent threads that each run one job of a forward pass, beside the caller's own thread."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+
+
+class _Worker:
+    """A daemon thread that waits for the address of a job, runs it and says so. Waiting costs nothing."""
+
+    def __init__(self, run: Callable[[int], None]) -> None:
+        self.run = run
+        self.job: int | None = None
+        self.ready = threading.Lock()
+        self.done = threading.Lock()
+        self.ready.acquire()
+        self.done.acquire()
+        threading.Thread(target=self._loop, name="minibert", daemon=True).start()
+
+    def _loop(self) -> None:
+        while True:
+            self.ready.acquire()
+            if self.job is None:
+                return
+            self.run(self.job)
+            self.done.release()
+
+    def start(self, job: int) -> None:
+        self.job = job
+        self.ready.release()
+
+    def stop(self) -> None:
+        self.job = None
+        self.ready.release()
+
+
+class Team:
+    """`helpers` threads and the caller. With no helpers no thread is ever started.
+
+    Args:
+        run: the compiled entry point; it releases the interpreter lock.
+        helpers: threads beside the caller's; they start at the first call that has work for them.
+    """
+
+    def __init__(self, run: Callable[[int], None], helpers: int) -> None:
+        self.call = run
+        self.helpers = helpers
+        self.workers: list[_Worker] = []
+        weakref.finalize(self, _stop, self.workers)
+
+    def run(self, jobs: Sequence[int]) -> None:
+        """Run all jobs at once, the first one on the caller's thread; return when all are done."""
+        others = jobs[1:]
+        while len(self.workers) < len(others):
+            self.workers.append(_Worker(self.call))
+        for worker, job in zip(self.workers, others, strict=False):
+            worker.start(job)
+        self.call(jobs[0])
+        for worker, _ in zip(self.workers, others, strict=False):
+            worker.done.acquire()
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.stop()

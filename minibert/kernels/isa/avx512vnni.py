@@ -1,0 +1,46 @@
+"""x86-64 with AVX-512 and VNNI: one instruction adds the products of four bytes, or of two words, to 16 int32 lanes.
+
+`vpdpbusd` (unsigned x signed bytes) and `vpdpwssd` (words) are exact: nothing passes through saturating sums.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
+from minibert.kernels.simd import I32, I32_LANES, constant, llvm_function, load, splat
+
+
+class _Vnni(Dot):
+    def __init__(self, instruction: str) -> None:
+        self.instruction = f"llvm.x86.avx512.{instruction}.512"
+
+    def zero(self) -> Sums:
+        return [constant(I32_LANES, 0)]
+
+    def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+        return splat(builder, load(builder, address, I32))
+
+    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+        return load(builder, address, I32_LANES)
+
+    def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: ir.Value) -> Sums:
+        multiply_add = llvm_function(builder, self.instruction, I32_LANES, [I32_LANES] * 3)
+        return [builder.call(multiply_add, [sums[0], row, panel])]
+
+    def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
+        return sums[0]
+
+
+ISA = Isa(
+    name="avx512vnni",
+    cpu="cascadelake",
+    features="",
+    code_offset=128,
+    int8=_Vnni("vpdpbusd"),
+    int16=_Vnni("vpdpwssd"),
+    float32=Float32Dot(fused=True),
+    int8_tile=(6, 4),
+    float32_tile=(6, 4),
+    attention_rows=8,
+)

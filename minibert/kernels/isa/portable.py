@@ -1,0 +1,55 @@
+"""Any CPU that LLVM knows: plain integer vectors, which LLVM turns into whatever there is."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from minibert.format.schema import LANES
+from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
+from minibert.kernels.simd import I8, I16, I32, I32_LANES, I64, constant, load, splat
+
+
+class _Plain(Dot):
+    """`group` integers of one lane, multiplied and added one after another."""
+
+    def __init__(self, element: ir.IntType) -> None:
+        self.element = element
+        self.group = I32.width // element.width
+
+    def zero(self) -> Sums:
+        return [constant(I32_LANES, 0)]
+
+    def row(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+        size = self.element.width // I8.width
+        offsets = [builder.add(address, ir.Constant(I64, i * size)) for i in range(self.group)]
+        return [splat(builder, builder.sext(load(builder, offset, self.element), I32)) for offset in offsets]
+
+    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+        whole = load(builder, address, ir.VectorType(self.element, LANES * self.group))
+        undefined = ir.Constant(whole.type, ir.Undefined)
+        every = [list(range(i, LANES * self.group, self.group)) for i in range(self.group)]
+        parts = [builder.shuffle_vector(whole, undefined, ir.Constant(I32_LANES, lanes)) for lanes in every]
+        return [builder.sext(part, I32_LANES) for part in parts]
+
+    def add(self, builder: ir.IRBuilder, sums: Sums, row: list[ir.Value], panel: list[ir.Value]) -> Sums:
+        total = sums[0]
+        for one, many in zip(row, panel, strict=True):
+            total = builder.add(total, builder.mul(one, many))
+        return [total]
+
+    def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
+        return sums[0]
+
+
+ISA = Isa(
+    name="portable",
+    cpu="",
+    features="",
+    code_offset=0,
+    int8=_Plain(I8),
+    int16=_Plain(I16),
+    float32=Float32Dot(fused=False),
+    int8_tile=(2, 1),
+    float32_tile=(2, 1),
+    attention_rows=2,
+)

@@ -1,0 +1,99 @@
+"""The vocabulary of a CPU family: what a microkernel says in its own way on each.
+
+A microkernel multiplies broadcast rows with packed panels (see minibert.kernels.tile). For one step along the inner
+dimension a panel is 64 bytes: 16 lanes of one float32, two int16 or four int8. How these are held in registers, multiplied
+and added up is a `Dot`; an `Isa` is a name, LLVM's name of a CPU, its dots and the shapes of tiles that fit its
+registers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+from minibert.kernels.simd import F32, F32_LANES, constant, llvm_function, load, splat
+
+#: Registers that hold the 16 sums of one row and one panel, in an order of the Dot's own.
+Sums = list[ir.Value]
+
+
+class Dot(ABC):
+    """Multiply-accumulate of a broadcast row element with a panel, in one CPU's way."""
+
+    @abstractmethod
+    def zero(self) -> Sums:
+        """Empty sums."""
+
+    @abstractmethod
+    def row(self, builder: ir.IRBuilder, address: ir.Value) -> Any:
+        """The 4 bytes of a row at `address`, in all lanes."""
+
+    @abstractmethod
+    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> Any:
+        """The 64 bytes of a panel at `address`."""
+
+    @abstractmethod
+    def add(self, builder: ir.IRBuilder, sums: Sums, row: Any, panel: Any) -> Sums:
+        """Sums + row x panel."""
+
+    @abstractmethod
+    def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
+        """The 16 sums as one vector, int32 or float32."""
+
+
+class Float32Dot(Dot):
+    """One float32 a lane. Multiplication and addition are rounded separately unless the CPU fuses them natively."""
+
+    def __init__(self, *, fused: bool) -> None:
+        self.fused = fused
+
+    def zero(self) -> Sums:
+        return [constant(F32_LANES, 0.0)]
+
+    def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+        return splat(builder, load(builder, address, F32, 4))
+
+    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+        return load(builder, address, F32_LANES, 4)
+
+    def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: ir.Value) -> Sums:
+        if self.fused:
+            fma = llvm_function(builder, "llvm.fma.v16f32", F32_LANES, [F32_LANES] * 3)
+            return [builder.call(fma, [row, panel, sums[0]])]
+        return [builder.fadd(sums[0], builder.fmul(row, panel))]
+
+    def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
+        return sums[0]
+
+
+@dataclass(frozen=True)
+class Isa:
+    """One instruction set.
+
+    Attributes:
+        name: what the engine and the cache call it.
+        cpu: LLVM's name of the CPU whose features and schedule the code is generated for.
+        features: LLVM feature string on top of the CPU's own.
+        code_offset: what is added to an int8 code when it is stored as a byte of a row: 128 where the CPU multiplies
+            unsigned with signed bytes, else 0.
+        int8: rows of bytes (code + code_offset) x panels of int8: the linears, and queries x keys.
+        int16: rows and panels of int16: softmax weights x values.
+        float32: rows and panels of float32.
+        int8_tile: rows and panels of the largest int8 tile.
+        float32_tile: rows and panels of the largest float32 tile.
+        attention_rows: rows of the one-panel tiles in attention; divides 16.
+    """
+
+    name: str
+    cpu: str
+    features: str
+    code_offset: int
+    int8: Dot
+    int16: Dot
+    float32: Dot
+    int8_tile: tuple[int, int]
+    float32_tile: tuple[int, int]
+    attention_rows: int

@@ -1,0 +1,67 @@
+"""The integer table into which a plan is lowered, and the job that says what to run it on.
+
+Every entry is an int64. Buffers are offsets from the arena of a chunk (-1: absent), tensors are addresses (0: absent),
+floats are the bits of a float32. `minibert.engine.lower` writes tables, `minibert.kernels.program` walks them; this
+module is all that they share, and it imports nothing.
+"""
+
+from __future__ import annotations
+
+#: Entries of a step.
+STEP_FIELDS = 24
+
+#: First entry of every step: what it does.
+OP = 0
+EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT = range(7)
+
+#: Second entry of every step: whether its rows are tokens or texts.
+ROWS = 1
+TOKENS, TEXTS = range(2)
+
+#: Where a step's result goes: shared by EMBED, MATMUL and QUANTIZE.
+OUT, WIDTH, CODES, SCALES, FACTOR, NORM_WEIGHT, NORM_BIAS, NORM_SIZE, NORM_EPS = range(2, 11)
+
+#: EMBED
+WORD, WORD_SCALE, POSITION, POSITION_SCALE, TYPE, TYPE_SCALE = range(11, 17)
+
+#: MATMUL: `INNER` is the length of a source row in bytes.
+KIND, SOURCE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_SUM, BIAS, ACTIVATION, RESIDUAL = range(11, 21)
+INT8, FLOAT32 = range(2)
+
+#: ATTEND: source in SOURCE, context in OUT of WIDTH columns.
+HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(13, 17)
+
+#: POOL, in KIND.
+POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)
+
+#: OUTPUT: the first COLUMNS columns of SOURCE go to the caller's rows.
+COLUMNS = 13
+
+#: Activations, in ACTIVATION.
+ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "tanh": 4}
+
+#: Entries of a job.
+(
+    JOB_TABLE,
+    JOB_STEPS,
+    JOB_ARENA,
+    JOB_SCRATCH,
+    JOB_SHARED_SUMS,
+    JOB_SCRATCH_TOKENS,
+    JOB_IDS,
+    JOB_TYPES,
+    JOB_STARTS,
+    JOB_SPANS,
+    JOB_SPAN_COUNT,
+    JOB_TICKETS,
+    JOB_OUT,
+    JOB_THREAD,
+    JOB_THREADS,
+    JOB_TEAM,
+    JOB_BARRIER,
+    JOB_MOST_WIDTH,
+) = range(18)
+JOB_FIELDS = 18
+
+#: Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
+BLOCK_ROWS = 48

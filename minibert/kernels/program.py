@@ -1,0 +1,300 @@
+"""Walking a plan: one call runs a whole forward pass. Twin: minibert.reference.model.
+
+A job names spans of consecutive texts. Either each thread takes whole spans by itself, or a team of threads goes
+through every span together: then rows (or, for few rows, output columns) of each step are shared out, and barriers
+stand where a step reads what other threads wrote.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minibert.kernels import opcodes as op
+from minibert.kernels.attention import attend_float32, attend_integer
+from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
+from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.rows import activate, add_rows, dequantize, layer_norm, normalize, quantize
+from minibert.kernels.simd import (
+    f32_of_bits,
+    load_f32,
+    load_f32x16,
+    load_i8x16,
+    load_i32,
+    load_i64,
+    maximum,
+    splat_f32,
+    store_f32,
+    store_f32x16,
+    to_f32,
+)
+from minibert.kernels.sync import take_ticket, wait_for_team
+
+_BLOCK_ROWS = op.BLOCK_ROWS
+_ONE = np.float32(1)
+
+
+@kernel(int64, int64, int64)
+def field(row, number):
+    """Entry `number` of a step or job."""
+    return load_i64(row + 8 * number)
+
+
+@kernel(void, int64, int64, int64, int64, int64)
+def finish_row(step, arena, source, keep, number):
+    """The end of every step that makes rows: LayerNorm of `source` if the step has one, then the row, then its codes.
+
+    `source` is float32 and may be overwritten; `keep` is the address of the row's place, or 0.
+    """
+    width = field(step, op.WIDTH)
+    result = source
+    weight = field(step, op.NORM_WEIGHT)
+    if weight != 0:
+        if keep != 0:
+            result = keep
+        eps = f32_of_bits(field(step, op.NORM_EPS))
+        layer_norm(source, width, field(step, op.NORM_SIZE), eps, weight, field(step, op.NORM_BIAS), result)
+    codes = field(step, op.CODES)
+    if codes >= 0:
+        place = arena + codes + number * width
+        quantize(result, width, field(step, op.FACTOR), place, arena + field(step, op.SCALES) + 4 * number)
+
+
+@kernel(int64, int64, int64, int64)
+def place_of(step, arena, number):
+    """Address of row `number` of the step's float32 result, or 0 if it is not kept."""
+    out = field(step, op.OUT)
+    if out < 0:
+        return 0
+    return arena + out + number * field(step, op.WIDTH) * 4
+
+
+@kernel(void, int64, int64, int64, int64, int64)
+def table_row(table, scale, index, width, out):
+    """out = row `index` of an embedding table: float32, or int8 where the table has scales."""
+    if scale != 0:
+        scales = splat_f32(load_f32(scale + 4 * index))
+        for column in range(0, width, 16):
+            store_f32x16(out + 4 * column, to_f32(load_i8x16(table + index * width + column)) * scales)
+    else:
+        for column in range(0, width * 4, 64):
+            store_f32x16(out + column, load_f32x16(table + index * width * 4 + column))
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64, int64)
+def embed(step, arena, scratch, ids, types, starts, texts, first, end):
+    """Rows first..end: word, position and token type are looked up, added and normalized."""
+    width = field(step, op.WIDTH)
+    part = scratch + width * 4
+    offset = load_i64(starts)
+    text = 0
+    for token in range(first, end):
+        while token + offset >= load_i64(starts + 8 * (text + 1)):
+            text += 1
+        position = token + offset - load_i64(starts + 8 * text)
+        word = np.int64(load_i32(ids + 4 * token))
+        table_row(field(step, op.WORD), field(step, op.WORD_SCALE), word, width, scratch)
+        table_row(field(step, op.POSITION), field(step, op.POSITION_SCALE), position, width, part)
+        add_rows(scratch, part, width, scratch)
+        if field(step, op.TYPE) != 0:
+            kind = np.int64(load_i32(types + 4 * token))
+            table_row(field(step, op.TYPE), field(step, op.TYPE_SCALE), kind, width, part)
+            add_rows(scratch, part, width, scratch)
+        finish_row(step, arena, scratch, place_of(step, arena, token), token)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64)
+def product(step, arena, first, count, panel, end, sums):
+    """Sums of rows first.. (count of them) x panels panel..end, at `sums` as rows of the step's width."""
+    inner = field(step, op.INNER)
+    source = arena + field(step, op.SOURCE) + first * inner
+    stride = field(step, op.WIDTH) * 4
+    if field(step, op.KIND) == op.INT8:
+        int8_product(source, count, inner, field(step, op.WEIGHT), panel, end, sums, stride)
+    else:
+        float32_product(source, count, inner, field(step, op.WEIGHT), panel, end, sums, stride)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64)
+def epilogue(step, arena, scratch, sums, first, count):
+    """Sums of rows first.. become the step's result."""
+    width = field(step, op.WIDTH)
+    integer = field(step, op.KIND) == op.INT8
+    bias = field(step, op.BIAS)
+    residual = field(step, op.RESIDUAL)
+    for row in range(count):
+        number = first + row
+        keep = place_of(step, arena, number)
+        y = scratch
+        if keep != 0 and field(step, op.NORM_WEIGHT) == 0:
+            y = keep
+        source = sums + row * width * 4
+        if integer:
+            scale = load_f32(arena + field(step, op.SOURCE_SCALES) + 4 * number)
+            dequantize(source, width, scale, field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM), bias, y)
+        else:
+            add_rows(source, bias, width, y)
+        activate(y, width, field(step, op.ACTIVATION))
+        if residual >= 0:
+            add_rows(y, arena + residual + number * width * 4, width, y)
+        finish_row(step, arena, y, keep, number)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64)
+def matmul_rows(step, arena, scratch, sums, first, end):
+    """A linear on rows first..end: blocks of rows go through product and epilogue while they are in cache."""
+    panels = field(step, op.WIDTH) >> 4
+    blocks = (end - first + _BLOCK_ROWS - 1) // _BLOCK_ROWS
+    for block in range(blocks):
+        start = first + (end - first) * block // blocks
+        count = first + (end - first) * (block + 1) // blocks - start
+        product(step, arena, start, count, 0, panels, sums)
+        epilogue(step, arena, scratch, sums, start, count)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64)
+def attend(step, arena, scratch, starts, texts, thread, threads):
+    """Attention of all heads of all texts; heads are shared out among the threads."""
+    width = field(step, op.HEAD_WIDTH)
+    heads = field(step, op.HEADS)
+    stride = 3 * heads * width * 4
+    out_stride = heads * width * 4
+    scale = f32_of_bits(field(step, op.HEAD_SCALE))
+    offset = load_i64(starts)
+    for item in range(thread, texts * heads, threads):
+        text = item // heads
+        column = (item - text * heads) * width * 4
+        first = load_i64(starts + 8 * text) - offset
+        tokens = load_i64(starts + 8 * (text + 1)) - offset - first
+        query = arena + field(step, op.SOURCE) + first * stride + column
+        key = query + heads * width * 4
+        value = key + heads * width * 4
+        out = arena + field(step, op.OUT) + first * out_stride + column
+        if field(step, op.EXACT) != 0:
+            attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, scratch)
+        else:
+            capacity = (tokens + 15) & -16
+            attend_integer(query, key, value, stride, tokens, capacity, width, scale, out, out_stride, scratch)
+
+
+@kernel(void, int64, int64, int64, int64)
+def pool(step, arena, starts, texts):
+    """One row a text."""
+    width = field(step, op.WIDTH)
+    kind = field(step, op.KIND)
+    offset = load_i64(starts)
+    for text in range(texts):
+        first = load_i64(starts + 8 * text) - offset
+        end = load_i64(starts + 8 * (text + 1)) - offset
+        out = arena + field(step, op.OUT) + text * width * 4
+        scale = splat_f32(_ONE / np.float32(end - first))
+        for column in range(0, width * 4, 64):
+            source = arena + field(step, op.SOURCE) + column
+            if kind == op.POOL_CLS:
+                value = load_f32x16(source + first * width * 4)
+            elif kind == op.POOL_LAST:
+                value = load_f32x16(source + (end - 1) * width * 4)
+            else:
+                value = load_f32x16(source + first * width * 4)
+                for token in range(first + 1, end):
+                    row = load_f32x16(source + token * width * 4)
+                    value = maximum(value, row) if kind == op.POOL_MAX else value + row
+                if kind == op.POOL_MEAN:
+                    value = value * scale
+            store_f32x16(out + column, value)
+
+
+@kernel(void, int64, int64, int64, int64, int64)
+def output(step, arena, first, end, out):
+    """The meaningful columns of rows first..end, to the caller's memory."""
+    columns = field(step, op.COLUMNS)
+    source = arena + field(step, op.SOURCE)
+    for row in range(first, end):
+        for column in range(columns):
+            value = load_f32(source + (row * field(step, op.WIDTH) + column) * 4)
+            store_f32(out + (row * columns + column) * 4, value)
+
+
+@kernel(void, int64, int64)
+def run_span(job, span):
+    """All steps on the texts of one span."""
+    arena, scratch, sums = field(job, op.JOB_ARENA), field(job, op.JOB_SCRATCH), field(job, op.JOB_SCRATCH)
+    row_scratch = scratch + _BLOCK_ROWS * field(job, op.JOB_MOST_WIDTH) * 4
+    free_scratch = row_scratch + 2 * field(job, op.JOB_MOST_WIDTH) * 4
+    thread, threads = 0, 1
+    if field(job, op.JOB_TEAM) != 0:
+        thread, threads = field(job, op.JOB_THREAD), field(job, op.JOB_THREADS)
+    barrier = field(job, op.JOB_BARRIER)
+    first_text = load_i64(field(job, op.JOB_SPANS) + 16 * span)
+    texts = load_i64(field(job, op.JOB_SPANS) + 16 * span + 8) - first_text
+    starts = field(job, op.JOB_STARTS) + 8 * first_text
+    first_token = load_i64(starts)
+    tokens = load_i64(starts + 8 * texts) - first_token
+    by_columns = threads > 1 and tokens <= _BLOCK_ROWS
+    first, end = tokens * thread // threads, tokens * (thread + 1) // threads
+
+    for number in range(field(job, op.JOB_STEPS)):
+        step = field(job, op.JOB_TABLE) + number * (8 * op.STEP_FIELDS)
+        code = field(step, op.OP)
+        of_texts = field(step, op.ROWS) == op.TEXTS
+        if of_texts:
+            if code == op.POOL:
+                wait_for_team(barrier, threads)
+            if thread != 0:
+                continue
+            step_first, step_end = 0, texts
+        else:
+            step_first, step_end = first, end
+
+        if code == op.MATMUL:
+            if by_columns and not of_texts:
+                shared = field(job, op.JOB_SHARED_SUMS)
+                groups = ((field(step, op.WIDTH) >> 4) + WIDE_PANELS - 1) // WIDE_PANELS
+                panel = groups * thread // threads * WIDE_PANELS
+                panel_end = min(groups * (thread + 1) // threads * WIDE_PANELS, field(step, op.WIDTH) >> 4)
+                wait_for_team(barrier, threads)
+                product(step, arena, 0, tokens, panel, panel_end, shared)
+                wait_for_team(barrier, threads)
+                epilogue(step, arena, row_scratch, shared + first * field(step, op.WIDTH) * 4, first, end - first)
+            else:
+                matmul_rows(step, arena, row_scratch, sums, step_first, step_end)
+        elif code == op.ATTEND:
+            wait_for_team(barrier, threads)
+            attend(step, arena, free_scratch, starts, texts, thread, threads)
+            wait_for_team(barrier, threads)
+        elif code == op.QUANTIZE:
+            width = field(step, op.WIDTH)
+            for row in range(step_first, step_end):
+                finish_row(step, arena, arena + field(step, op.SOURCE) + row * width * 4, 0, row)
+        elif code == op.EMBED:
+            ids = field(job, op.JOB_IDS) + 4 * first_token
+            types = field(job, op.JOB_TYPES) + 4 * first_token
+            embed(step, arena, row_scratch, ids, types, starts, texts, step_first, step_end)
+        elif code == op.POOL:
+            pool(step, arena, starts, texts)
+        elif code == op.NORMALIZE:
+            width = field(step, op.WIDTH)
+            for row in range(step_first, step_end):
+                normalize(arena + field(step, op.OUT) + row * width * 4, width)
+        elif code == op.OUTPUT:
+            earlier = first_text if of_texts else first_token
+            target = field(job, op.JOB_OUT) + earlier * field(step, op.COLUMNS) * 4
+            output(step, arena, step_first, step_end, target)
+    wait_for_team(barrier, threads)
+
+
+def run(job):
+    """Run a job to its end: this thread's part of it. `job` is the address of its entries."""
+    team = field(job, op.JOB_TEAM) != 0
+    count = field(job, op.JOB_SPAN_COUNT)
+    span = 0
+    if not team:
+        span = take_ticket(field(job, op.JOB_TICKETS))
+    while span < count:
+        run_span(job, span)
+        if team:
+            span += 1
+        else:
+            span = take_ticket(field(job, op.JOB_TICKETS))
+
+
+RUN_SIGNATURE = void(int64)

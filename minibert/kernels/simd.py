@@ -1,0 +1,330 @@
+"""Vectors of 16 lanes as numba types, so that kernels read as arithmetic: `y = x * scale + bias`.
+
+A `f32x16` is one 512-bit register, two of 256 bits or four of 128: LLVM splits it as the CPU needs, and since every
+operation is done lane by lane (no fused multiply-add, no reassociation) the bits are the same on all of them.
+Addresses are int64.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+from minibert import numerics
+from minibert.format.schema import LANES
+
+I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
+F32_LANES = ir.VectorType(F32, LANES)
+I32_LANES = ir.VectorType(I32, LANES)
+I8_LANES = ir.VectorType(I8, LANES)
+
+
+class VectorType(types.Type):
+    """The numba type of a vector; `llvm` is what it is in the generated code."""
+
+    def __init__(self, name: str, llvm: ir.VectorType) -> None:
+        super().__init__(name=name)
+        self.llvm = llvm
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: VectorType) -> None:
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+f32x16 = VectorType("f32x16", F32_LANES)
+i32x16 = VectorType("i32x16", I32_LANES)
+
+
+def constant(vector: ir.VectorType, value: float) -> ir.Constant:
+    """A vector constant with all lanes equal."""
+    return ir.Constant(vector, [value] * vector.count)
+
+
+def pointer(builder: ir.IRBuilder, address: ir.Value, pointee: ir.Type) -> ir.Value:
+    """An int64 address as a pointer."""
+    return builder.inttoptr(address, pointee.as_pointer())
+
+
+def load(builder: ir.IRBuilder, address: ir.Value, type_: ir.Type, align: int = 1) -> ir.Value:
+    """Load a value from an int64 address."""
+    value = builder.load(pointer(builder, address, type_))
+    value.align = align
+    return value
+
+
+def store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, align: int = 1) -> None:
+    """Store a value at an int64 address."""
+    builder.store(value, pointer(builder, address, value.type)).align = align
+
+
+def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Value:
+    """A scalar in all lanes."""
+    vector = ir.VectorType(scalar.type, lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, undefined, constant(ir.VectorType(I32, lanes), 0))
+
+
+def select_max(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The larger of two floats lane by lane; b where a is not a number."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+def llvm_function(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+    """An LLVM intrinsic or external function, declared once in the module."""
+    known = builder.module.globals.get(name)
+    return known if known is not None else ir.Function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def word(result: types.Type, *arguments: types.Type) -> Callable[[Callable[..., ir.Value | None]], Any]:
+    """An operation on fixed types: the decorated function gets the builder and the LLVM values."""
+
+    def decorate(emit: Callable[..., ir.Value | None]) -> Any:
+        names = ", ".join(f"a{i}" for i in range(len(arguments)))
+
+        def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
+            value = emit(builder, *values)
+            return context.get_dummy_value() if value is None else value
+
+        # numba reads the number of arguments of an intrinsic from the function itself.
+        scope: dict[str, Any] = {"returned": (signature(result, *arguments), codegen)}
+        exec(f"def {emit.__name__}(typingctx, {names}): return returned", scope)
+        function = scope[emit.__name__]
+        function.__doc__ = emit.__doc__
+        return intrinsic(function)
+
+    return decorate
+
+
+def _operator(symbol: Any, vector: VectorType, emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> None:
+    """Give numba the operator `symbol` on two vectors."""
+
+    @infer_global(symbol)
+    class _Template(ConcreteTemplate):
+        cases = [signature(vector, vector, vector)]  # noqa: RUF012  (numba's own convention)
+
+    @lower_builtin(symbol, vector, vector)
+    def _lower(context: Any, builder: ir.IRBuilder, sig: Any, values: Any) -> ir.Value:
+        return emit(builder, *values)
+
+
+_operator(operator.add, f32x16, lambda b, x, y: b.fadd(x, y))
+_operator(operator.sub, f32x16, lambda b, x, y: b.fsub(x, y))
+_operator(operator.mul, f32x16, lambda b, x, y: b.fmul(x, y))
+_operator(operator.truediv, f32x16, lambda b, x, y: b.fdiv(x, y))
+_operator(operator.add, i32x16, lambda b, x, y: b.add(x, y))
+_operator(operator.sub, i32x16, lambda b, x, y: b.sub(x, y))
+_operator(operator.mul, i32x16, lambda b, x, y: b.mul(x, y))
+_operator(operator.or_, i32x16, lambda b, x, y: b.or_(x, y))
+
+
+@word(f32x16, types.int64)
+def load_f32x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """16 floats."""
+    return load(builder, address, F32_LANES, 4)
+
+
+@word(types.void, types.int64, f32x16)
+def store_f32x16(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """Store 16 floats."""
+    store(builder, value, address, 4)
+
+
+@word(i32x16, types.int64)
+def load_i32x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """16 int32."""
+    return load(builder, address, I32_LANES, 4)
+
+
+@word(types.void, types.int64, i32x16)
+def store_i32x16(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """Store 16 int32."""
+    store(builder, value, address, 4)
+
+
+@word(i32x16, types.int64)
+def load_i8x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """16 int8, widened."""
+    return builder.sext(load(builder, address, I8_LANES), I32_LANES)
+
+
+@word(types.void, types.int64, i32x16)
+def store_i8x16(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """Store the low byte of each lane."""
+    store(builder, builder.trunc(value, I8_LANES), address)
+
+
+@word(f32x16, types.float32)
+def splat_f32(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
+    """A float in all lanes."""
+    return splat(builder, scalar)
+
+
+@word(i32x16, types.int32)
+def splat_i32(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
+    """An int32 in all lanes."""
+    return splat(builder, scalar)
+
+
+@word(f32x16, i32x16)
+def to_f32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Integers as floats, correctly rounded."""
+    return builder.sitofp(value, F32_LANES)
+
+
+@word(i32x16, f32x16)
+def bits_of(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The bits of floats."""
+    return builder.bitcast(value, I32_LANES)
+
+
+@word(f32x16, i32x16)
+def from_bits(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Floats of given bits."""
+    return builder.bitcast(value, F32_LANES)
+
+
+@word(i32x16, f32x16)
+def round_to_i32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Nearest integers, half to even, of magnitudes below 2**22; any other input gives some integer, never a trap."""
+    shifted = builder.bitcast(builder.fadd(value, constant(F32_LANES, numerics.ROUND_MAGIC)), I32_LANES)
+    return builder.sub(shifted, builder.bitcast(constant(F32_LANES, numerics.ROUND_MAGIC), I32_LANES))
+
+
+@word(i32x16, i32x16, types.int32)
+def shift_left(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
+    """All lanes shifted left by count in 0..31."""
+    return builder.shl(value, splat(builder, count))
+
+
+@word(i32x16, i32x16, types.int32)
+def exclusive_or(builder: ir.IRBuilder, value: ir.Value, mask: ir.Value) -> ir.Value:
+    """All lanes xor mask."""
+    return builder.xor(value, splat(builder, mask))
+
+
+@word(i32x16, i32x16)
+def low_word(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The low 16 bits of each lane."""
+    return builder.and_(value, constant(I32_LANES, 0xFFFF))
+
+
+@word(f32x16, f32x16, f32x16)
+def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The larger of each pair; b where a is not a number."""
+    return select_max(builder, a, b)
+
+
+@word(f32x16, f32x16, f32x16)
+def minimum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The smaller of each pair; b where a is not a number."""
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
+@word(f32x16, f32x16, f32x16, f32x16)
+def zero_below(builder: ir.IRBuilder, key: ir.Value, least: ir.Value, value: ir.Value) -> ir.Value:
+    """The value where key >= least, else 0 (also where key is not a number)."""
+    return builder.select(builder.fcmp_ordered(">=", key, least), value, constant(F32_LANES, 0.0))
+
+
+@word(f32x16, f32x16)
+def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Absolute values."""
+    bits = builder.and_(builder.bitcast(value, I32_LANES), constant(I32_LANES, 0x7FFFFFFF))
+    return builder.bitcast(bits, F32_LANES)
+
+
+@word(f32x16, f32x16, types.int64)
+def keep_first(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
+    """Zero in every lane from `count` on."""
+    lane = ir.Constant(I32_LANES, list(range(LANES)))
+    kept = builder.icmp_signed("<", lane, splat(builder, builder.trunc(count, I32)))
+    return builder.select(kept, value, constant(F32_LANES, 0.0))
+
+
+def _fold(
+    builder: ir.IRBuilder, value: ir.Value, combine: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
+) -> ir.Value:
+    """16 lanes to one, folding the upper half onto the lower: the order that reference.functions.lane_sum states."""
+    half = LANES // 2
+    while half:
+        undefined = ir.Constant(value.type, ir.Undefined)
+        mask = ir.VectorType(I32, half)
+        low = builder.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half))))
+        high = builder.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half, 2 * half))))
+        value = combine(builder, low, high)
+        half //= 2
+    return builder.extract_element(value, ir.Constant(I32, 0))
+
+
+@word(types.float32, f32x16)
+def fold_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Sum of the lanes."""
+    return _fold(builder, value, lambda b, x, y: b.fadd(x, y))
+
+
+@word(types.float32, f32x16)
+def fold_max(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Largest lane."""
+    return _fold(builder, value, select_max)
+
+
+@word(types.float32, types.float32)
+def sqrt(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Square root, correctly rounded."""
+    return builder.call(llvm_function(builder, "llvm.sqrt.f32", F32, [F32]), [value])
+
+
+def _scalar(name: str, numba_type: types.Type, type_: ir.Type, align: int) -> tuple[Any, Any]:
+    """Load and store of one scalar."""
+
+    def load_scalar(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+        return load(builder, address, type_, align)
+
+    def store_scalar(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+        store(builder, value, address, align)
+
+    load_scalar.__name__, store_scalar.__name__ = f"load_{name}", f"store_{name}"
+    return word(numba_type, types.int64)(load_scalar), word(types.void, types.int64, numba_type)(store_scalar)
+
+
+load_f32, store_f32 = _scalar("f32", types.float32, F32, 4)
+load_i32, store_i32 = _scalar("i32", types.int32, I32, 4)
+load_i64, store_i64 = _scalar("i64", types.int64, I64, 8)
+
+
+@word(types.float32, types.int64)
+def f32_of_bits(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    """The float32 whose bits are the low half of an int64: how floats travel in the plan's table."""
+    return builder.bitcast(builder.trunc(bits, I32), F32)
+
+
+@word(types.void, types.int64, types.int64, types.int64, types.int64)
+def transpose_16x16(
+    builder: ir.IRBuilder, source: ir.Value, source_stride: ir.Value, target: ir.Value, target_stride: ir.Value
+) -> None:
+    """Transpose 16 rows of 16 four-byte elements; strides are bytes between rows."""
+    rows = [load(builder, _row(builder, source, source_stride, i), I32_LANES, 4) for i in range(LANES)]
+    # Perfect-shuffle network: four rounds, each interleaving row i with row i + 8.
+    low = ir.Constant(I32_LANES, [lane // 2 + LANES * (lane % 2) for lane in range(LANES)])
+    high = ir.Constant(I32_LANES, [LANES // 2 + lane // 2 + LANES * (lane % 2) for lane in range(LANES)])
+    for _ in range(4):
+        mixed = []
+        for i in range(LANES // 2):
+            mixed.append(builder.shuffle_vector(rows[i], rows[i + LANES // 2], low))
+            mixed.append(builder.shuffle_vector(rows[i], rows[i + LANES // 2], high))
+        rows = mixed
+    for i, row in enumerate(rows):
+        store(builder, row, _row(builder, target, target_stride, i), 4)
+
+
+def _row(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, number: int) -> ir.Value:
+    return builder.add(base, builder.mul(stride, ir.Constant(I64, number)))
