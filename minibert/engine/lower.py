@@ -117,7 +117,12 @@ class _Lowering:
         self.most_width = max(self.most_width, width)
         row = {op.OUT: self.buffer(out), op.WIDTH: width, op.CODES: -1}
         if codes is not None:
-            row |= {op.CODES: self.codes(codes), op.SCALES: self.scales(codes)}
+            # Threads of a team may be a step apart: a buffer keeps one stride whatever the width of its rows.
+            row |= {
+                op.CODES: self.codes(codes),
+                op.CODES_STRIDE: self.room[codes.name],
+                op.SCALES: self.scales(codes),
+            }
             if self.config.linears[codes.linear].input_factor:
                 row[op.FACTOR] = self.address(f"{codes.linear}.input_factor")
         if norm is not None:
@@ -162,6 +167,7 @@ class _Lowering:
             op.ROWS: _rows(step.source),
             op.KIND: op.INT8 if integer else op.FLOAT32,
             op.SOURCE: self.codes(step.source) if isinstance(step.source, Codes) else self.buffer(step.source),
+            op.SOURCE_STRIDE: self.room[step.source.name] if integer else 4 * step.source.width,
             op.INNER: linear.in_features * (1 if integer else 4),
             op.WEIGHT: self.address(f"{step.linear}.weight"),
             op.BIAS: self.address(f"{step.linear}.bias"),

@@ -17,23 +17,23 @@ def _make_tiles(dot: Dot, most_rows: int, panels: int) -> Any:
     """A kernel that multiplies any number of rows with `panels` panels, in tiles of nearly equal height."""
     tiles = {rows: make_tile(dot, rows, panels) for rows in range(1, most_rows + 1)}
     # numba has no table of functions: the choice of a height is written out.
-    lines = ["def tiles(rows, count, inner, panel, out, out_stride):"]
+    lines = ["def tiles(rows, count, stride, inner, panel, out, out_stride):"]
     lines += ["    pieces = (count + MOST - 1) // MOST", "    steps = inner // GROUP", "    panel_bytes = steps * PANEL"]
     lines += ["    for piece in range(pieces):", "        first = count * piece // pieces"]
-    lines += ["        height = count * (piece + 1) // pieces - first", "        row = rows + first * inner"]
+    lines += ["        height = count * (piece + 1) // pieces - first", "        row = rows + first * stride"]
     lines += ["        to = out + first * out_stride"]
     for rows in reversed(tiles):
         word = "if" if rows == most_rows else "elif"
         lines += [f"        {word} height == {rows}:"]
-        lines += [f"            tile{rows}(row, inner, GROUP, panel, panel_bytes, steps, to, out_stride)"]
+        lines += [f"            tile{rows}(row, stride, GROUP, panel, panel_bytes, steps, to, out_stride)"]
     scope: dict[str, Any] = {f"tile{rows}": tile for rows, tile in tiles.items()}
     scope.update(MOST=most_rows, GROUP=_GROUP_BYTES, PANEL=_PANEL_STEP)
     exec("\n".join(lines), scope)
-    return kernel(void, *[int64] * 6)(scope["tiles"])
+    return kernel(void, *[int64] * 7)(scope["tiles"])
 
 
 def _make_product(dot: Dot, shape: tuple[int, int]) -> Any:
-    """Kernel: rows [count][inner bytes] x panels first..end, results [count] rows of `out_stride` bytes.
+    """Kernel: `count` rows `stride` bytes apart x panels first..end, results in rows `out_stride` bytes apart.
 
     Wide tiles take as many panels as the registers hold, the last panels go one at a time. `inner` is the length of
     a row in bytes, a multiple of 4; `weight` the address of panel 0 and `out` that of its first result.
@@ -41,17 +41,17 @@ def _make_product(dot: Dot, shape: tuple[int, int]) -> Any:
     rows, panels = shape
     wide, narrow = _make_tiles(dot, rows, panels), _make_tiles(dot, rows, 1)
 
-    def product(source, count, inner, weight, first, end, out, out_stride):
+    def product(source, count, stride, inner, weight, first, end, out, out_stride):
         panel_bytes = inner * 16
         panel = first
         while panel + panels <= end:
-            wide(source, count, inner, weight + panel * panel_bytes, out + panel * 64, out_stride)
+            wide(source, count, stride, inner, weight + panel * panel_bytes, out + panel * 64, out_stride)
             panel += panels
         while panel < end:
-            narrow(source, count, inner, weight + panel * panel_bytes, out + panel * 64, out_stride)
+            narrow(source, count, stride, inner, weight + panel * panel_bytes, out + panel * 64, out_stride)
             panel += 1
 
-    return kernel(void, *[int64] * 8)(product)
+    return kernel(void, *[int64] * 9)(product)
 
 
 _isa = current()

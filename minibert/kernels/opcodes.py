@@ -19,23 +19,25 @@ ROWS = 1
 TOKENS, TEXTS = range(2)
 
 #: Where a step's result goes: shared by EMBED, MATMUL and QUANTIZE.
-OUT, WIDTH, CODES, SCALES, FACTOR, NORM_WEIGHT, NORM_BIAS, NORM_SIZE, NORM_EPS = range(2, 11)
+OUT, WIDTH, CODES, CODES_STRIDE, SCALES, FACTOR, NORM_WEIGHT, NORM_BIAS, NORM_SIZE, NORM_EPS = range(2, 12)
 
 #: EMBED
-WORD, WORD_SCALE, POSITION, POSITION_SCALE, TYPE, TYPE_SCALE = range(11, 17)
+WORD, WORD_SCALE, POSITION, POSITION_SCALE, TYPE, TYPE_SCALE = range(12, 18)
 
-#: MATMUL: `INNER` is the length of a source row in bytes.
-KIND, SOURCE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_SUM, BIAS, ACTIVATION, RESIDUAL = range(11, 21)
+#: MATMUL: `INNER` is the length of a source row in bytes, `SOURCE_STRIDE` the distance of two rows.
+KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_SUM, BIAS, ACTIVATION, RESIDUAL = range(
+    12, 23
+)
 INT8, FLOAT32 = range(2)
 
 #: ATTEND: source in SOURCE, context in OUT of WIDTH columns.
-HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(13, 17)
+HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(14, 18)
 
 #: POOL, in KIND.
 POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)
 
 #: OUTPUT: the first COLUMNS columns of SOURCE go to the caller's rows.
-COLUMNS = 13
+COLUMNS = 14
 
 #: Activations, in ACTIVATION.
 ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "tanh": 4}

@@ -55,7 +55,7 @@ def finish_row(step, arena, source, keep, number):
         layer_norm(source, width, field(step, op.NORM_SIZE), eps, weight, field(step, op.NORM_BIAS), result)
     codes = field(step, op.CODES)
     if codes >= 0:
-        place = arena + codes + number * width
+        place = arena + codes + number * field(step, op.CODES_STRIDE)
         quantize(result, width, field(step, op.FACTOR), place, arena + field(step, op.SCALES) + 4 * number)
 
 
@@ -106,12 +106,14 @@ def embed(step, arena, scratch, ids, types, starts, texts, first, end):
 def product(step, arena, first, count, panel, end, sums):
     """Sums of rows first.. (count of them) x panels panel..end, at `sums` as rows of the step's width."""
     inner = field(step, op.INNER)
-    source = arena + field(step, op.SOURCE) + first * inner
+    source_stride = field(step, op.SOURCE_STRIDE)
+    source = arena + field(step, op.SOURCE) + first * source_stride
     stride = field(step, op.WIDTH) * 4
+    weight = field(step, op.WEIGHT)
     if field(step, op.KIND) == op.INT8:
-        int8_product(source, count, inner, field(step, op.WEIGHT), panel, end, sums, stride)
+        int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
     else:
-        float32_product(source, count, inner, field(step, op.WEIGHT), panel, end, sums, stride)
+        float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
