@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -79,7 +78,7 @@ def one_text(model: Model, seconds: float) -> dict[str, Any]:
     """
     tokenizer = model.tokenizer
     ids = [tokenizer.encode(SENTENCE).ids]
-    recorded = copy.copy(model)
+    recorded = Model(model.path, threads=1)
     recorded.pipeline = Pipeline(
         _Recorded(model.forward(ids)),
         lambda: tokenizer,

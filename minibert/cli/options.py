@@ -31,9 +31,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
     """TEXT ... and how texts are read: what `lines` and `window` read."""
-    parser.add_argument(
-        "text", nargs="*", default=[], metavar="TEXT", help="texts to answer; without any, lines from stdin"
-    )
+    parser.add_argument("text", nargs="*", default=[], metavar="TEXT", help="texts; without any, lines from stdin")
     parser.add_argument("--stream", action="store_true", help="answer each line from stdin before reading the next")
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text")
     parser.add_argument(
