@@ -122,7 +122,7 @@ def _read_pooling(path: Path) -> Pooling:
         modes = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)]
     elif isinstance(modes, str):
         modes = [modes]
-    if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in POOLINGS:
+    if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in tuple(POOLINGS):
         raise UnsupportedError(f"{path}: pooling {modes!r} is not supported; supported is one of {', '.join(POOLINGS)}")
     if config.get("include_prompt", True) is not True:
         raise UnsupportedError(f"{path}: pooling that leaves the prompt out (include_prompt false) is not supported")
@@ -163,7 +163,7 @@ def _read_prompts(path: Path) -> tuple[dict[str, str], str | None, str]:
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise CheckpointError(f"{path}: prompts must be an object of strings")
     default = config.get("default_prompt_name")
-    if default is not None and default not in prompts:
+    if default is not None and (not isinstance(default, str) or default not in prompts):
         raise CheckpointError(f"{path}: default_prompt_name is {default!r}, which is none of its prompts")
     similarity = config.get("similarity_fn_name") or "cosine"
     if similarity not in SIMILARITIES:

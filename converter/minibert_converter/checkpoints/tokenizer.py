@@ -22,6 +22,13 @@ SPECIAL_TOKENS = {
     "mask_token": "[MASK]",
 }
 
+#: Keys of tokenizer_config.json -> what the tokenizers library calls them; a strip_accents of null means "as lowercase"
+NORMALIZER_KEYS = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+
 
 @dataclass(frozen=True)
 class TokenizerFile:
@@ -88,15 +95,11 @@ def _load(path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
     # transformers lets tokenizer_config.json overrule how tokenizer.json's BERT normalizer treats the text.
     normalizer = tokenizer.normalizer
     if isinstance(normalizer, normalizers.BertNormalizer):
-        keys = {
-            "do_lower_case": "lowercase",
-            "strip_accents": "strip_accents",
-            "tokenize_chinese_chars": "handle_chinese_chars",
-        }
-        for key, attribute in keys.items():
-            if key in config and config[key] != getattr(normalizer, attribute):
-                setattr(normalizer, attribute, _flag(path.parent, config, key, None))
-                notes.append(f"tokenizer_config.json overrules tokenizer.json: {key} is {config[key]}")
+        for key, attribute in NORMALIZER_KEYS.items():
+            value = _flag(path.parent, config, key, getattr(normalizer, attribute))
+            if value != getattr(normalizer, attribute) and (value is not None or key == "strip_accents"):
+                setattr(normalizer, attribute, value)
+                notes.append(f"tokenizer_config.json overrules tokenizer.json: {key} is {json.dumps(value)}")
         tokenizer.normalizer = normalizer  # type: ignore[assignment]
     return tokenizer
 
