@@ -9,6 +9,8 @@ from __future__ import annotations
 
 #: exp2(t) for |t| <= 1/2, lowest power first: minimax in relative error (7.5e-8), fitted by weighted least squares.
 EXP2_POLYNOMIAL = (1.0000000717, 0.6931469671, 0.2402211972, 0.0555071328, 0.0096755415, 0.0013276472)
+#: The same to 2.6e-6 and one step shorter: enough for softmax weights that are rounded to 12 bits.
+WEIGHT_POLYNOMIAL = (0.9999992614, 0.6931218145, 0.2402474485, 0.0559178621, 0.0095701017)
 #: Below this exponent exp2 is flushed to 2**EXP2_LOWEST, which keeps the exponent arithmetic inside float32.
 EXP2_LOWEST = -126.0
 
@@ -47,7 +49,8 @@ SMALLEST_ABSMAX = 1e-30
 
 #: Queries and keys are int8 codes. Softmax weights (0..WEIGHT_LIMIT) and values (-VALUE_LIMIT..VALUE_LIMIT) take 16
 #: bits: with 8, the many small weights of a long text are lost (cosine 0.9988 at 512 tokens, instead of 0.999998).
-WEIGHT_LIMIT = 4095
+WEIGHT_BITS = 12
+WEIGHT_LIMIT = 2**WEIGHT_BITS
 VALUE_LIMIT = 4095
 #: Keys go through the online softmax in blocks of this many: KEY_BLOCK * WEIGHT_LIMIT * VALUE_LIMIT < 2**31.
 KEY_BLOCK = 128

@@ -59,8 +59,8 @@ def lower(plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], tokens:
 def attention_scratch(tokens: int, width: int) -> int:
     """Bytes of scratch of one head: the twin of minibert.kernels.attention.scratch_bytes, without importing numba."""
     keys = padded(tokens)
-    fixed = 4 * 64 + 16 * 64 + (2 * numerics.KEY_BLOCK + 16) * 64
-    return fixed + 7 * width * 64 + keys * (4 + 3 * width)
+    fixed = 5 * 64 + (2 * numerics.KEY_BLOCK + 16) * 64
+    return fixed + 5 * width * 64 + keys * (4 + 3 * width)
 
 
 class _Lowering:

@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 
 from minibert import numerics
-from minibert.kernels.functions import exp2
+from minibert.kernels.functions import exp2, softmax_weight
 from minibert.kernels.isa import current
 from minibert.kernels.isa.words import Dot
-from minibert.kernels.kernel import float32, int64, kernel, void
-from minibert.kernels.rows import quantize
+from minibert.kernels.kernel import float32, int32, int64, kernel, void
 from minibert.kernels.simd import (
-    exclusive_or,
+    f32x16,
     load_f32,
     load_f32x16,
     load_i32x16,
+    i32x16,
+    low_byte,
     low_word,
     magnitude,
     maximum,
@@ -34,7 +35,6 @@ from minibert.kernels.simd import (
     splat_f32,
     splat_i32,
     store_f32x16,
-    store_i32,
     store_i32x16,
     to_f32,
     transpose_16x16,
@@ -43,33 +43,34 @@ from minibert.kernels.simd import (
 from minibert.kernels.tile import make_tile
 
 _isa = current()
-_OFFSET = _isa.code_offset
-_OFFSETS = np.int32(-0x7F7F7F80)  # 0x80 in each byte: codes with 128 added <-> signed codes
+_KEY_OFFSET = np.int32(_isa.code_offset)
 _BLOCK = numerics.KEY_BLOCK
 _LOWEST = np.float32(numerics.LOWEST_SCORE)
+_LIMIT = np.float32(numerics.ACTIVATION_LIMIT)
+_INVERSE_LIMIT = np.float32(1.0 / numerics.ACTIVATION_LIMIT)
 _VALUE_LIMIT = np.float32(numerics.VALUE_LIMIT)
 _INVERSE_VALUE_LIMIT = np.float32(1.0 / numerics.VALUE_LIMIT)
-_WEIGHT_LIMIT = np.float32(numerics.WEIGHT_LIMIT)
+_WEIGHT_BITS = np.float32(numerics.WEIGHT_BITS)
 _SMALLEST = np.float32(numerics.SMALLEST_ABSMAX)
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_NOTHING, _HALF_WORD = np.int32(0), np.int32(16)
+_NOTHING = np.int32(0)
+_BYTE1, _BYTE2, _BYTE3 = np.int32(8), np.int32(16), np.int32(24)
 
 # Scratch of a head, in bytes from its start: first what a block of keys and 16 queries need ...
 _ROW = 64  # 16 lanes of 4 bytes
-_TOTAL, _LARGEST, _CORRECTION, _QUERY_SCALE = 0, _ROW, 2 * _ROW, 3 * _ROW
-_EXCESS = 4 * _ROW  # a tile's worth of rows, all the same
-_SCORES = _EXCESS + 16 * _ROW
+_TOTAL, _LARGEST, _CORRECTION, _QUERY_SCALE, _OFFSET = 0, _ROW, 2 * _ROW, 3 * _ROW, 4 * _ROW
+_SCORES = 5 * _ROW
 _WEIGHTS = _SCORES + (_BLOCK + 16) * _ROW
 _BY_WIDTH = _WEIGHTS + _BLOCK * _ROW
-# ... then, in units of `width` rows of 64 bytes: query rows, query panel, sums, context, turned context, ...
+# ... then, in units of `width` rows of 64 bytes: turned rows, query panel, sums, context, the values' scales, ...
 _UNITS = 5
 
 
 def scratch_bytes(tokens: int, width: int) -> int:
     """Scratch memory that a head of `width` columns needs for texts of up to `tokens` tokens."""
     keys = -(-tokens // 16) * 16
-    # ... and last the values' scales, offsets, keys' scales, codes of the keys (1 byte) and of the values (2 bytes).
-    return _BY_WIDTH + (_UNITS + 2) * width * _ROW + keys * (4 + 3 * width)
+    # ... and last scales of the keys, codes of the keys (1 byte) and of the values (2 bytes).
+    return _BY_WIDTH + _UNITS * width * _ROW + keys * (4 + 3 * width)
 
 
 def _make_rows(dot: Dot) -> Any:
@@ -89,6 +90,40 @@ _int16_rows = _make_rows(_isa.int16)
 _float32_rows = _make_rows(_isa.float32)
 
 
+@kernel(void, int64, int64, int64, int64)
+def turn(source, stride, width, turned):
+    """16 rows of `width` floats, `stride` bytes apart, become `width` rows of 16."""
+    for dim in range(0, width, 16):
+        transpose_16x16(source + dim * 4, stride, turned + dim * _ROW, _ROW)
+
+
+@kernel(i32x16, int64, int64, int32, int64, int64)
+def pack_panel(turned, width, offset, panel, scale):
+    """int8 codes of 16 queries or keys, turned: [4 dimensions][16][4 bytes] with `offset` added, 16 scales.
+
+    Returns the sum of the codes of each.
+    """
+    largest = splat_f32(_ZERO)
+    for dim in range(width):
+        largest = maximum(magnitude(load_f32x16(turned + dim * _ROW)), largest)
+    least = splat_f32(_SMALLEST)
+    store_f32x16(scale, zero_below(largest, least, largest * splat_f32(_INVERSE_LIMIT)))
+    inverse = zero_below(largest, least, splat_f32(_LIMIT) / largest)
+    offsets = splat_i32(offset)
+    total = splat_i32(_NOTHING)
+    for dim in range(0, width, 4):
+        row = turned + dim * _ROW
+        code0 = round_to_i32(load_f32x16(row) * inverse)
+        code1 = round_to_i32(load_f32x16(row + _ROW) * inverse)
+        code2 = round_to_i32(load_f32x16(row + 2 * _ROW) * inverse)
+        code3 = round_to_i32(load_f32x16(row + 3 * _ROW) * inverse)
+        total = total + ((code0 + code1) + (code2 + code3))
+        low = low_byte(code0 + offsets) | shift_left(low_byte(code1 + offsets), _BYTE1)
+        high = shift_left(low_byte(code2 + offsets), _BYTE2) | shift_left(code3 + offsets, _BYTE3)
+        store_i32x16(panel + dim * 16, low | high)
+    return total
+
+
 @kernel(void, int64, int64, int64, int64, int64, int64)
 def quantize_values(value, stride, tokens, width, codes, scale):
     """16-bit codes of a head's values, one scale a column; two keys of a dimension lie side by side in 4 bytes."""
@@ -103,7 +138,7 @@ def quantize_values(value, stride, tokens, width, codes, scale):
             row = value + token * stride + column
             pair = low_word(round_to_i32(load_f32x16(row) * inverse))
             if token + 1 < tokens:
-                pair = pair | shift_left(round_to_i32(load_f32x16(row + stride) * inverse), _HALF_WORD)
+                pair = pair | shift_left(round_to_i32(load_f32x16(row + stride) * inverse), _BYTE2)
             store_i32x16(codes + token * width * 2 + column, pair)
 
 
@@ -116,43 +151,53 @@ def softmax_start(scratch, width, context):
         store_f32x16(context + dim * _ROW, splat_f32(_ZERO))
 
 
-@kernel(void, int64, int64)
-def softmax_maximum(scratch, keys):
-    """The running maximum with this block's scores, and the factor that brings older sums to it."""
+@kernel(void, int64, f32x16)
+def raise_maximum(scratch, highest):
+    """A new running maximum, and the factor that brings older sums to it."""
     largest = load_f32x16(scratch + _LARGEST)
-    highest = largest
-    for key in range(keys):
-        highest = maximum(load_f32x16(scratch + _SCORES + key * _ROW), highest)
     store_f32x16(scratch + _LARGEST, highest)
     store_f32x16(scratch + _CORRECTION, exp2(largest - highest))
 
 
+@kernel(void, int64, int64)
+def score_maximum(scratch, keys):
+    """The running maximum with this block's float32 scores."""
+    highest = load_f32x16(scratch + _LARGEST)
+    for key in range(keys):
+        highest = maximum(load_f32x16(scratch + _SCORES + key * _ROW), highest)
+    raise_maximum(scratch, highest)
+
+
 @kernel(void, int64, int64, int64)
 def scale_scores(scratch, keys, key_scale):
-    """Integer scores of a block, in place, as float32 in units of powers of two."""
+    """Integer scores of a block, in place, as float32 in units of powers of two; and the running maximum."""
     query_scale = load_f32x16(scratch + _QUERY_SCALE)
-    offset = load_i32x16(scratch + _EXCESS)
+    offset = load_i32x16(scratch + _OFFSET)
+    highest = load_f32x16(scratch + _LARGEST)
     for key in range(keys):
         row = scratch + _SCORES + key * _ROW
-        score = to_f32(load_i32x16(row) - offset) * splat_f32(load_f32(key_scale + 4 * key))
-        store_f32x16(row, score * query_scale)
+        score = (to_f32(load_i32x16(row) - offset) * splat_f32(load_f32(key_scale + 4 * key))) * query_scale
+        store_f32x16(row, score)
+        highest = maximum(score, highest)
+    raise_maximum(scratch, highest)
 
 
 @kernel(void, int64, int64)
 def softmax_integer(scratch, keys):
     """Weights of a block as 16-bit codes, two keys side by side, and their sum."""
-    highest = load_f32x16(scratch + _LARGEST)
-    limit = splat_f32(_WEIGHT_LIMIT)
+    shift = load_f32x16(scratch + _LARGEST) - splat_f32(_WEIGHT_BITS)
     total = splat_i32(_NOTHING)
-    for key in range(0, keys, 2):
+    for key in range(0, keys - 1, 2):
         row = scratch + _SCORES + key * _ROW
-        pair = round_to_i32(exp2(load_f32x16(row) - highest) * limit)
-        total = total + pair
-        if key + 1 < keys:
-            second = round_to_i32(exp2(load_f32x16(row + _ROW) - highest) * limit)
-            total = total + second
-            pair = pair | shift_left(second, _HALF_WORD)
-        store_i32x16(scratch + _WEIGHTS + key * (_ROW // 2), pair)
+        first = round_to_i32(softmax_weight(load_f32x16(row) - shift))
+        second = round_to_i32(softmax_weight(load_f32x16(row + _ROW) - shift))
+        total = total + (first + second)
+        store_i32x16(scratch + _WEIGHTS + key * (_ROW // 2), first | shift_left(second, _BYTE2))
+    if keys & 1:
+        key = keys - 1
+        last = round_to_i32(softmax_weight(load_f32x16(scratch + _SCORES + key * _ROW) - shift))
+        total = total + last
+        store_i32x16(scratch + _WEIGHTS + key * (_ROW // 2), last)
     older = load_f32x16(scratch + _TOTAL) * load_f32x16(scratch + _CORRECTION)
     store_f32x16(scratch + _TOTAL, older + to_f32(total))
 
@@ -170,121 +215,92 @@ def softmax_float32(scratch, keys):
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
-def store_context(scratch, context, width, turned, out, count):
-    """Context [dim][query] over the softmax sums, turned into `count` rows of `width` columns at `out`."""
-    inverse = splat_f32(_ONE) / load_f32x16(scratch + _TOTAL)
-    for dim in range(width):
-        store_f32x16(context + dim * _ROW, load_f32x16(context + dim * _ROW) * inverse)
+def store_context(context, width, turned, count, out, stride):
+    """Context [dim][16 queries] becomes `count` rows of `width` columns, `stride` bytes apart."""
     for dim in range(0, width, 16):
-        transpose_16x16(context + dim * _ROW, _ROW, turned + dim * 4, width * 4)
+        transpose_16x16(context + dim * _ROW, _ROW, turned, _ROW)
+        for row in range(count):
+            store_f32x16(out + row * stride + dim * 4, load_f32x16(turned + row * _ROW))
 
 
-@kernel(void, int64, int64, int64, int64, int64)
-def copy_rows(source, width, count, target, stride):
-    """`count` rows of `width` floats to rows `stride` bytes apart."""
-    for row in range(count):
-        for column in range(0, width * 4, _ROW):
-            store_f32x16(target + row * stride + column, load_f32x16(source + row * width * 4 + column))
-
-
-@kernel(void, int64, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64)
-def attend_integer(query, key, value, stride, tokens, capacity, width, scale, out, out_stride, scratch):
+@kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64)
+def attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, scratch):
     """One head: rows of float32 `stride` bytes apart in, context rows `out_stride` bytes apart out.
 
-    `scale` is log2(e) / sqrt(head size); `capacity` (a multiple of 16, at least `tokens`) spaces the scratch memory.
+    `scale` is log2(e) / sqrt(head size). Up to 15 rows beyond the last token are read (and ignored).
     """
     unit = width * _ROW
-    query_rows = scratch + _BY_WIDTH
-    panel = query_rows + unit
+    turned = scratch + _BY_WIDTH
+    panel = turned + unit
     sums = panel + unit
     context = sums + unit
-    turned = context + unit
-    value_scale = turned + unit
-    offsets = value_scale + unit
-    key_scale = offsets + unit
+    value_scale = context + unit
+    key_scale = value_scale + unit
+    capacity = (tokens + 15) & -16
     key_codes = key_scale + capacity * 4
     value_codes = key_codes + capacity * width
 
-    for token in range(tokens):
-        quantize(key + token * stride, width, 0, key_codes + token * width, key_scale + 4 * token)
+    for first in range(0, tokens, 16):
+        turn(key + first * stride, stride, width, turned)
+        pack_panel(turned, width, _KEY_OFFSET, key_codes + first * width, key_scale + first * 4)
     quantize_values(value, stride, tokens, width, value_codes, value_scale)
-    for dim in range(0, width, 4):
-        store_i32(offsets + dim, _OFFSETS)
-    store_i32x16(scratch + _EXCESS, splat_i32(_NOTHING))
 
     for first in range(0, tokens, 16):
-        count = min(tokens - first, 16)
-        for row in range(count):
-            quantize(
-                query + (first + row) * stride,
-                width,
-                0,
-                query_rows + row * width,
-                scratch + _QUERY_SCALE + 4 * row,
-            )
+        turn(query + first * stride, stride, width, turned)
+        total = pack_panel(turned, width, _NOTHING, panel, scratch + _QUERY_SCALE)
         store_f32x16(scratch + _QUERY_SCALE, load_f32x16(scratch + _QUERY_SCALE) * splat_f32(scale))
-        # [query][4 bytes of dimensions] -> [4 bytes of dimensions][query]: 16 groups, that is 64 dimensions, at a time
-        for dim in range(0, width, 64):
-            transpose_16x16(query_rows + dim, width, panel + dim * 16, _ROW)
-        if _OFFSET != 0:
-            for dim in range(0, width, 4):
-                store_i32x16(panel + dim * 16, exclusive_or(load_i32x16(panel + dim * 16), _OFFSETS))
-            # Keys are stored with 128 added; a row of 128 gives what that adds to every score.
-            _int8_rows(offsets, 1, 0, 4, panel, width >> 2, scratch + _EXCESS)
+        # Keys are stored with an offset added: what that adds to every score of a query.
+        store_i32x16(scratch + _OFFSET, total * splat_i32(_KEY_OFFSET))
 
         softmax_start(scratch, width, context)
         for block in range(0, tokens, _BLOCK):
             keys = min(tokens - block, _BLOCK)
-            _int8_rows(key_codes + block * width, keys, width, 4, panel, width >> 2, scratch + _SCORES)
+            for group in range(0, keys, 16):
+                rows = key_codes + (block + group) * width
+                count = min(keys - group, 16)
+                _int8_rows(rows, count, 4, _ROW, panel, width >> 2, scratch + _SCORES + group * _ROW)
             scale_scores(scratch, keys, key_scale + 4 * block)
-            softmax_maximum(scratch, keys)
             softmax_integer(scratch, keys)
-            _int16_rows(
-                value_codes + block * width * 2, width, 4, width * 4, scratch + _WEIGHTS, (keys + 1) >> 1, sums
-            )
+            rows = value_codes + block * width * 2
+            _int16_rows(rows, width, 4, width * 4, scratch + _WEIGHTS, (keys + 1) >> 1, sums)
             correction = load_f32x16(scratch + _CORRECTION)
             for dim in range(width):
                 row = context + dim * _ROW
                 store_f32x16(row, load_f32x16(row) * correction + to_f32(load_i32x16(sums + dim * _ROW)))
+        inverse = splat_f32(_ONE) / load_f32x16(scratch + _TOTAL)
         for dim in range(width):
             row = context + dim * _ROW
-            store_f32x16(row, load_f32x16(row) * splat_f32(load_f32(value_scale + 4 * dim)))
-        store_context(scratch, context, width, turned, out, count)
-        copy_rows(turned, width, count, out + first * out_stride, out_stride)
+            store_f32x16(row, (load_f32x16(row) * splat_f32(load_f32(value_scale + 4 * dim))) * inverse)
+        store_context(context, width, turned, min(tokens - first, 16), out + first * out_stride, out_stride)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64)
 def attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, scratch):
-    """`attend_integer` with float32 products; keys and values are read where they are.
-
-    A tile reads up to its height in rows, so rows beyond the last key must be readable memory.
-    """
+    """`attend_integer` with float32 products; keys and values are read where they are."""
     unit = width * _ROW
-    query_rows = scratch + _BY_WIDTH
-    panel = query_rows + unit
+    turned = scratch + _BY_WIDTH
+    panel = turned + unit
     sums = panel + unit
     context = sums + unit
-    turned = context + unit
+    scales = splat_f32(scale)
 
     for first in range(0, tokens, 16):
-        count = min(tokens - first, 16)
-        for row in range(count):
-            for column in range(0, width * 4, _ROW):
-                x = load_f32x16(query + (first + row) * stride + column) * splat_f32(scale)
-                store_f32x16(query_rows + row * width * 4 + column, x)
-        for dim in range(0, width, 16):
-            transpose_16x16(query_rows + dim * 4, width * 4, panel + dim * _ROW, _ROW)
+        turn(query + first * stride, stride, width, panel)
+        for dim in range(width):
+            store_f32x16(panel + dim * _ROW, load_f32x16(panel + dim * _ROW) * scales)
 
         softmax_start(scratch, width, context)
         for block in range(0, tokens, _BLOCK):
             keys = min(tokens - block, _BLOCK)
             _float32_rows(key + block * stride, keys, stride, 4, panel, width, scratch + _SCORES)
-            softmax_maximum(scratch, keys)
+            score_maximum(scratch, keys)
             softmax_float32(scratch, keys)
             _float32_rows(value + block * stride, width, 4, stride, scratch + _WEIGHTS, keys, sums)
             correction = load_f32x16(scratch + _CORRECTION)
             for dim in range(width):
                 row = context + dim * _ROW
                 store_f32x16(row, load_f32x16(row) * correction + load_f32x16(sums + dim * _ROW))
-        store_context(scratch, context, width, turned, out, count)
-        copy_rows(turned, width, count, out + first * out_stride, out_stride)
+        inverse = splat_f32(_ONE) / load_f32x16(scratch + _TOTAL)
+        for dim in range(width):
+            store_f32x16(context + dim * _ROW, load_f32x16(context + dim * _ROW) * inverse)
+        store_context(context, width, turned, min(tokens - first, 16), out + first * out_stride, out_stride)

@@ -2,50 +2,78 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
 
 from minibert import numerics
 from minibert.kernels.kernel import kernel
 from minibert.kernels.simd import (
+    F32_LANES,
     bits_of,
+    constant,
     f32x16,
     from_bits,
     maximum,
     minimum,
-    round_to_i32,
     shift_left,
     splat_f32,
-    splat_i32,
-    to_f32,
+    word,
 )
 
 _f32 = np.float32
-_EXP2 = tuple(_f32(c) for c in numerics.EXP2_POLYNOMIAL)
-_GELU = tuple(_f32(c) for c in numerics.GELU_POLYNOMIAL)
 _LOWEST = _f32(numerics.EXP2_LOWEST)
 _BOUND = _f32(numerics.GELU_BOUND)
 _BOUND_SCALE = _f32(2.0 / numerics.GELU_BOUND**2)
 _TANH_LINEAR = _f32(numerics.GELU_TANH_LINEAR)
 _TANH_CUBIC = _f32(numerics.GELU_TANH_CUBIC)
 _MINUS_LOG2_E = _f32(-numerics.LOG2_E)
-_MAGIC = _f32(numerics.ROUND_MAGIC)
 _ZERO, _HALF, _ONE, _TWO, _EIGHTY = _f32(0), _f32(0.5), _f32(1), _f32(2), _f32(80)
-_EXPONENT_BIAS, _MANTISSA_BITS = np.int32(127), np.int32(23)
+_MANTISSA_BITS = np.int32(23)
+_MAGIC = _f32(numerics.ROUND_MAGIC)
+
+
+def _make_polynomial(coefficients: tuple[float, ...]) -> Any:
+    """A polynomial by Estrin's scheme: its short chains of dependent steps keep the arithmetic units busy."""
+
+    def evaluate(builder: ir.IRBuilder, t: ir.Value) -> ir.Value:
+        terms = [constant(F32_LANES, _f32(c)) for c in coefficients]
+        while len(terms) > 1:
+            odd = terms[-1:] if len(terms) % 2 else []
+            pairs = zip(terms[::2], terms[1::2], strict=False)
+            terms = [builder.fadd(builder.fmul(high, t), low) for low, high in pairs] + odd
+            t = builder.fmul(t, t)
+        return terms[0]
+
+    return word(f32x16, f32x16)(evaluate)
+
+
+_exp2_polynomial = _make_polynomial(numerics.EXP2_POLYNOMIAL)
+_weight_polynomial = _make_polynomial(numerics.WEIGHT_POLYNOMIAL)
+_gelu_polynomial = _make_polynomial(numerics.GELU_POLYNOMIAL)
+
+
+@kernel(f32x16, f32x16, f32x16)
+def raise_exponent(mantissa, shifted):
+    """Mantissa * 2**n, where n was added to ROUND_MAGIC: its low bits are n, the shift drops all others."""
+    return from_bits(bits_of(mantissa) + shift_left(bits_of(shifted), _MANTISSA_BITS))
 
 
 @kernel(f32x16, f32x16)
 def exp2(x):
     """2**x for x <= 127, flushed to 2**-126 below that."""
     x = maximum(x, splat_f32(_LOWEST))
-    rounded = round_to_i32(x)
-    t = x - to_f32(rounded)
-    y = splat_f32(_EXP2[5])
-    y = y * t + splat_f32(_EXP2[4])
-    y = y * t + splat_f32(_EXP2[3])
-    y = y * t + splat_f32(_EXP2[2])
-    y = y * t + splat_f32(_EXP2[1])
-    y = y * t + splat_f32(_EXP2[0])
-    return y * from_bits(shift_left(rounded + splat_i32(_EXPONENT_BIAS), _MANTISSA_BITS))
+    shifted = x + splat_f32(_MAGIC)
+    return raise_exponent(_exp2_polynomial(x - (shifted - splat_f32(_MAGIC))), shifted)
+
+
+@kernel(f32x16, f32x16)
+def softmax_weight(x):
+    """2**x to 2.6e-6."""
+    x = maximum(x, splat_f32(_LOWEST))
+    shifted = x + splat_f32(_MAGIC)
+    return raise_exponent(_weight_polynomial(x - (shifted - splat_f32(_MAGIC))), shifted)
 
 
 @kernel(f32x16, f32x16)
@@ -53,21 +81,7 @@ def gelu(x):
     """Exact GELU to 1.1e-6."""
     z = minimum(maximum(x, splat_f32(-_BOUND)), splat_f32(_BOUND))
     t = (z * z) * splat_f32(_BOUND_SCALE) - splat_f32(_ONE)
-    y = splat_f32(_GELU[13])
-    y = y * t + splat_f32(_GELU[12])
-    y = y * t + splat_f32(_GELU[11])
-    y = y * t + splat_f32(_GELU[10])
-    y = y * t + splat_f32(_GELU[9])
-    y = y * t + splat_f32(_GELU[8])
-    y = y * t + splat_f32(_GELU[7])
-    y = y * t + splat_f32(_GELU[6])
-    y = y * t + splat_f32(_GELU[5])
-    y = y * t + splat_f32(_GELU[4])
-    y = y * t + splat_f32(_GELU[3])
-    y = y * t + splat_f32(_GELU[2])
-    y = y * t + splat_f32(_GELU[1])
-    y = y * t + splat_f32(_GELU[0])
-    return x * (z * y + splat_f32(_HALF))
+    return x * (z * _gelu_polynomial(t) + splat_f32(_HALF))
 
 
 @kernel(f32x16, f32x16, f32x16)

@@ -14,6 +14,7 @@ from numba.core.compiler import Flags
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
+int32 = types.int32
 int64 = types.int64
 float32 = types.float32
 void = types.void

@@ -174,8 +174,7 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
         if field(step, op.EXACT) != 0:
             attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, scratch)
         else:
-            capacity = (tokens + 15) & -16
-            attend_integer(query, key, value, stride, tokens, capacity, width, scale, out, out_stride, scratch)
+            attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, scratch)
 
 
 @kernel(void, int64, int64, int64, int64)

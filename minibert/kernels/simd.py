@@ -205,10 +205,10 @@ def shift_left(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Va
     return builder.shl(value, splat(builder, count))
 
 
-@word(i32x16, i32x16, types.int32)
-def exclusive_or(builder: ir.IRBuilder, value: ir.Value, mask: ir.Value) -> ir.Value:
-    """All lanes xor mask."""
-    return builder.xor(value, splat(builder, mask))
+@word(i32x16, i32x16)
+def low_byte(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The low 8 bits of each lane."""
+    return builder.and_(value, constant(I32_LANES, 0xFF))
 
 
 @word(i32x16, i32x16)

@@ -54,7 +54,8 @@ def _attend_integer(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_
         scores = (products * key_scale[block]) * query_scale[:, None]
         highest = np.maximum(largest, scores.max(axis=1))
         correction = exp2(largest - highest)
-        weights = np.rint(exp2(scores - highest[:, None]) * f32(numerics.WEIGHT_LIMIT))
+        shift = (highest - f32(numerics.WEIGHT_BITS))[:, None]
+        weights = np.rint(exp2(scores - shift, numerics.WEIGHT_POLYNOMIAL))
         total = total * correction + weights.sum(axis=1)
         context = context * correction[:, None] + _exact_product(weights, value_codes[:, block])
         largest = highest

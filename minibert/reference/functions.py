@@ -30,19 +30,24 @@ def lane_sum(x: np.ndarray) -> np.ndarray:
 
 
 def polynomial(t: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
-    """Horner's rule in float32, lowest power first in `coefficients`."""
-    value = np.full_like(t, f32(coefficients[-1]))
-    for coefficient in coefficients[-2::-1]:
-        value = value * t + f32(coefficient)
-    return value
+    """Estrin's scheme in float32, lowest power first in `coefficients`: neighbours are joined until one is left.
+
+    Unlike Horner's rule its steps hardly wait for one another, which is what limits the kernels.
+    """
+    terms: list[np.ndarray | np.float32] = [f32(c) for c in coefficients]
+    while len(terms) > 1:
+        odd = terms[-1:] if len(terms) % 2 else []
+        terms = [high * t + low for low, high in zip(terms[::2], terms[1::2], strict=False)] + odd
+        t = t * t
+    return np.asarray(terms[0], f32)
 
 
-def exp2(x: np.ndarray) -> np.ndarray:
-    """2**x for float32 x <= 127, flushed to 2**-126 below that."""
+def exp2(x: np.ndarray, coefficients: tuple[float, ...] = numerics.EXP2_POLYNOMIAL) -> np.ndarray:
+    """2**x for float32 x <= 127, flushed to 2**-126 below that: a polynomial whose exponent is then raised."""
     x = np.maximum(x, f32(numerics.EXP2_LOWEST))
     whole = (x + f32(numerics.ROUND_MAGIC)) - f32(numerics.ROUND_MAGIC)
-    power = ((whole.astype(np.int32) + 127) << 23).view(f32)
-    return polynomial(x - whole, numerics.EXP2_POLYNOMIAL) * power
+    mantissa = polynomial(x - whole, coefficients)
+    return (mantissa.view(np.int32) + (whole.astype(np.int32) << 23)).view(f32)
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
