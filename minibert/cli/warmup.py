@@ -1,4 +1,4 @@
-"""Compile the kernels that a model needs and keep them, so that the next process answers at once."""
+"""Compile the kernels for this machine now and keep them, so that the next process answers at once."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import argparse
 import time
 
 from minibert.cli import console
-from minibert.cli.options import add_model, load_model
 
-HELP = "compile the kernels now and keep them"
+HELP = "compile the kernels for this machine and keep them"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_model(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fill the kernel cache and say where it is."""
-    model = load_model(arguments)
+    """Fill the kernel cache and say where it is: the kernels are the same for every model."""
+    from minibert.engine.library import cache_path, kernels
+
     start = time.perf_counter()
-    model.warmup()
+    isa = kernels().isa
     seconds = time.perf_counter() - start
-    cache = getattr(model.engine, "cache_folder", None)
+    path = cache_path(isa)
+    kept = path.is_file()
     if arguments.json:
-        console.say_json(
-            {"backend": model.engine.backend, "seconds": seconds, "cache": None if cache is None else str(cache)}
-        )
+        console.say_json({"isa": isa, "seconds": seconds, "cache": str(path) if kept else None})
     else:
-        where = "nothing to keep" if cache is None else f"kept in {cache}"
-        console.say(f"{model.engine.backend}: ready in {seconds:.2f} s, {where}")
+        where = f"kept in {path}" if kept else f"not kept, as {path.parent} cannot be written: set MINIBERT_CACHE"
+        console.say(f"kernels for {isa}: ready in {console.milliseconds(seconds)}, {where}")
     return 0

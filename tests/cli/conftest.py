@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tiny import *  # noqa: F403
+from tests.tiny import *  # noqa: F403

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from minibert import InputError
+from minibert.text import inputs
+from minibert.text.inputs import is_one, many, split, windows
+
+
+def test_one_text_or_many():
+    assert all(is_one(each) for each in ("a", "", ("a", "b"), {"text": "a"}))
+    assert not any(is_one(each) for each in (["a"], [], iter("a"), {"a"}, None, 3))
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("a", ("a", None)),
+        (("a", "b"), ("a", "b")),
+        (["a", "b"], ("a", "b")),
+        ({"text": "a"}, ("a", None)),
+        ({"text": "a", "text_pair": None}, ("a", None)),
+        ({"text_pair": "b", "text": "a"}, ("a", "b")),
+    ],
+)
+def test_what_is_a_text(item, expected):
+    assert split(item) == expected
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (b"a", "got bytes at index 7: decode it first"),
+        (None, "got NoneType at index 7"),
+        (3, "got int at index 7"),
+        (("a",), "a tuple of 1 at index 7 is not a pair"),
+        (("a", "b", "c"), "a tuple of 3 at index 7"),
+        (["a", None], "got NoneType at index 7"),
+        ({"txt": "a"}, 'must have "text"'),
+        ({"text": "a", "pair": "b"}, 'may have "text_pair"'),
+        ({"text": b"a"}, "got bytes at index 7"),
+        ({"text": "a", "text_pair": 1}, "got int at index 7"),
+    ],
+)
+def test_what_is_no_text(item, message):
+    with pytest.raises(InputError, match=message):
+        split(item, 7)
+
+
+@pytest.mark.parametrize("value", [None, 3, b"abc", bytearray(b"abc")])
+def test_what_cannot_hold_texts(value):
+    with pytest.raises(InputError, match="got"):
+        many(value)
+
+
+def test_windows_keep_order_and_are_lazy():
+    taken = []
+
+    def source():
+        for number in range(10):
+            taken.append(number)
+            yield str(number)
+
+    iterator = windows(source(), 4, "x")
+    assert next(iterator) == [("x0", None), ("x1", None), ("x2", None), ("x3", None)]
+    assert taken == [0, 1, 2, 3]
+    assert [text for window in iterator for text, _ in window] == ["x4", "x5", "x6", "x7", "x8", "x9"]
+
+
+def test_a_window_closes_when_it_holds_enough_characters(monkeypatch):
+    monkeypatch.setattr(inputs, "WINDOW_CHARACTERS", 10)
+    assert [len(window) for window in windows(["abcdef"] * 5, 100)] == [2, 2, 1]
+
+
+def test_an_error_comes_after_the_texts_before_it():
+    iterator = windows(["a", "b", b"c", "d"], 4)
+    assert next(iterator) == [("a", None), ("b", None)]
+    with pytest.raises(InputError, match="index 2"):
+        next(iterator)
+
+
+def test_a_window_of_nothing():
+    with pytest.raises(InputError, match="at least 1"):
+        next(windows(["a"], 0))
+    assert list(windows([], 4)) == []

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import gzip
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Library
+from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
+
+from minibert import FormatError, InputError
+from minibert.text.tokenizer import MAX_CHARACTERS, Tokenizer, longest_first, well_formed
+from tests.tiny import MAX_LENGTH, VOCABULARY, tokenizer_json
+
+#: Pieces that make trouble where a text is cut: added tokens, accents apart from their letters, control characters.
+PIECES = [
+    "a",
+    "great",
+    " ",
+    "  ",
+    "\n",
+    ".",
+    "[MASK]",
+    "[MA",
+    "e\u0301",
+    "\u0301",
+    "\x00",
+    "\u200b",
+    "電",
+    "😀",
+    "##s",
+    "bad-x",
+]
+
+
+def library(text: str = "") -> Library:
+    plain = Library.from_str(text or tokenizer_json())
+    plain.no_padding()
+    plain.no_truncation()
+    return plain
+
+
+def byte_level_bpe() -> str:
+    """As RoBERTa's: byte-level pieces, a prefix space, <s> A </s></s> B </s>."""
+    tokenizer = Library(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>", "[MASK]"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(["a great movie", "great bad greatest movies", "not a bad one"] * 5, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0), trim_offsets=True)
+    return tokenizer.to_str()
+
+
+def unigram() -> str:
+    """As XLM-RoBERTa's: NFKC, pieces that start with ▁, <s> A </s></s> B </s>."""
+    tokenizer = Library(models.Unigram())
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=60, special_tokens=["<s>", "</s>", "<unk>", "[MASK]"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(["a great movie", "great bad greatest movies", "not a bad one"] * 20, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0))
+    return tokenizer.to_str()
+
+
+KINDS = {"wordpiece": tokenizer_json(), "bpe": byte_level_bpe(), "unigram": unigram()}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer(tokenizer_json(), max_length=MAX_LENGTH)
+
+
+def test_ids_are_the_librarys_and_its_padding_is_off(tokenizer):
+    assert tokenizer.encode("a great movie").ids == library().encode("a great movie").ids
+    assert [VOCABULARY[i] for i in tokenizer.encode("A great movie!").ids] == [
+        "[CLS]",
+        "a",
+        "great",
+        "movie",
+        "!",
+        "[SEP]",
+    ]
+
+
+def test_pairs_have_types_and_single_texts_need_none(tokenizer):
+    assert tokenizer.encode("a great movie").type_ids is None
+    pair = tokenizer.encode("a great", "movie")
+    assert pair.type_ids == [0, 0, 0, 0, 1, 1]
+    assert Tokenizer(tokenizer_json(), max_length=9, token_types=0).encode("a", "b").type_ids is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    text=st.lists(st.sampled_from(PIECES), max_size=60).map("".join),
+    pair=st.none() | st.lists(st.sampled_from(PIECES), max_size=60).map("".join),
+    limit=st.integers(6, 20),
+)
+@settings(max_examples=150, deadline=None)
+def test_truncation_is_the_librarys_however_early_a_text_is_cut(kind, text, pair, limit):
+    """What a prefix gives must be what the whole text would have given."""
+    ours = Tokenizer(KINDS[kind], max_length=limit)
+    ours._whole, ours._margin = 8, 8  # so that even these short texts go through the prefixes
+    plain = library(KINDS[kind])
+    whole = plain.encode(text, pair)
+    plain.enable_truncation(limit)
+    expected = plain.encode(text, pair)
+    encoded = ours.encode(text, pair)
+    assert encoded.ids == expected.ids
+    assert encoded.truncated == (len(whole) > limit)
+    if pair is not None:
+        assert encoded.type_ids == expected.type_ids
+
+
+@pytest.mark.parametrize("direction", ["left", "right"])
+def test_the_side_that_the_tokenizer_cuts(direction):
+    source = library()
+    source.enable_truncation(9, direction=direction)
+    ours = Tokenizer(source.to_str(), max_length=6)
+    words = [VOCABULARY[i] for i in ours.encode("a great movie and one bad actor").ids]
+    expected = {"right": "[CLS] a great movie and [SEP]", "left": "[CLS] and one bad actor [SEP]"}
+    assert words == expected[direction].split()
+
+
+@pytest.mark.parametrize(
+    "text", ["great movie " * 87_000, "a" * 1_000_000, " " * 1_000_000 + "good", "電影" * 500_000, "\x00" * 1_000_000]
+)
+def test_a_megabyte_of_text_is_exact_and_quick(tokenizer, text):
+    start = time.perf_counter()
+    encoded = tokenizer.encode(text)
+    assert time.perf_counter() - start < 5
+    plain = library()
+    plain.enable_truncation(MAX_LENGTH)
+    assert encoded.ids == plain.encode(text).ids
+
+
+def test_ordinary_text_is_not_read_much_beyond_what_is_kept(tokenizer):
+    text = "a great movie and a bad one. " * 400_000  # 11 MB
+    start = time.perf_counter()
+    assert len(tokenizer.encode(text).ids) == MAX_LENGTH
+    assert time.perf_counter() - start < 0.2
+
+
+def test_words_without_end_stop_at_the_limit(tokenizer):
+    encoded = tokenizer.encode("a" * (MAX_CHARACTERS + 1) + " good")
+    assert [VOCABULARY[i] for i in encoded.ids] == ["[CLS]", "[UNK]", "[SEP]"]
+    assert encoded.truncated
+
+
+def test_surrogates_count_as_what_utf8_makes_of_them(tokenizer):
+    assert well_formed("a\ud800b") == "a\ufffdb"
+    assert well_formed("\ud83d\ude00") == "😀"
+    assert tokenizer.encode("good \ud800 movie").ids == tokenizer.encode("good \ufffd movie").ids
+    assert tokenizer.encode("good", "\udfff movie").ids == tokenizer.encode("good", "\ufffd movie").ids
+    long = "great \udc00 movie " * 50_000
+    assert tokenizer.encode(long).ids == tokenizer.encode(long.replace("\udc00", "\ufffd")).ids
+
+
+def test_empty_text(tokenizer):
+    assert [VOCABULARY[i] for i in tokenizer.encode("").ids] == ["[CLS]", "[SEP]"]
+    assert [VOCABULARY[i] for i in tokenizer.encode("", "").ids] == ["[CLS]", "[SEP]", "[SEP]"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_count_is_what_the_library_counts_in_pieces_too(kind):
+    ours, plain = Tokenizer(KINDS[kind], max_length=8), library(KINDS[kind])
+    for text in ("", "a great movie", "a great movie, and  a\nbad one. " * 5_000, "greatest" * 20_000):
+        assert ours.count(text) == len(plain.encode(text))
+    assert ours.count("a great", "bad movie") == len(plain.encode("a great", "bad movie"))
+
+
+def test_longest_first_shares_as_transformers_does():
+    assert longest_first(3, 4, 10) == (3, 4)
+    assert longest_first(100, 4, 10) == (6, 4)
+    assert longest_first(4, 100, 10) == (4, 6)
+    assert longest_first(100, 90, 9) == (5, 4)
+    assert longest_first(90, 100, 9) == (4, 5)
+    assert longest_first(50, 50, 9) == (4, 5)
+
+
+def test_no_room_beside_the_special_tokens(tokenizer):
+    with pytest.raises(InputError, match="no room"):
+        tokenizer.encode("a great movie", max_length=2)
+    with pytest.raises(InputError, match="at least 5"):
+        tokenizer.check_max_length(4)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model": 3}', tokenizer_json().replace("WordPiece", "Word")])
+def test_a_broken_tokenizer_is_a_broken_file(text):
+    with pytest.raises(FormatError, match="tokenizer inside the model"):
+        Tokenizer(text, max_length=8)
+
+
+def test_the_ids_of_real_texts_are_the_gold_ones(shared):
+    source = gzip.decompress((shared / "data/vocab/bert-base-uncased-tokenizer.json.gz").read_bytes()).decode()
+    whole, cut = Tokenizer(source, max_length=100_000), Tokenizer(source, max_length=32)
+    plain = library(source)
+    plain.enable_truncation(32)
+    for line in gzip.decompress((shared / "data/tokenization/gold_ids.jsonl.gz").read_bytes()).splitlines():
+        example = json.loads(line)
+        assert whole.encode(example["text"]).ids == example["uncased"]
+        assert cut.encode(example["text"]).ids == plain.encode(example["text"]).ids
