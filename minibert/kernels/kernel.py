@@ -7,6 +7,7 @@ for another CPU must not do. A kernel is therefore an intrinsic whose code is th
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from numba import types
@@ -19,12 +20,18 @@ int64 = types.int64
 float32 = types.float32
 void = types.void
 
+_numbers = count()
+
 
 def kernel(result: types.Type, *arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
     """Declare a kernel: its result type and the types of its arguments."""
     typed = signature(result, *arguments)
 
     def decorate(body: Callable[..., Any]) -> Any:
+        # numba remembers what it compiled by a body's code alone, whatever its globals: kernels generated from one text
+        # (tiles of other shapes or types) would all be the first of them.
+        body.__code__ = body.__code__.replace(co_name=f"{body.__name__}_{next(_numbers)}")
+
         def codegen(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
             flags = Flags()
             flags.error_model = "numpy"  # no exceptions: a division by zero is a float, not a branch
