@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 for an error with a message, 130 for Ctrl-C. A command line that makes no sense leaves by
         SystemExit(2), as argparse has it.
     """
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(sys.argv[1:] if argv is None else list(argv))
     warnings.showwarning = console.show_warning
     try:
         code = arguments.run(arguments)
@@ -52,14 +52,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; cheap, as commands import what they need only when they run."""
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read a command line; options and texts may come in any order."""
+    if words and words[0] in COMMANDS:
+        module = import_module(f"minibert.cli.{words[0]}")
+        parser = argparse.ArgumentParser(prog=f"minibert {words[0]}", description=module.__doc__)
+        module.configure(parser)
+        # argparse's subparsers cannot do this: with them `predict FILE --json TEXT` would be an error.
+        arguments = parser.parse_intermixed_args(words[1:])
+        arguments.run = module.run
+        return arguments
+    return overview().parse_args(words)
+
+
+def overview() -> argparse.ArgumentParser:
+    """What `minibert --help` shows, and what refuses a command that there is not."""
     parser = argparse.ArgumentParser(prog="minibert", description="BERT on small machines, from one file.")
     parser.add_argument("--version", action="version", version=f"minibert {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = import_module(f"minibert.cli.{name}")
-        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
-        module.configure(command)
-        command.set_defaults(run=module.run)
+        commands.add_parser(name, help=import_module(f"minibert.cli.{name}").HELP)
     return parser

@@ -1,0 +1,180 @@
+"""predict and encode: texts in, lines out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+TEXTS = ["a great movie", "", "not very good"]
+STDIN = "".join(f"{text}\n" for text in TEXTS)
+
+
+def test_predict_gives_a_line_of_json_for_each_text(run, classifier, classifier_path):
+    expected = classifier.predict(TEXTS)
+    assert run("predict", classifier_path, *TEXTS, "--json").json_lines == expected
+    assert run("predict", classifier_path, "--json", stdin=STDIN).json_lines == expected
+    assert run("predict", classifier_path, "--json", "--stream", stdin=STDIN).json_lines == expected
+    assert run("predict", classifier_path, "--json", stdin=STDIN.replace("\n", "\r\n")).json_lines == expected
+    assert run("predict", classifier_path, "--json", stdin=STDIN.rstrip("\n")).json_lines == expected
+
+
+def test_predict_options(run, classifier, classifier_path):
+    outcome = run("predict", classifier_path, *TEXTS, "--json", "--top-k", "all", "--function", "sigmoid")
+    assert outcome.json_lines == classifier.predict(TEXTS, top_k=None, function_to_apply="sigmoid")
+    outcome = run("predict", classifier_path, *TEXTS, "--json", "--top-k", 2)
+    assert outcome.json_lines == classifier.predict(TEXTS, top_k=2)
+    outcome = run("predict", classifier_path, "--pair", "--json", stdin="a great\tmovie\nbad\t\n")
+    assert outcome.json_lines == classifier.predict([("a great", "movie"), ("bad", "")])
+
+
+def test_predict_for_people(run, classifier, classifier_path):
+    outcome = run("predict", classifier_path, "a great\x1b[31m movie")
+    answer = classifier.predict("a great\x1b[31m movie")
+    assert outcome.out == f"{answer['label']:8}   {answer['score']:.4f}  a great [31m movie\n"
+    assert "\x1b" not in outcome.out
+    outcome = run("predict", classifier_path, "bad", "--top-k", "all")
+    assert outcome.out.splitlines()[0] == "bad"
+    assert len(outcome.out.splitlines()) == 4
+
+
+def test_options_and_texts_in_any_order(run, classifier, classifier_path):
+    expected = classifier.predict(TEXTS)
+    assert run("predict", "--json", classifier_path, *TEXTS).json_lines == expected
+    assert run("predict", classifier_path, TEXTS[0], "--json", *TEXTS[1:]).json_lines == expected
+    assert run("predict", classifier_path, "--json", "--", *TEXTS).json_lines == expected
+
+
+def test_nothing_in_nothing_out(run, classifier_path, embedder_path, tmp_path):
+    assert run("predict", classifier_path, stdin="").out == ""
+    assert run("encode", embedder_path, stdin="").out == ""
+    assert run("encode", embedder_path, "--npy", tmp_path / "none.npy", stdin="").code == 0
+    assert np.load(tmp_path / "none.npy").shape == (0, 40)
+
+
+def test_bytes_that_are_no_text(run, classifier, classifier_path):
+    outcome = run("predict", classifier_path, "--json", stdin=b"a great\xff movie\n")
+    assert outcome.json_lines == [classifier.predict("a great\ufffd movie")]
+
+
+def test_a_bad_line_comes_after_the_answers_before_it(run, classifier_path):
+    outcome = run("predict", classifier_path, "--pair", "--json", stdin="a\tb\nc d\ne\tf\n")
+    assert outcome.code == 1
+    assert len(outcome.out.splitlines()) == 1
+    assert outcome.err == "minibert: error: text 2 must be a pair with one tab between, got 0 tabs\n"
+
+
+def test_truncation_is_stated_on_stderr(run, classifier_path):
+    outcome = run("predict", classifier_path, "very " * 50, "bad", "--json")
+    assert outcome.code == 0
+    assert outcome.err == "minibert: warning: 1 of 2 texts was cut to 24 tokens; what came after was not read\n"
+    outcome = run("predict", classifier_path, "very " * 50, "--no-truncation")
+    assert outcome.code == 1
+    assert outcome.err == "minibert: error: text 0 has 52 tokens, more than 24, and truncation is off\n"
+
+
+def test_encode_prints_vectors_that_come_back_exactly(run, embedder, embedder_path):
+    lines = run("encode", embedder_path, *TEXTS).json_lines
+    assert (np.array(lines, np.float32) == embedder.encode(TEXTS)).all()
+    outcome = run("encode", embedder_path, "--normalize", "--truncate-dim", 8, "--prompt-name", "query", stdin=STDIN)
+    expected = embedder.encode(TEXTS, "query", normalize_embeddings=True, truncate_dim=8)
+    assert (np.array(outcome.json_lines, np.float32) == expected).all()
+    outcome = run("encode", embedder_path, "--precision", "binary", "--json", *TEXTS)
+    assert outcome.json_lines == embedder.encode(TEXTS, precision="binary").tolist()
+
+
+def test_encode_to_a_matrix(run, embedder, embedder_path, tmp_path):
+    outcome = run("encode", embedder_path, "--npy", tmp_path / "out.npy", stdin=STDIN)
+    assert outcome.out == ""
+    assert (np.load(tmp_path / "out.npy") == embedder.encode(TEXTS)).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+    outcome = run("encode", embedder_path, "--npy", tmp_path / "none" / "out.npy", "bad")
+    assert outcome.code == 1
+    assert "No such file or directory" in outcome.err
+
+
+def test_the_wrong_task(run, classifier_path, embedder_path):
+    assert "use encode" in run("predict", embedder_path, "bad").err
+    assert "use predict" in run("encode", classifier_path, "bad").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "required"),
+        (("nothing",), 2, "invalid choice"),
+        (("predict",), 2, "required: FILE"),
+        (("predict", "x", "--top-k", "0"), 2, "at least 1"),
+        (("predict", "x", "--threads", "two"), 2, "invalid positive value"),
+        (("predict", "none.safetensors", "bad"), 1, "no such file"),
+        (("inspect", "none.safetensors"), 1, "no such file"),
+        (("predict", "x", "--nothing"), 2, "unrecognized arguments: --nothing"),
+        (("--nothing", "predict"), 2, "unrecognized arguments"),
+        (("--version",), 0, ""),
+        (("--help",), 0, ""),
+    ],
+)
+def test_exit_codes(run, arguments, code, message):
+    outcome = run(*arguments)
+    assert outcome.code == code
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_errors_are_one_line(run, tmp_path):
+    (tmp_path / "broken\nname").write_bytes(b"12345678{" * 10)
+    outcome = run("predict", tmp_path / "broken\nname", "bad")
+    assert outcome.code == 1
+    assert outcome.err.startswith("minibert: error: ")
+    assert outcome.err.count("\n") == 1
+
+
+# As a process: pipes and signals.
+
+COMMAND = [sys.executable, "-m", "minibert"]
+ENVIRONMENT = {**os.environ, "MINIBERT_BACKEND": "numpy"}
+
+
+def test_a_reader_that_has_seen_enough(classifier_path):
+    with subprocess.Popen(
+        [*COMMAND, "predict", str(classifier_path), "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(b"bad\n" * 5000)
+        process.stdin.close()
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
+def test_answers_come_line_by_line_and_ctrl_c_ends(classifier_path):
+    with subprocess.Popen(
+        [*COMMAND, "predict", str(classifier_path), "--json", "--stream"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        for _ in range(2):
+            process.stdin.write(b"bad\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(b'{"label"')
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == b"minibert: stopped\n"

@@ -1,0 +1,201 @@
+"""eval, inspect, bench, warmup, convert, demo."""
+
+from __future__ import annotations
+
+import builtins
+import gzip
+import json
+import sys
+
+import pytest
+
+import minibert
+from minibert.cli import console
+from minibert.cli.data import read_columns
+from minibert.evaluate import evaluate
+from minibert.tasks import metrics
+from tests.tiny import WORDS
+
+TEXTS = [" ".join(WORDS.split()[i : i + 4]) for i in range(20)]
+
+
+@pytest.fixture
+def labelled(classifier):
+    """Texts, the labels that the model gives them, and labels of which every third is another one."""
+    answers = [each["label"] for each in classifier.predict(TEXTS)]
+    others = [classifier.labels[(classifier.labels.index(each) + (i % 3 == 0)) % 3] for i, each in enumerate(answers)]
+    return TEXTS, answers, others
+
+
+def test_eval_of_a_classifier(run, labelled, classifier, classifier_path, tmp_path):
+    texts, answers, truth = labelled
+    data = tmp_path / "data.tsv"
+    data.write_text(
+        "id\tsentence\tlabel\n" + "".join(f"{i}\t{t}\t{y}\n" for i, (t, y) in enumerate(zip(texts, truth, strict=True)))
+    )
+    figures = run("eval", classifier_path, data, "--text", "sentence", "--label", "label", "--json").json
+    assert figures["texts"] == 20
+    assert figures["accuracy"] == pytest.approx(13 / 20)
+    assert figures["macro_f1"] == pytest.approx(metrics.macro_f1(truth, answers))
+    shown = run("eval", classifier_path, data, "--text", "sentence", "--label", "label").out
+    assert "accuracy        65.00 %" in shown
+    # Labels by number are the same labels.
+    numbers = [str(classifier.labels.index(each)) for each in truth]
+    assert evaluate(classifier, texts, numbers)["accuracy"] == pytest.approx(13 / 20)
+
+
+def test_eval_of_multi_label_and_regression(tiny_folder):
+    multi = minibert.load(tiny_folder / "multi.safetensors", backend="numpy")
+    answers = [{x["label"] for x in each if x["score"] > 0.5} for each in multi.predict(TEXTS, top_k=None)]
+    figures = evaluate(multi, TEXTS, [", ".join(sorted(each)) for each in answers])
+    assert figures["exact_match"] == figures["micro_f1"] == 1
+    figures = evaluate(multi, TEXTS, ["negative"] * 20)
+    assert figures["micro_f1"] == pytest.approx(metrics.micro_f1([{"negative"}] * 20, answers))
+
+    score = minibert.load(tiny_folder / "regression.safetensors", backend="numpy")
+    truth = [each["score"] * 3 + 1 for each in score.predict(TEXTS)]
+    figures = evaluate(score, TEXTS, [str(each) for each in truth])
+    assert figures["pearson"] == pytest.approx(1)
+    assert figures["spearman"] == pytest.approx(1)
+
+
+def test_eval_of_sentence_pairs(run, embedder, embedder_path, tmp_path):
+    pairs = list(zip(TEXTS, TEXTS[3:], strict=False))
+    scores = [float(embedder.similarity(embedder.encode(a), embedder.encode(b))[0, 0]) for a, b in pairs]
+    data = tmp_path / "pairs.csv"
+    data.write_text("a,b,score\n" + "".join(f'"{a}","{b}",{5 * s}\n' for (a, b), s in zip(pairs, scores, strict=True)))
+    figures = run("eval", embedder_path, data, "--text", "a", "--text-pair", "b", "--label", "score", "--json").json
+    assert figures["pearson"] == pytest.approx(1)
+    assert figures["spearman"] == pytest.approx(1)
+    outcome = run("eval", embedder_path, data, "--text", "a", "--label", "score")
+    assert outcome.code == 1
+    assert "--text-pair" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.tsv", "text\tlabel\ngood\n", "line 2: 1 fields, the header has 2"),
+        ("x.tsv", "text\tlabel\n", "holds no examples"),
+        ("x.tsv", "", "holds no examples"),
+        ("x.tsv", "text\tkind\ngood\tx\n", "no column 'label'; there are: text, kind"),
+        ("x.tsv", "text\tlabel\ngood\tnone\n", "'none' is no label of the model, which has 3: negative"),
+        ("x.tsv", b"text\tlabel\ngood\xff\tx\n", "cannot be read"),
+        ("x.tsv.gz", "not gzip", "cannot be read"),
+        ("x.csv", 'text,label\n"good,x\n', "line 1: unexpected end"),
+        ("x.csv", "text,label\ngood\n", "line 2"),
+        ("x.jsonl", "{\n", "line 1: not JSON"),
+        ("x.jsonl", "[1]\n", "line 1: must be an object"),
+        ("x.parquet", "PAR1", "must be a .tsv, .csv, .jsonl file"),
+    ],
+)
+def test_eval_of_broken_tables(run, classifier_path, tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    outcome = run("eval", classifier_path, path, "--text", "text", "--label", "label")
+    assert outcome.code == 1
+    assert message in outcome.err
+
+
+def test_tables_of_every_kind(tmp_path):
+    rows = [("naïve “text”", "1"), ("b", "x,y")]
+    (tmp_path / "a.tsv").write_text("label\ttext\n1\tnaïve “text”\nx,y\tb\n", encoding="utf-8")
+    (tmp_path / "a.csv").write_text('text,label\nnaïve “text”,1\nb,"x,y"\n', encoding="utf-8-sig")
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"text": "naïve “text”", "label": 1})
+        + "\n\n"
+        + json.dumps({"text": "b", "label": ["x", "y"]})
+        + "\n"
+    )
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress((tmp_path / "a.tsv").read_bytes()))
+    for name in ("a.tsv", "a.csv", "a.jsonl", "a.tsv.gz"):
+        assert read_columns(tmp_path / name, ("text", "label")) == rows
+
+
+def test_inspect(run, classifier_path):
+    found = run("inspect", classifier_path, "--json", "--tensors").json
+    assert found["bytes"] == classifier_path.stat().st_size
+    assert found["task"]["labels"] == ["negative", "neutral", "positive"]
+    assert found["recipe"] == {"dtype": "int8"}
+    parts = {part["name"]: part for part in found["parts"]}
+    assert next(iter(parts)) == "embeddings.word"
+    assert parts["layers.1.ffn"]["kind"] == "int8"
+    assert parts["head"]["parameters"] == 48 * 40 + 40 + 48 * 3 + 3
+    assert sum(part["bytes"] for part in found["parts"]) == sum(each["bytes"] for each in found["tensors"])
+    shown = run("inspect", classifier_path, "--tensors").out
+    for word in ("text-classification, single_label", "3: negative, neutral, positive", "layers.0.attention", "total"):
+        assert word in shown
+    assert "embeddings.norm.weight" in shown
+
+
+def test_bench(run, embedder_path, classifier_path):
+    figures = run("bench", classifier_path, "--lengths", 4, 8, "--seconds", "0.01", "--json").json
+    assert [row["length"] for row in figures["lengths"]] == [4, 8]
+    assert all(row["seconds"] > 0 and row["gmacs"] > 0 for row in [*figures["lengths"], figures["ragged"]])
+    assert figures["one_text"]["python"] > 0
+    shown = run("bench", embedder_path, "--lengths", 8, "--seconds", "0.01").out
+    assert "GMAC/s" in shown
+    assert "text to answer" in shown
+    outcome = run("bench", embedder_path, "--lengths", 64)
+    assert outcome.code == 1
+    assert "32 positions" in outcome.err
+
+
+def test_multiply_adds_by_hand(classifier):
+    from minibert.bench import macs
+
+    layer = 48 * 144 + 48 * 40 + 48 * 52 + 64 * 40
+    head = 48 * 40 + 48 * 3
+    assert macs(classifier.config, 10) == 2 * (10 * layer + 2 * 100 * 3 * 12) + head
+
+
+def test_warmup_keeps_kernels_where_it_says(run, tmp_path, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path))
+    monkeypatch.setattr("minibert.engine.library._loaded", {})
+    found = run("warmup", "--json").json
+    assert [str(path) for path in tmp_path.iterdir()] == [found["cache"]]
+    assert found["seconds"] > 0
+
+
+def test_convert_without_the_workstation_half(run, monkeypatch, tmp_path):
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name.startswith("minibert_converter"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    outcome = run("convert", tmp_path, "-o", tmp_path / "x.safetensors")
+    assert outcome.code == 1
+    assert "pip install 'minibert[convert]'" in outcome.err
+
+
+def test_convert_says_what_is_wrong(run, tmp_path):
+    outcome = run("convert", tmp_path, "-o", tmp_path / "x.safetensors")
+    assert outcome.code == 1
+    assert "config.json" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+    assert run("convert", tmp_path).code == 2
+
+
+def test_colour_only_where_someone_looks(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert console.bold("x") == "\x1b[1mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert console.bold("x") == "x"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert console.bold("x") == "x"
+
+
+def test_what_people_are_shown():
+    assert console.one_line("a\tb\x1b[2J\n c", 20) == "a b [2J c"
+    assert console.one_line("x" * 30, 10) == "xxxxxxxxx…"
+    assert console.megabytes(22_700_000) == "22.70 MB"
+    assert console.megabytes(950) == "0.9 kB"
+    assert console.milliseconds(0.0005) == "0.50 ms"
+    assert console.table([("a", "1"), ("bb", "22")], ("n", "x")).splitlines() == ["n    x", "a    1", "bb  22"]
