@@ -13,6 +13,8 @@ from typing import Literal
 from minibert.format.schema import Activation, Config, Pooling, padded
 
 Rows = Literal["tokens", "texts"]
+#: "gelu_codes" is the GELU of rows that are kept as codes only: it need not be finer than they are.
+StepActivation = Activation | Literal["gelu_codes"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Matmul:
 
     linear: str
     source: Buffer | Codes
-    activation: Activation
+    activation: StepActivation
     residual: Buffer | None
     norm: str | None
     out: Buffer | None
@@ -136,13 +138,15 @@ class _Builder:
         *,
         following: str | None = None,
         keep: bool = True,
-        activation: Activation = "none",
+        activation: StepActivation = "none",
         residual: Buffer | None = None,
         norm: str | None = None,
     ) -> Buffer | Codes:
         """Append a matmul; returns what the `following` linear reads. `keep`: the float32 rows are needed as well."""
         codes = self.codes_for(following, out.rows) if following else None
         stored = out if keep or codes is None else None
+        if stored is None and activation == "gelu":
+            activation = "gelu_codes"
         self.steps.append(Matmul(linear, source, activation, residual, norm, stored, codes))
         return codes or out
 

@@ -25,10 +25,16 @@ def _aligned(size: int) -> np.ndarray:
     return raw[start : start + size]
 
 
+def _address(array: np.ndarray) -> int:
+    """Address of an array's memory, without the detour through ctypes."""
+    return array.__array_interface__["data"][0]
+
+
 class _Workspace:
     """The memory of one forward pass: an arena and a scratch for each thread, the jobs, and what they share."""
 
     def __init__(self, program: Program, threads: int) -> None:
+        self.own_arenas = np.zeros(threads, np.int64)
         self.arenas = [_aligned(program.arena_bytes) for _ in range(threads)]
         self.scratches = [_aligned(program.scratch_bytes) for _ in range(threads)]
         self.shared_sums = _aligned(program.shared_sums_bytes if threads > 1 else ALIGNMENT)
@@ -43,10 +49,10 @@ class _Workspace:
             op.JOB_BARRIER: self.counters.ctypes.data + ALIGNMENT,
             op.JOB_MOST_WIDTH: program.most_width,
         }
+        self.own_arenas[:] = [arena.ctypes.data for arena in self.arenas]
         for number, job in enumerate(self.jobs):
             for entry, value in common.items():
                 job[entry] = value
-            job[op.JOB_ARENA] = self.arenas[number].ctypes.data
             job[op.JOB_SCRATCH] = self.scratches[number].ctypes.data
             job[op.JOB_THREAD] = number
 
@@ -88,27 +94,26 @@ class Executor:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
         rows = len(batch.starts) - 1 if self.pooled else int(batch.starts[-1])
         out = np.empty((rows, self.out_features), np.float32)
-        spans = np.array(cut(batch.starts, CHUNK_TOKENS), np.int64)
+        spans = cut(batch.starts, CHUNK_TOKENS)
         if not len(spans):
             return out
         alone = len(spans) >= self.threads  # enough spans for each thread to work by itself
-        workers = min(self.threads, len(spans)) if alone else self.threads
         workspace, team = self._acquire()
         try:
             workspace.counters[:] = 0
-            jobs = workspace.jobs
-            jobs[:, op.JOB_IDS] = batch.ids.ctypes.data
-            jobs[:, op.JOB_TYPES] = batch.token_types.ctypes.data
-            jobs[:, op.JOB_STARTS] = batch.starts.ctypes.data
-            jobs[:, op.JOB_SPANS] = spans.ctypes.data
-            jobs[:, op.JOB_SPAN_COUNT] = len(spans)
-            jobs[:, op.JOB_OUT] = out.ctypes.data
-            jobs[:, op.JOB_THREADS] = workers
-            jobs[:, op.JOB_TEAM] = not alone
+            workspace.jobs[:, : op.JOB_CALL_FIELDS] = (
+                _address(batch.ids),
+                _address(batch.token_types),
+                _address(batch.starts),
+                _address(spans),
+                len(spans),
+                _address(out),
+                self.threads,
+                not alone,
+            )
             # A team works in one arena: the first thread's.
-            arenas = workspace.arenas if alone else [workspace.arenas[0]] * self.threads
-            jobs[:, op.JOB_ARENA] = [arena.ctypes.data for arena in arenas]
-            team.run(workspace.addresses[:workers])
+            workspace.jobs[:, op.JOB_ARENA] = workspace.own_arenas if alone else workspace.own_arenas[0]
+            team.run(workspace.addresses)
         finally:
             with self._lock:
                 self._free.append((workspace, team))

@@ -8,8 +8,10 @@ import numpy as np
 #: rows themselves stay in a 1 MB second-level cache.
 CHUNK_TOKENS = 192
 
+_ONE_TEXT = np.array([[0, 1]], np.int64)
 
-def cut(starts: np.ndarray, budget: int) -> list[tuple[int, int]]:
+
+def cut(starts: np.ndarray, budget: int) -> np.ndarray:
     """Spans of consecutive texts with at most `budget` tokens each; a longer text is a span of its own.
 
     Args:
@@ -17,8 +19,10 @@ def cut(starts: np.ndarray, budget: int) -> list[tuple[int, int]]:
         budget: tokens a span should not exceed.
 
     Returns:
-        (first text, end text) pairs that cover all texts in order.
+        int64 [spans, 2]: pairs of first text and end text that cover all texts in order.
     """
+    if len(starts) == 2:
+        return _ONE_TEXT
     spans = []
     first, texts = 0, len(starts) - 1
     while first < texts:
@@ -26,4 +30,4 @@ def cut(starts: np.ndarray, budget: int) -> list[tuple[int, int]]:
         end = min(max(end, first + 1), texts)
         spans.append((first, end))
         first = end
-    return spans
+    return np.array(spans, np.int64).reshape(-1, 2)

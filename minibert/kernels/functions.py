@@ -25,6 +25,7 @@ from minibert.kernels.simd import (
 _f32 = np.float32
 _LOWEST = _f32(numerics.EXP2_LOWEST)
 _BOUND = _f32(numerics.GELU_BOUND)
+_CODES_BOUND = _f32(numerics.GELU_CODES_BOUND)
 _BOUND_SCALE = _f32(2.0 / numerics.GELU_BOUND**2)
 _TANH_LINEAR = _f32(numerics.GELU_TANH_LINEAR)
 _TANH_CUBIC = _f32(numerics.GELU_TANH_CUBIC)
@@ -50,6 +51,7 @@ def _make_polynomial(coefficients: tuple[float, ...]) -> Any:
 
 
 _exp2_polynomial = _make_polynomial(numerics.EXP2_POLYNOMIAL)
+_gelu_codes_polynomial = _make_polynomial(numerics.GELU_CODES_POLYNOMIAL)
 _weight_polynomial = _make_polynomial(numerics.WEIGHT_POLYNOMIAL)
 _gelu_polynomial = _make_polynomial(numerics.GELU_POLYNOMIAL)
 
@@ -84,6 +86,13 @@ def gelu(x):
     return x * (z * _gelu_polynomial(t) + splat_f32(_HALF))
 
 
+@kernel(f32x16, f32x16)
+def gelu_codes(x):
+    """GELU for values that become int8 codes at once."""
+    z = minimum(maximum(x, splat_f32(-_CODES_BOUND)), splat_f32(_CODES_BOUND))
+    return x * (z * _gelu_codes_polynomial(z * z) + splat_f32(_HALF))
+
+
 @kernel(f32x16, f32x16, f32x16)
 def sigmoid_product(x, argument):
     """x / (1 + exp(-argument))."""
@@ -101,6 +110,12 @@ def gelu_tanh(x):
 def tanh(x):
     """2 sigmoid(2 x) - 1."""
     return sigmoid_product(splat_f32(_TWO), x * splat_f32(_TWO)) - splat_f32(_ONE)
+
+
+@kernel(f32x16, f32x16)
+def identity(x):
+    """The value itself."""
+    return x
 
 
 @kernel(f32x16, f32x16)

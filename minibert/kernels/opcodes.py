@@ -40,30 +40,31 @@ POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)
 COLUMNS = 14
 
 #: Activations, in ACTIVATION.
-ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "tanh": 4}
+ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4, "tanh": 5}
 
 #: Entries of a job.
 (
-    JOB_TABLE,
-    JOB_STEPS,
-    JOB_ARENA,
-    JOB_SCRATCH,
-    JOB_SHARED_SUMS,
-    JOB_SCRATCH_TOKENS,
     JOB_IDS,
     JOB_TYPES,
     JOB_STARTS,
     JOB_SPANS,
     JOB_SPAN_COUNT,
-    JOB_TICKETS,
     JOB_OUT,
-    JOB_THREAD,
     JOB_THREADS,
     JOB_TEAM,
+    JOB_ARENA,
+    JOB_SCRATCH,
+    JOB_SHARED_SUMS,
+    JOB_TABLE,
+    JOB_STEPS,
+    JOB_TICKETS,
+    JOB_THREAD,
     JOB_BARRIER,
     JOB_MOST_WIDTH,
-) = range(18)
-JOB_FIELDS = 18
+) = range(17)
+JOB_FIELDS = 17
+#: The first entries are what changes from call to call.
+JOB_CALL_FIELDS = JOB_ARENA
 
 #: Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
 BLOCK_ROWS = 48

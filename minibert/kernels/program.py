@@ -13,7 +13,7 @@ from minibert.kernels import opcodes as op
 from minibert.kernels.attention import attend_float32, attend_integer
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.rows import activate, add_rows, dequantize, layer_norm, normalize, quantize
+from minibert.kernels.rows import add_bias, add_rows, dequantize, layer_norm, normalize, quantize
 from minibert.kernels.simd import (
     f32_of_bits,
     load_f32,
@@ -122,6 +122,7 @@ def epilogue(step, arena, scratch, sums, first, count):
     width = field(step, op.WIDTH)
     integer = field(step, op.KIND) == op.INT8
     bias = field(step, op.BIAS)
+    activation = field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)
     for row in range(count):
         number = first + row
@@ -132,10 +133,10 @@ def epilogue(step, arena, scratch, sums, first, count):
         source = sums + row * width * 4
         if integer:
             scale = load_f32(arena + field(step, op.SOURCE_SCALES) + 4 * number)
-            dequantize(source, width, scale, field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM), bias, y)
+            weight_scale, weight_sum = field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM)
+            dequantize(source, width, scale, weight_scale, weight_sum, bias, y, activation)
         else:
-            add_rows(source, bias, width, y)
-        activate(y, width, field(step, op.ACTIVATION))
+            add_bias(source, width, bias, y, activation)
         if residual >= 0:
             add_rows(y, arena + residual + number * width * 4, width, y)
         finish_row(step, arena, y, keep, number)

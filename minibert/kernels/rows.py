@@ -6,12 +6,16 @@ multiples of 16; an address of 0 means that the part is absent.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minibert import numerics
-from minibert.kernels.functions import gelu, gelu_tanh, relu, tanh
+from minibert.kernels import functions
+from minibert.kernels.functions import identity
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
+from minibert.kernels.opcodes import ACTIVATIONS
 from minibert.kernels.simd import (
     fold_max,
     fold_sum,
@@ -20,17 +24,14 @@ from minibert.kernels.simd import (
     load_i32x16,
     magnitude,
     maximum,
-    round_to_i32,
     splat_f32,
     splat_i32,
     sqrt,
     store_f32,
     store_f32x16,
-    store_i8x16,
+    store_low_bytes,
     to_f32,
 )
-
-NONE, GELU, GELU_TANH, RELU, TANH = range(5)
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _LIMIT = np.float32(numerics.ACTIVATION_LIMIT)
@@ -38,16 +39,56 @@ _INVERSE_LIMIT = np.float32(1.0 / numerics.ACTIVATION_LIMIT)
 _SMALLEST = np.float32(numerics.SMALLEST_ABSMAX)
 _TINY = np.float32(1e-12)
 _OFFSET = np.int32(current().code_offset)
+#: Added to a float, leaves the stored byte of its nearest code in the lowest bits.
+_CODE_MAGIC = np.float32(numerics.ROUND_MAGIC + current().code_offset)
+_ACTIVATIONS = {"none": identity} | {name: getattr(functions, name) for name in ACTIVATIONS if name != "none"}
 
 
-@kernel(void, int64, int64, float32, int64, int64, int64, int64)
-def dequantize(sums, width, scale, weight_scale, weight_sum, bias, out):
-    """out = (sums - offset * weight_sum) * scale * weight_scale + bias, for codes stored with an offset added."""
-    scales = splat_f32(scale)
-    for column in range(0, width * 4, 64):
-        exact = load_i32x16(sums + column) - load_i32x16(weight_sum + column) * splat_i32(_OFFSET)
-        y = (to_f32(exact) * scales) * load_f32x16(weight_scale + column) + load_f32x16(bias + column)
-        store_f32x16(out + column, y)
+def _make_dequantize(activation: Any) -> Any:
+    """Kernel: out = activation((sums - offset * weight_sum) * scale * weight_scale + bias).
+
+    The codes were stored with an offset added, which the sums of the weights take out again.
+    """
+
+    def dequantize_row(sums, width, scale, weight_scale, weight_sum, bias, out):
+        scales = splat_f32(scale)
+        offset = splat_i32(_OFFSET)
+        for column in range(0, width * 4, 64):
+            exact = to_f32(load_i32x16(sums + column) - load_i32x16(weight_sum + column) * offset)
+            y = (exact * scales) * load_f32x16(weight_scale + column) + load_f32x16(bias + column)
+            store_f32x16(out + column, activation(y))
+
+    return kernel(void, int64, int64, float32, int64, int64, int64, int64)(dequantize_row)
+
+
+def _make_add_bias(activation: Any) -> Any:
+    """Kernel: out = activation(sums + bias), all float32."""
+
+    def add_bias_row(sums, width, bias, out):
+        for column in range(0, width * 4, 64):
+            store_f32x16(out + column, activation(load_f32x16(sums + column) + load_f32x16(bias + column)))
+
+    return kernel(void, int64, int64, int64, int64)(add_bias_row)
+
+
+def _choose(make: Any, arguments: str, types: list[Any]) -> Any:
+    """A kernel that picks one of the made ones by the number of an activation, its last argument."""
+    scope = {f"row{number}": make(_ACTIVATIONS[name]) for name, number in ACTIVATIONS.items()}
+    lines = [f"def choose({arguments}, activation):"]
+    for number in range(len(ACTIVATIONS)):
+        lines += [f"    {'elif' if number else 'if'} activation == {number}:", f"        row{number}({arguments})"]
+    exec("\n".join(lines), scope)
+    return kernel(void, *types, int64)(scope["choose"])
+
+
+#: out = activation of the int32 sums of a linear, dequantized with its bias.
+dequantize = _choose(
+    _make_dequantize,
+    "sums, width, scale, weight_scale, weight_sum, bias, out",
+    [int64, int64, float32, int64, int64, int64, int64],
+)
+#: out = activation of the float32 sums of a linear and its bias.
+add_bias = _choose(_make_add_bias, "sums, width, bias, out", [int64] * 4)
 
 
 @kernel(void, int64, int64, int64, int64)
@@ -55,23 +96,6 @@ def add_rows(a, b, width, out):
     """out = a + b."""
     for column in range(0, width * 4, 64):
         store_f32x16(out + column, load_f32x16(a + column) + load_f32x16(b + column))
-
-
-@kernel(void, int64, int64, int64)
-def activate(row, width, activation):
-    """The activation of a float32 row, in place."""
-    if activation == GELU:
-        for column in range(0, width * 4, 64):
-            store_f32x16(row + column, gelu(load_f32x16(row + column)))
-    elif activation == GELU_TANH:
-        for column in range(0, width * 4, 64):
-            store_f32x16(row + column, gelu_tanh(load_f32x16(row + column)))
-    elif activation == RELU:
-        for column in range(0, width * 4, 64):
-            store_f32x16(row + column, relu(load_f32x16(row + column)))
-    elif activation == TANH:
-        for column in range(0, width * 4, 64):
-            store_f32x16(row + column, tanh(load_f32x16(row + column)))
 
 
 @kernel(void, int64, int64, int64, float32, int64, int64, int64)
@@ -111,14 +135,14 @@ def quantize(row, width, factor, codes, scale):
         stored = absmax * _INVERSE_LIMIT
     store_f32(scale, stored)
     inverses = splat_f32(inverse)
-    offset = splat_i32(_OFFSET)
+    magic = splat_f32(_CODE_MAGIC)
     if factor != 0:
         for column in range(0, width * 4, 64):
             x = load_f32x16(row + column) * load_f32x16(factor + column)
-            store_i8x16(codes + (column >> 2), round_to_i32(x * inverses) + offset)
+            store_low_bytes(codes + (column >> 2), x * inverses + magic)
     else:
         for column in range(0, width * 4, 64):
-            store_i8x16(codes + (column >> 2), round_to_i32(load_f32x16(row + column) * inverses) + offset)
+            store_low_bytes(codes + (column >> 2), load_f32x16(row + column) * inverses + magic)
 
 
 @kernel(void, int64, int64)

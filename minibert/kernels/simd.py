@@ -156,10 +156,10 @@ def load_i8x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     return builder.sext(load(builder, address, I8_LANES), I32_LANES)
 
 
-@word(types.void, types.int64, i32x16)
-def store_i8x16(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
-    """Store the low byte of each lane."""
-    store(builder, builder.trunc(value, I8_LANES), address)
+@word(types.void, types.int64, f32x16)
+def store_low_bytes(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """Store the lowest byte of each float's bits: after adding ROUND_MAGIC, its nearest integer."""
+    store(builder, builder.trunc(builder.bitcast(value, I32_LANES), I8_LANES), address)
 
 
 @word(f32x16, types.float32)

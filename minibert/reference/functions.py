@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minibert import numerics
-from minibert.format.schema import LANES, Activation
+from minibert.format.schema import LANES
 
 f32 = np.float32
 
@@ -58,6 +58,13 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return x * (z * polynomial(t, numerics.GELU_POLYNOMIAL) + f32(0.5))
 
 
+def gelu_codes(x: np.ndarray) -> np.ndarray:
+    """GELU for values that become int8 codes at once."""
+    bound = f32(numerics.GELU_CODES_BOUND)
+    z = np.minimum(np.maximum(x, -bound), bound)
+    return x * (z * polynomial(z * z, numerics.GELU_CODES_POLYNOMIAL) + f32(0.5))
+
+
 def _sigmoid_product(x: np.ndarray, argument: np.ndarray) -> np.ndarray:
     """x / (1 + exp(-argument))."""
     bounded = np.minimum(np.maximum(argument, f32(-80.0)), f32(80.0))
@@ -82,11 +89,12 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, f32(0.0))
 
 
-def activate(x: np.ndarray, activation: Activation) -> np.ndarray:
+_ACTIVATIONS = {"gelu": gelu, "gelu_codes": gelu_codes, "gelu_tanh": gelu_tanh, "relu": relu, "tanh": tanh}
+
+
+def activate(x: np.ndarray, activation: str) -> np.ndarray:
     """The named activation of float32 rows."""
-    if activation == "none":
-        return x
-    return {"gelu": gelu, "gelu_tanh": gelu_tanh, "relu": relu, "tanh": tanh}[activation](x)
+    return x if activation == "none" else _ACTIVATIONS[activation](x)
 
 
 def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, eps: float) -> np.ndarray:
