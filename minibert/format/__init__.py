@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from minibert.format.layout import pack_float32, pack_int8, unpack_float32, unpack_int8
+from minibert.format.layout import (
+    pack_blocks,
+    pack_float32,
+    pack_int8,
+    unpack_blocks,
+    unpack_float32,
+    unpack_int8,
+)
 from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import (
     Architecture,
@@ -31,11 +38,13 @@ __all__ = [
     "TensorSpec",
     "TextConfig",
     "expected_tensors",
+    "pack_blocks",
     "pack_float32",
     "pack_int8",
     "pack_tokenizer",
     "padded",
     "read_model",
+    "unpack_blocks",
     "unpack_float32",
     "unpack_int8",
     "unpack_tokenizer",

@@ -4,6 +4,9 @@ A matrix `[out, in]` is cut into panels of LANES outputs. Within a panel the inp
 input (or group of GROUP inputs, for int8) the values of all LANES outputs lie side by side: one 64-byte load of an
 int8 panel is 16 outputs × 4 inputs, which is one `vpdpbusd` on 512-bit registers, two on 256 bits and four `sdot` on
 128 bits. The same bytes serve every CPU. Outputs that only fill the last panel are zero.
+
+A block-sparse matrix is cut into blocks of BLOCK outputs × GROUP inputs, 16 bytes: one 128-bit register. Only blocks
+that hold a weight other than zero are stored, group of outputs by group of outputs, each with the place of its inputs.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from minibert.format.schema import GROUP, LANES, padded
+from minibert.format.schema import BLOCK, GROUP, LANES, padded
 
 
 def pack_int8(weight: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -78,6 +81,60 @@ def unpack_float32(packed: NDArray[np.float32], out_features: int | None = None)
     panels, in_features = packed.shape[:2]
     rows = packed.transpose(0, 2, 1).reshape(panels * LANES, in_features)
     return np.ascontiguousarray(rows[:out_features])
+
+
+def pack_blocks(weight: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.uint16], NDArray[np.int32]]:
+    """Keep the 4×4 blocks of an int8 matrix that hold anything but zeros.
+
+    Args:
+        weight: int8 `[out, in]`, `in` a multiple of GROUP and at most 4 · 65,535.
+
+    Returns:
+        blocks: int8 `[B, 4, 4]`, 4 outputs × 4 inputs each; those of one group of 4 outputs follow one another by
+            rising input.
+        index: uint16 `[B]`, the group of inputs (input // 4) of each block.
+        starts: int32 `[padded(out) / 4 + 1]`, the blocks of outputs 4g to 4g + 3 are `starts[g]` to
+            `starts[g + 1] - 1`; groups of padding are empty.
+
+    Raises:
+        ValueError: if the matrix is not int8, not two-dimensional, or `in` is not a multiple of GROUP or too large.
+    """
+    out_features, in_features = _matrix_shape(weight, np.int8)
+    if in_features % GROUP or in_features // GROUP > np.iinfo(np.uint16).max:
+        raise ValueError(f"a block-sparse matrix needs a multiple of {GROUP} inputs, at most 262140, not {in_features}")
+    grid = _padded_rows(weight).reshape(padded(out_features) // BLOCK, BLOCK, in_features // GROUP, GROUP)
+    grid = grid.transpose(0, 2, 1, 3)
+    kept = grid.any(axis=(2, 3))
+    ends = np.cumsum(np.count_nonzero(kept, axis=1), dtype=np.int64)
+    if ends.size and ends[-1] > np.iinfo(np.int32).max:
+        raise ValueError(f"a block-sparse matrix has fewer than 2**31 blocks, not {ends[-1]}")
+    index = np.nonzero(kept)[1].astype(np.uint16)
+    return np.ascontiguousarray(grid[kept]), index, np.concatenate(([0], ends)).astype(np.int32)
+
+
+def unpack_blocks(
+    blocks: NDArray[np.int8],
+    index: NDArray[np.uint16],
+    starts: NDArray[np.int32],
+    in_features: int,
+    out_features: int | None = None,
+) -> NDArray[np.int8]:
+    """Undo `pack_blocks`.
+
+    Args:
+        blocks: int8 `[B, 4, 4]`.
+        index: uint16 `[B]`.
+        starts: int32 `[padded(out) / 4 + 1]`.
+        in_features: inputs of the matrix, a multiple of GROUP.
+        out_features: outputs to keep; all of them, padding included, if None.
+
+    Returns:
+        int8 `[out_features, in]`, C-contiguous.
+    """
+    groups = starts.size - 1
+    grid = np.zeros((groups, in_features // GROUP, BLOCK, GROUP), np.int8)
+    grid[np.repeat(np.arange(groups), np.diff(starts)), index] = blocks
+    return np.ascontiguousarray(grid.transpose(0, 2, 1, 3).reshape(groups * BLOCK, in_features)[:out_features])
 
 
 def _matrix_shape(weight: NDArray, dtype: type) -> tuple[int, int]:

@@ -27,7 +27,13 @@ from minibert.format.values import parse_json, shown
 #: Bytes of header. A BERT-base has 60 KB; parsing a hostile one of this size stays within a small machine's memory.
 MAX_HEADER_BYTES = 8 << 20
 #: The dtypes of the format by the names that safetensors gives them; the bytes are little-endian everywhere.
-DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I8": np.dtype("i1"), "U8": np.dtype("u1")}
+DTYPES = {
+    "F32": np.dtype("<f4"),
+    "I32": np.dtype("<i4"),
+    "U16": np.dtype("<u2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+}
 #: `NAME.padding` fills the bytes between the end of NAME and the next multiple of ALIGNMENT.
 PADDING = ".padding"
 

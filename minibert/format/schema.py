@@ -21,6 +21,8 @@ FORMAT_VERSION = 1
 LANES = 16
 #: Inputs of an int8 matrix lie in groups of GROUP: what one `vpdpbusd` or `sdot` lane consumes.
 GROUP = 4
+#: A block-sparse matrix is made of blocks of BLOCK outputs x GROUP inputs: 16 bytes, one 128-bit register.
+BLOCK = 4
 #: Every tensor that a kernel reads starts on a multiple of ALIGNMENT bytes of the file.
 ALIGNMENT = 64
 
@@ -29,6 +31,8 @@ ALIGNMENT = 64
 MAX_WIDTH = 65536
 #: Outputs of a matrix: Q, K and V of the widest attention side by side.
 MAX_OUTPUTS = 3 * MAX_WIDTH
+#: Blocks of a matrix: where a group of outputs begins among them is an int32.
+MAX_BLOCKS = MAX_OUTPUTS // BLOCK * (MAX_WIDTH // GROUP)
 MAX_HIDDEN_SIZE = 16384
 MAX_HEAD_SIZE = 256
 MAX_HEADS = 1024
@@ -48,9 +52,9 @@ Pooling = Literal["none", "cls", "mean", "max", "last"]
 TaskKind = Literal["text-classification", "sentence-embedding"]
 ProblemType = Literal["single_label", "multi_label", "regression"]
 
-#: What this release reads of each; "int8-4x4" is reserved and has no kernels yet.
+#: What this release reads of each.
 MODEL_TYPES = ("bert",)
-LINEAR_KINDS = ("float32", "int8")
+LINEAR_KINDS = ("float32", "int8", "int8-4x4")
 TABLE_KINDS = ("float32", "int8")
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "tanh")
 POOLINGS = ("none", "cls", "mean", "max", "last")
@@ -74,7 +78,7 @@ class Linear:
         out_features: outputs that mean something; stored padded to a multiple of LANES with zeros.
         input_factor: whether a vector multiplies the input before it is quantized (outlier migration,
             SmoothQuant, arXiv 2211.10438); only for int8 kinds.
-        blocks: number of stored 4x4 blocks, for "int8-4x4" only.
+        blocks: number of stored blocks of BLOCK outputs x GROUP inputs; for "int8-4x4" only.
     """
 
     kind: LinearKind
@@ -82,6 +86,16 @@ class Linear:
     out_features: int
     input_factor: bool = False
     blocks: int = 0
+
+    @property
+    def all_blocks(self) -> int:
+        """Blocks that the matrix is made of, stored or not; those of outputs that are only padding are not counted."""
+        return -(-self.out_features // BLOCK) * (self.in_features // GROUP)
+
+    @property
+    def density(self) -> float:
+        """Fraction of the weights that is stored: below 1 for "int8-4x4" only."""
+        return self.blocks / self.all_blocks if self.kind == "int8-4x4" else 1.0
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Linear:
@@ -92,13 +106,17 @@ class Linear:
             in_features=keys.integer("in_features", LANES, MAX_WIDTH),
             out_features=keys.integer("out_features", 1, MAX_OUTPUTS),
             input_factor=keys.boolean("input_factor", False),
-            blocks=keys.integer("blocks", 0, 0, 0),
+            blocks=keys.integer("blocks", 0, MAX_BLOCKS, 0),
         )
         keys.end()
         if linear.in_features % LANES:
             raise FormatError(f"{where}.in_features must be a multiple of {LANES}, not {linear.in_features}")
         if linear.input_factor and linear.kind == "float32":
             raise FormatError(f"{where}.input_factor is for int8 matrices: a float32 one has nothing to migrate")
+        if linear.blocks and linear.kind != "int8-4x4":
+            raise FormatError(f"{where}.blocks is for the kind int8-4x4, not for {linear.kind}")
+        if linear.blocks > linear.all_blocks:
+            raise FormatError(f"{where}.blocks is {linear.blocks}, but the matrix has {linear.all_blocks} of them")
         return linear
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from minibert.errors import FormatError
 from minibert.format.schema import (
+    BLOCK,
     GROUP,
     LANES,
     MAX_ELEMENTS,
@@ -26,7 +27,7 @@ TOKENIZER = "tokenizer.json"
 
 
 class TensorSpec(NamedTuple):
-    """What one tensor must be: `dtype` as safetensors calls it ("F32", "I8", "I32", "U8"), and its shape."""
+    """What one tensor must be: `dtype` as safetensors calls it ("F32", "I8", "I32", "U16", "U8"), and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -96,10 +97,13 @@ class _Specs:
             self.add(f"{name}.weight", "F32", panels, linear.in_features, LANES)
         elif linear.kind == "int8":
             self.add(f"{name}.weight", "I8", panels, linear.in_features // GROUP, LANES, GROUP)
+        else:
+            self.add(f"{name}.blocks", "I8", linear.blocks, BLOCK, GROUP)
+            self.add(f"{name}.index", "U16", linear.blocks)
+            self.add(f"{name}.starts", "I32", outputs // BLOCK + 1)
+        if linear.kind != "float32":
             self.add(f"{name}.scale", "F32", outputs)
             self.add(f"{name}.weight_sum", "I32", outputs)
-        else:
-            raise FormatError(f"config.linears[{shown(name)}].kind {shown(linear.kind)} has no layout in this release")
         self.add(f"{name}.bias", "F32", outputs)
         if linear.input_factor:
             self.add(f"{name}.input_factor", "F32", linear.in_features)

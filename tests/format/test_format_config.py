@@ -103,13 +103,26 @@ def test_head_names_that_would_collide_are_refused():
         expected_tensors(replace(config, architecture=twice, linears=_without(linears, "head.a.norm")))
 
 
-def test_reserved_kind_has_no_layout_yet():
-    config = make_config()
-    sparse = {**config.linears, "layers.0.ffn.up": Linear("int8-4x4", 48, 52, blocks=3)}
-    with pytest.raises(FormatError, match=r"layers.0.ffn.up.*int8-4x4"):
-        expected_tensors(replace(config, linears=sparse))
-    with pytest.raises(FormatError, match="kind"):
-        Config.from_json(replace(config, linears=sparse).to_json())
+def test_block_sparse_tensors_of_a_known_model():
+    config = make_config(layers=1)
+    linear = Linear("int8-4x4", 48, 52, True, blocks=9)
+    specs = expected_tensors(replace(config, linears={**config.linears, "layers.0.ffn.up": linear}))
+    assert {name.rpartition(".")[2]: spec for name, spec in specs.items() if name.startswith("layers.0.ffn.up.")} == {
+        "blocks": TensorSpec("I8", (9, 4, 4)),
+        "index": TensorSpec("U16", (9,)),
+        "starts": TensorSpec("I32", (17,)),
+        "scale": TensorSpec("F32", (64,)),
+        "weight_sum": TensorSpec("I32", (64,)),
+        "bias": TensorSpec("F32", (64,)),
+        "input_factor": TensorSpec("F32", (48,)),
+    }
+
+
+def test_density_counts_the_blocks_of_real_outputs():
+    assert Linear("int8-4x4", 48, 52, blocks=39).density == 39 / (13 * 12)
+    assert Linear("int8-4x4", 48, 53, blocks=14 * 12).density == 1
+    assert Linear("int8-4x4", 48, 53).density == 0
+    assert Linear("int8", 48, 53).density == Linear("float32", 48, 53).density == 1
 
 
 def test_every_key_is_read_and_written():
