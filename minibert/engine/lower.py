@@ -16,8 +16,9 @@ from minibert.format.schema import ALIGNMENT, Config, padded
 from minibert.kernels import opcodes as op
 from minibert.plan import Buffer, Codes, Plan
 
-#: Rows beyond the last one that a tile of keys may read (and ignore).
+#: Rows beyond the last one that may be read (and ignored) where rows go 16 at a time.
 _SPARE_ROWS = 16
+_KINDS = {"int8": op.INT8, "float32": op.FLOAT32, "int8-4x4": op.BLOCK_SPARSE}
 _POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
 
 
@@ -44,13 +45,14 @@ class Program:
 
 def lower(plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], tokens: int, texts: int) -> Program:
     """Lower a plan for chunks of up to `tokens` tokens in up to `texts` texts."""
-    lowering = _Lowering(config, tensors, {"tokens": tokens, "texts": texts})
+    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts})
     rows = [lowering.lower(step) for step in plan.steps]
     rows.append(lowering.output(plan.output, plan.out_features))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
-    sums = op.BLOCK_ROWS * lowering.most_width * 4
-    # Epilogues and attention follow the private sums in a thread's scratch: see program.run_span.
-    scratch = sums + 2 * lowering.most_width * 4 + attention_scratch(tokens, lowering.most_head_width)
+    sums = op.BLOCK_ROWS * (lowering.most_width + op.SUMS_PADDING) * 4
+    # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see program.run_span.
+    free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
+    scratch = sums + 2 * lowering.most_width * 4 + free
     return Program(
         table, lowering.size, scratch, sums, lowering.most_width, tuple(lowering.used)
     )
@@ -66,7 +68,9 @@ def attention_scratch(tokens: int, width: int) -> int:
 class _Lowering:
     """Places buffers in the arena as steps name them, and writes each step as a row {field: value}."""
 
-    def __init__(self, config: Config, tensors: Mapping[str, np.ndarray], capacity: Mapping[str, int]) -> None:
+    def __init__(
+        self, plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], capacity: Mapping[str, int]
+    ) -> None:
         self.config = config
         self.tensors = tensors
         self.capacity = capacity
@@ -75,15 +79,12 @@ class _Lowering:
         self.size = 0
         self.most_width = 0
         self.most_head_width = 16
+        self.most_packed = 0
         self.used: list[np.ndarray] = []
         # Buffers are reused under one name with several widths: each gets room for its widest use.
-        self._measure()
-
-    def _measure(self) -> None:
-        for step in steps.build_plan(self.config).steps:
-            for part in vars(step).values():
-                if isinstance(part, Buffer | Codes):
-                    self.room[part.name] = max(self.room.get(part.name, 0), part.width)
+        for part in [plan.output, *(part for step in plan.steps for part in vars(step).values())]:
+            if isinstance(part, Buffer | Codes):
+                self.room[part.name] = max(self.room.get(part.name, 0), part.width)
 
     def _reserve(self, key: str, size: int) -> int:
         if key not in self.places:
@@ -100,7 +101,8 @@ class _Lowering:
 
     def codes(self, codes: Codes) -> int:
         """Offset of codes."""
-        return self._reserve(codes.name, self.capacity[codes.rows] * self.room[codes.name])
+        rows = self.capacity[codes.rows] + _SPARE_ROWS
+        return self._reserve(codes.name, rows * self.room[codes.name])
 
     def scales(self, codes: Codes) -> int:
         """Offset of the codes' scales."""
@@ -165,11 +167,11 @@ class _Lowering:
         row = {
             op.OP: op.MATMUL,
             op.ROWS: _rows(step.source),
-            op.KIND: op.INT8 if integer else op.FLOAT32,
+            op.KIND: _KINDS[linear.kind],
             op.SOURCE: self.codes(step.source) if isinstance(step.source, Codes) else self.buffer(step.source),
             op.SOURCE_STRIDE: self.room[step.source.name] if integer else 4 * step.source.width,
             op.INNER: linear.in_features * (1 if integer else 4),
-            op.WEIGHT: self.address(f"{step.linear}.weight"),
+            op.WEIGHT: self.address(f"{step.linear}.{'blocks' if linear.kind == 'int8-4x4' else 'weight'}"),
             op.BIAS: self.address(f"{step.linear}.bias"),
             op.ACTIVATION: op.ACTIVATIONS[step.activation],
             op.RESIDUAL: self.buffer(step.residual),
@@ -180,6 +182,12 @@ class _Lowering:
                 op.WEIGHT_SCALE: self.address(f"{step.linear}.scale"),
                 op.WEIGHT_SUM: self.address(f"{step.linear}.weight_sum"),
             }
+        if linear.kind == "int8-4x4":
+            row |= {
+                op.BLOCK_INDEX: self.address(f"{step.linear}.index"),
+                op.BLOCK_STARTS: self.address(f"{step.linear}.starts"),
+            }
+            self.most_packed = max(self.most_packed, op.BLOCK_ROWS * (linear.in_features + ALIGNMENT))
         return row | self.result(step.out, step.codes, step.norm, padded(linear.out_features))
 
     @lower.register

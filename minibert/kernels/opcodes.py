@@ -8,7 +8,7 @@ module is all that they share, and it imports nothing.
 from __future__ import annotations
 
 #: Entries of a step.
-STEP_FIELDS = 24
+STEP_FIELDS = 26
 
 #: First entry of every step: what it does.
 OP = 0
@@ -28,7 +28,9 @@ WORD, WORD_SCALE, POSITION, POSITION_SCALE, TYPE, TYPE_SCALE = range(12, 18)
 KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_SUM, BIAS, ACTIVATION, RESIDUAL = range(
     12, 23
 )
-INT8, FLOAT32 = range(2)
+#: MATMUL with 4x4 blocks: WEIGHT is the blocks, these are their input groups and where each group of outputs begins.
+BLOCK_INDEX, BLOCK_STARTS = range(23, 25)
+INT8, FLOAT32, BLOCK_SPARSE = range(3)
 
 #: ATTEND: source in SOURCE, context in OUT of WIDTH columns.
 HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(14, 18)
@@ -67,4 +69,6 @@ JOB_FIELDS = 17
 JOB_CALL_FIELDS = JOB_ARENA
 
 #: Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
-BLOCK_ROWS = 48
+BLOCK_ROWS = 64
+#: Columns added to a row of sums: rows a power of two apart would fall into the same few sets of the cache.
+SUMS_PADDING = 16

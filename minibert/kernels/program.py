@@ -11,6 +11,7 @@ import numpy as np
 
 from minibert.kernels import opcodes as op
 from minibert.kernels.attention import attend_float32, attend_integer
+from minibert.kernels.block_sparse import block_product, pack_tokens
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.rows import add_bias, add_rows, dequantize, layer_norm, normalize, quantize
@@ -102,15 +103,25 @@ def embed(step, arena, scratch, ids, types, starts, texts, first, end):
         finish_row(step, arena, scratch, place_of(step, arena, token), token)
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, int64)
-def product(step, arena, first, count, panel, end, sums):
-    """Sums of rows first.. (count of them) x panels panel..end, at `sums` as rows of the step's width."""
+@kernel(int64, int64)
+def sums_stride(step):
+    """Bytes between two rows of a matmul's sums."""
+    return (field(step, op.WIDTH) + op.SUMS_PADDING) * 4
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
+def product(step, arena, scratch, first, count, panel, end, sums):
+    """Sums of rows first.. (count of them) x panels panel..end, at `sums` in rows of `sums_stride` bytes."""
     inner = field(step, op.INNER)
     source_stride = field(step, op.SOURCE_STRIDE)
     source = arena + field(step, op.SOURCE) + first * source_stride
-    stride = field(step, op.WIDTH) * 4
+    stride = sums_stride(step)
     weight = field(step, op.WEIGHT)
-    if field(step, op.KIND) == op.INT8:
+    if field(step, op.KIND) == op.BLOCK_SPARSE:
+        pack_tokens(source, source_stride, count, inner, scratch)
+        index, starts = field(step, op.BLOCK_INDEX), field(step, op.BLOCK_STARTS)
+        block_product(scratch, count, inner, weight, index, starts, 4 * panel, 4 * end, sums, stride)
+    elif field(step, op.KIND) == op.INT8:
         int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
     else:
         float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
@@ -120,7 +131,7 @@ def product(step, arena, first, count, panel, end, sums):
 def epilogue(step, arena, scratch, sums, first, count):
     """Sums of rows first.. become the step's result."""
     width = field(step, op.WIDTH)
-    integer = field(step, op.KIND) == op.INT8
+    integer = field(step, op.KIND) != op.FLOAT32
     bias = field(step, op.BIAS)
     activation = field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)
@@ -130,7 +141,7 @@ def epilogue(step, arena, scratch, sums, first, count):
         y = scratch
         if keep != 0 and field(step, op.NORM_WEIGHT) == 0:
             y = keep
-        source = sums + row * width * 4
+        source = sums + row * sums_stride(step)
         if integer:
             scale = load_f32(arena + field(step, op.SOURCE_SCALES) + 4 * number)
             weight_scale, weight_sum = field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM)
@@ -142,16 +153,16 @@ def epilogue(step, arena, scratch, sums, first, count):
         finish_row(step, arena, y, keep, number)
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64)
-def matmul_rows(step, arena, scratch, sums, first, end):
+@kernel(void, int64, int64, int64, int64, int64, int64, int64)
+def matmul_rows(step, arena, scratch, panels, sums, first, end):
     """A linear on rows first..end: blocks of rows go through product and epilogue while they are in cache."""
-    panels = field(step, op.WIDTH) >> 4
     blocks = (end - first + _BLOCK_ROWS - 1) // _BLOCK_ROWS
     for block in range(blocks):
         start = first + (end - first) * block // blocks
         count = first + (end - first) * (block + 1) // blocks - start
-        product(step, arena, start, count, 0, panels, sums)
-        epilogue(step, arena, scratch, sums, start, count)
+        product(step, arena, panels, start, count, 0, field(step, op.WIDTH) >> 4, sums)
+        if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: a product that is only timed
+            epilogue(step, arena, scratch, sums, start, count)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64)
@@ -220,7 +231,7 @@ def output(step, arena, first, end, out):
 def run_span(job, span):
     """All steps on the texts of one span."""
     arena, scratch, sums = field(job, op.JOB_ARENA), field(job, op.JOB_SCRATCH), field(job, op.JOB_SCRATCH)
-    row_scratch = scratch + _BLOCK_ROWS * field(job, op.JOB_MOST_WIDTH) * 4
+    row_scratch = scratch + _BLOCK_ROWS * (field(job, op.JOB_MOST_WIDTH) + op.SUMS_PADDING) * 4
     free_scratch = row_scratch + 2 * field(job, op.JOB_MOST_WIDTH) * 4
     thread, threads = 0, 1
     if field(job, op.JOB_TEAM) != 0:
@@ -254,11 +265,11 @@ def run_span(job, span):
                 panel = groups * thread // threads * WIDE_PANELS
                 panel_end = min(groups * (thread + 1) // threads * WIDE_PANELS, field(step, op.WIDTH) >> 4)
                 wait_for_team(barrier, threads)
-                product(step, arena, 0, tokens, panel, panel_end, shared)
+                product(step, arena, free_scratch, 0, tokens, panel, panel_end, shared)
                 wait_for_team(barrier, threads)
-                epilogue(step, arena, row_scratch, shared + first * field(step, op.WIDTH) * 4, first, end - first)
+                epilogue(step, arena, row_scratch, shared + first * sums_stride(step), first, end - first)
             else:
-                matmul_rows(step, arena, row_scratch, sums, step_first, step_end)
+                matmul_rows(step, arena, row_scratch, free_scratch, sums, step_first, step_end)
         elif code == op.ATTEND:
             wait_for_team(barrier, threads)
             attend(step, arena, free_scratch, starts, texts, thread, threads)

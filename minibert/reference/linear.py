@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from minibert.format.layout import unpack_float32, unpack_int8
+from minibert.format.layout import unpack_blocks, unpack_float32, unpack_int8
 from minibert.format.schema import Linear
 
 #: 127 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.
@@ -30,9 +30,19 @@ def integer_product(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return total
 
 
-def apply_int8(codes: np.ndarray, scales: np.ndarray, name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+def int8_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The int8 weights [padded out, in] of a linear, dense or block-sparse."""
+    if linear.kind == "int8-4x4":
+        parts = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
+        return unpack_blocks(*parts, linear.in_features)
+    return unpack_int8(tensors[f"{name}.weight"])
+
+
+def apply_int8(
+    codes: np.ndarray, scales: np.ndarray, name: str, linear: Linear, tensors: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """(sum * scale of the row) * scale of the output + bias: float32 [rows, padded out]."""
-    total = integer_product(codes, unpack_int8(tensors[f"{name}.weight"]))
+    total = integer_product(codes, int8_weight(name, linear, tensors))
     return (total.astype(np.float32) * scales[:, None]) * tensors[f"{name}.scale"] + tensors[f"{name}.bias"]
 
 
@@ -45,5 +55,5 @@ def dense_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -
     """The weights as float32 [padded out, in], for inspection: what multiplies the input of the linear."""
     if linear.kind == "float32":
         return unpack_float32(tensors[f"{name}.weight"])
-    weight = unpack_int8(tensors[f"{name}.weight"]) * tensors[f"{name}.scale"][:, None]
+    weight = int8_weight(name, linear, tensors) * tensors[f"{name}.scale"][:, None]
     return weight * tensors[f"{name}.input_factor"] if linear.input_factor else weight

@@ -122,7 +122,8 @@ class _Run:
     @execute.register
     def _(self, step: steps.Matmul) -> None:
         if isinstance(step.source, Codes):
-            rows = apply_int8(*self.codes[step.source.name], step.linear, self.tensors)
+            linear = self.config.linears[step.linear]
+            rows = apply_int8(*self.codes[step.source.name], step.linear, linear, self.tensors)
         else:
             source = self.rows[step.source.name]
             if self.hook is not None:

@@ -77,9 +77,12 @@ ISA = Isa(
     features="",
     code_offset=0,
     int8=_Bytes(),
+    int8_panels=_Bytes(),
     int16=_Words(),
     float32=Float32Dot(fused=True),
     int8_tile=(2, 1),
     float32_tile=(6, 1),
     attention_rows=2,
+    block_outputs=2,
+    block_panels=1,
 )

@@ -12,8 +12,9 @@ from minibert.kernels.simd import I32, I32_LANES, constant, llvm_function, load,
 
 
 class _Vnni(Dot):
-    def __init__(self, instruction: str) -> None:
+    def __init__(self, instruction: str, *, unsigned_panels: bool = False) -> None:
         self.instruction = f"llvm.x86.avx512.{instruction}.512"
+        self.unsigned_panels = unsigned_panels
 
     def zero(self) -> Sums:
         return [constant(I32_LANES, 0)]
@@ -26,7 +27,8 @@ class _Vnni(Dot):
 
     def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: ir.Value) -> Sums:
         multiply_add = llvm_function(builder, self.instruction, I32_LANES, [I32_LANES] * 3)
-        return [builder.call(multiply_add, [sums[0], row, panel])]
+        first, second = (panel, row) if self.unsigned_panels else (row, panel)
+        return [builder.call(multiply_add, [sums[0], first, second])]
 
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
         return sums[0]
@@ -38,9 +40,12 @@ ISA = Isa(
     features="",
     code_offset=128,
     int8=_Vnni("vpdpbusd"),
+    int8_panels=_Vnni("vpdpbusd", unsigned_panels=True),
     int16=_Vnni("vpdpwssd"),
     float32=Float32Dot(fused=True),
     int8_tile=(6, 4),
     float32_tile=(6, 4),
     attention_rows=8,
+    block_outputs=4,
+    block_panels=2,
 )

@@ -47,9 +47,12 @@ ISA = Isa(
     features="",
     code_offset=0,
     int8=_Plain(I8),
+    int8_panels=_Plain(I8),
     int16=_Plain(I16),
     float32=Float32Dot(fused=False),
     int8_tile=(2, 1),
     float32_tile=(2, 1),
     attention_rows=2,
+    block_outputs=2,
+    block_panels=1,
 )

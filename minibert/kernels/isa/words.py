@@ -79,12 +79,15 @@ class Isa:
         features: LLVM feature string on top of the CPU's own.
         code_offset: what is added to an int8 code when it is stored as a byte of a row: 128 where the CPU multiplies
             unsigned with signed bytes, else 0.
-        int8: rows of bytes (code + code_offset) x panels of int8: the linears, and queries x keys.
+        int8: rows of bytes (code + code_offset) x panels of int8: dense linears, and queries x keys.
+        int8_panels: rows of int8 x panels of bytes (code + code_offset): block-sparse linears.
         int16: rows and panels of int16: softmax weights x values.
         float32: rows and panels of float32.
         int8_tile: rows and panels of the largest int8 tile.
         float32_tile: rows and panels of the largest float32 tile.
         attention_rows: rows of the one-panel tiles in attention; divides 16.
+        block_outputs: outputs of a 4x4 block whose sums are held at once; divides 4.
+        block_panels: panels of tokens of the largest block-sparse tile.
     """
 
     name: str
@@ -92,8 +95,11 @@ class Isa:
     features: str
     code_offset: int
     int8: Dot
+    int8_panels: Dot
     int16: Dot
     float32: Dot
     int8_tile: tuple[int, int]
     float32_tile: tuple[int, int]
     attention_rows: int
+    block_outputs: int
+    block_panels: int

@@ -1,0 +1,51 @@
+"""Timing single matrix products on this machine, with the engine's own kernels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from minibert.engine.batch import PackedBatch
+from minibert.engine.executor import Executor
+from minibert.engine.library import Kernels
+from minibert.format.schema import Architecture, Config, Linear, Task, TextConfig, padded
+from minibert.plan import Buffer, Codes, Matmul, Plan
+
+
+class LinearTimer:
+    """One int8 linear (dense or block-sparse) by itself, ready to be timed on some number of tokens.
+
+    Args:
+        linear: its description.
+        tensors: its tensors, named "w.*".
+        kernels: loaded kernels.
+        tokens: rows that go through it at once.
+        epilogue: whether the sums become float32 rows, or are only added up.
+    """
+
+    def __init__(
+        self,
+        linear: Linear,
+        tensors: Mapping[str, np.ndarray],
+        kernels: Kernels,
+        tokens: int,
+        *,
+        epilogue: bool = False,
+    ) -> None:
+        architecture = Architecture("bert", linear.in_features, 16, 1, tokens, 0, 1e-12, "gelu", (), "none")
+        config = Config(architecture, Task("sentence-embedding"), TextConfig(tokens), {"w": linear}, {})
+        source = Codes("codes", "tokens", linear.in_features, "w")
+        out = Buffer("out", "tokens", padded(linear.out_features))
+        self.steps = max(1, round(2e8 / (tokens * linear.in_features * linear.out_features)))
+        step = Matmul("w", source, "none", None, None, out if epilogue else None, None)
+        self._executor = Executor(Plan((step,) * self.steps, out, 1), config, tensors, kernels, 1)
+        zeros = np.zeros(tokens, np.int32)
+        self._batch = PackedBatch(zeros, zeros, np.array([0, tokens], np.int64))
+
+    def run(self) -> float:
+        """Processor seconds of one product."""
+        start = time.thread_time()
+        self._executor.run(self._batch)
+        return (time.thread_time() - start) / self.steps

@@ -1,0 +1,174 @@
+"""Products with 4x4 block-sparse int8 matrices: only the blocks that are left. Twin: minibert.reference.linear.
+
+Here tokens lie in the lanes. The codes of 16 tokens become a panel [input / 4][16 tokens][4 bytes]; a block of
+4 outputs x 4 inputs adds, for each output, its 4 bytes times the panel's 64 bytes of that input group. With four
+panels at once a block is 16 multiply-adds on 16 accumulators, for 4 loads of tokens and 16 bytes of weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from minibert.format.schema import GROUP, LANES
+from minibert.kernels.isa import current
+from minibert.kernels.isa.words import Sums
+from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.simd import I16, I32, I32_LANES, I64, load, load_i32, store, transpose_16x16
+
+_isa = current()
+_PANEL = 64  # bytes of 16 tokens' codes of one input group
+_BLOCK = 16  # bytes of a block
+_MOST_PANELS = _isa.block_panels
+_LANES = LANES
+
+
+def _make_block_tile(panels: int) -> Any:
+    """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens.
+
+    Its arguments, all int64: address of the first panel, bytes between panels; address of the group's blocks, of their
+    uint16 input groups, their number (0 is fine); address of the first token's four int32 results, bytes between tokens.
+    """
+
+    @intrinsic
+    def tile(
+        typingctx: Any, panel: Any, panel_stride: Any, blocks: Any, index: Any, count: Any, out: Any, out_stride: Any
+    ) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            _emit(builder, panels, *arguments)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 7), codegen
+
+    return tile
+
+
+def _emit(
+    builder: ir.IRBuilder,
+    panels: int,
+    panel: ir.Value,
+    panel_stride: ir.Value,
+    blocks: ir.Value,
+    index: ir.Value,
+    count: ir.Value,
+    out: ir.Value,
+    out_stride: ir.Value,
+) -> None:
+    bases = [builder.add(panel, builder.mul(panel_stride, ir.Constant(I64, p))) for p in range(panels)]
+    results: dict[tuple[int, int], ir.Value] = {}
+    for first in range(0, GROUP, _isa.block_outputs):
+        outputs = range(first, first + _isa.block_outputs)
+        results |= _emit_pass(builder, outputs, bases, blocks, index, count)
+    for p in range(panels):
+        first_token = builder.add(out, builder.mul(out_stride, ir.Constant(I64, p * LANES)))
+        _store_by_token(builder, [results[o, p] for o in range(GROUP)], first_token, out_stride)
+
+
+def _emit_pass(
+    builder: ir.IRBuilder, outputs: range, bases: list[ir.Value], blocks: ir.Value, index: ir.Value, count: ir.Value
+) -> dict[tuple[int, int], ir.Value]:
+    """The loop over a group's blocks for some of their outputs: the sums by (output, panel)."""
+    dot = _isa.int8_panels
+    tiles = [(o, p) for o in outputs for p in range(len(bases))]
+    entry = builder.block
+    loop = builder.append_basic_block("blocks")
+    done = builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(I64, 0)), loop, done)
+
+    builder.position_at_end(loop)
+    number = builder.phi(I64)
+    number.add_incoming(ir.Constant(I64, 0), entry)
+    sums: dict[tuple[int, int], Sums] = {}
+    for tile in tiles:
+        sums[tile] = [builder.phi(start.type) for start in dot.zero()]
+        for phi, start in zip(sums[tile], dot.zero(), strict=True):
+            phi.add_incoming(start, entry)
+    place = builder.add(index, builder.shl(number, ir.Constant(I64, 1)))
+    offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
+    block = builder.add(blocks, builder.mul(number, ir.Constant(I64, _BLOCK)))
+    tokens = [dot.panel(builder, builder.add(base, offset)) for base in bases]
+    added: dict[tuple[int, int], Sums] = {}
+    for o in outputs:
+        weight = dot.row(builder, builder.add(block, ir.Constant(I64, o * GROUP)))
+        for p in range(len(bases)):
+            added[o, p] = dot.add(builder, sums[o, p], weight, tokens[p])
+    following = builder.add(number, ir.Constant(I64, 1))
+    number.add_incoming(following, builder.block)
+    for tile in tiles:
+        for phi, value in zip(sums[tile], added[tile], strict=True):
+            phi.add_incoming(value, builder.block)
+    last = builder.block
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+
+    builder.position_at_end(done)
+    final: dict[tuple[int, int], Sums] = {}
+    for tile in tiles:
+        final[tile] = [builder.phi(start.type) for start in dot.zero()]
+        for phi, start, value in zip(final[tile], dot.zero(), added[tile], strict=True):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(value, last)
+    return {tile: dot.finish(builder, final[tile]) for tile in tiles}
+
+
+def _store_by_token(builder: ir.IRBuilder, outputs: list[ir.Value], address: ir.Value, stride: ir.Value) -> None:
+    """Four vectors of 16 tokens become 16 rows of four results."""
+
+    def interleave(a: ir.Value, b: ir.Value, size: int, *, high: bool) -> ir.Value:
+        """Units of `size` lanes of a and b in turn, within each quarter of the register: one unpack instruction."""
+        lanes = []
+        for quarter in range(0, LANES, GROUP):
+            for unit in range(0, GROUP // 2, size):
+                start = quarter + unit + (GROUP // 2 if high else 0)
+                lanes += [*range(start, start + size), *range(LANES + start, LANES + start + size)]
+        return builder.shuffle_vector(a, b, ir.Constant(I32_LANES, lanes))
+
+    pairs = [interleave(outputs[i], outputs[i + 1], 1, high=high) for high in (False, True) for i in (0, 2)]
+    # pairs: outputs 0 and 1 of tokens 0, 1 of each quarter; outputs 2 and 3 of them; both again for tokens 2, 3
+    rows = [interleave(pairs[i], pairs[i + 1], 2, high=high) for i in (0, 2) for high in (False, True)]
+    for within, row in enumerate(rows):
+        undefined = ir.Constant(I32_LANES, ir.Undefined)
+        for quarter in range(LANES // GROUP):
+            lanes = ir.Constant(ir.VectorType(I32, GROUP), list(range(GROUP * quarter, GROUP * quarter + GROUP)))
+            token = ir.Constant(I64, GROUP * quarter + within)
+            store(builder, builder.shuffle_vector(row, undefined, lanes), builder.add(address, builder.mul(stride, token)), 4)
+
+
+@kernel(void, int64, int64, int64, int64, int64)
+def pack_tokens(source, stride, count, inner, panels):
+    """Rows of codes become panels of 16 tokens: [panel][inner / 4][16 tokens][4 bytes].
+
+    Rows up to the next multiple of 16 are read, and up to 63 bytes beyond a row.
+    """
+    for token in range(0, count, _LANES):
+        for column in range(0, inner, _PANEL):
+            place = panels + token * inner + column * _LANES
+            transpose_16x16(source + token * stride + column, stride, place, _PANEL)
+
+
+def _make_block_product() -> Any:
+    """Kernel: `count` tokens, packed, x groups first..end of 4 outputs; results in rows `out_stride` bytes apart."""
+    tiles = {panels: _make_block_tile(panels) for panels in range(1, _MOST_PANELS + 1)}
+    lines = ["def product(panels, count, inner, blocks, index, starts, first, end, out, out_stride):"]
+    lines += ["    stride = inner * LANES", "    number = (count + LANES - 1) // LANES"]
+    lines += ["    for panel in range(0, number, MOST):"]
+    lines += ["        height = min(number - panel, MOST)", "        source = panels + panel * stride"]
+    lines += ["        for group in range(first, end):"]
+    lines += ["            start = int64(load_i32(starts + 4 * group))"]
+    lines += ["            blocks_here = int64(load_i32(starts + 4 * group + 4)) - start"]
+    lines += ["            block = blocks + start * BLOCK", "            place = index + start * 2"]
+    lines += ["            to = out + panel * LANES * out_stride + group * BLOCK"]
+    for panels in reversed(tiles):
+        word = "if" if panels == _MOST_PANELS else "elif"
+        lines += [f"            {word} height == {panels}:"]
+        lines += [f"                tile{panels}(source, stride, block, place, blocks_here, to, out_stride)"]
+    scope: dict[str, Any] = {f"tile{panels}": tile for panels, tile in tiles.items()}
+    scope.update(MOST=_MOST_PANELS, LANES=_LANES, BLOCK=_BLOCK, load_i32=load_i32, int64=types.int64)
+    exec("\n".join(lines), scope)
+    return kernel(void, *[int64] * 10)(scope["product"])
+
+
+#: Packed codes x 4x4 blocks -> int32 sums.
+block_product = _make_block_product()
