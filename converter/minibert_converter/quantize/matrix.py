@@ -1,0 +1,67 @@
+"""One matrix or table to int8, and how much of what it returns that loses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..network import Float32Array, LinearWeights, QuantizedLinear, QuantizedTable
+from .migration import input_factors
+from .rounding import LIMIT, round_compensated, round_to_nearest
+from .statistics import InputStatistics
+
+
+def quantize_nearest(linear: LinearWeights) -> QuantizedLinear:
+    """Every weight to the nearest code."""
+    return QuantizedLinear(*round_to_nearest(linear.weight), linear.bias)
+
+
+def quantize_table(table: Float32Array) -> QuantizedTable:
+    """Every entry of a float32 [rows, H] table to the nearest code."""
+    return QuantizedTable(*round_to_nearest(table))
+
+
+def quantize_calibrated(linear: LinearWeights, seen: InputStatistics, shift: Float32Array) -> QuantizedLinear:
+    """Factors from a sample of the inputs, then rounding against all of their second moments.
+
+    The weights' errors meet the mean input in every row alike, so the bias takes that part of them back (bias
+    correction, arXiv 1906.04721), and rounding need only mind the inputs' spread about their mean.
+
+    Args:
+        linear: the matrix; its bias is that for shifted inputs.
+        seen: statistics of the inputs before the shift.
+        shift: float32 [in], what is subtracted from the inputs.
+    """
+    factor = input_factors(linear.weight, seen.sample - shift)
+    weight = linear.weight / factor
+    codes, scales = round_compensated(weight, seen.moments_about(seen.mean) * np.outer(factor, factor))
+    lost = weight - codes.astype(np.float32) * scales[:, None]
+    return QuantizedLinear(codes, scales, linear.bias + lost @ (factor * (seen.mean - shift)), factor)
+
+
+def output_error(weight: Float32Array, quantized: QuantizedLinear, rows: Float32Array) -> float:
+    """Root of the mean square error of a matrix's outputs, over their spread about the mean.
+
+    A constant error does not count: it is the bias's to take back.
+
+    Args:
+        weight: float32 [out, in], the matrix before it was quantized.
+        quantized: what it became.
+        rows: float32 [n, in], inputs; they are quantized row by row, as the engine does.
+    """
+    inputs = rows if quantized.input_factor is None else rows * quantized.input_factor
+    largest = np.abs(inputs).max(axis=1, keepdims=True, initial=0)
+    step = np.where(largest > 0, largest / LIMIT, 1).astype(np.float32)
+    codes = np.rint(inputs / step)
+    expected = rows @ weight.T
+    error = (codes @ quantized.q.astype(np.float32).T) * step * quantized.scale - expected
+    return _relative(error - error.mean(axis=0), expected - expected.mean(axis=0))
+
+
+def table_error(table: Float32Array, quantized: QuantizedTable) -> float:
+    """Root of the mean square error of the rows, over that of their entries."""
+    return _relative(quantized.dequantized() - table, table)
+
+
+def _relative(error: np.ndarray, reference: np.ndarray) -> float:
+    scale = np.linalg.norm(reference)
+    return float(np.linalg.norm(error) / scale) if scale > 0 else 0.0

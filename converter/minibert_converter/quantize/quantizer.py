@@ -1,0 +1,147 @@
+"""The pass that quantizes a network: every matrix and embedding table to int8, and what that loses in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from minibert.errors import InputError
+
+from ..network import Float32Array, LinearWeights, Network
+from ..progress import Progress, no_progress
+from .calibration import builtin_texts, gather_statistics
+from .centring import centre
+from .matrix import output_error, quantize_calibrated, quantize_nearest, quantize_table, table_error
+from .statistics import InputStatistics
+
+Method = Literal["compensated", "nearest"]
+
+
+@dataclass(frozen=True)
+class TensorError:
+    """What quantizing lost in one matrix or table: relative root mean square errors.
+
+    Of a matrix, the error of its outputs over their spread, on calibration inputs quantized as the engine will; of a
+    table, the error of its rows.
+
+    Attributes:
+        name: the matrix or table.
+        nearest: the error if everything were rounded to the nearest code as it is; None where it was not measured.
+        error: the error of what the pass made; None where there were no inputs to measure it on.
+        bytes_before: bytes in float32.
+        bytes_after: bytes in int8, scales, bias and factors included.
+    """
+
+    name: str
+    nearest: float | None
+    error: float | None
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True)
+class QuantizeReport:
+    """What the pass did.
+
+    Attributes:
+        method: how weights were rounded.
+        tokens: tokens of calibration texts that ran through the network; 0 where none were needed.
+        tensors: one entry for each matrix and table that was quantized.
+    """
+
+    method: Method
+    tokens: int
+    tensors: tuple[TensorError, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain JSON values."""
+        return {
+            "method": self.method,
+            "tokens": self.tokens,
+            "tensors": {
+                one.name: {
+                    "nearest": _rounded(one.nearest),
+                    "error": _rounded(one.error),
+                    "bytes_before": one.bytes_before,
+                    "bytes_after": one.bytes_after,
+                }
+                for one in self.tensors
+            },
+        }
+
+
+def quantize(
+    network: Network,
+    *,
+    texts: Sequence[str] | None = None,
+    method: Method = "compensated",
+    progress: Progress | None = None,
+) -> QuantizeReport:
+    """Replaces every float32 matrix and table of the network by int8.
+
+    "compensated" runs texts through the float32 network, then moves the mean of inputs into biases (`centring`),
+    their outliers into the weights (`migration`), and rounds so that errors make up for each other (`rounding`).
+    "nearest" rounds every number as it is: it needs no texts, and loses more.
+
+    Args:
+        network: `tables`, `linears` and `norms` get new entries; no array is changed. What is quantized already
+            stays as it is.
+        texts: what the model will read, or texts like it; None takes the sentences that ship with the converter.
+        method: how to round.
+        progress: called with the stages "calibrating" and "quantizing".
+
+    Raises:
+        InputError: the method is unknown, or no text has a token.
+    """
+    if method not in get_args(Method):
+        raise InputError(f"method {method!r} is none of {', '.join(get_args(Method))}")
+    progress = progress or no_progress
+    floats = [name for name, linear in network.linears.items() if isinstance(linear, LinearWeights)]
+    tables = {name: table for name, table in network.tables.items() if isinstance(table, np.ndarray)}
+    statistics: dict[str, InputStatistics] = {}
+    shifts: dict[str, Float32Array] = {}
+    if method == "compensated" and floats:
+        statistics = gather_statistics(network, builtin_texts() if texts is None else texts, progress)
+        shifts = centre(network, {name: one.mean for name, one in statistics.items()})
+    tokens = max((one.count for one in statistics.values()), default=0)
+
+    errors: list[TensorError] = []
+    total = len(tables) + len(floats)
+    for name, table in tables.items():
+        progress("quantizing", len(errors), total)
+        network.tables[name] = codes = quantize_table(table)
+        error = table_error(table, codes)
+        errors.append(TensorError(name, error, error, table.nbytes, codes.q.nbytes + codes.scale.nbytes))
+    for name in floats:
+        progress("quantizing", len(errors), total)
+        # Popped, so that statistics are let go as they are used up.
+        errors.append(_quantize_linear(network, name, statistics.pop(name, None), shifts.get(name)))
+    progress("quantizing", total, total)
+    return QuantizeReport(method, tokens, tuple(errors))
+
+
+def _quantize_linear(
+    network: Network, name: str, seen: InputStatistics | None, shift: Float32Array | None
+) -> TensorError:
+    """Replaces one matrix; to the nearest codes where nothing was `seen` of its inputs."""
+    linear = network.linears[name]
+    assert isinstance(linear, LinearWeights)
+    nearest = error = None
+    if seen is None:
+        quantized = quantize_nearest(linear)
+    else:
+        shift = np.zeros_like(seen.mean) if shift is None else shift
+        quantized = quantize_calibrated(linear, seen, shift)
+        nearest = output_error(linear.weight, quantize_nearest(linear), seen.sample)
+        error = output_error(linear.weight, quantized, seen.sample - shift)
+    network.linears[name] = quantized
+    after = quantized.q.nbytes + quantized.scale.nbytes + quantized.bias.nbytes
+    after += 0 if quantized.input_factor is None else quantized.input_factor.nbytes
+    return TensorError(name, nearest, error, linear.weight.nbytes + linear.bias.nbytes, after)
+
+
+def _rounded(error: float | None) -> float | None:
+    return None if error is None else float(f"{error:.3g}")

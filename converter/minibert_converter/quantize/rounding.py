@@ -1,0 +1,73 @@
+"""From float32 rows to int8 codes with one scale a row: to the nearest, or so that errors make up for each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..network import Float32Array, Int8Array
+
+#: Codes span -LIMIT..LIMIT; -128 is left out, so that a weight and its negative have opposite codes.
+LIMIT = 127
+#: Added to the diagonal of the second moments, as a part of its mean.
+_DAMPING = 0.01
+#: Columns whose errors are handed on one by one before the rest of the matrix hears of them.
+_BLOCK = 128
+
+
+def row_scales(weight: Float32Array) -> Float32Array:
+    """float32 [out], largest magnitude of each row / LIMIT; 1 for a row of zeros."""
+    largest = np.abs(weight).max(axis=1, initial=0)
+    # A row too small for its scale to be a normal float32 number counts as zero.
+    return np.where(largest > 1e-30, largest / np.float32(LIMIT), np.float32(1)).astype(np.float32)
+
+
+def round_to_nearest(weight: Float32Array) -> tuple[Int8Array, Float32Array]:
+    """Codes int8 [out, in] and scales float32 [out]: weight is about codes * scales[:, None]."""
+    scales = row_scales(weight)
+    codes = np.clip(np.rint(weight / scales[:, None]), -LIMIT, LIMIT)
+    return codes.astype(np.int8), scales
+
+
+def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Array, Float32Array]:
+    """Rounds column after column, each time moving the columns still to come to make up for the error.
+
+    What counts is not the weights' error but that of the outputs, E|(W - W')x|^2 = tr (W - W') H (W - W')^T with
+    H = E[x x^T]: with correlated inputs the error of one column can be taken back by others. The update is that of
+    Optimal Brain Quantization (arXiv 2208.11580), for all rows in one order of columns by the Cholesky factor of
+    H's inverse (GPTQ, arXiv 2210.17323), the inputs with the largest moments first.
+
+    Args:
+        weight: float32 [out, in].
+        moments: float64 [in, in], H: symmetric, positive semi-definite.
+
+    Returns:
+        Codes int8 [out, in] and scales float32 [out], the scales those of `round_to_nearest`.
+    """
+    scales = row_scales(weight)
+    order = np.argsort(-np.diag(moments), kind="stable")
+    factor = _inverse_factor(moments[np.ix_(order, order)])
+    left = weight[:, order] / scales[:, None].astype(np.float64)
+    codes = np.empty_like(left)
+    for start in range(0, left.shape[1], _BLOCK):
+        block = slice(start, min(start + _BLOCK, left.shape[1]))
+        # Columns as rows: the inner loop then runs along memory.
+        columns = np.ascontiguousarray(left[:, block].T)
+        triangle, errors = factor[block, block], np.empty_like(columns)
+        for j, column in enumerate(columns):
+            rounded = np.clip(np.rint(column), -LIMIT, LIMIT)
+            errors[j] = (column - rounded) / triangle[j, j]
+            columns[j + 1 :] -= np.outer(triangle[j, j + 1 :], errors[j])
+            codes[:, start + j] = rounded
+        left[:, block.stop :] -= errors.T @ factor[block, block.stop :]
+    result = np.empty(weight.shape, np.int8)
+    result[:, order] = codes
+    return result, scales
+
+
+def _inverse_factor(moments: np.ndarray) -> np.ndarray:
+    """Upper triangular U with U^T U = (H + damping)^-1."""
+    diagonal = np.diag(moments)
+    damping = _DAMPING * diagonal.mean()
+    # An input that is always zero has no say: a moment of its own keeps H invertible and its weight as it is.
+    damped = moments + np.diag(np.where(diagonal > 0, damping, damping or 1.0))
+    return np.linalg.cholesky(np.linalg.inv(damped)).T
