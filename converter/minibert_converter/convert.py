@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from minibert.errors import InputError, MinibertError
 from minibert.format import read_model, write_model
@@ -15,6 +15,7 @@ from .checkpoints import read_checkpoint
 from .export import export
 from .network import Network
 from .progress import Progress, no_progress
+from .quantize import QuantizeReport, quantize
 from .report import Report, make_report
 from .texts import read_texts
 
@@ -64,31 +65,28 @@ def convert(
     network = read_checkpoint(source, task, progress)
     if max_length is not None:
         _set_max_length(network, max_length)
-    before = _snapshot(network)
-    measured = _apply_passes(network, dtype, texts, progress)
+    measured = _quantize(network, texts, progress) if dtype == "int8" else None
 
     progress("writing", 0, 1)
     config, tensors = export(network)
-    report = make_report(before, network, tensors, dtype=dtype, quantization=measured)
+    report = make_report(
+        network,
+        tensors,
+        dtype=dtype,
+        errors={one.name: one.error or 0.0 for one in measured.tensors} if measured else None,
+        quantization=measured.to_json() if measured else None,
+    )
     size = write_model(target, replace(config, report=report.stored_json()), tensors)
     progress("writing", 1, 1)
     return replace(report, file_bytes=size, seconds=time.perf_counter() - start)
 
 
-def _apply_passes(network: Network, dtype: Dtype, texts: list[str] | None, progress: Progress) -> dict[str, Any]:
-    """Changes the network as the recipe says; returns what the quantizer measured."""
-    if dtype == "float32":
-        return {}
-    from .quantize import quantize
-
-    quantized = quantize(network, texts=texts, progress=progress)
-    network.recipe.append({"pass": "quantize", "dtype": dtype, "calibration": "built-in" if texts is None else "given"})
-    return quantized.to_json()
-
-
-def _snapshot(network: Network) -> Network:
-    """The network as it is now: passes replace entries, they do not change arrays."""
-    return replace(network, tables=dict(network.tables), linears=dict(network.linears), norms=dict(network.norms))
+def _quantize(network: Network, texts: list[str] | None, progress: Progress) -> QuantizeReport:
+    """Quantizes the network, and writes into its recipe that it was."""
+    measured = quantize(network, texts=texts, progress=progress)
+    calibration = "built-in" if texts is None else "given"
+    network.recipe.append({"pass": "quantize", "dtype": "int8", "method": measured.method, "calibration": calibration})
+    return measured
 
 
 def _check_target(source: Path, target: Path) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from .export import Tensors
-from .network import AnyLinear, AnyTable, Float32Array, LinearWeights, Network
+from .network import Network
+
+#: Tensors that one name of a network may become.
+ENDINGS = ("weight", "bias", "scale", "weight_sum", "input_factor")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Part:
         parameters: numbers in the checkpoint.
         bytes_before: bytes they took there, in the type they were stored in.
         bytes_after: bytes of the tensors in the file, padding included.
-        error: ||W' - W|| / ||W||, Frobenius, of the weights that changed; 0 where nothing did.
+        error: largest relative error that a pass added to what one of the part's matrices returns, on calibration
+            texts (for a table, to its rows): root of the mean square error over the standard deviation; 0 where
+            nothing changed.
     """
 
     name: str
@@ -107,24 +109,40 @@ class Report:
 
 
 def make_report(
-    before: Network, after: Network, tensors: Tensors, *, dtype: str, quantization: Mapping[str, Any] | None = None
+    network: Network,
+    tensors: Tensors,
+    *,
+    dtype: str,
+    errors: Mapping[str, float] | None = None,
+    quantization: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Compares a network with what it was and with the tensors it will be stored as.
+    """Compares what a network was in the checkpoint with the tensors it will be stored as.
 
     Args:
-        before: the network as it was read.
-        after: the network as it is exported.
-        tensors: what `export` made of `after`.
+        network: the network as it is exported.
+        tensors: what `export` made of it.
         dtype: what the matrices are stored as.
+        errors: by name of a matrix or table, the relative error that passes added to it.
         quantization: what the quantizing pass measured, as plain JSON values.
     """
     groups: dict[str, list[str]] = {}
-    for name in _in_order(before):
+    for name in sorted(network.origins, key=_place):
         groups.setdefault(_part_of(name), []).append(name)
-    parts = [_compare(part, names, before, after, tensors) for part, names in groups.items()]
-    text = len(before.tokenizer_json.encode())
+    parts = []
+    for part, names in groups.items():
+        stored = [f"{name}.{ending}" for name in names for ending in ENDINGS]
+        parts.append(
+            Part(
+                part,
+                sum(network.origins[name].parameters for name in names),
+                sum(network.origins[name].bytes for name in names),
+                sum(tensors[name].nbytes for name in stored if name in tensors),
+                max((errors or {}).get(name, 0.0) for name in names),
+            )
+        )
+    text = len(network.tokenizer_json.encode())
     parts.append(Part("tokenizer", 0, text, tensors["tokenizer.json"].nbytes))
-    return Report(after.task.kind, dtype, tuple(parts), quantization or {}, tuple(after.notes))
+    return Report(network.task.kind, dtype, tuple(parts), quantization or {}, tuple(network.notes))
 
 
 def format_bytes(count: int) -> str:
@@ -135,56 +153,13 @@ def format_bytes(count: int) -> str:
     return f"{count} B"
 
 
-def _in_order(network: Network) -> Iterable[str]:
-    """Names as a forward pass meets them."""
-    names = [*network.tables, *network.linears, *network.norms]
-    last = {"embeddings": 0, "layers": 1, "head": 2}
-
-    def place(name: str) -> tuple[int, int]:
-        words = name.split(".")
-        return last[words[0]], int(words[1]) if words[0] == "layers" else 0
-
-    return sorted(names, key=place)
+def _place(name: str) -> tuple[int, int]:
+    """Sorts names as a forward pass meets them."""
+    words = name.split(".")
+    return ("embeddings", "layers", "head").index(words[0]), int(words[1]) if words[0] == "layers" else 0
 
 
 def _part_of(name: str) -> str:
     """The row that a tensor belongs to: each table by itself, a layer in two halves, the head as one."""
     words = name.split(".")
     return {"embeddings": name, "layers": ".".join(words[:3]), "head": "head"}[words[0]]
-
-
-def _compare(part: str, names: list[str], before: Network, after: Network, tensors: Tensors) -> Part:
-    origins = [before.origins[name] for name in names]
-    endings = ("weight", "bias", "scale", "weight_sum", "input_factor")
-    stored = [f"{name}.{ending}" for name in names for ending in endings]
-    lost = kept = 0.0
-    for name in names:
-        old, new = _weights(before, name), _weights(after, name)
-        if old is not None and new is not None:
-            kept += _square(_values(old))
-            lost += 0.0 if old is new else _square(_values(new) - _values(old))
-    return Part(
-        part,
-        sum(origin.parameters for origin in origins),
-        sum(origin.bytes for origin in origins),
-        sum(tensors[name].nbytes for name in stored if name in tensors),
-        math.sqrt(lost / kept) if kept else 0.0,
-    )
-
-
-def _weights(network: Network, name: str) -> AnyLinear | AnyTable | None:
-    linear = network.linears.get(name)
-    return network.tables.get(name) if linear is None else linear
-
-
-def _values(weights: AnyLinear | AnyTable) -> Float32Array:
-    if isinstance(weights, LinearWeights):
-        return weights.weight
-    if isinstance(weights, np.ndarray):
-        return weights
-    return weights.dequantized()
-
-
-def _square(values: Float32Array) -> float:
-    flat = values.ravel()
-    return float(np.dot(flat, flat))
