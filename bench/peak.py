@@ -1,0 +1,198 @@
+"""How fast this CPU multiplies and adds at all, and how near the dense int8 kernel comes to it.
+
+    python bench/peak.py
+
+The peak is a loop with nothing in it but the instruction that the kernels live on (`vpdpbusd` with AVX-512 VNNI), on as
+many independent sums as one tile of the kernels holds. The kernel is measured on matrices that lie in the caches, from
+codes to int32 sums: `out[M, N] = codes[M, K] x weight[K, N]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+# Before numba is imported, as minibert.kernels.build does.
+os.environ["NUMBA_OPT"] = "0"
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+from minibert.engine.cpu import supported_isas
+from minibert.kernels import isa as isas
+from minibert.kernels.simd import I64, store
+
+LENGTHS = (8, 16, 48, 128, 512)
+#: K and N of the linears of MiniLM and of BERT-base.
+MATRICES = ((384, 1152), (384, 1536), (1536, 384), (768, 2304), (768, 3072), (3072, 768))
+_LANES, _BYTES = 16, 4  # of a panel: sums, and products added to each by one step
+
+
+def _compile(module: ir.Module, isa: Any, name: str, arguments: int) -> tuple[Callable[..., None], Any]:
+    """The function `name` of a module, for the CPU of `isa`, and what keeps it alive."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=isa.cpu, features=isa.features, opt=3)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    engine = llvm.create_mcjit_compiler(parsed, machine)
+    engine.finalize_object()
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * arguments)  # releases the interpreter lock while it runs
+    return kind(engine.get_function_address(name)), engine
+
+
+def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
+    """A function (address of 64 bytes of operands, number of steps, address for the sums); multiply-adds of a step."""
+    rows, panels = isa.int8_tile
+    count = rows * panels
+    module = ir.Module("peak")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), "peak")
+    operands, steps, out = function.args
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    dot = isa.int8
+    row, panel = dot.row(builder, operands), dot.panel(builder, operands)
+    entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    step = builder.phi(I64)
+    step.add_incoming(ir.Constant(I64, 0), entry)
+    sums = [[builder.phi(start.type) for start in dot.zero()] for _ in range(count)]
+    added = [dot.add(builder, one, row, panel) for one in sums]
+    following = builder.add(step, ir.Constant(I64, 1))
+    step.add_incoming(following, builder.block)
+    for one, result in zip(sums, added, strict=True):
+        for phi, start, value in zip(one, dot.zero(), result, strict=True):
+            phi.add_incoming(start, entry)
+            phi.add_incoming(value, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+    builder.position_at_end(done)
+    for number, result in enumerate(added):
+        store(builder, dot.finish(builder, result), builder.add(out, ir.Constant(I64, 64 * number)))
+    builder.ret_void()
+    call, engine = _compile(module, isa, "peak", 3)
+    return call, count * _LANES * _BYTES, engine
+
+
+def _fastest(call: Callable[[], None], seconds: float) -> float:
+    """The shortest time of a call in `seconds` of calls: a limit of the machine is what it does undisturbed."""
+    call()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def measure_peak(isa: Any, threads: int, seconds: float) -> float:
+    """Multiply-adds a second in int8, in registers, on `threads` threads at once."""
+    call, macs, _engine = peak_function(isa)
+    steps = 100_000  # less than a millisecond: passes that nothing interrupts are not rare
+    buffers = [np.ones(64 * (1 + isa.int8_tile[0] * isa.int8_tile[1]), np.uint8) for _ in range(threads)]
+
+    def one(buffer: np.ndarray) -> None:
+        call(buffer.ctypes.data, steps, buffer.ctypes.data + 64)
+
+    def together() -> None:
+        others = [threading.Thread(target=one, args=(buffer,)) for buffer in buffers[1:]]
+        for other in others:
+            other.start()
+        one(buffers[0])
+        for other in others:
+            other.join()
+
+    return threads * macs * steps / _fastest(together, seconds)
+
+
+def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
+    """The kernel `int8_product` of the package, compiled as the package is, as a function of its nine arguments."""
+    from numba import types
+
+    from minibert.kernels import build, program
+    from minibert.kernels.dense import int8_product
+
+    def run(source, count, stride, inner, weight, first, end, out, out_stride):  # noqa: ANN001, ANN202
+        int8_product(source, count, stride, inner, weight, first, end, out, out_stride)
+
+    # The builder compiles whatever program.run is: for this process that is one kernel alone.
+    program.run, program.RUN_SIGNATURE = run, types.void(*[types.int64] * 9)
+    code = build.build(isa.name)
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    engine = llvm.create_mcjit_compiler(
+        llvm.parse_assembly(""), llvm.Target.from_default_triple().create_target_machine()
+    )
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)
+    return kind(engine.get_function_address(build.ENTRY_POINT)), engine
+
+
+def measure_dense(isa: Any, seconds: float) -> list[dict[str, Any]]:
+    """The kernel on one thread, for every M, K and N; its sums are checked against NumPy's first."""
+    from minibert.format import pack_int8
+
+    call, _engine = dense_function(isa)
+    random = np.random.default_rng(0)
+    rows = []
+    for inner, outer in MATRICES:
+        weight = random.integers(-127, 128, (outer, inner), dtype=np.int8)
+        packed = pack_int8(weight)
+        for length in LENGTHS:
+            codes = random.integers(-127, 128, (length, inner), dtype=np.int8)
+            stored = (codes.astype(np.int16) + isa.code_offset).astype(np.uint8)
+            sums = np.zeros((length, outer), np.int32)
+            arguments = (
+                stored.ctypes.data, length, inner, inner,
+                packed.ctypes.data, 0, outer // _LANES, sums.ctypes.data, 4 * outer,
+            )  # fmt: skip
+            call(*arguments)
+            expected = codes.astype(np.int32) @ weight.T.astype(np.int32)
+            expected += isa.code_offset * weight.sum(axis=1, dtype=np.int32)
+            if not np.array_equal(sums, expected):
+                sys.exit(f"int8_product {length}x{inner}x{outer}: wrong sums")
+            taken = _fastest(lambda arguments=arguments: call(*arguments), seconds)
+            rows.append({"m": length, "k": inner, "n": outer, "macs_per_second": length * inner * outer / taken})
+    return rows
+
+
+def measure(name: str, threads: list[int], seconds: float, dense: bool) -> dict[str, Any]:
+    """All figures of one instruction set."""
+    isa = isas.select(name)
+    peaks = {str(count): measure_peak(isa, count, seconds) for count in threads}
+    return {"isa": name, "peak": peaks, "dense": measure_dense(isa, seconds / 4) if dense else []}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--isa", choices=supported_isas(), default=supported_isas()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], metavar="N")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for a figure (default: 1)")
+    parser.add_argument("--no-dense", action="store_true", help="the peak only")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    result = measure(options.isa, options.threads, options.seconds, not options.no_dense)
+    if options.json:
+        print(json.dumps(result))
+        return
+    for threads, peak in result["peak"].items():
+        print(f"{result['isa']}, {threads} thread(s): peak {peak / 1e9:.0f} GMAC/s in int8")
+    peak = result["peak"][str(options.threads[0])] / options.threads[0]
+    for row in result["dense"]:
+        speed = row["macs_per_second"]
+        print(
+            f"  {row['m']:4} x {row['k']:4} x {row['n']:4}: {speed / 1e9:6.1f} GMAC/s, {speed / peak:4.0%} of the peak"
+        )
+
+
+if __name__ == "__main__":
+    main()

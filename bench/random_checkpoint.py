@@ -1,0 +1,51 @@
+"""A checkpoint with the shape of BERT-base and random weights: for speed, which does not depend on their values.
+
+    python bench/random_checkpoint.py build/bench/checkpoints/bert-base
+
+Needs PyTorch and transformers (the extra `train`). The vocabulary is as large as BERT's, and made up.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+VOCABULARY = 30522
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def words() -> list[str]:
+    """Special tokens, single characters so that any text has tokens, and numbers to fill up."""
+    letters = [chr(code) for code in range(ord("!"), ord("~") + 1) if not chr(code).isupper()]
+    known = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    filling = (f"##{number}" for number in range(10, VOCABULARY + 10))
+    return [*known, *(word for word, _ in zip(filling, range(VOCABULARY - len(known)), strict=False))]
+
+
+def write(folder: Path, labels: int) -> None:
+    """Writes config.json, model.safetensors and tokenizer.json."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    BertForSequenceClassification(BertConfig(vocab_size=VOCABULARY, num_labels=labels)).save_pretrained(folder)
+    vocabulary = {word: number for number, word in enumerate(words())}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--labels", type=int, default=2, metavar="N")
+    options = parser.parse_args()
+    write(options.folder, options.labels)
+
+
+if __name__ == "__main__":
+    main()
