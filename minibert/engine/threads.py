@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
+from operator import methodcaller
+
+_call = methodcaller("__call__")
 
 
 class _Worker:
@@ -26,10 +30,6 @@ class _Worker:
                 return
             self.run(self.job)
             self.done.release()
-
-    def start(self, job: int) -> None:
-        self.job = job
-        self.ready.release()
 
     def stop(self) -> None:
         self.job = None
@@ -55,11 +55,27 @@ class Team:
         others = jobs[1:]
         while len(self.workers) < len(others):
             self.workers.append(_Worker(self.call))
-        for worker, job in zip(self.workers, others, strict=False):
-            worker.start(job)
-        self.call(jobs[0])
-        for worker, _ in zip(self.workers, others, strict=False):
-            worker.done.acquire()
+        helpers = self.workers[: len(others)]
+        for worker, job in zip(helpers, others, strict=True):
+            worker.job = job
+        calls = [*(worker.ready.release for worker in helpers), partial(self.call, jobs[0])]
+        waits = [worker.done.acquire for worker in helpers]
+        # A signal handler (Ctrl-C) may raise between any two lines of Python. None gets between the calls that one
+        # `extend` makes: helpers that are started always find the caller at their side, and what has been waited for
+        # is known. Nobody leaves before all are done, for their memory would go with the caller.
+        called: list[None] = []
+        done: list[bool] = []
+        try:
+            called.extend(map(_call, calls))
+        finally:
+            interruption = None
+            while called and len(done) < len(waits):
+                try:
+                    done.extend(map(_call, waits[len(done) :]))
+                except BaseException as error:
+                    interruption = error
+            if interruption is not None:
+                raise interruption
 
 
 def _stop(workers: list[_Worker]) -> None:
