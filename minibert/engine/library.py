@@ -2,8 +2,9 @@
 
 Compiling happens in a process of its own, so that the one that serves answers never pays for numba's import, in time
 or in memory. The object code is cached under a hash of everything that it depends on: the kernels' sources, the
-versions of numba and llvmlite, Python's, and the instruction set. A cache entry appears by a rename, so two processes
-can fill it at once; where no folder can be written the code is compiled anew and stays in memory.
+versions of numba and llvmlite, Python's, the kind of machine and the instruction set. A cache entry appears by a
+rename, so two processes can fill it at once; where no folder can be written the code is compiled anew and stays in
+memory.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -80,7 +82,9 @@ def cache_folder() -> Path:
 def _sources_hash() -> str:
     """Hash of all that the object code depends on, except the instruction set."""
     digest = hashlib.sha256()
-    for part in (*sys.version_info[:2], *(importlib.metadata.version(name) for name in ("numba", "llvmlite"))):
+    versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
+    # Machines of several kinds may share a home folder.
+    for part in (*sys.version_info[:2], *versions, sys.platform, platform.machine()):
         digest.update(f"{part};".encode())
     files = [*sorted((_SOURCES / "kernels").rglob("*.py")), _SOURCES / "numerics.py", _SOURCES / "format" / "schema.py"]
     for file in files:
