@@ -162,6 +162,7 @@ def test_texts_that_are_none():
             read_texts(wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_real_model_fits_24_megabytes(shared, tmp_path):
     report = convert(shared / "models/sst2-minilm", tmp_path / "model")
     assert report.file_bytes <= 24_000_000
