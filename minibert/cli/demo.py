@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert to float32 and to int8, measure both on the test texts, answer questions with the small one."""
     import minibert
+    from minibert.progress import Stages
 
     example = find_example()
     convert = converter()
@@ -47,8 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="minibert-demo-") as folder:
         before = Path(folder) / "float32.safetensors"
         after = Path(arguments.output) if arguments.output else Path(folder) / "int8.safetensors"
-        convert(example / "model", before, dtype="float32")
-        convert(example / "model", after)
+        with Stages() as stages:
+            convert(example / "model", before, dtype="float32", progress=stages)
+            convert(example / "model", after, progress=stages)
         figures = {}
         for name, path in (("float32", before), ("int8", after)):
             figures[name] = _measure(minibert.load(path, backend=arguments.backend), name, rows)
@@ -58,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.say_json({"checkpoint": str(example / "model"), **figures, "answers": answers}, indent=2)
     else:
-        _show(figures, answers, len(rows), labels)
+        console.say(console.bold(f"\nBanking questions: which of {labels} intents?") + "  (banking77)\n")
+        _show(figures, answers, len(rows))
         if arguments.output:
             console.say(f'\nThe model is {after}: try  minibert predict {after} "where is my money?"')
     return 0
@@ -91,7 +94,7 @@ def _measure(model: Model, name: str, rows: list[tuple[str, ...]]) -> dict[str, 
     return {"bytes": model.size, "backend": model.engine.backend, "seconds_per_text": latency, **quality}
 
 
-def _show(figures: dict[str, dict[str, Any]], answers: list[dict[str, Any]], texts: int, labels: int) -> None:
+def _show(figures: dict[str, dict[str, Any]], answers: list[dict[str, Any]], texts: int) -> None:
     before, after = figures["float32"], figures["int8"]
     rows = [
         ("size", *(console.megabytes(each["bytes"]) for each in (before, after))),
@@ -100,7 +103,6 @@ def _show(figures: dict[str, dict[str, Any]], answers: list[dict[str, Any]], tex
         ("one text", *(console.milliseconds(each["seconds_per_text"]) for each in (before, after))),
         ("texts a second", *(f"{each['texts_per_second']:,.0f}" for each in (before, after))),
     ]
-    console.say(console.bold(f"\nBanking questions, {labels} intents (banking77)\n"))
     console.say(console.table(rows, ("", "float32", "int8"), indent="  "))
     console.say()
     for answer in answers:

@@ -1,0 +1,32 @@
+"""The demo, on the model that the repository carries."""
+
+from __future__ import annotations
+
+import pytest
+
+import minibert
+from minibert import InputError
+from minibert.cli import demo
+
+
+def test_the_demo_ends_in_answers(run, tmp_path, monkeypatch):
+    pytest.importorskip("minibert_converter")
+    pytest.importorskip("numba")
+    monkeypatch.delenv("MINIBERT_BACKEND")  # in NumPy the 6,160 answers take minutes
+    found = run("demo", "--json", "-o", tmp_path / "banking.safetensors").json
+    before, after = found["float32"], found["int8"]
+    assert before["texts"] == after["texts"] == 3080
+    assert after["bytes"] < before["bytes"] / 2
+    assert before["accuracy"] >= 0.88
+    assert after["accuracy"] >= before["accuracy"] - 0.01
+    labels = [answer["label"] for answer in found["answers"]]
+    assert labels[2:4] == ["card_swallowed", "change_pin"]
+    kept = minibert.load(tmp_path / "banking.safetensors")
+    assert kept.predict(demo.QUESTIONS[3])["label"] == "change_pin"
+
+
+def test_the_demo_needs_the_repository(monkeypatch, tmp_path):
+    monkeypatch.setattr(minibert, "__file__", str(tmp_path / "site-packages" / "minibert" / "__init__.py"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="run it from a clone"):
+        demo.find_example()
