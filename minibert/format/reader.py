@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minibert.errors import FormatError
+from minibert.format.blocks import prove_blocks
 from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer
@@ -48,8 +49,9 @@ class ModelFile:
     Attributes:
         config: what the file says about its model.
         tensors: every tensor of `expected_tensors(config)`, and "tokenizer.json", as read-only views into one mapping
-            of the file (float32, int32, int8, uint8), 64-byte aligned but for the tokenizer. An alias is the very
-            same array object as the tensor that it names. The mapping lives as long as any of them.
+            of the file (float32, int32, uint16, int8, uint8), 64-byte aligned but for the tokenizer. An alias is the
+            very same array object as the tensor that it names. The mapping lives as long as any of them. Only the
+            index and starts of block-sparse matrices, which kernels turn into addresses, are copies.
         path: where the file was.
         size: bytes of the file.
     """
@@ -75,7 +77,8 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     """Open a model file: map it, prove it, and give views into it.
 
     The time depends on the number of tensors, not on their size: weights are read from disk when a kernel first
-    reads them, and shared with every other process that has the same file mapped.
+    reads them, and shared with every other process that has the same file mapped. Only where the blocks of
+    block-sparse matrices lie is read and proven at once, one byte in nine of such a matrix.
 
     Args:
         path: a file written by `write_model`.
@@ -104,8 +107,14 @@ def _read(path: Path) -> ModelFile:
     for name, entry in header.items():
         views.add(name, entry, _spec_of(name, entry, specs))
     views.prove_ranges()
+    sparse = {name: linear for name, linear in config.linears.items() if linear.kind == "int8-4x4"}
+    for name in (f"{linear}.{part}" for linear in sparse for part in ("index", "starts")):
+        if name in views.tensors:
+            views.tensors[name] = _own_copy(views.tensors[name])
     tensors = {name: views.tensors[config.aliases.get(name, name)] for name in specs}
     tensors[TOKENIZER] = views.tensors[TOKENIZER]
+    for name, linear in sparse.items():
+        prove_blocks(name, linear, tensors[f"{name}.index"], tensors[f"{name}.starts"])
     return ModelFile(config, tensors, path, len(buffer))
 
 
@@ -203,6 +212,14 @@ def _spec_of(name: str, entry: Any, specs: Mapping[str, TensorSpec]) -> TensorSp
     if not missing:
         raise FormatError(f"tensor {shown(name)} is padding where none is due")
     return TensorSpec(spec.dtype, (missing // itemsize,))
+
+
+def _own_copy(tensor: NDArray[Any]) -> NDArray[Any]:
+    """A copy of a flat tensor, aligned and read-only: what is proven of it stays true whatever becomes of the file."""
+    room = np.empty(tensor.nbytes + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    room[start : start + tensor.nbytes] = tensor.view(np.uint8)
+    return np.frombuffer(room.data.toreadonly(), tensor.dtype, tensor.size, start)
 
 
 def _count(spec: TensorSpec) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minibert.errors import FormatError, InputError, MinibertError
+from minibert.format.blocks import block_sums, prove_blocks
 from minibert.format.reader import DTYPES, PADDING, read_model
 from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
@@ -83,19 +84,28 @@ def _stored(config: Config, tensors: Mapping[str, NDArray[Any]]) -> dict[str, ND
             stored[name] = _proven(name, tensors.get(name), spec)
         elif name in tensors and not np.array_equal(tensors[name], tensors.get(target, ())):
             raise FormatError(f"tensor {shown(name)} is an alias of {shown(target)}, but holds something else")
-    for name, tensor in stored.items():
-        if name.endswith(".weight_sum"):
-            weight = stored.get(
-                name.removesuffix("_sum"), tensors.get(config.aliases.get(name.removesuffix("_sum"), ""))
-            )
-            if weight is None or not np.array_equal(tensor, weight.sum(axis=(1, 3), dtype=np.int32).reshape(-1)):
-                raise FormatError(f"tensor {shown(name)} does not hold the sums of the weights")
+    _prove_contents(config, {name: stored[config.aliases.get(name, name)] for name in specs})
     tokenizer = tensors.get(TOKENIZER)
     if tokenizer is None or tokenizer.dtype != np.uint8 or tokenizer.ndim != 1:
         raise FormatError(f"tensor '{TOKENIZER}' is missing, or not uint8 [n]: see pack_tokenizer")
     stored[TOKENIZER] = np.ascontiguousarray(tokenizer)
     unpack_tokenizer(stored[TOKENIZER])
     return stored
+
+
+def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Blocks lie within their matrix, and sums are the sums of the weights."""
+    for name, linear in config.linears.items():
+        if linear.kind == "float32":
+            continue
+        if linear.kind == "int8-4x4":
+            starts = tensors[f"{name}.starts"]
+            prove_blocks(name, linear, tensors[f"{name}.index"], starts)
+            sums = block_sums(tensors[f"{name}.blocks"], starts)
+        else:
+            sums = tensors[f"{name}.weight"].sum(axis=(1, 3), dtype=np.int32).reshape(-1)
+        if not np.array_equal(tensors[f"{name}.weight_sum"], sums):
+            raise FormatError(f"tensor {shown(f'{name}.weight_sum')} does not hold the sums of the weights")
 
 
 def _proven(name: str, tensor: NDArray[Any] | None, spec: TensorSpec) -> NDArray[Any]:
@@ -109,7 +119,7 @@ def _proven(name: str, tensor: NDArray[Any] | None, spec: TensorSpec) -> NDArray
         )
     if spec.dtype == "F32" and not np.isfinite(tensor).all():
         raise FormatError(f"tensor {shown(name)} holds values that are not finite (NaN or infinity)")
-    if spec.dtype == "I8" and tensor.min() == -128:
+    if spec.dtype == "I8" and tensor.size and tensor.min() == -128:
         raise FormatError(f"tensor {shown(name)} holds -128; quantized weights are symmetric, in [-127, 127]")
     return np.ascontiguousarray(tensor)
 

@@ -45,3 +45,8 @@ def shared_forge(model_files, tmp_path) -> Forge:
 @pytest.fixture
 def embedding_forge(model_files, tmp_path) -> Forge:
     return Forge(model_files["embedding"].read_bytes(), tmp_path)
+
+
+@pytest.fixture
+def sparse_forge(model_files, tmp_path) -> Forge:
+    return Forge(model_files["sparse"].read_bytes(), tmp_path)

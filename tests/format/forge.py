@@ -6,10 +6,12 @@ import copy
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minibert.errors import FormatError
 from minibert.format import read_model
+from minibert.format.reader import DTYPES
 
 
 class Forge:
@@ -22,6 +24,12 @@ class Forge:
         self.config = json.loads(self.metadata["config"])
         self.data = bytearray(source[8 + length :])
         self.path = folder / "forged.safetensors"
+
+    def tensor(self, name: str) -> np.ndarray:
+        """The contents of a tensor, to be written over."""
+        entry = self.header[name]
+        begin, end = entry["data_offsets"]
+        return np.frombuffer(self.data, np.uint8)[begin:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
 
     def header_text(self) -> str:
         metadata = dict(self.metadata)

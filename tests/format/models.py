@@ -17,6 +17,7 @@ from minibert.format import (
     Task,
     TextConfig,
     expected_tensors,
+    pack_blocks,
     pack_float32,
     pack_int8,
     pack_tokenizer,
@@ -34,7 +35,7 @@ def make_config(
     """A classifier with odd sizes: hidden 40 of 48, heads of 12 in 16, FFN 52 of 64, 23 words."""
     hidden_size, head_size, ffn_size = 40, 12, 52
     hidden, attention, ffn = padded(hidden_size), heads * padded(head_size), padded(ffn_size)
-    factor = kind == "int8"
+    factor = kind != "float32"
     linears = {}
     for number in range(layers):
         linears[f"layers.{number}.attention.qkv"] = Linear(kind, hidden, 3 * attention, factor)
@@ -42,6 +43,8 @@ def make_config(
         linears[f"layers.{number}.ffn.up"] = Linear(kind, hidden, ffn_size, factor)
         linears[f"layers.{number}.ffn.down"] = Linear(kind, ffn, hidden_size)
     linears["head.dense"] = Linear(kind, hidden, 20)
+    if kind == "int8-4x4":
+        linears = {name: replace(linear, blocks=linear.all_blocks // 5) for name, linear in linears.items()}
     linears["head.output"] = Linear("float32", 32, len(labels))
     architecture = Architecture(
         model_type="bert",
@@ -78,24 +81,37 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
     tensors = {}
     for name, spec in expected_tensors(config).items():
-        if name in config.aliases:
-            continue
         if spec.dtype == "F32":
             tensors[name] = random.standard_normal(spec.shape, dtype=np.float32)
         elif spec.dtype == "I8":
             tensors[name] = random.integers(-127, 128, spec.shape, dtype=np.int8)
-        else:
-            tensors[name] = tensors[name.removesuffix("_sum")].sum(axis=(1, 3), dtype=np.int32).reshape(-1)
-    for name, linear in config.linears.items():  # a few as a converter makes them
+    for name, linear in config.linears.items():  # as a converter makes them
         weight = random.integers(-127, 128, (linear.out_features, linear.in_features), dtype=np.int8)
-        if f"{name}.weight" in tensors and linear.kind == "int8":
-            tensors[f"{name}.weight"] = pack_int8(weight)
-            tensors[f"{name}.weight_sum"] = np.zeros(padded(linear.out_features), np.int32)
-            tensors[f"{name}.weight_sum"][: linear.out_features] = weight.sum(axis=1, dtype=np.int32)
-        elif f"{name}.weight" in tensors:
+        if linear.kind == "float32":
             tensors[f"{name}.weight"] = pack_float32(weight.astype(np.float32))
+            continue
+        if linear.kind == "int8":
+            tensors[f"{name}.weight"] = pack_int8(weight)
+        else:
+            weight = keep_blocks(weight, linear.blocks, random)
+            parts = zip(("blocks", "index", "starts"), pack_blocks(weight), strict=True)
+            tensors.update({f"{name}.{part}": tensor for part, tensor in parts})
+        tensors[f"{name}.weight_sum"] = np.zeros(padded(linear.out_features), np.int32)
+        tensors[f"{name}.weight_sum"][: linear.out_features] = weight.sum(axis=1, dtype=np.int32)
     tensors["tokenizer.json"] = pack_tokenizer(TOKENIZER)
-    return tensors
+    return {name: tensor for name, tensor in tensors.items() if name not in config.aliases}
+
+
+def keep_blocks(weight: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """The matrix with all but `count` of its 4x4 blocks zero; each of these holds a weight that is not."""
+    outputs, columns = weight.shape[0], weight.shape[1] // 4
+    chosen = random.choice(-(-outputs // 4) * columns, count, replace=False)
+    kept = np.zeros_like(weight)
+    for group, column in zip(*divmod(chosen, columns), strict=True):
+        place = (slice(4 * group, 4 * group + 4), slice(4 * column, 4 * column + 4))
+        kept[place] = weight[place]
+        kept[4 * group, 4 * column + random.integers(4)] = 77
+    return kept
 
 
 def shared_layers(config: Config) -> Config:
@@ -104,6 +120,17 @@ def shared_layers(config: Config) -> Config:
     layers = range(1, len(config.architecture.layers))
     aliases = {name.replace("layers.0.", f"layers.{number}."): name for number in layers for name in first}
     return replace(config, aliases=aliases)
+
+
+def sparse_config() -> Config:
+    """Matrices of every density, from none of their blocks to all of them, beside a dense one."""
+    config = make_config("int8-4x4")
+    linears = dict(config.linears)
+    for name, density in {"layers.0.ffn.up": 0.0, "layers.0.attention.output": 1.0, "layers.0.ffn.down": 0.5}.items():
+        linears[name] = replace(linears[name], blocks=round(linears[name].all_blocks * density))
+    linears["layers.1.ffn.down"] = make_config().linears["layers.1.ffn.down"]
+    linears["head.output"] = Linear("int8-4x4", 32, 3, blocks=1)
+    return replace(config, linears=linears)
 
 
 def embedding_config() -> Config:
@@ -120,5 +147,7 @@ CONFIGS = {
     "float32": make_config("float32", "float32"),
     "shared": shared_layers(make_config(layers=4)),
     "embedding": embedding_config(),
+    "sparse": sparse_config(),
+    "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
     "mixed": make_config("int8", "float32", layers=1, heads=1, labels=("x",)),
 }

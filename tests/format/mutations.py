@@ -6,6 +6,8 @@ import copy
 import json
 import random
 
+import numpy as np
+
 from tests.format.forge import Forge
 
 #: Values that break the assumptions of a parser, a size computation or a loop.
@@ -19,7 +21,8 @@ NASTY = [
 
 def mutate(forge: Forge, rng: random.Random) -> bytes:
     """The bytes of a damaged file; `forge` is spoiled."""
-    kind = rng.choice(_KINDS)
+    sparse = any(name.endswith(".index") for name in forge.header)
+    kind = rng.choice(_KINDS + _SPARSE_KINDS if sparse else _KINDS)
     return kind(forge, rng)
 
 
@@ -205,6 +208,62 @@ def _spliced(forge: Forge, rng: random.Random) -> bytes:
     return content[:begin] + rng.choice([b"", content[source : source + size]]) + content[begin + keep :]
 
 
+def _sparse_tensor(forge: Forge, rng: random.Random, parts: list[str]) -> np.ndarray:
+    """The contents of one of the tensors that are called so and have any."""
+    names = [name for name in forge.header if name.rpartition(".")[2] in parts and forge.header[name]["shape"] != [0]]
+    return forge.tensor(rng.choice(names))
+
+
+def _block_places(forge: Forge, rng: random.Random) -> bytes:
+    """Numbers of index or starts replaced, nudged, exchanged, copied, shifted, sorted, or as noise."""
+    for _ in range(rng.choice([1, 1, 1, 3])):
+        values = _sparse_tensor(forge, rng, ["index", "starts"])
+        first, second = rng.randrange(values.size), rng.randrange(values.size)
+        limits = np.iinfo(values.dtype)
+        nasty = [value for value in NASTY if type(value) is int and limits.min <= value <= limits.max]
+        change = rng.randrange(8)
+        if change == 0:
+            values[first] = rng.choice([*nasty, limits.min, limits.max])
+        elif change == 1:
+            with np.errstate(over="ignore"):
+                values[first] += rng.choice([1, 1, limits.max])
+        elif change == 2:
+            values[[first, second]] = values[[second, first]]
+        elif change == 3:
+            values[first] = values[second]
+        elif change == 4:
+            values[:] = np.roll(values, rng.choice([-1, 1, first]))
+        elif change == 5:
+            values[min(first, second) : max(first, second)].sort()
+        elif change == 6:
+            values[first:] = np.frombuffer(rng.randbytes(values[first:].nbytes), values.dtype)
+        else:
+            values[first:] = rng.choice([*nasty, int(values[first])])
+    return forge.bytes()
+
+
+def _block_counts(forge: Forge, rng: random.Random) -> bytes:
+    """Another number of blocks, in the config alone or in the shapes and ranges too, with the rest as padding."""
+    names = [name for name, linear in forge.config["linears"].items() if f"{name}.index" in forge.header]
+    name = rng.choice(names)
+    linear = forge.config["linears"][name]
+    linear["blocks"] = max(0, linear["blocks"] + rng.choice([-64, -32, -4, -1, 1, 4, 32, 2**16, 2**31, 2**32]))
+    if rng.random() < 0.7:
+        for part, size in (("blocks", 16), ("index", 2)):
+            entry = forge.header[f"{name}.{part}"]
+            begin, end = entry["data_offsets"]
+            end += -end % 64 if f"{name}.{part}.padding" in forge.header else 0
+            split = begin + size * linear["blocks"]
+            entry["shape"][0], entry["data_offsets"] = linear["blocks"], [begin, split]
+            if split != end:
+                padding = forge.header.setdefault(f"{name}.{part}.padding", {"dtype": entry["dtype"]})
+                padding |= {"shape": [(end - split) // (1 if size == 16 else 2)], "data_offsets": [split, end]}
+            else:
+                forge.header.pop(f"{name}.{part}.padding", None)
+    return forge.bytes()
+
+
+_SPARSE_KINDS = [_block_places] * 6 + [_block_counts] * 2
 _KINDS = [
     *(_header_values, _header_values, _config_values, _config_values, _config_values, _metadata_values),
     *(_sizes, _shapes, _offsets, _offsets, _dtypes, _aliases),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minibert.format import Config, expected_tensors, read_model, schema, tokenizer, unpack_int8
+from minibert.format import Config, expected_tensors, read_model, schema, tokenizer, unpack_blocks, unpack_int8
 from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
 from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
 
@@ -17,8 +17,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="ut
 TEXT = " ".join(PAGE.split())
 
 
-def block(language: str) -> str:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[0]
+def block(language: str, number: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[number]
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,8 @@ def block(language: str) -> str:
         f"`head` | 0 to {schema.MAX_HEAD_LAYERS}",
         f"at most {schema.MAX_WIDTH:,} inputs, a multiple of {schema.LANES}",
         f"at most {schema.MAX_OUTPUTS:,} outputs",
+        f"blocks ≤ {schema.MAX_BLOCKS:,}",
+        f"inputs / 4 ≤ {schema.MAX_WIDTH // schema.GROUP:,}",
         f"at most {schema.MAX_WIDTH * 255 * 128:,} < 2³¹",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
         f"multiple of {schema.ALIGNMENT} bytes",
@@ -50,6 +52,8 @@ def test_limits_of_the_page_are_those_of_the_code(limit):
     assert limit in TEXT
     assert schema.MAX_ELEMENTS == 1 << 40
     assert schema.MAX_VOCAB_SIZE == 1 << 24
+    assert schema.MAX_BLOCKS < 2**31
+    assert schema.MAX_WIDTH // schema.GROUP <= 65535
 
 
 def test_the_example_is_a_config():
@@ -66,6 +70,18 @@ def test_the_snippet_reads_a_file(model_files, tmp_path):
     weight = unpack_int8(file.tensors["layers.0.ffn.up.weight"])
     np.testing.assert_array_equal(names["rows"], weight)
     np.testing.assert_array_equal(names["weight"], weight * file.tensors["layers.0.ffn.up.scale"][:, None])
+
+
+def test_the_snippet_for_blocks_reads_a_file(model_files):
+    names: dict = {}
+    for code in (block("python", 0).split("\n\nwith")[0], block("python", 1)):
+        exec(code.replace("model.safetensors", str(model_files["sparse"])), names)
+    file = read_model(model_files["sparse"])
+    name = "layers.0.ffn.down"
+    parts = [file.tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts")]
+    weight = unpack_blocks(*parts, file.config.linears[name].in_features)
+    assert weight.any()
+    np.testing.assert_array_equal(names["rows"], weight)
 
 
 def test_every_tensor_has_its_row_on_the_page(model_files):

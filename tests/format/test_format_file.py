@@ -232,6 +232,52 @@ def test_writer_names_the_tensor_that_is_wrong(tmp_path, model):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_writer_names_what_is_wrong_with_blocks(tmp_path):
+    config = CONFIGS["sparse"]
+    tensors = make_tensors(config)
+    path = tmp_path / "model.safetensors"
+    name = "layers.0.ffn.down"
+    blocks, index, starts = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
+    lowest, beyond, falling = blocks.copy(), index.copy(), starts.copy()
+    lowest[3, 2, 1] = -128
+    beyond[7] = 16
+    falling[5] = falling[6] + 1
+    changes = [
+        ("blocks", blocks[:-1], "calls for"),
+        ("blocks", blocks.reshape(-1, 16), "calls for"),
+        ("blocks", lowest, "-128"),
+        ("blocks", None, "missing"),
+        ("index", index.astype(np.int32), "calls for"),
+        ("index", beyond, "block 7"),
+        ("index", index[::-1], "must rise"),
+        ("starts", starts.astype(np.int64), "calls for"),
+        ("starts", starts + 1, "begins at block 1"),
+        ("starts", falling, "group 5 "),
+        ("weight_sum", tensors[f"{name}.weight_sum"] + 1, "sums"),
+    ]
+    for part, tensor, words in changes:
+        spoiled = {**tensors, f"{name}.{part}": tensor}
+        if tensor is None:
+            del spoiled[f"{name}.{part}"]
+        with pytest.raises(FormatError, match=words) as caught:
+            write_model(path, config, spoiled)
+        assert f"'{name}.{part}'" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writer_proves_what_an_alias_stands_for(tmp_path):
+    """An alias joins tensors that are right by themselves; together they may be wrong."""
+    config = CONFIGS["shared_sparse"]
+    tensors = make_tensors(config)
+    name = "layers.1.ffn.up.weight_sum"
+    config = replace(config, aliases={key: value for key, value in config.aliases.items() if key != name})
+    write_model(tmp_path / "model.safetensors", config, {**tensors, name: tensors["layers.0.ffn.up.weight_sum"]})
+    with pytest.raises(FormatError, match=name):
+        write_model(
+            tmp_path / "other.safetensors", config, {**tensors, name: tensors["layers.0.ffn.up.weight_sum"] + 1}
+        )
+
+
 @pytest.mark.parametrize(
     "report", [{"loss": float("nan")}, {"loss": np.float32(1)}, {"text": "\ud800"}, {1: object()}], ids=str
 )

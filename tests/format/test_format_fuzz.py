@@ -56,7 +56,8 @@ def assert_proven(file: ModelFile, content: bytes, number: int) -> None:
     buffer = np.frombuffer(_base(file.tensors["tokenizer.json"]), np.uint8)
     start, end = buffer.ctypes.data, buffer.ctypes.data + buffer.size
     assert buffer.size == len(content) == file.size, number
-    dtypes = {"F32": np.float32, "I32": np.int32, "I8": np.int8}
+    dtypes = {"F32": np.float32, "I32": np.int32, "U16": np.uint16, "I8": np.int8}
+    places = [f"{name}.{part}" for name in file.config.linears for part in ("index", "starts")]
     for name, spec in specs.items():
         tensor = file.tensors[name]
         assert tensor.dtype == dtypes[spec.dtype], number
@@ -64,8 +65,27 @@ def assert_proven(file: ModelFile, content: bytes, number: int) -> None:
         assert tensor.flags.c_contiguous, number
         assert not tensor.flags.writeable, number
         assert tensor.ctypes.data % 64 == 0, number
-        assert start <= tensor.ctypes.data <= tensor.ctypes.data + tensor.nbytes <= end, number
+        inside = start <= tensor.ctypes.data <= tensor.ctypes.data + tensor.nbytes <= end
+        assert inside != (name in places), number  # these are copies, which no change of the file reaches
         np.testing.assert_array_equal(tensor, plain[file.config.aliases.get(name, name)])
+    for name, linear in file.config.linears.items():
+        if linear.kind == "int8-4x4":
+            assert_blocks_lie_within(name, linear, file.tensors, number)
+
+
+def assert_blocks_lie_within(name, linear, tensors, number) -> None:
+    """A kernel's walk over the blocks, taken slowly."""
+    seen = set()
+    index, starts = tensors[f"{name}.index"].tolist(), tensors[f"{name}.starts"].tolist()
+    for group in range(len(starts) - 1):
+        for block in range(starts[group], starts[group + 1]):
+            assert 0 <= block < linear.blocks == len(index), number
+            assert 4 * group < linear.out_features, number
+            assert 0 <= 4 * index[block] < linear.in_features, number
+            assert block == starts[group] or index[block] > index[block - 1], number
+            assert block not in seen, number
+            seen.add(block)
+    assert len(seen) == linear.blocks, number
 
 
 def _base(tensor):
