@@ -30,6 +30,8 @@ from shapes import SHAPES, Calls, Shape, ways
 _LEAST, _MOST = 2, 2000  # timed passes a turn
 #: A contestant whose median is this far above its fastest pass was disturbed by something.
 DISTURBED = 1.15
+#: A peer whose answers are less alike than this does not compute the same thing.
+_UNLIKE = 0.8
 
 
 @dataclass
@@ -78,8 +80,9 @@ class Row:
     Attributes:
         ratio: median over the rounds of its time by minibert's; `low` and `high` are the extremes.
         best_ratio: its fastest pass by minibert's fastest: what is left when everything that disturbs is taken away.
-        cosine: mean over the texts of the cosine of its answer and minibert's: that both compute the same thing.
-        preempted: how often the system took the CPU away during its turns.
+        cosine: mean over the texts of the cosine of its answer and minibert's: that both compute the same thing; None
+            where the answers are not alike in width.
+        preempted: involuntary switches to other processes during its turns; a thread that yields while it waits counts.
     """
 
     shape: str
@@ -95,7 +98,7 @@ class Row:
     high: float
     best_ratio: float
     gmacs_per_second: float
-    cosine: float
+    cosine: float | None
     preempted: int
     disturbed: bool
     rounds_ms: list[float]
@@ -139,7 +142,7 @@ def _contestants(process: Process, shape: Shape, ids: list[list[int]], seconds: 
     return found
 
 
-def _row(shape: Shape, threads: int, one: Contestant, ours: Contestant, macs: int, cosine: float) -> Row:
+def _row(shape: Shape, threads: int, one: Contestant, ours: Contestant, macs: int, cosine: float | None) -> Row:
     ratios = [a / b for a, b in zip(one.medians, ours.medians, strict=True)]
     passes = [seconds for turn in one.turns for seconds in turn]
     median, fastest = statistics.median(passes), min(passes)
@@ -164,8 +167,10 @@ def _row(shape: Shape, threads: int, one: Contestant, ours: Contestant, macs: in
     )
 
 
-def _cosine(a: list[list[float]], b: list[list[float]]) -> float:
-    """Mean over the rows."""
+def _cosine(a: list[list[float]], b: list[list[float]]) -> float | None:
+    """Mean over the rows; None for answers of different widths (CTranslate2 has encoders, but no classifier on top)."""
+    if len(a[0]) != len(b[0]):
+        return None
 
     def cosine(x: list[float], y: list[float]) -> float:
         return sum(p * q for p, q in zip(x, y, strict=True)) / (math.hypot(*x) * math.hypot(*y) or 1.0)
@@ -197,10 +202,12 @@ def compare(peers: list[Peer], threads: int, options: argparse.Namespace) -> lis
             rows += new
             note(f"{threads} thread{'s' * (threads > 1)}, {shape.title} tokens")
             for row in new:
+                alike = "answers of another width" if row.cosine is None else f"cosine {row.cosine:.4f}"
+                alike += "  OTHER ANSWERS" * (row.cosine is not None and row.cosine < _UNLIKE)
                 note(
                     f"  {row.runtime:12} {row.way:22} {row.median_ms:9.3f} ms (min {row.min_ms:9.3f})  "
                     f"x{row.ratio:5.2f} ({row.low:.2f} to {row.high:.2f}, fastest {row.best_ratio:.2f})  "
-                    f"{row.gmacs_per_second:6.1f} GMAC/s  cosine {row.cosine:.4f}{'  disturbed' * row.disturbed}"
+                    f"{row.gmacs_per_second:6.1f} GMAC/s  {alike}{'  disturbed' * row.disturbed}"
                 )
     return rows
 

@@ -93,7 +93,7 @@ class OpenVino(Runtime):
         compiled = openvino.Core().compile_model(file, "CPU", options)
         self.request = compiled.create_infer_request()
         self.inputs = [i.get_any_name() for i in compiled.inputs]
-        self.version = openvino.__version__
+        self.version = openvino.__version__.split("-")[0]
 
     def answer(self, ids: Ids) -> Any:
         padded, mask = _padded(ids)
@@ -145,8 +145,9 @@ class LiteRt(Runtime):
 
             interpreter = Interpreter(model_path=self.files[length], num_threads=self.threads)
             interpreter.allocate_tensors()
-            # The exporter names inputs by their order: ids, then mask.
-            inputs = sorted(interpreter.get_input_details(), key=lambda detail: detail["name"])
+            # Ids, then the mask, by their names; nameless inputs are numbered.
+            details = interpreter.get_input_details()
+            inputs = sorted(details, key=lambda detail: ("mask" in detail["name"], detail["name"]))
             self.loaded[length] = interpreter, inputs, interpreter.get_output_details()[0]["index"]
         return self.loaded[length]
 
