@@ -114,8 +114,9 @@ class _Lowering:
         self.used.append(tensor)
         return tensor.ctypes.data
 
-    def result(self, out: Buffer | None, codes: Codes | None, norm: str | None, width: int) -> dict[int, int]:
-        """The entries that say where a step's rows go."""
+    def result(self, out: Buffer | None, codes: Codes | None, norm: str | None, columns: int) -> dict[int, int]:
+        """The entries that say where a step's rows go; `columns` of them count, the others are padding."""
+        width = padded(columns)
         self.most_width = max(self.most_width, width)
         row = {op.OUT: self.buffer(out), op.WIDTH: width, op.CODES: -1}
         if codes is not None:
@@ -128,12 +129,11 @@ class _Lowering:
             if self.config.linears[codes.linear].input_factor:
                 row[op.FACTOR] = self.address(f"{codes.linear}.input_factor")
         if norm is not None:
-            architecture = self.config.architecture
             row |= {
                 op.NORM_WEIGHT: self.address(f"{norm}.weight"),
                 op.NORM_BIAS: self.address(f"{norm}.bias"),
-                op.NORM_SIZE: architecture.hidden_size,
-                op.NORM_EPS: _bits(architecture.layer_norm_eps),
+                op.NORM_SIZE: columns,
+                op.NORM_EPS: _bits(self.config.architecture.layer_norm_eps),
             }
         return row
 
@@ -143,7 +143,8 @@ class _Lowering:
 
     @lower.register
     def _(self, step: steps.Embed) -> dict[int, int]:
-        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, "embeddings.norm", step.out.width)
+        hidden_size = self.config.architecture.hidden_size
+        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, "embeddings.norm", hidden_size)
         for name, weight, scale in (
             ("embeddings.word", op.WORD, op.WORD_SCALE),
             ("embeddings.position", op.POSITION, op.POSITION_SCALE),
@@ -188,7 +189,7 @@ class _Lowering:
                 op.BLOCK_STARTS: self.address(f"{step.linear}.starts"),
             }
             self.most_packed = max(self.most_packed, op.BLOCK_ROWS * (linear.in_features + ALIGNMENT))
-        return row | self.result(step.out, step.codes, step.norm, padded(linear.out_features))
+        return row | self.result(step.out, step.codes, step.norm, linear.out_features)
 
     @lower.register
     def _(self, step: steps.Attend) -> dict[int, int]:

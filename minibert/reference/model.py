@@ -92,10 +92,9 @@ class _Run:
             factor = self.tensors[f"{codes.linear}.input_factor"] if self.config.linears[codes.linear].input_factor else None
             self.codes[codes.name] = functions.quantize(rows, factor)
 
-    def norm(self, rows: np.ndarray, name: str) -> np.ndarray:
+    def norm(self, rows: np.ndarray, name: str, size: int) -> np.ndarray:
         weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        architecture = self.config.architecture
-        return functions.layer_norm(rows, weight, bias, architecture.hidden_size, architecture.layer_norm_eps)
+        return functions.layer_norm(rows, weight, bias, size, self.config.architecture.layer_norm_eps)
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
         rows = self.tensors[f"{name}.weight"][index]
@@ -113,7 +112,8 @@ class _Run:
         rows = self.table("embeddings.word", self.ids) + self.table("embeddings.position", positions)
         if "embeddings.token_type" in self.config.tables:
             rows = rows + self.table("embeddings.token_type", self.token_types)
-        self.finish(self.norm(rows, "embeddings.norm"), step.out, step.codes)
+        rows = self.norm(rows, "embeddings.norm", self.config.architecture.hidden_size)
+        self.finish(rows, step.out, step.codes)
 
     @execute.register
     def _(self, step: steps.Quantize) -> None:
@@ -133,7 +133,7 @@ class _Run:
         if step.residual is not None:
             rows = rows + self.rows[step.residual.name]
         if step.norm is not None:
-            rows = self.norm(rows, step.norm)
+            rows = self.norm(rows, step.norm, self.config.linears[step.linear].out_features)
         self.finish(rows, step.out, step.codes)
 
     @execute.register
