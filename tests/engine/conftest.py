@@ -1,0 +1,22 @@
+"""Engines with compiled kernels."""
+
+from __future__ import annotations
+
+import pytest
+
+from minibert.engine import library
+from minibert.engine.cpu import supported_isas
+
+
+@pytest.fixture
+def jit() -> None:
+    """The test needs compiled kernels."""
+    if not library.can_compile():
+        pytest.skip("needs numba, which compiles the kernels")
+
+
+@pytest.fixture(params=supported_isas())
+def isa(request, jit, monkeypatch) -> str:
+    """An instruction set of this machine, which engines made in the test use."""
+    monkeypatch.setenv("MINIBERT_ISA", request.param)
+    return request.param

@@ -1,0 +1,113 @@
+"""The compiled engine and the NumPy engine give the same answers, on every instruction set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minibert.engine.cpu import supported_isas
+from minibert.plan import Codes, Embed, Matmul
+from minibert.reference import functions
+from tests.engine.zoo import SHAPES, lengths_of, zoo
+from tests.kernels.steps import Steps
+from tests.models import random_model
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_int8_models_have_the_bits_of_numpy(isa, name):
+    model = zoo(name, "int8")
+    texts = model.texts(lengths_of(model))
+    compiled = model.engine()
+    answers = compiled.forward(*texts)
+    assert compiled.isa == isa
+    np.testing.assert_array_equal(answers, model.engine(backend="numpy").forward(*texts))
+    assert np.isfinite(answers).all()
+    if name != "ones":
+        assert np.abs(answers).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["float32", "mixed"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_float32_models_are_those_of_numpy(isa, name, kind):
+    """Float32 sums have an order of their own in NumPy's BLAS; a code of a mixed model may fall to the other side."""
+    model = zoo(name, kind)
+    texts = model.texts(lengths_of(model))
+    answers = model.engine().forward(*texts)
+    expected = model.engine(backend="numpy").forward(*texts)
+    size = max(float(np.abs(expected).max()), 1.0)
+    if kind == "float32":
+        np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-6 * size)
+    else:
+        np.testing.assert_allclose(answers, expected, rtol=0, atol=2e-2 * size)
+        assert np.median(np.abs(answers - expected)) < 1e-6 * size
+
+
+@pytest.mark.parametrize("kind", ["int8", "mixed", "float32"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_instruction_sets_agree(jit, monkeypatch, name, kind):
+    model = zoo(name, kind)
+    texts = model.texts(lengths_of(model))
+    answers = {}
+    for isa in supported_isas():
+        monkeypatch.setenv("MINIBERT_ISA", isa)
+        answers[isa] = model.engine().forward(*texts)
+    best = next(iter(answers.values()))
+    for other in answers.values():
+        if kind == "int8":
+            assert other.tobytes() == best.tobytes()
+        else:  # where a CPU fuses multiplication and addition, float32 sums are rounded less often
+            np.testing.assert_allclose(other, best, rtol=0, atol=2e-2 * max(float(np.abs(best).max()), 1.0))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_matmul_gets_the_same_integers(isa, name):
+    """Step by step through the plan: the codes that each linear reads, and the rows that it makes."""
+    from minibert.engine.library import kernels
+
+    model = zoo(name, "int8")
+    lengths = lengths_of(model)
+    texts = model.texts(lengths)
+    inputs: dict[str, np.ndarray] = {}
+    reference = model.reference().forward(*texts, hook=lambda linear, rows: inputs.update({linear: rows.copy()}))
+    steps = Steps(model, kernels(isa), lengths, *texts)
+    seen = []
+    for number, step in enumerate(steps.plan.steps):
+        steps.run(number)
+        if isinstance(getattr(step, "codes", None), Codes):
+            linear = step.codes.linear
+            codes, scales = functions.quantize(inputs[linear], model.tensors.get(f"{linear}.input_factor"))
+            made, made_scales = steps.codes(number)
+            np.testing.assert_array_equal(made, codes, err_msg=linear)
+            np.testing.assert_array_equal(made_scales, scales, err_msg=linear)
+            seen.append(linear)
+    assert seen == [step.linear for step in steps.plan.steps if isinstance(step, Matmul)]
+    assert isinstance(steps.plan.steps[0], Embed)
+    np.testing.assert_array_equal(steps.run(len(steps.plan.steps)), reference)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 191, 192, 193, 300, 511, 512])
+def test_texts_of_every_length(jit, length):
+    model = random_model(max_positions=512, layers=1, pooling="mean")
+    for threads in (1, 2, 3):
+        texts = model.texts([length, 1, length])
+        np.testing.assert_array_equal(model.engine(threads=threads).forward(*texts), model.reference().forward(*texts))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-38, 0.0])
+@pytest.mark.parametrize("name", ["embeddings.norm.weight", "qkv.bias", "qkv.weight", "qkv.scale", "ffn.up.scale"])
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_extreme_weights_end_in_an_answer(isa, name, kind, value):
+    """Whatever the numbers are, memory is safe and the call returns; what is finite agrees with NumPy."""
+    model = random_model(kind, pooling="mean")
+    name = name if name in model.tensors else f"layers.0.attention.{name}" if "qkv" in name else f"layers.0.{name}"
+    tensor = model.tensors.get(name)
+    if tensor is None or tensor.dtype != np.float32:
+        pytest.skip("this kind of model has no such float32 tensor")
+    tensor.reshape(-1)[: tensor.size // 2] = value
+    texts = model.texts([1, 5, 40, 64])
+    answers = model.engine(threads=2).forward(*texts)
+    with np.errstate(all="ignore"):
+        expected = model.reference().forward(*texts)
+    assert answers.shape == expected.shape
+    if abs(value) < 1 and kind == "int8":
+        np.testing.assert_array_equal(answers, expected)

@@ -1,0 +1,124 @@
+"""The NumPy engine is a BERT: against one written down from the paper, in float64, that shares no code with it."""
+
+from __future__ import annotations
+
+from math import erf
+
+import numpy as np
+import pytest
+
+from minibert.format import unpack_float32, unpack_int8
+from tests.engine.zoo import SHAPES, lengths_of, zoo
+from tests.models import RandomModel
+
+_erf = np.vectorize(erf, otypes=[np.float64])
+ACTIVATIONS = {
+    "none": lambda x: x,
+    "gelu": lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+}
+
+
+class Textbook:
+    """Sizes are the real ones: no padding anywhere."""
+
+    def __init__(self, model: RandomModel) -> None:
+        self.config, self.tensors = model.config, model.tensors
+        self.architecture = model.config.architecture
+
+    def linear(self, name: str, x: np.ndarray, outputs: np.ndarray | None = None, inputs: np.ndarray | None = None):
+        spec, t = self.config.linears[name], self.tensors
+        if spec.kind == "float32":
+            weight = unpack_float32(t[f"{name}.weight"]).astype(np.float64)
+        else:
+            weight = unpack_int8(t[f"{name}.weight"]) * t[f"{name}.scale"][:, None].astype(np.float64)
+            weight = weight * t[f"{name}.input_factor"] if spec.input_factor else weight
+        bias = t[f"{name}.bias"]
+        outputs = np.arange(spec.out_features) if outputs is None else outputs
+        inputs = np.arange(x.shape[1]) if inputs is None else inputs
+        return x @ weight[np.ix_(outputs, inputs)].T + bias[outputs]
+
+    def norm(self, name: str, x: np.ndarray) -> np.ndarray:
+        weight, bias = (self.tensors[f"{name}.{part}"][: x.shape[1]] for part in ("weight", "bias"))
+        variance = x.var(axis=1, keepdims=True)
+        return (x - x.mean(axis=1, keepdims=True)) / np.sqrt(
+            variance + self.architecture.layer_norm_eps
+        ) * weight + bias
+
+    def table(self, name: str, index: np.ndarray) -> np.ndarray:
+        rows = self.tensors[f"embeddings.{name}.weight"][index][:, : self.architecture.hidden_size].astype(np.float64)
+        scale = self.tensors.get(f"embeddings.{name}.scale")
+        return rows if scale is None else rows * scale[index][:, None]
+
+    def text(self, ids: list[int], types: list[int]) -> np.ndarray:
+        a = self.architecture
+        x = self.table("word", np.array(ids)) + self.table("position", np.arange(len(ids)))
+        if a.token_types:
+            x = x + self.table("token_type", np.array(types))
+        x = self.norm("embeddings.norm", x)
+        width = -(-a.head_size // 16) * 16
+        for number, layer in enumerate(a.layers):
+            name = f"layers.{number}"
+            columns = (np.arange(layer.num_heads)[:, None] * width + np.arange(a.head_size)).ravel()
+            parts = [
+                self.linear(f"{name}.attention.qkv", x, columns + part * layer.num_heads * width) for part in range(3)
+            ]
+            q, k, v = (part.reshape(len(ids), layer.num_heads, a.head_size).transpose(1, 0, 2) for part in parts)
+            scores = q @ k.transpose(0, 2, 1) / np.sqrt(a.head_size)
+            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            context = (weights @ v / weights.sum(axis=-1, keepdims=True)).transpose(1, 0, 2).reshape(len(ids), -1)
+            y = self.linear(f"{name}.attention.output", context, inputs=columns)
+            x = self.norm(f"{name}.attention.norm", x + y)
+            y = ACTIVATIONS[a.activation](self.linear(f"{name}.ffn.up", x))
+            x = self.norm(f"{name}.ffn.norm", x + self.linear(f"{name}.ffn.down", y))
+        x = {"none": x, "cls": x[:1], "last": x[-1:], "mean": x.mean(0)[None], "max": x.max(0)[None]}[a.pooling]
+        for layer in a.head:
+            x = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
+            x = self.norm(f"{layer.name}.norm", x) if layer.norm else x
+        return x / np.linalg.norm(x, axis=1, keepdims=True) if a.normalize else x
+
+    def forward(self, ids: list[list[int]], types: list[list[int]]) -> np.ndarray:
+        return np.concatenate([self.text(i, t) for i, t in zip(ids, types, strict=True)])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jit"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_float32_models(name, backend, request):
+    if backend == "jit":
+        request.getfixturevalue("jit")
+    model = zoo(name, "float32")
+    texts = model.texts(lengths_of(model))
+    exact = Textbook(model).forward(*texts)
+    size = max(np.abs(exact).max(), 1)
+    np.testing.assert_allclose(model.engine(backend=backend).forward(*texts), exact, rtol=0, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_int8_models_are_near(name):
+    """Codes of activations lose something; a wrong scale, sign or column would lose far more."""
+    model = zoo(name, "int8")
+    texts = model.texts(lengths_of(model))
+    exact = Textbook(model).forward(*texts)
+    answers = model.engine(backend="numpy").forward(*texts)
+    assert answers.shape == exact.shape
+    off = np.linalg.norm(answers - exact, axis=1) / np.linalg.norm(exact, axis=1).mean()
+    assert np.median(off) < 0.05
+
+
+def test_hook_sees_the_input_of_every_linear_once():
+    model = zoo("head with norm", "int8")
+    seen: dict[str, np.ndarray] = {}
+
+    def hook(name: str, rows: np.ndarray) -> None:
+        assert name not in seen
+        seen[name] = rows
+
+    texts = model.texts([4, 9])
+    with_hook = model.reference().forward(*texts, hook=hook)
+    assert list(seen) == list(model.config.linears)
+    for name, linear in model.config.linears.items():
+        assert seen[name].dtype == np.float32
+        assert seen[name].shape == (2 if name.startswith("head") else 13, linear.in_features)
+    np.testing.assert_array_equal(with_hook, model.reference().forward(*texts))

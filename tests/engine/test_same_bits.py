@@ -1,0 +1,95 @@
+"""A text's answer has the same bits alone, in any batch, in any order and on any number of threads."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minibert.engine import Engine
+from tests.models import RandomModel, random_model
+
+COUNT = 500
+
+
+def check(engines: list[Engine], ids: list[list[int]], types: list[list[int]] | None = None) -> None:
+    """All engines give every text, in every batch, the bits that the first one gives it alone."""
+    types = types or [[0] * len(text) for text in ids]
+    alone = np.concatenate([engines[0].forward([i], [t]) for i, t in zip(ids, types, strict=True)])
+    assert len({row.tobytes() for row in alone}) > 0.9 * len({tuple(text) for text in ids})
+    order = np.random.default_rng(1).permutation(len(ids))
+    for engine in engines:
+        for size in (1, 2, 7, 64, len(ids)):
+            batches = [range(first, min(first + size, len(ids))) for first in range(0, len(ids), size)]
+            answers = [engine.forward([ids[i] for i in b], [types[i] for i in b]) for b in batches]
+            assert np.concatenate(answers).tobytes() == alone.tobytes(), (engine.threads, size)
+        for size in (7, 64):
+            for first in range(0, len(order), size):
+                part = order[first : first + size]
+                answers = engine.forward([ids[i] for i in part], [types[i] for i in part])
+                assert answers.tobytes() == alone[part].tobytes(), (engine.threads, size, "shuffled")
+
+
+def ragged(model: RandomModel, most: int) -> tuple[list[list[int]], list[list[int]]]:
+    """As real short texts are, with a few long ones among them."""
+    drawn = np.random.default_rng(2).lognormal(np.log(12), 0.7, COUNT)
+    lengths = np.clip(np.rint(drawn), 1, most).astype(int)
+    lengths[::50] = most
+    return model.texts(lengths.tolist(), seed=3)
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_random_model(isa, kind):
+    model = random_model(kind, hidden_size=64, head_size=32, heads=2, ffn_size=100, pooling="mean", max_positions=200)
+    check([model.engine(threads=threads) for threads in (1, 2, 3)], *ragged(model, 200))
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_numpy_backend(kind):
+    """NumPy adds integers exactly; its BLAS, however, may add float32 in another order in another batch."""
+    model = random_model(kind, pooling="mean", layers=1)
+    ids, types = (rows[:100] for rows in ragged(model, 64))
+    engine = model.engine(backend="numpy")
+    alone = np.concatenate([engine.forward([i], [t]) for i, t in zip(ids, types, strict=True)])
+    together = engine.forward(ids, types)
+    if kind == "int8":
+        assert together.tobytes() == alone.tobytes()
+    else:
+        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+def test_real_model(jit, shared):
+    """MiniLM with plain int8 weights, on real texts."""
+    pytest.importorskip("minibert_converter")
+    model, texts = _minilm(shared), _texts(shared)
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(shared / "models" / "sst2-minilm" / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(128)
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+    assert len(ids) == COUNT
+    check([model.engine(threads=threads) for threads in (1, 2)], ids)
+
+
+def _texts(shared) -> list[str]:
+    with gzip.open(shared / "data" / "banking77" / "test.tsv.gz", "rt", encoding="utf-8") as file:
+        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [max(row, key=len) for row in rows[1 : COUNT + 1]]
+
+
+def _minilm(shared) -> RandomModel:
+    from minibert_converter.checkpoints import read_checkpoint
+    from minibert_converter.export import export
+    from minibert_converter.network import QuantizedLinear
+
+    network = read_checkpoint(shared / "models" / "sst2-minilm")
+    for name, linear in network.linears.items():
+        scale = np.maximum(np.abs(linear.weight).max(axis=1), np.float32(1e-9)) / np.float32(127)
+        codes = np.rint(linear.weight / scale[:, None]).astype(np.int8)
+        network.linears[name] = QuantizedLinear(codes, scale, linear.bias)
+    config, tensors = export(network)
+    return RandomModel(replace(config), tensors)

@@ -1,0 +1,37 @@
+"""Small models that between them have every part that a plan can have."""
+
+from __future__ import annotations
+
+from tests.models import RandomModel, random_model
+
+SHAPES: dict[str, dict] = {
+    "plain": {},
+    "heads of 26": {"hidden_size": 312, "head_size": 26, "heads": 12, "ffn_size": 120, "layers": 1, "pooling": "mean"},
+    "ones": {"hidden_size": 1, "head_size": 1, "heads": 1, "ffn_size": 1, "token_types": 1},
+    "no token types": {"token_types": 0, "pooling": "max", "normalize": True},
+    "factors": {"input_factor": True, "pooling": "last", "head": [(77, "none", False)]},
+    "float32 tables": {"tables": "float32", "activation": "gelu_tanh", "head": [(2, "none", False)]},
+    "pruned": {"heads": [1, 4, 2], "ffn_size": [16, 130, 77], "layers": 3, "activation": "relu"},
+    "long": {"max_positions": 512, "layers": 1, "pooling": "mean", "normalize": True},
+    "pooler": {"head": [(40, "tanh", False), (1, "none", False)]},
+    "head with norm": {"head": [(20, "gelu", True), (100, "relu", True), (3, "none", False)], "input_factor": True},
+    "tokens": {"pooling": "none", "head": [(52, "gelu", True), (9, "none", False)]},
+    "hidden states": {"pooling": "none", "normalize": True},
+}
+LENGTHS = [1, 2, 64, 5, 17, 33, 16, 1, 48, 3, 64, 64, 31, 8]
+
+
+def lengths_of(model: RandomModel) -> list[int]:
+    """Texts of many lengths, in more than one chunk; the longest that the model takes among them."""
+    most = model.config.architecture.max_positions
+    return [*LENGTHS, most, 1] if most > 64 else LENGTHS
+
+
+def mixed(name: str) -> str:
+    """Kinds of linears such that every change from one kind to the other occurs."""
+    return "float32" if name in ("layers.0.ffn.up", "layers.1.attention.qkv", "head.0") else "int8"
+
+
+def zoo(name: str, kind: str) -> RandomModel:
+    """A model of SHAPES whose linears are all "int8", all "float32", or "mixed"."""
+    return random_model(mixed if kind == "mixed" else kind, **SHAPES[name])

@@ -1,0 +1,140 @@
+"""Fused attention against its NumPy twin, and both against the textbook."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from minibert import plan
+from minibert.reference.attention import attend
+from tests.kernels.inputs import ROWS, rows
+from tests.kernels.steps import Steps, padding_of_heads
+from tests.models import random_model
+
+#: Texts in one batch, with lengths around the edges of tiles and of blocks of keys.
+LENGTHS = [*range(1, 36), 47, 48, 49, 63, 64, 65, 70, 127, 128, 129, 255, 256, 257, 300, 512]
+SHAPES = [(3, 12), (12, 26), (1, 64), (2, 1), (1, 80), (5, 32), (1, 256)]
+
+
+def run(kernels, kind: str, heads: int, head_size: int, lengths: list[int], source: np.ndarray) -> np.ndarray:
+    model = random_model(kind, heads=heads, head_size=head_size, layers=1, max_positions=512)
+    steps = Steps(model, kernels, lengths)
+    number = steps.find(plan.Attend)
+    steps.source(number)[:] = source
+    steps.run(number)
+    return steps.out(number)
+
+
+def expected(make, heads: int, lengths: list[int], source: np.ndarray) -> np.ndarray:
+    """`make(query, key, value)` for each head of each text."""
+    texts = np.split(source, np.cumsum(lengths)[:-1])
+    parts = [text.reshape(len(text), 3, heads, -1) for text in texts]
+    return np.concatenate(
+        [np.concatenate([make(*(p[:, i, head] for i in range(3))) for head in range(heads)], axis=1) for p in parts]
+    )
+
+
+def source_rows(case: str, tokens: int, heads: int, head_size: int) -> np.ndarray:
+    """Queries, keys and values of all heads, zero in their padding."""
+    padding = padding_of_heads(head_size, 3 * heads)
+    x = rows(case, tokens, len(padding))
+    x[:, padding] = 0
+    return x
+
+
+def textbook(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int) -> np.ndarray:
+    """Softmax attention in float64."""
+    query, key, value = (x.astype(np.float64) for x in (query, key, value))
+    scores = query @ key.T / np.sqrt(head_size)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return weights @ value / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("heads", "head_size"), SHAPES)
+def test_integer_attention(kernels, heads, head_size):
+    lengths = LENGTHS if heads * head_size < 100 else LENGTHS[::4]
+    source = source_rows("random", sum(lengths), heads, head_size) * np.float32(2)
+    made = run(kernels, "int8", heads, head_size, lengths, source)
+    twin = partial(attend, head_size=head_size, exact=False)
+    np.testing.assert_array_equal(made, expected(twin, heads, lengths, source))
+    assert not made[:, padding_of_heads(head_size, heads)].any()
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_integer_attention_of_odd_rows(kernels, case):
+    lengths = [1, 2, 17, 130]
+    source = source_rows(case, sum(lengths), 2, 26)
+    made = run(kernels, "int8", 2, 26, lengths, source)
+    with np.errstate(all="ignore"):
+        twin = expected(partial(attend, head_size=26, exact=False), 2, lengths, source)
+    # Scores beyond 2**24, of 1e60 even, have no answer: float32 cannot tell them apart. But they do no harm.
+    if case in ("huge", "mixed sizes"):
+        assert made.shape == twin.shape
+    else:
+        np.testing.assert_array_equal(made, twin)
+        assert np.isfinite(made).all()
+
+
+@pytest.mark.parametrize("exponent", [2, 6, 11])
+def test_integer_attention_of_rows_of_many_sizes(kernels, exponent):
+    """Scores from next to nothing to 2**20: softmax weights that are all alike, or one among zeros."""
+    lengths = [1, 2, 17, 130]
+    sizes = np.exp2(np.random.default_rng(0).uniform(-exponent, exponent, (150, 1))).astype(np.float32)
+    source = source_rows("random", 150, 2, 26) * sizes
+    made = run(kernels, "int8", 2, 26, lengths, source)
+    twin = expected(partial(attend, head_size=26, exact=False), 2, lengths, source)
+    np.testing.assert_array_equal(made, twin)
+
+
+@pytest.mark.parametrize("tokens", [127, 128, 129, 256, 512])
+def test_the_largest_integer_sums_are_exact(kernels, tokens):
+    """All weights and all values of a block of keys at their limits: the sum comes near 2**31."""
+    source = np.full((tokens, 48), np.float32(3))
+    source[:, 33::2] = -3
+    made = run(kernels, "int8", 1, 16, [tokens], source)
+    np.testing.assert_allclose(made, source[:, 32:], rtol=3e-7)
+    twin = expected(partial(attend, head_size=16, exact=False), 1, [tokens], source)
+    np.testing.assert_array_equal(made, twin)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_a_text_with_numbers_that_are_not_finite_harms_no_other(kernels, kind, value):
+    lengths = [5, 20, 5]
+    source = source_rows("random", 30, 2, 26)
+    clean = run(kernels, kind, 2, 26, lengths, source)
+    source[7:9] = value
+    made = run(kernels, kind, 2, 26, lengths, source)
+    np.testing.assert_array_equal(made[:5], clean[:5])
+    np.testing.assert_array_equal(made[25:], clean[25:])
+
+
+@pytest.mark.parametrize(("heads", "head_size"), SHAPES)
+def test_float32_attention(kernels, heads, head_size):
+    lengths = LENGTHS if heads * head_size < 100 else LENGTHS[::4]
+    source = source_rows("random", sum(lengths), heads, head_size)
+    made = run(kernels, "float32", heads, head_size, lengths, source)
+    for make in (partial(textbook, head_size=head_size), partial(attend, head_size=head_size, exact=True)):
+        np.testing.assert_allclose(made, expected(make, heads, lengths, source), rtol=0, atol=3e-6)
+    assert not made[:, padding_of_heads(head_size, heads)].any()
+
+
+def test_integer_attention_is_near_the_textbook(kernels):
+    lengths = [1, 9, 64, 512]
+    source = source_rows("random", sum(lengths), 3, 32)
+    made = run(kernels, "int8", 3, 32, lengths, source)
+    exact = expected(partial(textbook, head_size=32), 3, lengths, source)
+    cosine = (made * exact).sum(1) / np.linalg.norm(made, axis=1) / np.linalg.norm(exact, axis=1)
+    assert cosine.min() > 0.9995
+    np.testing.assert_allclose(made, exact, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_a_text_has_the_same_bits_wherever_it_stands(kernels, kind):
+    text = source_rows("random", 33, 2, 26)
+    alone = run(kernels, kind, 2, 26, [33], text)
+    others = source_rows("mixed sizes", 40, 2, 26)
+    together = run(kernels, kind, 2, 26, [3, 33, 37], np.concatenate([others[:3], text, others[3:]]))
+    np.testing.assert_array_equal(together[3:36], alone)

@@ -1,0 +1,152 @@
+"""Steps that work row by row against their NumPy twins, bit for bit: embedding, quantizing, pooling, normalizing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minibert import plan
+from minibert.reference import functions
+from tests.kernels.inputs import ROWS, rows
+from tests.kernels.steps import Steps
+from tests.models import RandomModel, random_model
+
+LENGTHS = [1, 2, 13, 1, 40, 7]
+
+
+@pytest.mark.parametrize("following", ["int8", "float32"])
+@pytest.mark.parametrize("tables", ["int8", "float32"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"hidden_size": 40},
+        {"hidden_size": 312, "input_factor": True},
+        {"hidden_size": 64, "token_types": 0},
+        {"hidden_size": 1, "token_types": 5, "eps": 0.5},
+    ],
+    ids=str,
+)
+def test_embedding(kernels, sizes, tables, following):
+    model = random_model(following, tables=tables, layers=1, **sizes)
+    ids, types = model.texts(LENGTHS)
+    steps = Steps(model, kernels, LENGTHS, ids, types)
+    steps.run(0)
+
+    positions = np.concatenate([np.arange(length) for length in LENGTHS])
+    expected = _looked_up(model, "word", steps.ids) + _looked_up(model, "position", positions)
+    if model.config.architecture.token_types:
+        expected = expected + _looked_up(model, "token_type", steps.token_types)
+    norm = [model.tensors[f"embeddings.norm.{part}"] for part in ("weight", "bias")]
+    architecture = model.config.architecture
+    expected = functions.layer_norm(expected, *norm, architecture.hidden_size, architecture.layer_norm_eps)
+    np.testing.assert_array_equal(steps.out(0), expected)
+    assert not expected[:, architecture.hidden_size :].any()
+    if following == "int8":
+        _check_codes(steps, 0, expected, model.tensors.get("layers.0.attention.qkv.input_factor"))
+
+
+def _looked_up(model: RandomModel, name: str, index: np.ndarray) -> np.ndarray:
+    table = model.tensors[f"embeddings.{name}.weight"][index].astype(np.float32)
+    scale = model.tensors.get(f"embeddings.{name}.scale")
+    return table if scale is None else table * scale[index][:, None]
+
+
+@pytest.mark.parametrize("input_factor", [False, True])
+@pytest.mark.parametrize("case", ROWS)
+def test_quantizing(kernels, case, input_factor):
+    model = random_model(layers=1, heads=5, head_size=26, input_factor=input_factor)
+    steps = Steps(model, kernels, [37])
+    number = steps.find(plan.Quantize)
+    source = rows(case, 37, 160)
+    steps.source(number)[:] = source
+    steps.run(number)
+    _check_codes(steps, number, source, model.tensors.get("layers.0.attention.output.input_factor"))
+
+
+def test_halves_are_rounded_to_even(kernels):
+    steps = Steps(random_model(layers=1, heads=1, head_size=16), kernels, [2])
+    number = steps.find(plan.Quantize)
+    halves = np.array([127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 63.5, -63.5, 126.5, -126.5, 0, 1, -1, -127, 100.5])
+    steps.source(number)[:] = halves
+    steps.run(number)
+    codes, scales = steps.codes(number)
+    assert codes[0].tolist() == [127, 0, 2, 2, 0, -2, -2, 64, -64, 126, -126, 0, 1, -1, -127, 100]
+    np.testing.assert_array_equal(scales, np.float32(127) * np.float32(1 / 127))
+
+
+def test_codes_never_leave_their_range(kernels):
+    """The largest magnitude of a row is 127, whatever it is: rounding must not make it 128."""
+    model = random_model(layers=1, heads=1, head_size=16)
+    random = np.random.default_rng(5)
+    source = np.exp2(random.uniform(-99, 99, (4096, 1))) * random.uniform(-1, 1, (4096, 16))
+    steps = Steps(model, kernels, [len(source)])
+    number = steps.find(plan.Quantize)
+    steps.source(number)[:] = source
+    steps.run(number)
+    assert (np.abs(steps.codes(number)[0]).max(axis=1) == 127).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_end_as_codes(kernels, value):
+    steps = Steps(random_model(layers=1, heads=1, head_size=16), kernels, [3])
+    number = steps.find(plan.Quantize)
+    steps.source(number)[:] = 1
+    steps.source(number)[1, 3] = value
+    steps.run(number)
+    codes, scales = steps.codes(number)
+    assert (codes[[0, 2]] == 127).all()
+    np.testing.assert_array_equal(scales[[0, 2]], np.float32(1 / 127))
+
+
+def _check_codes(steps: Steps, number: int, expected: np.ndarray, factor: np.ndarray | None) -> None:
+    codes, scales = functions.quantize(expected, factor)
+    made, made_scales = steps.codes(number)
+    np.testing.assert_array_equal(made, codes)
+    np.testing.assert_array_equal(made_scales, scales)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "last", "max", "mean"])
+@pytest.mark.parametrize("case", ROWS)
+def test_pooling(kernels, pooling, case):
+    steps = Steps(random_model(pooling=pooling, hidden_size=100), kernels, LENGTHS)
+    number = steps.find(plan.Pool)
+    source = rows(case, sum(LENGTHS), 112)
+    steps.source(number)[:] = source
+    steps.run(number)
+    texts = np.split(source, steps.starts[1:-1])
+    expected = np.stack([_pooled(text, pooling) for text in texts])
+    np.testing.assert_array_equal(steps.out(number), expected)
+
+
+def _pooled(text: np.ndarray, pooling: str) -> np.ndarray:
+    if pooling == "mean":
+        total = text[0].copy()
+        for row in text[1:]:
+            total += row
+        return total * (np.float32(1) / np.float32(len(text)))
+    return {"cls": text[0], "last": text[-1], "max": text.max(axis=0)}[pooling]
+
+
+@pytest.mark.parametrize("case", ROWS)
+@pytest.mark.parametrize("pooling", ["cls", "none"])
+def test_normalizing(kernels, pooling, case):
+    steps = Steps(random_model(pooling=pooling, hidden_size=300, normalize=True), kernels, LENGTHS)
+    number = steps.find(plan.Normalize)
+    place = steps.out(number)
+    source = rows(case, len(place), 304)
+    place[:] = source
+    steps.run(number)
+    with np.errstate(over="ignore"):
+        expected = functions.normalize(source)
+    np.testing.assert_array_equal(place, expected)
+    if case == "random":
+        np.testing.assert_allclose(np.linalg.norm(place, axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 16, 77])
+def test_answer_has_the_columns_that_count(kernels, columns):
+    steps = Steps(random_model(head=[(columns, "none", False)]), kernels, LENGTHS)
+    last = len(steps.plan.steps)
+    source = rows("random", len(LENGTHS), -(-columns // 16) * 16)
+    steps.out(last - 1)[:] = source
+    np.testing.assert_array_equal(steps.run(last), source[:, :columns])

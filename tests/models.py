@@ -1,0 +1,234 @@
+"""Models of random numbers, made in memory: any architecture, any mix of kinds, the same for the same seed.
+
+The weights are drawn as float32 and then stored as the kind asks, so an int8 model and the float32 model of the same
+seed are one network. A few channels of the hidden state are much larger than the rest, as in a trained BERT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import numpy as np
+
+from minibert.engine import Engine
+from minibert.format import (
+    Architecture,
+    Config,
+    HeadLayer,
+    Layer,
+    Linear,
+    Table,
+    Task,
+    TextConfig,
+    expected_tensors,
+    pack_float32,
+    pack_int8,
+    padded,
+)
+from minibert.reference import Reference
+
+#: Kind of a linear, for all of them or by name.
+Kinds = str | Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class RandomModel:
+    """What an engine needs of a model file: a config and tensors."""
+
+    config: Config
+    tensors: Mapping[str, np.ndarray]
+
+    def engine(self, *, threads: int = 1, backend: str = "jit") -> Engine:
+        return Engine(self, threads=threads, backend=backend)
+
+    def reference(self) -> Reference:
+        return Reference(self.config, self.tensors)
+
+    def texts(self, lengths: Sequence[int], seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
+        """Token ids and token types of texts of these lengths."""
+        random = np.random.default_rng(seed)
+        architecture = self.config.architecture
+        types = max(architecture.token_types, 1)
+        return (
+            [random.integers(0, architecture.vocab_size, length).tolist() for length in lengths],
+            [random.integers(0, types, length).tolist() for length in lengths],
+        )
+
+
+def random_model(
+    kind: Kinds = "int8",
+    *,
+    hidden_size: int = 40,
+    head_size: int = 12,
+    heads: int | Sequence[int] = 3,
+    ffn_size: int | Sequence[int] = 52,
+    layers: int = 2,
+    vocab_size: int = 101,
+    max_positions: int = 64,
+    token_types: int = 2,
+    eps: float = 1e-12,
+    activation: str = "gelu",
+    pooling: str = "cls",
+    head: Sequence[tuple[int, str, bool]] = (),
+    normalize: bool = False,
+    tables: str = "int8",
+    input_factor: bool = False,
+    seed: int = 0,
+) -> RandomModel:
+    """A model of random weights.
+
+    Args:
+        kind: "int8", "float32", or a function from a linear's name to one of them.
+        hidden_size: columns of the hidden state that count.
+        head_size: columns of an attention head that count.
+        heads: attention heads, of every layer or of each.
+        ffn_size: columns between the two halves of the feed-forward network, of every layer or of each.
+        layers: how many.
+        vocab_size: words.
+        max_positions: tokens of the longest text.
+        token_types: segments; 0 for no such table.
+        eps: of LayerNorm.
+        activation: between the halves of the feed-forward network.
+        pooling: how tokens become a row.
+        head: (out_features, activation, norm) of each layer after pooling.
+        normalize: whether rows end with length 1.
+        tables: kind of the embedding tables.
+        input_factor: whether int8 linears have one.
+        seed: of the random numbers.
+    """
+    kind_of = kind if callable(kind) else lambda _name: kind
+    heads = [heads] * layers if isinstance(heads, int) else heads
+    ffn_size = [ffn_size] * layers if isinstance(ffn_size, int) else ffn_size
+    hidden = padded(hidden_size)
+    linears: dict[str, Linear] = {}
+
+    def add(name: str, in_features: int, out_features: int) -> None:
+        this = kind_of(name)
+        linears[name] = Linear(this, in_features, out_features, input_factor and this == "int8")
+
+    for number in range(layers):
+        attention = heads[number] * padded(head_size)
+        add(f"layers.{number}.attention.qkv", hidden, 3 * attention)
+        add(f"layers.{number}.attention.output", attention, hidden_size)
+        add(f"layers.{number}.ffn.up", hidden, ffn_size[number])
+        add(f"layers.{number}.ffn.down", padded(ffn_size[number]), hidden_size)
+    width, head_layers = hidden_size, []
+    for number, (out_features, head_activation, norm) in enumerate(head):
+        add(f"head.{number}", padded(width), out_features)
+        head_layers.append(HeadLayer(f"head.{number}", head_activation, norm))
+        width = out_features
+
+    rows = {"word": vocab_size, "position": max_positions, "token_type": token_types}
+    config = Config(
+        Architecture(
+            model_type="bert",
+            hidden_size=hidden_size,
+            head_size=head_size,
+            vocab_size=vocab_size,
+            max_positions=max_positions,
+            token_types=token_types,
+            layer_norm_eps=eps,
+            activation=activation,
+            layers=tuple(Layer(*sizes) for sizes in zip(heads, ffn_size, strict=True)),
+            pooling=pooling,
+            head=tuple(head_layers),
+            normalize=normalize,
+        ),
+        Task("sentence-embedding"),
+        TextConfig(max_positions),
+        linears,
+        {f"embeddings.{name}": Table(tables, count) for name, count in rows.items() if count},
+    )
+    return RandomModel(config, random_tensors(config, seed))
+
+
+def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random tensors for a config, with zeros wherever a real model has padding."""
+    architecture = config.architecture
+    hidden_size = architecture.hidden_size
+    heads = [layer.num_heads for layer in architecture.layers]
+    widths = {layer.name: config.linears[layer.name].out_features for layer in architecture.head}
+    tensors: dict[str, np.ndarray] = {}
+    for name, spec in expected_tensors(config).items():
+        if ".norm." in name:
+            random = _generator(seed, name)
+            size = widths.get(name.split(".norm.")[0], hidden_size)
+            values = random.standard_normal(size).astype(np.float32)
+            tensors[name] = np.zeros(spec.shape, np.float32)
+            tensors[name][:size] = 1 + values * 0.2 if name.endswith("weight") else values * 0.1
+            if name.startswith("layers.") and name.endswith("weight"):
+                tensors[name][: size // 13] *= 4
+
+    for name, table in config.tables.items():
+        random = _generator(seed, name)
+        weight = np.zeros((table.rows, padded(hidden_size)), np.float32)
+        weight[:, :hidden_size] = random.standard_normal((table.rows, hidden_size))
+        if table.kind == "float32":
+            tensors[f"{name}.weight"] = weight
+        else:
+            tensors[f"{name}.weight"], scale = _quantized(weight)
+            tensors[f"{name}.scale"] = np.pad(scale, (0, padded(table.rows) - table.rows))
+
+    for name, linear in config.linears.items():
+        random = _generator(seed, name)
+        outputs, inputs = _real(name, linear, architecture.head_size, heads, hidden_size)
+        weight = random.standard_normal((linear.out_features, linear.in_features)).astype(np.float32)
+        weight *= np.float32(1 / np.sqrt(inputs.sum()))
+        weight *= outputs[:, None] * inputs
+        bias = random.standard_normal(linear.out_features).astype(np.float32) * np.float32(0.3) * outputs
+        store_linear(tensors, name, linear, weight, bias, random)
+    return tensors
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+    """One for each tensor, so that a tensor does not depend on the kinds of the others."""
+    return np.random.default_rng([seed, crc32(name.encode())])
+
+
+def store_linear(
+    tensors: dict[str, np.ndarray],
+    name: str,
+    linear: Linear,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    random: np.random.Generator,
+) -> None:
+    """Store a matrix float32 [out, in] and its bias in the layout of its kind."""
+    missing = padded(linear.out_features) - linear.out_features
+    tensors[f"{name}.bias"] = np.pad(bias, (0, missing))
+    if linear.kind == "float32":
+        tensors[f"{name}.weight"] = pack_float32(weight)
+        return
+    if linear.input_factor:
+        factor = np.exp2(random.uniform(-2, 2, linear.in_features)).astype(np.float32)
+        tensors[f"{name}.input_factor"] = factor
+        weight = weight / factor
+    codes, scale = _quantized(weight)
+    tensors[f"{name}.weight"] = pack_int8(codes)
+    tensors[f"{name}.scale"] = np.pad(scale, (0, missing))
+    tensors[f"{name}.weight_sum"] = np.pad(codes.sum(axis=1, dtype=np.int32), (0, missing))
+
+
+def _quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 codes and one float32 scale a row."""
+    scale = np.abs(weight).max(axis=1) / np.float32(127)
+    safe = np.where(scale > 0, scale, np.float32(1))
+    return np.rint(weight / safe[:, None]).astype(np.int8), scale.astype(np.float32)
+
+
+def _real(
+    name: str, linear: Linear, head_size: int, heads: Sequence[int], hidden_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which outputs and inputs of a linear are no padding: bool [out], bool [in]."""
+    outputs = np.ones(linear.out_features, bool)
+    inputs = np.ones(linear.in_features, bool)
+    in_head = np.arange(padded(head_size)) < head_size
+    if name.endswith("attention.qkv"):
+        outputs = np.tile(in_head, 3 * heads[int(name.split(".")[1])])
+    if name.endswith("attention.output"):
+        inputs = np.tile(in_head, heads[int(name.split(".")[1])])
+    elif name.endswith(("attention.qkv", "ffn.up", "head.0")):
+        inputs[hidden_size:] = False
+    return outputs, inputs
