@@ -122,11 +122,11 @@ def _compiled(isa: str) -> bytes:
             reason = outcome.stderr.strip().splitlines()[-1:] or [f"exit status {outcome.returncode}"]
             raise BackendError(f"compiling the kernels for {isa} failed: {reason[0]}")
         code = target.read_bytes()
-    _publish(cache_path(isa), code + hashlib.sha256(code).digest())
+    publish(cache_path(isa), code + hashlib.sha256(code).digest())
     return code
 
 
-def _publish(path: Path, content: bytes) -> None:
+def publish(path: Path, content: bytes) -> None:
     """Write a cache entry atomically; a folder that cannot be written is no error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,145 @@
+"""Blocks or all of a matrix: which product is faster, by density and number of tokens, as measured on this machine.
+
+A block-sparse matrix nearly always runs by its blocks. Where few tokens meet a rather dense matrix the dense product
+can win; then the engine keeps a dense copy of that matrix beside its blocks and takes it for so few tokens. What was
+measured (`minibert bench --kernels`, `minibert warmup`) is recorded beside the compiled kernels; before that, figures
+of the machine that the kernels were written on serve. MINIBERT_SPARSE=always or never overrides all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minibert.engine.library import Kernels, cache_path, publish
+from minibert.errors import InputError
+from minibert.format.layout import pack_blocks, pack_int8
+from minibert.format.schema import ALIGNMENT, Linear
+
+TOKENS = (8, 16, 32, 64, 128)
+DENSITIES = (0.75, 0.5, 0.25, 0.1)
+#: A dense copy costs memory: it must be this much faster.
+_WORTH = 1.1
+#: Inputs and outputs of the matrices that are measured.
+_SHAPE = (768, 768)
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """How many times as fast as dense the blocks of a matrix are.
+
+    Attributes:
+        ratios: for each density (as DENSITIES) one row, for each number of tokens (as TOKENS) one column.
+        dense_gmacs: 10^9 multiply-adds a second of the dense product, by tokens.
+        measured: whether on this machine.
+    """
+
+    ratios: tuple[tuple[float, ...], ...]
+    dense_gmacs: tuple[float, ...] = ()
+    measured: bool = False
+
+    def dense_below(self, density: float) -> int:
+        """Number of tokens below which the dense product of a matrix of this density is worth a copy: 0 for never."""
+        mode = os.environ.get("MINIBERT_SPARSE", "auto")
+        if mode not in ("auto", "always", "never"):
+            raise InputError(f"MINIBERT_SPARSE is {mode!r}: choose auto, always or never")
+        if mode != "auto":
+            return 0 if mode == "always" else 1 << 30
+        below = 0
+        for column, tokens in enumerate(TOKENS):
+            by_density = [row[column] for row in self.ratios]
+            # Rows go from dense to sparse; np.interp wants rising densities.
+            ratio = float(np.interp(density, DENSITIES[::-1], by_density[::-1]))
+            if ratio * _WORTH < 1:
+                below = tokens + 1
+        return below
+
+
+#: Measured on a Zen 4 with AVX-512 VNNI.
+_USUAL = Ratios(
+    (
+        (0.64, 1.25, 1.24, 1.23, 1.23),
+        (0.98, 1.92, 1.89, 1.89, 1.89),
+        (1.90, 3.60, 3.50, 3.40, 3.40),
+        (3.80, 7.00, 7.10, 6.90, 7.10),
+    )
+)
+
+
+def record_path(isa: str) -> Path:
+    """The file in which this machine's ratios are recorded: it goes with the compiled kernels."""
+    return cache_path(isa).with_suffix(".ratios.json")
+
+
+def ratios(isa: str) -> Ratios:
+    """The recorded ratios of this machine, or the usual ones."""
+    try:
+        known = json.loads(record_path(isa).read_text(encoding="utf-8"))
+        rows = np.asarray(known["ratios"], float)
+        if rows.shape == (len(DENSITIES), len(TOKENS)) and np.isfinite(rows).all():
+            return Ratios(tuple(map(tuple, rows.tolist())), tuple(map(float, known["dense_gmacs"])), True)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return _USUAL
+
+
+def measure(kernels: Kernels, progress: Callable[[int, int], None] | None = None) -> Ratios:
+    """Measure on this machine, in turns, and record it."""
+    from minibert.engine.measure import LinearTimer
+
+    random = np.random.default_rng(0)
+    inputs, outputs = _SHAPE
+    full = random.integers(-127, 128, (outputs, inputs)).astype(np.int8)
+    table: list[list[float]] = [[] for _ in DENSITIES]
+    gmacs: list[float] = []
+    for done, tokens in enumerate(TOKENS):
+        if progress:
+            progress(done, len(TOKENS))
+        timers = [LinearTimer(Linear("int8", inputs, outputs), dense_tensors(full), kernels, tokens)]
+        for density in DENSITIES:
+            kept = random.random((outputs // 4, inputs // 4)) < density
+            pruned = full * np.kron(kept, np.ones((4, 4), np.int8))
+            tensors = block_tensors(pruned)
+            blocks = Linear("int8-4x4", inputs, outputs, blocks=len(tensors["w.index"]))
+            timers.append(LinearTimer(blocks, tensors, kernels, tokens))
+        times = np.array([[timer.run() for timer in timers] for _ in range(9)]).min(axis=0)
+        gmacs.append(tokens * inputs * outputs / times[0] / 1e9)
+        for row, seconds in zip(table, times[1:], strict=True):
+            row.append(round(float(times[0] / seconds), 3))
+    found = Ratios(tuple(map(tuple, table)), tuple(round(g, 1) for g in gmacs), True)
+    publish(record_path(kernels.isa), json.dumps(asdict(found)).encode())
+    return found
+
+
+def dense_tensors(weight: np.ndarray) -> dict[str, np.ndarray]:
+    """Tensors "w.*" of a dense int8 linear with these weights [out, in], scale 1 and no bias."""
+    return {"w.weight": aligned(pack_int8(weight)), **_common(weight)}
+
+
+def block_tensors(weight: np.ndarray) -> dict[str, np.ndarray]:
+    """The same for a block-sparse linear."""
+    blocks, index, starts = pack_blocks(weight)
+    return {"w.blocks": aligned(blocks), "w.index": index, "w.starts": starts, **_common(weight)}
+
+
+def _common(weight: np.ndarray) -> dict[str, np.ndarray]:
+    out = len(weight)
+    return {
+        "w.scale": np.ones(out, np.float32),
+        "w.weight_sum": weight.sum(axis=1, dtype=np.int32),
+        "w.bias": np.zeros(out, np.float32),
+    }
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that starts on a cache line."""
+    raw = np.zeros(array.nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
