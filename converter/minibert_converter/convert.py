@@ -12,7 +12,7 @@ from minibert.errors import InputError, MinibertError
 from minibert.format import read_model, write_model
 
 from .checkpoints import read_checkpoint
-from .export import export
+from .export import SPARSE_THRESHOLD, export
 from .network import Network
 from .progress import Progress, no_progress
 from .quantize import QuantizeReport, quantize
@@ -30,6 +30,7 @@ def convert(
     dtype: Dtype = "int8",
     calibrate: str | Path | Sequence[str] | None = None,
     max_length: int | None = None,
+    sparse_threshold: float = SPARSE_THRESHOLD,
     progress: Progress | None = None,
 ) -> Report:
     """Converts a Hugging Face checkpoint folder into one minibert file, written whole or not at all.
@@ -42,6 +43,8 @@ def convert(
         calibrate: texts for the quantizer, or a file of them (see `read_texts`); those that ship with the converter
             where None.
         max_length: longest text in tokens, if not what the checkpoint says itself.
+        sparse_threshold: an int8 matrix is stored block-sparse if at most this fraction of its 4x4 blocks, from 0 to
+            1, holds a weight that isn't zero.
         progress: called as `progress(stage, done, total)`.
 
     Returns:
@@ -56,6 +59,8 @@ def convert(
     progress = progress or no_progress
     if dtype not in get_args(Dtype):
         raise InputError(f"dtype {dtype!r} is none of {', '.join(get_args(Dtype))}")
+    if not 0 <= sparse_threshold <= 1:
+        raise InputError(f"sparse_threshold is {sparse_threshold}; a fraction of blocks is from 0 to 1")
     source, target = Path(src), Path(out)
     _check_target(source, target)
     if calibrate is not None and dtype == "float32":
@@ -68,7 +73,7 @@ def convert(
     measured = _quantize(network, texts, progress) if dtype == "int8" else None
 
     progress("writing", 0, 1)
-    config, tensors = export(network)
+    config, tensors = export(network, sparse_threshold)
     report = make_report(
         network,
         tensors,

@@ -2,64 +2,78 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format import Config, pack_float32, pack_int8, pack_tokenizer, padded
+from minibert.format import Config, Linear, pack_blocks, pack_float32, pack_int8, pack_tokenizer, padded
 from minibert.format.schema import Table
 
 from .network import AnyLinear, AnyTable, LinearWeights, Network, QuantizedTable
 
 Tensors = dict[str, npt.NDArray[Any]]
 
+#: Above this density a block-sparse matrix is hardly smaller than a dense one: a block takes 18 bytes instead of 16.
+SPARSE_THRESHOLD = 0.6
 
-def export(network: Network) -> tuple[Config, Tensors]:
+
+def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tuple[Config, Tensors]:
     """The config and tensors of the file; what `minibert.format.write_model` takes.
 
     Args:
         network: the model; not changed, and its tables are not copied.
+        sparse_threshold: an int8 matrix is stored block-sparse if at most this fraction of its 4x4 blocks, from 0 to
+            1, holds a weight that isn't zero; else dense.
 
     Returns:
         The config, without a report yet, and tensors by name as docs/FORMAT.md has them.
     """
-    config = Config(
-        architecture=network.architecture,
-        task=network.task,
-        text=network.text,
-        linears={name: linear.schema() for name, linear in network.linears.items()},
-        tables={name: _table_schema(table) for name, table in network.tables.items()},
-        recipe={"passes": list(network.recipe)},
-        provenance=network.provenance,
-    )
+    linears: dict[str, Linear] = {}
     tensors: Tensors = {}
     for name, table in network.tables.items():
         tensors |= table_tensors(name, table)
     for name, linear in network.linears.items():
-        tensors |= linear_tensors(name, linear)
+        linears[name], stored = store_linear(name, linear, sparse_threshold)
+        tensors |= stored
     for name, norm in network.norms.items():
         tensors |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
     tensors["tokenizer.json"] = pack_tokenizer(network.tokenizer_json)
+    recipe: dict[str, Any] = {"passes": list(network.recipe)}
+    if any(linear.kind != "float32" for linear in linears.values()):
+        recipe["sparse_threshold"] = sparse_threshold
+    config = Config(
+        architecture=network.architecture,
+        task=network.task,
+        text=network.text,
+        linears=linears,
+        tables={name: _table_schema(table) for name, table in network.tables.items()},
+        recipe=recipe,
+        provenance=network.provenance,
+    )
     return config, tensors
 
 
-def linear_tensors(name: str, linear: AnyLinear) -> Tensors:
-    """The tensors of one matrix: panels of 16 outputs, and vectors padded to whole panels."""
-    tensors: Tensors
+def store_linear(name: str, linear: AnyLinear, sparse_threshold: float) -> tuple[Linear, Tensors]:
+    """One matrix: what the config says of it, and its tensors, vectors padded to whole panels of 16 outputs."""
+    schema = linear.schema()
     if isinstance(linear, LinearWeights):
-        tensors = {f"{name}.weight": pack_float32(linear.weight)}
+        return schema, {f"{name}.weight": pack_float32(linear.weight), f"{name}.bias": _to_panels(linear.bias)}
+    blocks, index, starts = pack_blocks(linear.q)
+    sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
+    tensors: Tensors
+    if sparse.density <= sparse_threshold:
+        schema = sparse
+        tensors = {f"{name}.blocks": blocks, f"{name}.index": index, f"{name}.starts": starts}
     else:
-        sums = linear.q.sum(axis=1, dtype=np.int32)
-        tensors = {
-            f"{name}.weight": pack_int8(linear.q),
-            f"{name}.scale": _to_panels(linear.scale),
-            f"{name}.weight_sum": _to_panels(sums),
-        }
-        if linear.input_factor is not None:
-            tensors[f"{name}.input_factor"] = linear.input_factor
+        tensors = {f"{name}.weight": pack_int8(linear.q)}
+    tensors[f"{name}.scale"] = _to_panels(linear.scale)
+    tensors[f"{name}.weight_sum"] = _to_panels(linear.q.sum(axis=1, dtype=np.int32))
+    if linear.input_factor is not None:
+        tensors[f"{name}.input_factor"] = linear.input_factor
     tensors[f"{name}.bias"] = _to_panels(linear.bias)
-    return tensors
+    return schema, tensors
 
 
 def table_tensors(name: str, table: AnyTable) -> Tensors:

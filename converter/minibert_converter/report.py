@@ -10,7 +10,7 @@ from .export import Tensors
 from .network import Network
 
 #: Tensors that one name of a network may become.
-ENDINGS = ("weight", "bias", "scale", "weight_sum", "input_factor")
+ENDINGS = ("weight", "blocks", "index", "starts", "scale", "weight_sum", "bias", "input_factor")
 
 
 @dataclass(frozen=True)
