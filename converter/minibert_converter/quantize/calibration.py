@@ -25,7 +25,7 @@ _CHUNK_TOKENS = 1024
 
 def builtin_texts() -> list[str]:
     """The sentences that ship with the converter; calibration.txt says where each comes from."""
-    content = resources.files(__package__).joinpath("calibration.txt").read_text(encoding="utf-8")
+    content = resources.files("minibert_converter.quantize").joinpath("calibration.txt").read_text(encoding="utf-8")
     return [line for line in content.split("\n") if line and not line.startswith("# ")]
 
 

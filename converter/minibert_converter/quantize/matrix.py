@@ -35,7 +35,8 @@ def quantize_calibrated(linear: LinearWeights, seen: InputStatistics, shift: Flo
     weight = linear.weight / factor
     codes, scales = round_compensated(weight, seen.moments_about(seen.mean) * np.outer(factor, factor))
     lost = weight - codes.astype(np.float32) * scales[:, None]
-    return QuantizedLinear(codes, scales, linear.bias + lost @ (factor * (seen.mean - shift)), factor)
+    bias = linear.bias + lost @ (factor * (seen.mean - shift))
+    return QuantizedLinear(codes, scales, bias.astype(np.float32), factor)
 
 
 def output_error(weight: Float32Array, quantized: QuantizedLinear, rows: Float32Array) -> float:

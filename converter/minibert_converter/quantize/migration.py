@@ -44,7 +44,8 @@ def input_factors(weight: Float32Array, rows: Float32Array) -> Float32Array:
     used = (inputs.max(axis=0, initial=0) > 0) & (columns.max(axis=0, initial=0) > 0)
     factor = np.ones(weight.shape[1], np.float32)
     if used.any():
-        factor[used] = _descend(columns[:, used], inputs[:, used])
+        # Contiguous rows, which selecting columns does not leave: finding their largest entries is most of the work.
+        factor[used] = _descend(np.ascontiguousarray(columns[:, used]), np.ascontiguousarray(inputs[:, used]))
     return factor
 
 
