@@ -141,20 +141,20 @@ def make_litert(checkpoint: Path, target: Path) -> None:
     network = load_network(checkpoint)
 
     class Masked(torch.nn.Module):
+        """One input, its mask made inside: converters are known to mix up two inputs of the same shape."""
+
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            return self.network(input_ids, attention_mask, torch.zeros_like(input_ids))
+        def forward(self, input_ids: Any) -> Any:
+            return self.network.model(input_ids=input_ids, attention_mask=(input_ids != 0).long())[0]
 
     for length in LITERT_LENGTHS:
         with tempfile.TemporaryDirectory(dir=target) as folder:
             plain = str(Path(folder) / "plain.tflite")
             example = torch.ones(1, length, dtype=torch.int64)
-            # Inputs by name: the converter does not keep the order of nameless ones.
-            inputs = {"input_ids": example, "attention_mask": example}
-            litert_torch.convert(Masked().eval(), sample_kwargs=inputs).export(plain)
+            litert_torch.convert(Masked().eval(), (example,)).export(plain)
             one = quantizer.Quantizer(plain)
             one.load_quantization_recipe(recipe.dynamic_wi8_afp32())
             one.quantize().export_model(str(target / f"model_1x{length}.tflite"), overwrite=True)

@@ -145,9 +145,8 @@ class LiteRt(Runtime):
 
             interpreter = Interpreter(model_path=self.files[length], num_threads=self.threads)
             interpreter.allocate_tensors()
-            # Ids, then the mask, by their names; nameless inputs are numbered.
-            details = interpreter.get_input_details()
-            inputs = sorted(details, key=lambda detail: ("mask" in detail["name"], detail["name"]))
+            # Ids, then the mask where the model does not make it itself.
+            inputs = sorted(interpreter.get_input_details(), key=lambda detail: detail["name"])
             self.loaded[length] = interpreter, inputs, interpreter.get_output_details()[0]["index"]
         return self.loaded[length]
 
@@ -156,7 +155,7 @@ class LiteRt(Runtime):
         length = min(length for length in self.files if length >= len(text))
         interpreter, inputs, output = self._interpreter(length)
         arrays = _padded(ids, length)
-        for detail, array in zip(inputs, arrays):  # noqa: B905 (a peer's Python may be 3.8)
+        for detail, array in zip(inputs, arrays):  # noqa: B905 (a peer's Python may be 3.8, and one input is enough)
             interpreter.set_tensor(detail["index"], array.astype(detail["dtype"], copy=False))
         interpreter.invoke()
         return _pooled(interpreter.get_tensor(output), arrays[1])
@@ -176,7 +175,7 @@ class Torch(Runtime):
             automatic = transformers.AutoModelForSequenceClassification
         loaded = automatic.from_pretrained(model).eval()
         self.model = torch.ao.quantization.quantize_dynamic(loaded, {torch.nn.Linear}, dtype=torch.qint8)
-        self.version = torch.__version__
+        self.version = str(torch.__version__)
 
     def answer(self, ids: Ids) -> Any:
         import torch
