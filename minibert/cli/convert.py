@@ -57,6 +57,8 @@ def converter():  # noqa: ANN201
     try:
         from minibert_converter.convert import convert
     except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith(("minibert.", "minibert_converter.")):
+            raise  # a broken installation, not a missing one
         raise UnsupportedError(
             f"converting needs the workstation half ({error.name} is missing here): pip install 'minibert[convert]'"
         ) from None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
+from minibert.cli.matrices import list_matrices, matrices_table
 
 if TYPE_CHECKING:
     from minibert.format import ModelFile
@@ -16,34 +18,34 @@ HELP = "show what a model file holds"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("file", metavar="FILE", help="a model file, written by minibert convert")
-    parser.add_argument("--tensors", action="store_true", help="list every tensor")
+    parser.add_argument("--tensors", action="store_true", help="list every matrix and every tensor")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the file's config, and sizes taken from its tensors; no weight is read."""
+    """Print the file's config, sizes taken from its tensors, and how much of each matrix is zero."""
     from minibert.format import read_model
 
     file = read_model(arguments.file)
-    parts = list_parts(file)
+    parts, matrices = list_parts(file), list_matrices(file)
     if arguments.json:
         value = {"file": str(file.path), "bytes": file.size, **file.config.to_json(), "parts": parts}
+        value["matrices"] = matrices
         if arguments.tensors:
             value["tensors"] = list_tensors(file)
         console.say_json(value, indent=2)
         return 0
     console.say(console.table(_facts(file)))
     console.say()
-    rows = [(part["name"], part["kind"], f"{part['parameters']:,}", console.megabytes(part["bytes"])) for part in parts]
-    total = sum(part["parameters"] for part in parts), sum(part["bytes"] for part in parts)
-    rows.append(("total", "", f"{total[0]:,}", console.megabytes(total[1])))
-    console.say(console.table(rows, ("part", "kind", "parameters", "bytes")))
+    console.say(_parts_table(file, parts))
+    console.say()
+    console.say(matrices_table(matrices, each=arguments.tensors))
     for name in ("recipe", "report", "provenance"):
         value = getattr(file.config, name)
         if value:
             console.say(f"\n{console.bold(name)}")
             for line in _lines({key: each for key, each in value.items() if key != "parts"}):
-                console.say(f"  {line}")
+                console.say(f"  {console.one_line(line, 160)}")
     if arguments.tensors:
         console.say()
         rows = [
@@ -52,6 +54,20 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         console.say(console.table(rows, ("tensor", "alias of", "dtype", "shape", "bytes")))
     return 0
+
+
+def _parts_table(file: ModelFile, parts: list[dict[str, Any]]) -> str:
+    report = file.config.report.get("parts")  # free form: anybody may have written anything
+    reported = [each for each in report if isinstance(each, Mapping)] if isinstance(report, (list, tuple)) else []
+    errors = {str(each.get("name")): each.get("error") for each in reported}
+    rows = []
+    for part in parts:
+        error = errors.get(part["name"])
+        shown = f"{error:.2%}" if isinstance(error, float) and error else ""
+        rows.append((part["name"], part["kind"], f"{part['parameters']:,}", console.megabytes(part["bytes"]), shown))
+    total = sum(part["parameters"] for part in parts), sum(part["bytes"] for part in parts)
+    rows.append(("total", "", f"{total[0]:,}", console.megabytes(total[1]), ""))
+    return console.table(rows, ("part", "kind", "parameters", "bytes", "error"))
 
 
 def list_parts(file: ModelFile) -> list[dict[str, Any]]:
@@ -71,10 +87,10 @@ def list_parts(file: ModelFile) -> list[dict[str, Any]]:
         base, _, last = name.rpartition(".")
         if base in config.linears:
             linear = config.linears[base]
-            part["kind"] = linear.kind
-            part["parameters"] += {"weight": linear.in_features * linear.out_features, "bias": linear.out_features}.get(
-                last, 0
-            )
+            kinds = [kind for kind in (part["kind"], linear.kind) if kind not in ("", "shared")]
+            part["kind"] = ", ".join(dict.fromkeys(", ".join(kinds).split(", ")))
+            weights = linear.in_features * linear.out_features
+            part["parameters"] += {"weight": weights, "blocks": weights, "bias": linear.out_features}.get(last, 0)
         elif base in config.tables:
             part["kind"] = config.tables[base].kind
             part["parameters"] += config.tables[base].rows * config.architecture.hidden_size if last == "weight" else 0
@@ -134,7 +150,9 @@ def _some(numbers: list[int]) -> str:
 
 
 def _lines(value: Any, name: str = "") -> list[str]:
-    """Nested JSON values as `a.b: value` lines; long lists are counted."""
+    """Nested JSON values as `a.b: value` lines; what has many entries is counted."""
+    if name and isinstance(value, dict) and len(value) > 8:
+        return [f"{name}: {len(value)} entries (--json shows them)"]
     if isinstance(value, dict):
         return [line for key, each in value.items() for line in _lines(each, f"{name}.{key}" if name else str(key))]
     if isinstance(value, (list, tuple)) and any(isinstance(each, (dict, list, tuple)) for each in value):
@@ -143,4 +161,4 @@ def _lines(value: Any, name: str = "") -> list[str]:
         return [line for index, each in enumerate(value) for line in _lines(each, f"{name}.{index}")]
     if isinstance(value, (list, tuple)):
         value = ", ".join(map(str, value))
-    return [f"{name}: {console.one_line(str(value))}"]
+    return [f"{name}: {value}"]

@@ -60,7 +60,7 @@ def _human(text: Any, result: Any, width: int) -> str:
 
 
 def _label(result: dict[str, Any], width: int, indent: str = "") -> str:
-    return f"{indent}{console.green(result['label'].ljust(width))} {result['score']:8.4f}"
+    return f"{indent}{console.green(console.one_line(result['label'], 40).ljust(width))} {result['score']:8.4f}"
 
 
 def _top_k(text: str) -> int | str:

@@ -6,6 +6,7 @@ import builtins
 import gzip
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from minibert.cli import console
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 from minibert.tasks import metrics
-from tests.tiny import WORDS
+from tests.tiny import WORDS, classifier_config, write
 
 TEXTS = [" ".join(WORDS.split()[i : i + 4]) for i in range(20)]
 
@@ -128,6 +129,18 @@ def test_inspect(run, classifier_path):
     assert "embeddings.norm.weight" in shown
 
 
+@pytest.mark.parametrize("parts", [3, "x", [3], [{"name": ["x"]}], [{"name": "head", "error": "much"}], {"a": 1}])
+def test_inspect_shows_a_report_that_anybody_wrote(run, tmp_path, parts):
+    config = replace(
+        classifier_config(), report={"parts": parts, "note": "\x1b[2Jgone", "many": dict.fromkeys("abcdefghij")}
+    )
+    outcome = run("inspect", write(tmp_path / "odd.safetensors", config))
+    assert outcome.code == 0
+    assert "\x1b" not in outcome.out
+    assert "note: [2Jgone" in outcome.out
+    assert "many: 10 entries" in outcome.out
+
+
 def test_bench(run, embedder_path, classifier_path):
     figures = run("bench", classifier_path, "--lengths", 4, 8, "--seconds", "0.01", "--json").json
     assert [row["length"] for row in figures["lengths"]] == [4, 8]
@@ -163,7 +176,7 @@ def test_convert_without_the_workstation_half(run, monkeypatch, tmp_path):
 
     def without(name, *arguments, **options):
         if name.startswith("minibert_converter"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            raise ModuleNotFoundError("No module named 'minibert_converter'", name="minibert_converter")
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)

@@ -1,0 +1,94 @@
+"""The matrices of a model file as `minibert inspect` shows them: what each is stored as, and how much of it is zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from minibert.cli import console
+
+if TYPE_CHECKING:
+    from minibert.format import ModelFile
+
+#: Tensors of a matrix that hold its weights.
+_WEIGHTS = {"float32": ("weight",), "int8": ("weight",), "int8-4x4": ("blocks", "index", "starts")}
+
+
+def list_matrices(file: ModelFile) -> list[dict[str, Any]]:
+    """Every matrix in the order of a forward pass; its weights are read once, to count those that aren't zero.
+
+    Returns:
+        Dicts of name, kind, outputs, inputs; pattern: "4x4" if only some blocks are stored, else "dense"; density:
+        the fraction of the weights that is stored, which is what a kernel multiplies; nonzero: the fraction that
+        isn't zero; bytes: of the weights in the file with their places, 0 if another matrix has them already.
+    """
+    matrices = []
+    # In the order of the tensors: the config's own order is whoever wrote it's.
+    for name in dict.fromkeys(tensor.rpartition(".")[0] for tensor in file.tensors):
+        linear = file.config.linears.get(name)
+        if linear is None:
+            continue
+        tensors = [f"{name}.{part}" for part in _WEIGHTS[linear.kind]]
+        stored = [tensor for tensor in tensors if tensor not in file.config.aliases]
+        weights = linear.in_features * linear.out_features
+        matrices.append(
+            {
+                "name": name,
+                "kind": linear.kind,
+                "outputs": linear.out_features,
+                "inputs": linear.in_features,
+                "pattern": "4x4" if linear.kind == "int8-4x4" else "dense",
+                "density": linear.density,
+                "nonzero": int((file.tensors[tensors[0]] != 0).sum()) / weights,
+                "bytes": sum(file.tensors[tensor].nbytes for tensor in stored),
+            }
+        )
+    return matrices
+
+
+def matrices_table(matrices: list[dict[str, Any]], *, each: bool) -> str:
+    """The matrices as lines of text: each by itself, or the same matrix of several layers on one line."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for matrix in matrices:
+        name = matrix["name"] if each else _without_layer(matrix["name"])
+        key = (name, matrix["kind"], matrix["outputs"], matrix["inputs"])
+        groups.setdefault(key, []).append(matrix)
+    rows = []
+    for (name, kind, outputs, inputs), group in groups.items():
+        layers = [int(matrix["name"].split(".")[1]) for matrix in group if matrix["name"].startswith("layers.")]
+        rows.append(
+            (
+                name.replace("*", _ranges(layers)),
+                kind,
+                f"{outputs}×{inputs}",
+                group[0]["pattern"],
+                _percent(matrix["density"] for matrix in group),
+                _percent(matrix["nonzero"] for matrix in group),
+                console.megabytes(size) if (size := sum(matrix["bytes"] for matrix in group)) else "shared",
+            )
+        )
+    return console.table(rows, ("matrix", "kind", "outputs×inputs", "pattern", "density", "nonzero", "bytes"))
+
+
+def _without_layer(name: str) -> str:
+    """layers.*.ffn.up for layers.3.ffn.up; other names as they are."""
+    words = name.split(".")
+    return ".".join([words[0], "*", *words[2:]]) if words[0] == "layers" else name
+
+
+def _ranges(numbers: list[int]) -> str:
+    """0-3,5 for 0, 1, 2, 3, 5."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def _percent(fractions: Iterable[float]) -> str:
+    """The least and the greatest fraction, or the one that all are, as far as one decimal shows."""
+    values = list(fractions)
+    least, greatest = f"{100 * min(values):.1f}", f"{100 * max(values):.1f}"
+    return f"{least}%" if least == greatest else f"{least}-{greatest}%"
