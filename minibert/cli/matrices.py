@@ -60,14 +60,14 @@ def matrices_table(matrices: list[dict[str, Any]], *, each: bool) -> str:
             (
                 name.replace("*", _ranges(layers)),
                 kind,
-                f"{outputs}×{inputs}",
+                f"{outputs}x{inputs}",
                 group[0]["pattern"],
                 _percent(matrix["density"] for matrix in group),
                 _percent(matrix["nonzero"] for matrix in group),
                 console.megabytes(size) if (size := sum(matrix["bytes"] for matrix in group)) else "shared",
             )
         )
-    return console.table(rows, ("matrix", "kind", "outputs×inputs", "pattern", "density", "nonzero", "bytes"))
+    return console.table(rows, ("matrix", "kind", "outputs x inputs", "pattern", "density", "nonzero", "bytes"))
 
 
 def _without_layer(name: str) -> str:
