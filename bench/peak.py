@@ -99,18 +99,19 @@ def measure_peak(isa: Any, threads: int, seconds: float) -> float:
     steps = 100_000  # less than a millisecond: passes that nothing interrupts are not rare
     buffers = [np.ones(64 * (1 + isa.int8_tile[0] * isa.int8_tile[1]), np.uint8) for _ in range(threads)]
 
-    def one(buffer: np.ndarray) -> None:
-        call(buffer.ctypes.data, steps, buffer.ctypes.data + 64)
+    fastest = [0.0] * threads
 
-    def together() -> None:
-        others = [threading.Thread(target=one, args=(buffer,)) for buffer in buffers[1:]]
-        for other in others:
-            other.start()
-        one(buffers[0])
-        for other in others:
-            other.join()
+    def one(number: int) -> None:
+        address = buffers[number].ctypes.data
+        fastest[number] = _fastest(lambda: call(address, steps, address + 64), seconds)
 
-    return threads * macs * steps / _fastest(together, seconds)
+    others = [threading.Thread(target=one, args=(number,)) for number in range(1, threads)]
+    for other in others:
+        other.start()
+    one(0)
+    for other in others:
+        other.join()
+    return sum(macs * steps / taken for taken in fastest)
 
 
 def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
