@@ -125,8 +125,12 @@ class Tokenizer:
             encoding = self._library.post_process(first)
         else:
             second, cut_second = self._beginning(pair, budget)
-            cut = cut or cut_second or len(first) + len(second) > budget
-            first_share, second_share = longest_first(len(first), len(second), budget)
+            lengths = len(first), len(second)
+            if (cut or cut_second) and budget % 2 and min(lengths) > budget // 2:
+                # Which text gets the odd token depends on which is longer, of all their tokens.
+                lengths = self.count(text[:MAX_CHARACTERS]), self.count(pair[:MAX_CHARACTERS])
+            cut = cut or cut_second or sum(lengths) > budget
+            first_share, second_share = longest_first(*lengths, budget)
             first.truncate(first_share, direction=self._direction)
             second.truncate(second_share, direction=self._direction)
             encoding = self._library.post_process(first, second)
@@ -141,7 +145,8 @@ class Tokenizer:
         of the prefix's last word and ends a margin before the prefix does.
 
         Returns:
-            The encoding without special tokens, and whether the text went on behind MAX_CHARACTERS.
+            The encoding without special tokens, and whether the text goes on behind it: then more of it than
+            `budget` tokens, or than MAX_CHARACTERS, is there.
         """
         if self._direction == "left":
             return self._encode(text[-MAX_CHARACTERS:], special=False), len(text) > MAX_CHARACTERS
@@ -153,7 +158,7 @@ class Tokenizer:
             while sure and (words[sure - 1] == words[-1] or offsets[sure - 1][1] > size - self._margin):
                 sure -= 1
             if sure > budget:
-                return encoding, False
+                return encoding, True
             size *= 4
         return self._encode(text[:MAX_CHARACTERS], special=False), len(text) > MAX_CHARACTERS
 
