@@ -52,10 +52,8 @@ def lower(plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], tokens:
     sums = op.BLOCK_ROWS * (lowering.most_width + op.SUMS_PADDING) * 4
     # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see program.run_span.
     free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
-    scratch = sums + 2 * lowering.most_width * 4 + free
-    return Program(
-        table, lowering.size, scratch, sums, lowering.most_width, tuple(lowering.used)
-    )
+    scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
+    return Program(table, lowering.size, scratch, sums, lowering.most_width, tuple(lowering.used))
 
 
 def attention_scratch(tokens: int, width: int) -> int:
@@ -85,6 +83,9 @@ class _Lowering:
         for part in [plan.output, *(part for step in plan.steps for part in vars(step).values())]:
             if isinstance(part, Buffer | Codes):
                 self.room[part.name] = max(self.room.get(part.name, 0), part.width)
+        #: The factor of rows whose codes have none, and of rows that never become codes.
+        self.ones = np.ones(max(self.room.values()), np.float32)
+        self.used.append(self.ones)
 
     def _reserve(self, key: str, size: int) -> int:
         if key not in self.places:
@@ -118,7 +119,7 @@ class _Lowering:
         """The entries that say where a step's rows go; `columns` of them count, the others are padding."""
         width = padded(columns)
         self.most_width = max(self.most_width, width)
-        row = {op.OUT: self.buffer(out), op.WIDTH: width, op.CODES: -1}
+        row = {op.OUT: self.buffer(out), op.WIDTH: width, op.CODES: -1, op.FACTOR: self.ones.ctypes.data}
         if codes is not None:
             # Threads of a team may be a step apart: a buffer keeps one stride whatever the width of its rows.
             row |= {
@@ -143,8 +144,8 @@ class _Lowering:
 
     @lower.register
     def _(self, step: steps.Embed) -> dict[int, int]:
-        hidden_size = self.config.architecture.hidden_size
-        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, "embeddings.norm", hidden_size)
+        columns = self.config.architecture.table_size
+        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, "embeddings.norm", columns)
         for name, weight, scale in (
             ("embeddings.word", op.WORD, op.WORD_SCALE),
             ("embeddings.position", op.POSITION, op.POSITION_SCALE),

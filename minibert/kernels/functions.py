@@ -1,124 +1,149 @@
-"""Activations on 16 lanes. Twins: minibert.reference.functions."""
+"""Activations and exponentials, on vectors of any width. Twins: minibert.reference.functions.
+
+They are written on `Lanes`, a value of the code that is being generated: `x * y` emits a multiplication. `function`
+makes of them what kernels call, for one vector type.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from minibert import numerics
-from minibert.kernels.kernel import kernel
-from minibert.kernels.simd import (
-    F32_LANES,
-    bits_of,
-    constant,
-    f32x16,
-    from_bits,
-    maximum,
-    minimum,
-    shift_left,
-    splat_f32,
-    word,
-)
-
-_f32 = np.float32
-_LOWEST = _f32(numerics.EXP2_LOWEST)
-_BOUND = _f32(numerics.GELU_BOUND)
-_CODES_BOUND = _f32(numerics.GELU_CODES_BOUND)
-_BOUND_SCALE = _f32(2.0 / numerics.GELU_BOUND**2)
-_TANH_LINEAR = _f32(numerics.GELU_TANH_LINEAR)
-_TANH_CUBIC = _f32(numerics.GELU_TANH_CUBIC)
-_MINUS_LOG2_E = _f32(-numerics.LOG2_E)
-_ZERO, _HALF, _ONE, _TWO, _EIGHTY = _f32(0), _f32(0.5), _f32(1), _f32(2), _f32(80)
-_MANTISSA_BITS = np.int32(23)
-_MAGIC = _f32(numerics.ROUND_MAGIC)
+from minibert.kernels.quads import f32x64
+from minibert.kernels.simd import F32, I32, VectorType, constant, f32x16, select_max, word
 
 
-def _make_polynomial(coefficients: tuple[float, ...]) -> Any:
-    """A polynomial by Estrin's scheme: its short chains of dependent steps keep the arithmetic units busy."""
+class Lanes:
+    """A float32 vector in the code being generated. Plain numbers are constants in all lanes."""
 
-    def evaluate(builder: ir.IRBuilder, t: ir.Value) -> ir.Value:
-        terms = [constant(F32_LANES, _f32(c)) for c in coefficients]
-        while len(terms) > 1:
-            odd = terms[-1:] if len(terms) % 2 else []
-            pairs = zip(terms[::2], terms[1::2], strict=False)
-            terms = [builder.fadd(builder.fmul(high, t), low) for low, high in pairs] + odd
-            t = builder.fmul(t, t)
-        return terms[0]
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder = builder
+        self.value = value
 
-    return word(f32x16, f32x16)(evaluate)
+    def _other(self, other: Lanes | float) -> ir.Value:
+        if isinstance(other, Lanes):
+            return other.value
+        return constant(self.value.type, float(np.float32(other)))
 
+    def __add__(self, other: Lanes | float) -> Lanes:
+        return Lanes(self.builder, self.builder.fadd(self.value, self._other(other)))
 
-_exp2_polynomial = _make_polynomial(numerics.EXP2_POLYNOMIAL)
-_gelu_codes_polynomial = _make_polynomial(numerics.GELU_CODES_POLYNOMIAL)
-_weight_polynomial = _make_polynomial(numerics.WEIGHT_POLYNOMIAL)
-_gelu_polynomial = _make_polynomial(numerics.GELU_POLYNOMIAL)
+    def __sub__(self, other: Lanes | float) -> Lanes:
+        return Lanes(self.builder, self.builder.fsub(self.value, self._other(other)))
 
+    def __mul__(self, other: Lanes | float) -> Lanes:
+        return Lanes(self.builder, self.builder.fmul(self.value, self._other(other)))
 
-@kernel(f32x16, f32x16, f32x16)
-def raise_exponent(mantissa, shifted):
-    """Mantissa * 2**n, where n was added to ROUND_MAGIC: its low bits are n, the shift drops all others."""
-    return from_bits(bits_of(mantissa) + shift_left(bits_of(shifted), _MANTISSA_BITS))
+    def __truediv__(self, other: Lanes | float) -> Lanes:
+        return Lanes(self.builder, self.builder.fdiv(self.value, self._other(other)))
 
+    def at_least(self, bound: float) -> Lanes:
+        """The larger of each lane and a bound; the bound where a lane is not a number."""
+        return Lanes(self.builder, select_max(self.builder, self.value, self._other(bound)))
 
-@kernel(f32x16, f32x16)
-def exp2(x):
-    """2**x for x <= 127, flushed to 2**-126 below that."""
-    x = maximum(x, splat_f32(_LOWEST))
-    shifted = x + splat_f32(_MAGIC)
-    return raise_exponent(_exp2_polynomial(x - (shifted - splat_f32(_MAGIC))), shifted)
+    def at_most(self, bound: float) -> Lanes:
+        """The smaller of each lane and a bound; the bound where a lane is not a number."""
+        other = self._other(bound)
+        below = self.builder.fcmp_ordered("<", self.value, other)
+        return Lanes(self.builder, self.builder.select(below, self.value, other))
 
+    def like(self, number: float) -> Lanes:
+        """A constant vector of the same width."""
+        return Lanes(self.builder, self._other(number))
 
-@kernel(f32x16, f32x16)
-def softmax_weight(x):
-    """2**x to 2.6e-6."""
-    x = maximum(x, splat_f32(_LOWEST))
-    shifted = x + splat_f32(_MAGIC)
-    return raise_exponent(_weight_polynomial(x - (shifted - splat_f32(_MAGIC))), shifted)
-
-
-@kernel(f32x16, f32x16)
-def gelu(x):
-    """Exact GELU to 1.1e-6."""
-    z = minimum(maximum(x, splat_f32(-_BOUND)), splat_f32(_BOUND))
-    t = (z * z) * splat_f32(_BOUND_SCALE) - splat_f32(_ONE)
-    return x * (z * _gelu_polynomial(t) + splat_f32(_HALF))
+    def raise_exponent(self, shifted: Lanes) -> Lanes:
+        """Self * 2**n, where n was added to ROUND_MAGIC: its low bits are n, and the shift drops all others."""
+        integers = ir.VectorType(I32, self.value.type.count)
+        bits = self.builder.bitcast(shifted.value, integers)
+        power = self.builder.shl(bits, constant(integers, _MANTISSA_BITS))
+        raised = self.builder.add(self.builder.bitcast(self.value, integers), power)
+        return Lanes(self.builder, self.builder.bitcast(raised, ir.VectorType(F32, integers.count)))
 
 
-@kernel(f32x16, f32x16)
-def gelu_codes(x):
-    """GELU for values that become int8 codes at once."""
-    z = minimum(maximum(x, splat_f32(-_CODES_BOUND)), splat_f32(_CODES_BOUND))
-    return x * (z * _gelu_codes_polynomial(z * z) + splat_f32(_HALF))
+_MANTISSA_BITS = 23
 
 
-@kernel(f32x16, f32x16, f32x16)
-def sigmoid_product(x, argument):
+def polynomial(t: Lanes, coefficients: tuple[float, ...]) -> Lanes:
+    """Estrin's scheme, lowest power first: its short chains of dependent steps keep the arithmetic units busy."""
+    terms = [t.like(c) for c in coefficients]
+    while len(terms) > 1:
+        odd = terms[-1:] if len(terms) % 2 else []
+        terms = [high * t + low for low, high in zip(terms[::2], terms[1::2], strict=False)] + odd
+        t = t * t
+    return terms[0]
+
+
+def _exp2(x: Lanes, coefficients: tuple[float, ...]) -> Lanes:
+    x = x.at_least(numerics.EXP2_LOWEST)
+    shifted = x + numerics.ROUND_MAGIC
+    return polynomial(x - (shifted - numerics.ROUND_MAGIC), coefficients).raise_exponent(shifted)
+
+
+def _exact_exp2(x: Lanes) -> Lanes:
+    return _exp2(x, numerics.EXP2_POLYNOMIAL)
+
+
+def _softmax_weight(x: Lanes) -> Lanes:
+    return _exp2(x, numerics.WEIGHT_POLYNOMIAL)
+
+
+def _gelu(x: Lanes) -> Lanes:
+    z = x.at_least(-numerics.GELU_BOUND).at_most(numerics.GELU_BOUND)
+    t = (z * z) * (2.0 / numerics.GELU_BOUND**2) - 1.0
+    return x * (z * polynomial(t, numerics.GELU_POLYNOMIAL) + 0.5)
+
+
+def _gelu_codes(x: Lanes) -> Lanes:
+    z = x.at_least(-numerics.GELU_CODES_BOUND).at_most(numerics.GELU_CODES_BOUND)
+    return x * (z * polynomial(z * z, numerics.GELU_CODES_POLYNOMIAL) + 0.5)
+
+
+def _sigmoid_product(x: Lanes, argument: Lanes) -> Lanes:
     """x / (1 + exp(-argument))."""
-    bounded = minimum(maximum(argument, splat_f32(-_EIGHTY)), splat_f32(_EIGHTY))
-    return x / (exp2(bounded * splat_f32(_MINUS_LOG2_E)) + splat_f32(_ONE))
+    bounded = argument.at_least(-80.0).at_most(80.0)
+    return x / (_exact_exp2(bounded * -numerics.LOG2_E) + 1.0)
 
 
-@kernel(f32x16, f32x16)
-def gelu_tanh(x):
-    """The tanh approximation of GELU."""
-    return sigmoid_product(x, x * ((x * x) * splat_f32(_TANH_CUBIC) + splat_f32(_TANH_LINEAR)))
+def _gelu_tanh(x: Lanes) -> Lanes:
+    return _sigmoid_product(x, x * ((x * x) * numerics.GELU_TANH_CUBIC + numerics.GELU_TANH_LINEAR))
 
 
-@kernel(f32x16, f32x16)
-def tanh(x):
-    """2 sigmoid(2 x) - 1."""
-    return sigmoid_product(splat_f32(_TWO), x * splat_f32(_TWO)) - splat_f32(_ONE)
+def _tanh(x: Lanes) -> Lanes:
+    return _sigmoid_product(x.like(2.0), x * 2.0) - 1.0
 
 
-@kernel(f32x16, f32x16)
-def identity(x):
-    """The value itself."""
+def _relu(x: Lanes) -> Lanes:
+    return x.at_least(0.0)
+
+
+def _identity(x: Lanes) -> Lanes:
     return x
 
 
-@kernel(f32x16, f32x16)
-def relu(x):
-    """max(x, 0)."""
-    return maximum(x, splat_f32(_ZERO))
+def function(vector: VectorType, body: Callable[[Lanes], Lanes]) -> Any:
+    """What kernels call: `body` on vectors of one type."""
+
+    def evaluate(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+        return body(Lanes(builder, value)).value
+
+    return word(vector, vector)(evaluate)
+
+
+#: 2**x for 16 numbers <= 127, flushed to 2**-126 below that.
+exp2 = function(f32x16, _exact_exp2)
+#: 2**x to 2.6e-6.
+softmax_weight = function(f32x16, _softmax_weight)
+
+#: The activations of four rows, by name.
+ROW_ACTIVATIONS = {
+    "none": function(f32x64, _identity),
+    "gelu": function(f32x64, _gelu),
+    "gelu_codes": function(f32x64, _gelu_codes),
+    "gelu_tanh": function(f32x64, _gelu_tanh),
+    "relu": function(f32x64, _relu),
+    "tanh": function(f32x64, _tanh),
+}

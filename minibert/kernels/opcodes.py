@@ -70,5 +70,7 @@ JOB_CALL_FIELDS = JOB_ARENA
 
 #: Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
 BLOCK_ROWS = 64
+#: Rows that go through an epilogue together.
+ROWS_AT_ONCE = 4
 #: Columns added to a row of sums: rows a power of two apart would fall into the same few sets of the cache.
 SUMS_PADDING = 16

@@ -14,7 +14,16 @@ from minibert.kernels.attention import attend_float32, attend_integer
 from minibert.kernels.block_sparse import block_product, pack_tokens
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.rows import add_bias, add_rows, dequantize, layer_norm, normalize, quantize
+from minibert.kernels.quads import ROWS, f32x64
+from minibert.kernels.rows import (
+    add_bias,
+    add_rows,
+    dequantize,
+    largest_magnitudes,
+    layer_norm,
+    normalize,
+    quantize,
+)
 from minibert.kernels.simd import (
     f32_of_bits,
     load_f32,
@@ -31,7 +40,7 @@ from minibert.kernels.simd import (
 from minibert.kernels.sync import take_ticket, wait_for_team
 
 _BLOCK_ROWS = op.BLOCK_ROWS
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @kernel(int64, int64, int64)
@@ -40,24 +49,10 @@ def field(row, number):
     return load_i64(row + 8 * number)
 
 
-@kernel(void, int64, int64, int64, int64, int64)
-def finish_row(step, arena, source, keep, number):
-    """The end of every step that makes rows: LayerNorm of `source` if the step has one, then the row, then its codes.
-
-    `source` is float32 and may be overwritten; `keep` is the address of the row's place, or 0.
-    """
-    width = field(step, op.WIDTH)
-    result = source
-    weight = field(step, op.NORM_WEIGHT)
-    if weight != 0:
-        if keep != 0:
-            result = keep
-        eps = f32_of_bits(field(step, op.NORM_EPS))
-        layer_norm(source, width, field(step, op.NORM_SIZE), eps, weight, field(step, op.NORM_BIAS), result)
-    codes = field(step, op.CODES)
-    if codes >= 0:
-        place = arena + codes + number * field(step, op.CODES_STRIDE)
-        quantize(result, width, field(step, op.FACTOR), place, arena + field(step, op.SCALES) + 4 * number)
+@kernel(int64, int64)
+def row_stride(step):
+    """Bytes between two float32 rows of the step's width."""
+    return field(step, op.WIDTH) * 4
 
 
 @kernel(int64, int64, int64, int64)
@@ -66,41 +61,66 @@ def place_of(step, arena, number):
     out = field(step, op.OUT)
     if out < 0:
         return 0
-    return arena + out + number * field(step, op.WIDTH) * 4
+    return arena + out + number * row_stride(step)
+
+
+@kernel(void, int64, int64, int64, int64, f32x64)
+def store_codes(step, arena, rows, number, largest):
+    """The codes of four rows from `number` on, if the step makes codes."""
+    codes = field(step, op.CODES)
+    if codes >= 0:
+        stride = field(step, op.CODES_STRIDE)
+        place = arena + codes + number * stride
+        scales = arena + field(step, op.SCALES) + 4 * number
+        quantize(rows, row_stride(step), field(step, op.WIDTH), field(step, op.FACTOR), largest, place, stride, scales)
+
+
+@kernel(f32x64, int64, int64, int64)
+def normalized(step, rows, out):
+    """LayerNorm of four rows into `out`; their largest magnitudes."""
+    stride = row_stride(step)
+    eps = f32_of_bits(field(step, op.NORM_EPS))
+    weight, bias, factor = field(step, op.NORM_WEIGHT), field(step, op.NORM_BIAS), field(step, op.FACTOR)
+    size = field(step, op.NORM_SIZE)
+    return layer_norm(rows, stride, field(step, op.WIDTH), size, eps, weight, bias, factor, out, stride)
 
 
 @kernel(void, int64, int64, int64, int64, int64)
 def table_row(table, scale, index, width, out):
-    """out = row `index` of an embedding table: float32, or int8 where the table has scales."""
+    """out += row `index` of an embedding table: float32, or int8 where the table has scales."""
     if scale != 0:
         scales = splat_f32(load_f32(scale + 4 * index))
         for column in range(0, width, 16):
-            store_f32x16(out + 4 * column, to_f32(load_i8x16(table + index * width + column)) * scales)
+            row = out + 4 * column
+            store_f32x16(row, load_f32x16(row) + to_f32(load_i8x16(table + index * width + column)) * scales)
     else:
         for column in range(0, width * 4, 64):
-            store_f32x16(out + column, load_f32x16(table + index * width * 4 + column))
+            store_f32x16(out + column, load_f32x16(out + column) + load_f32x16(table + index * width * 4 + column))
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64, int64)
-def embed(step, arena, scratch, ids, types, starts, texts, first, end):
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
+def embed(step, arena, scratch, ids, types, starts, first, end):
     """Rows first..end: word, position and token type are looked up, added and normalized."""
     width = field(step, op.WIDTH)
-    part = scratch + width * 4
+    stride = row_stride(step)
     offset = load_i64(starts)
     text = 0
-    for token in range(first, end):
-        while token + offset >= load_i64(starts + 8 * (text + 1)):
-            text += 1
-        position = token + offset - load_i64(starts + 8 * text)
-        word = np.int64(load_i32(ids + 4 * token))
-        table_row(field(step, op.WORD), field(step, op.WORD_SCALE), word, width, scratch)
-        table_row(field(step, op.POSITION), field(step, op.POSITION_SCALE), position, width, part)
-        add_rows(scratch, part, width, scratch)
-        if field(step, op.TYPE) != 0:
-            kind = np.int64(load_i32(types + 4 * token))
-            table_row(field(step, op.TYPE), field(step, op.TYPE_SCALE), kind, width, part)
-            add_rows(scratch, part, width, scratch)
-        finish_row(step, arena, scratch, place_of(step, arena, token), token)
+    for group in range(first, end, ROWS):
+        for token in range(group, min(group + ROWS, end)):
+            while token + offset >= load_i64(starts + 8 * (text + 1)):
+                text += 1
+            position = token + offset - load_i64(starts + 8 * text)
+            row = scratch + (token - group) * stride
+            for column in range(0, stride, 64):
+                store_f32x16(row + column, splat_f32(_ZERO))
+            word = np.int64(load_i32(ids + 4 * token))
+            table_row(field(step, op.WORD), field(step, op.WORD_SCALE), word, width, row)
+            table_row(field(step, op.POSITION), field(step, op.POSITION_SCALE), position, width, row)
+            if field(step, op.TYPE) != 0:
+                kind = np.int64(load_i32(types + 4 * token))
+                table_row(field(step, op.TYPE), field(step, op.TYPE_SCALE), kind, width, row)
+        place = place_of(step, arena, group)
+        store_codes(step, arena, place, group, normalized(step, scratch, place))
 
 
 @kernel(int64, int64)
@@ -129,37 +149,47 @@ def product(step, arena, scratch, first, count, panel, end, sums):
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
 def epilogue(step, arena, scratch, sums, first, count):
-    """Sums of rows first.. become the step's result."""
-    width = field(step, op.WIDTH)
-    integer = field(step, op.KIND) != op.FLOAT32
-    bias = field(step, op.BIAS)
+    """Sums of rows first.. become the step's result, four rows at a time."""
+    width, stride, from_stride = field(step, op.WIDTH), row_stride(step), sums_stride(step)
+    bias, factor = field(step, op.BIAS), field(step, op.FACTOR)
+    weight_scale, weight_sum = field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM)
     activation = field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)
-    for row in range(count):
+    norm = field(step, op.NORM_WEIGHT) != 0
+    for row in range(0, count, ROWS):
         number = first + row
         keep = place_of(step, arena, number)
         y = scratch
-        if keep != 0 and field(step, op.NORM_WEIGHT) == 0:
+        if keep != 0 and not norm:
             y = keep
-        source = sums + row * sums_stride(step)
-        if integer:
-            scale = load_f32(arena + field(step, op.SOURCE_SCALES) + 4 * number)
-            weight_scale, weight_sum = field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM)
-            dequantize(source, width, scale, weight_scale, weight_sum, bias, y, activation)
+        source = sums + row * from_stride
+        if field(step, op.KIND) != op.FLOAT32:
+            scale = arena + field(step, op.SOURCE_SCALES) + 4 * number
+            largest = dequantize(
+                source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, y, stride, activation
+            )
         else:
-            add_bias(source, width, bias, y, activation)
+            largest = add_bias(source, from_stride, width, bias, factor, y, stride, activation)
         if residual >= 0:
-            add_rows(y, arena + residual + number * width * 4, width, y)
-        finish_row(step, arena, y, keep, number)
+            add_rows(y, stride, arena + residual + number * stride, stride, width)
+            if not norm:
+                largest = largest_magnitudes(y, stride, width, factor)
+        if norm:
+            out = keep
+            if keep == 0:
+                out = y
+            largest = normalized(step, y, out)
+            y = out
+        store_codes(step, arena, y, number, largest)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64)
 def matmul_rows(step, arena, scratch, panels, sums, first, end):
     """A linear on rows first..end: blocks of rows go through product and epilogue while they are in cache."""
     blocks = (end - first + _BLOCK_ROWS - 1) // _BLOCK_ROWS
-    for block in range(blocks):
-        start = first + (end - first) * block // blocks
-        count = first + (end - first) * (block + 1) // blocks - start
+    height = ((end - first + blocks - 1) // max(blocks, 1) + 15) & -16
+    for start in range(first, end, max(height, 1)):
+        count = min(height, end - start)
         product(step, arena, panels, start, count, 0, field(step, op.WIDTH) >> 4, sums)
         if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: a product that is only timed
             epilogue(step, arena, scratch, sums, start, count)
@@ -232,7 +262,7 @@ def run_span(job, span):
     """All steps on the texts of one span."""
     arena, scratch, sums = field(job, op.JOB_ARENA), field(job, op.JOB_SCRATCH), field(job, op.JOB_SCRATCH)
     row_scratch = scratch + _BLOCK_ROWS * (field(job, op.JOB_MOST_WIDTH) + op.SUMS_PADDING) * 4
-    free_scratch = row_scratch + 2 * field(job, op.JOB_MOST_WIDTH) * 4
+    free_scratch = row_scratch + ROWS * field(job, op.JOB_MOST_WIDTH) * 4
     thread, threads = 0, 1
     if field(job, op.JOB_TEAM) != 0:
         thread, threads = field(job, op.JOB_THREAD), field(job, op.JOB_THREADS)
@@ -243,7 +273,10 @@ def run_span(job, span):
     first_token = load_i64(starts)
     tokens = load_i64(starts + 8 * texts) - first_token
     by_columns = threads > 1 and tokens <= _BLOCK_ROWS
-    first, end = tokens * thread // threads, tokens * (thread + 1) // threads
+    # Rows go four at a time: shares begin at multiples of four, and only the last one may run over its end.
+    first, end = (tokens * thread // threads) & -ROWS, (tokens * (thread + 1) // threads) & -ROWS
+    if thread + 1 == threads:
+        end = tokens
 
     for number in range(field(job, op.JOB_STEPS)):
         step = field(job, op.JOB_TABLE) + number * (8 * op.STEP_FIELDS)
@@ -275,18 +308,19 @@ def run_span(job, span):
             attend(step, arena, free_scratch, starts, texts, thread, threads)
             wait_for_team(barrier, threads)
         elif code == op.QUANTIZE:
-            width = field(step, op.WIDTH)
-            for row in range(step_first, step_end):
-                finish_row(step, arena, arena + field(step, op.SOURCE) + row * width * 4, 0, row)
+            width, stride = field(step, op.WIDTH), row_stride(step)
+            for row in range(step_first, step_end, ROWS):
+                source = arena + field(step, op.SOURCE) + row * stride
+                store_codes(step, arena, source, row, largest_magnitudes(source, stride, width, field(step, op.FACTOR)))
         elif code == op.EMBED:
             ids = field(job, op.JOB_IDS) + 4 * first_token
             types = field(job, op.JOB_TYPES) + 4 * first_token
-            embed(step, arena, row_scratch, ids, types, starts, texts, step_first, step_end)
+            embed(step, arena, row_scratch, ids, types, starts, step_first, step_end)
         elif code == op.POOL:
             pool(step, arena, starts, texts)
         elif code == op.NORMALIZE:
             width = field(step, op.WIDTH)
-            for row in range(step_first, step_end):
+            for row in range(step_first, step_end, ROWS):
                 normalize(arena + field(step, op.OUT) + row * width * 4, width)
         elif code == op.OUTPUT:
             earlier = first_text if of_texts else first_token

@@ -1,7 +1,8 @@
-"""What happens to one row (one token) between two matrix products. Twins: minibert.reference.functions.
+"""What happens to rows (tokens) between two matrix products, four at a time. Twins: minibert.reference.functions.
 
-A row stays in the first-level cache from the sums of one product to the codes of the next. Sizes are in columns,
-multiples of 16; an address of 0 means that the part is absent.
+Rows stay in the first-level cache from the sums of one product to the codes of the next, and share what a column needs.
+Sizes are in columns, multiples of 16; strides in bytes; an address of 0 means that the part is absent. Where a row's
+codes are wanted, a factor always exists (all ones if nothing was migrated).
 """
 
 from __future__ import annotations
@@ -11,27 +12,33 @@ from typing import Any
 import numpy as np
 
 from minibert import numerics
-from minibert.kernels import functions
-from minibert.kernels.functions import identity
+from minibert.kernels.functions import ROW_ACTIVATIONS
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
 from minibert.kernels.opcodes import ACTIVATIONS
-from minibert.kernels.simd import (
-    fold_max,
-    fold_sum,
-    keep_first,
-    load_f32x16,
-    load_i32x16,
-    magnitude,
-    maximum,
-    splat_f32,
-    splat_i32,
-    sqrt,
-    store_f32,
-    store_f32x16,
-    store_low_bytes,
-    to_f32,
+from minibert.kernels.quads import (
+    along_rows,
+    every_i32_row,
+    every_row,
+    f32x64,
+    fold_row_maxima,
+    fold_row_sums,
+    keep_first_lanes,
+    larger_magnitude,
+    load_f32x4,
+    load_i32_rows,
+    load_rows,
+    max_f32x4,
+    rows_to_f32,
+    splat_f32x4,
+    splat_rows,
+    sqrt_f32x4,
+    store_code_rows,
+    store_f32x4,
+    store_rows,
+    zero_below_f32x4,
 )
+from minibert.kernels.simd import load_f32x16, load_i32x16, splat_i32
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _LIMIT = np.float32(numerics.ACTIVATION_LIMIT)
@@ -41,118 +48,128 @@ _TINY = np.float32(1e-12)
 _OFFSET = np.int32(current().code_offset)
 #: Added to a float, leaves the stored byte of its nearest code in the lowest bits.
 _CODE_MAGIC = np.float32(numerics.ROUND_MAGIC + current().code_offset)
-_ACTIVATIONS = {"none": identity} | {name: getattr(functions, name) for name in ACTIVATIONS if name != "none"}
 
 
-def _make_dequantize(activation: Any) -> Any:
-    """Kernel: out = activation((sums - offset * weight_sum) * scale * weight_scale + bias).
+def _make_activate(activation: Any) -> tuple[Any, Any]:
+    """Kernels that turn sums into rows: of an int8 linear (dequantized), and of a float32 one.
 
-    The codes were stored with an offset added, which the sums of the weights take out again.
+        y = activation((sums - offset * weight_sum) * scale * weight_scale + bias)      y = activation(sums + bias)
+
+    The offset is what was added to codes when they were stored. Returned is, lane by lane, the largest |y * factor|.
     """
 
-    def dequantize_row(sums, width, scale, weight_scale, weight_sum, bias, out):
-        scales = splat_f32(scale)
+    def dequantize(sums, sums_stride, width, scale, weight_scale, weight_sum, bias, factor, y, y_stride):
+        scales = along_rows(load_f32x4(scale))
         offset = splat_i32(_OFFSET)
+        largest = splat_rows(_ZERO)
         for column in range(0, width * 4, 64):
-            exact = to_f32(load_i32x16(sums + column) - load_i32x16(weight_sum + column) * offset)
-            y = (exact * scales) * load_f32x16(weight_scale + column) + load_f32x16(bias + column)
-            store_f32x16(out + column, activation(y))
+            excess = every_i32_row(load_i32x16(weight_sum + column) * offset)
+            exact = rows_to_f32(load_i32_rows(sums + column, sums_stride) - excess)
+            value = (exact * scales) * every_row(load_f32x16(weight_scale + column))
+            value = activation(value + every_row(load_f32x16(bias + column)))
+            store_rows(y + column, y_stride, value)
+            largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
+        return largest
 
-    return kernel(void, int64, int64, float32, int64, int64, int64, int64)(dequantize_row)
-
-
-def _make_add_bias(activation: Any) -> Any:
-    """Kernel: out = activation(sums + bias), all float32."""
-
-    def add_bias_row(sums, width, bias, out):
+    def add_bias(sums, sums_stride, width, bias, factor, y, y_stride):
+        largest = splat_rows(_ZERO)
         for column in range(0, width * 4, 64):
-            store_f32x16(out + column, activation(load_f32x16(sums + column) + load_f32x16(bias + column)))
+            value = load_rows(sums + column, sums_stride) + every_row(load_f32x16(bias + column))
+            value = activation(value)
+            store_rows(y + column, y_stride, value)
+            largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
+        return largest
 
-    return kernel(void, int64, int64, int64, int64)(add_bias_row)
+    return kernel(f32x64, *[int64] * 10)(dequantize), kernel(f32x64, *[int64] * 7)(add_bias)
 
 
-def _choose(make: Any, arguments: str, types: list[Any]) -> Any:
-    """A kernel that picks one of the made ones by the number of an activation, its last argument."""
-    scope = {f"row{number}": make(_ACTIVATIONS[name]) for name, number in ACTIVATIONS.items()}
+def _choose(kernels: list[Any], arguments: str) -> Any:
+    """A kernel that picks one of some by the number of an activation, its last argument."""
+    scope = {f"rows{number}": made for number, made in enumerate(kernels)}
     lines = [f"def choose({arguments}, activation):"]
-    for number in range(len(ACTIVATIONS)):
-        lines += [f"    {'elif' if number else 'if'} activation == {number}:", f"        row{number}({arguments})"]
+    for number in range(1, len(kernels)):
+        lines += [f"    if activation == {number}:", f"        return rows{number}({arguments})"]
+    lines += [f"    return rows0({arguments})"]
     exec("\n".join(lines), scope)
-    return kernel(void, *types, int64)(scope["choose"])
+    return kernel(f32x64, *[int64] * (arguments.count(",") + 2))(scope["choose"])
 
 
-#: out = activation of the int32 sums of a linear, dequantized with its bias.
+_made = [_make_activate(ROW_ACTIVATIONS[name]) for name in ACTIVATIONS]
+#: Rows of an int8 linear from its int32 sums; returns the largest magnitudes times the factor.
 dequantize = _choose(
-    _make_dequantize,
-    "sums, width, scale, weight_scale, weight_sum, bias, out",
-    [int64, int64, float32, int64, int64, int64, int64],
+    [integer for integer, _ in _made],
+    "sums, sums_stride, width, scale, weight_scale, weight_sum, bias, factor, y, y_stride",
 )
-#: out = activation of the float32 sums of a linear and its bias.
-add_bias = _choose(_make_add_bias, "sums, width, bias, out", [int64] * 4)
-
-
-@kernel(void, int64, int64, int64, int64)
-def add_rows(a, b, width, out):
-    """out = a + b."""
-    for column in range(0, width * 4, 64):
-        store_f32x16(out + column, load_f32x16(a + column) + load_f32x16(b + column))
-
-
-@kernel(void, int64, int64, int64, float32, int64, int64, int64)
-def layer_norm(row, width, size, eps, weight, bias, out):
-    """LayerNorm of the first `size` columns; columns from there to `width` are padding and stay zero."""
-    inverse = _ONE / np.float32(size)
-    total = splat_f32(_ZERO)
-    for column in range(0, width * 4, 64):
-        total = total + load_f32x16(row + column)
-    mean = splat_f32(fold_sum(total) * inverse)
-    square = splat_f32(_ZERO)
-    for column in range(0, width * 4, 64):
-        centred = keep_first(load_f32x16(row + column) - mean, size - (column >> 2))
-        store_f32x16(row + column, centred)
-        square = square + centred * centred
-    scale = splat_f32(_ONE / sqrt(fold_sum(square) * inverse + eps))
-    for column in range(0, width * 4, 64):
-        y = (load_f32x16(row + column) * scale) * load_f32x16(weight + column) + load_f32x16(bias + column)
-        store_f32x16(out + column, y)
+#: Rows of a float32 linear from its float32 sums.
+add_bias = _choose([exact for _, exact in _made], "sums, sums_stride, width, bias, factor, y, y_stride")
 
 
 @kernel(void, int64, int64, int64, int64, int64)
-def quantize(row, width, factor, codes, scale):
-    """Codes (bytes, the CPU's offset added) and the float32 scale of row * factor."""
-    largest = splat_f32(_ZERO)
-    if factor != 0:
-        for column in range(0, width * 4, 64):
-            largest = maximum(magnitude(load_f32x16(row + column) * load_f32x16(factor + column)), largest)
-    else:
-        for column in range(0, width * 4, 64):
-            largest = maximum(magnitude(load_f32x16(row + column)), largest)
-    absmax = fold_max(largest)
-    inverse = _ZERO
-    stored = _ZERO
-    if absmax >= _SMALLEST:
-        inverse = _LIMIT / absmax
-        stored = absmax * _INVERSE_LIMIT
-    store_f32(scale, stored)
-    inverses = splat_f32(inverse)
-    magic = splat_f32(_CODE_MAGIC)
-    if factor != 0:
-        for column in range(0, width * 4, 64):
-            x = load_f32x16(row + column) * load_f32x16(factor + column)
-            store_low_bytes(codes + (column >> 2), x * inverses + magic)
-    else:
-        for column in range(0, width * 4, 64):
-            store_low_bytes(codes + (column >> 2), load_f32x16(row + column) * inverses + magic)
+def add_rows(y, y_stride, other, other_stride, width):
+    """y += other."""
+    for column in range(0, width * 4, 64):
+        total = load_rows(y + column, y_stride) + load_rows(other + column, other_stride)
+        store_rows(y + column, y_stride, total)
+
+
+@kernel(f32x64, int64, int64, int64, int64)
+def largest_magnitudes(y, y_stride, width, factor):
+    """Lane by lane, the largest |y * factor|."""
+    largest = splat_rows(_ZERO)
+    for column in range(0, width * 4, 64):
+        largest = larger_magnitude(load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column)), largest)
+    return largest
+
+
+@kernel(f32x64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
+def layer_norm(y, y_stride, width, size, eps, weight, bias, factor, out, out_stride):
+    """LayerNorm of the first `size` columns; columns from there to `width` are padding and stay zero.
+
+    `y` is overwritten. Returned is, lane by lane, the largest |out * factor|.
+    """
+    inverse = splat_f32x4(_ONE / np.float32(size))
+    total = splat_rows(_ZERO)
+    for column in range(0, width * 4, 64):
+        total = total + load_rows(y + column, y_stride)
+    mean = along_rows(fold_row_sums(total) * inverse)
+    square = splat_rows(_ZERO)
+    for column in range(0, width * 4, 64):
+        centred = keep_first_lanes(load_rows(y + column, y_stride) - mean, size - (column >> 2))
+        store_rows(y + column, y_stride, centred)
+        square = square + centred * centred
+    variance = fold_row_sums(square) * inverse + splat_f32x4(eps)
+    scale = along_rows(splat_f32x4(_ONE) / sqrt_f32x4(variance))
+    largest = splat_rows(_ZERO)
+    for column in range(0, width * 4, 64):
+        value = (load_rows(y + column, y_stride) * scale) * every_row(load_f32x16(weight + column))
+        value = value + every_row(load_f32x16(bias + column))
+        store_rows(out + column, out_stride, value)
+        largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
+    return largest
+
+
+@kernel(void, int64, int64, int64, int64, f32x64, int64, int64, int64)
+def quantize(y, y_stride, width, factor, largest, codes, codes_stride, scale):
+    """Codes (bytes, the CPU's offset added) and float32 scales of y * factor, given its largest magnitudes."""
+    absmax = fold_row_maxima(largest)
+    least = splat_f32x4(_SMALLEST)
+    store_f32x4(scale, zero_below_f32x4(absmax, least, absmax * splat_f32x4(_INVERSE_LIMIT)))
+    inverse = along_rows(zero_below_f32x4(absmax, least, splat_f32x4(_LIMIT) / absmax))
+    magic = splat_rows(_CODE_MAGIC)
+    for column in range(0, width * 4, 64):
+        value = load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column))
+        store_code_rows(codes + (column >> 2), codes_stride, value * inverse + magic)
 
 
 @kernel(void, int64, int64)
-def normalize(row, width):
-    """The row divided by its Euclidean length, in place."""
-    square = splat_f32(_ZERO)
-    for column in range(0, width * 4, 64):
-        x = load_f32x16(row + column)
-        square = square + x * x
-    length = sqrt(fold_sum(square))
-    scale = splat_f32(_ONE / max(length, _TINY))
-    for column in range(0, width * 4, 64):
-        store_f32x16(row + column, load_f32x16(row + column) * scale)
+def normalize(y, width):
+    """Four rows divided by their Euclidean lengths, in place."""
+    stride = width * 4
+    square = splat_rows(_ZERO)
+    for column in range(0, stride, 64):
+        value = load_rows(y + column, stride)
+        square = square + value * value
+    length = max_f32x4(sqrt_f32x4(fold_row_sums(square)), splat_f32x4(_TINY))
+    scale = along_rows(splat_f32x4(_ONE) / length)
+    for column in range(0, stride, 64):
+        store_rows(y + column, stride, load_rows(y + column, stride) * scale)

@@ -116,14 +116,22 @@ def _operator(symbol: Any, vector: VectorType, emit: Callable[[ir.IRBuilder, ir.
         return emit(builder, *values)
 
 
-_operator(operator.add, f32x16, lambda b, x, y: b.fadd(x, y))
-_operator(operator.sub, f32x16, lambda b, x, y: b.fsub(x, y))
-_operator(operator.mul, f32x16, lambda b, x, y: b.fmul(x, y))
-_operator(operator.truediv, f32x16, lambda b, x, y: b.fdiv(x, y))
-_operator(operator.add, i32x16, lambda b, x, y: b.add(x, y))
-_operator(operator.sub, i32x16, lambda b, x, y: b.sub(x, y))
-_operator(operator.mul, i32x16, lambda b, x, y: b.mul(x, y))
-_operator(operator.or_, i32x16, lambda b, x, y: b.or_(x, y))
+def arithmetic(vector: VectorType) -> None:
+    """Give numba the operators of a vector type."""
+    if vector.llvm.element == F32:
+        _operator(operator.add, vector, lambda b, x, y: b.fadd(x, y))
+        _operator(operator.sub, vector, lambda b, x, y: b.fsub(x, y))
+        _operator(operator.mul, vector, lambda b, x, y: b.fmul(x, y))
+        _operator(operator.truediv, vector, lambda b, x, y: b.fdiv(x, y))
+    else:
+        _operator(operator.add, vector, lambda b, x, y: b.add(x, y))
+        _operator(operator.sub, vector, lambda b, x, y: b.sub(x, y))
+        _operator(operator.mul, vector, lambda b, x, y: b.mul(x, y))
+        _operator(operator.or_, vector, lambda b, x, y: b.or_(x, y))
+
+
+arithmetic(f32x16)
+arithmetic(i32x16)
 
 
 @word(f32x16, types.int64)
@@ -156,12 +164,6 @@ def load_i8x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     return builder.sext(load(builder, address, I8_LANES), I32_LANES)
 
 
-@word(types.void, types.int64, f32x16)
-def store_low_bytes(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
-    """Store the lowest byte of each float's bits: after adding ROUND_MAGIC, its nearest integer."""
-    store(builder, builder.trunc(builder.bitcast(value, I32_LANES), I8_LANES), address)
-
-
 @word(f32x16, types.float32)
 def splat_f32(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
     """A float in all lanes."""
@@ -178,18 +180,6 @@ def splat_i32(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
 def to_f32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Integers as floats, correctly rounded."""
     return builder.sitofp(value, F32_LANES)
-
-
-@word(i32x16, f32x16)
-def bits_of(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """The bits of floats."""
-    return builder.bitcast(value, I32_LANES)
-
-
-@word(f32x16, i32x16)
-def from_bits(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Floats of given bits."""
-    return builder.bitcast(value, F32_LANES)
 
 
 @word(i32x16, f32x16)
@@ -223,12 +213,6 @@ def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     return select_max(builder, a, b)
 
 
-@word(f32x16, f32x16, f32x16)
-def minimum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """The smaller of each pair; b where a is not a number."""
-    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
-
-
 @word(f32x16, f32x16, f32x16, f32x16)
 def zero_below(builder: ir.IRBuilder, key: ir.Value, least: ir.Value, value: ir.Value) -> ir.Value:
     """The value where key >= least, else 0 (also where key is not a number)."""
@@ -240,47 +224,6 @@ def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Absolute values."""
     bits = builder.and_(builder.bitcast(value, I32_LANES), constant(I32_LANES, 0x7FFFFFFF))
     return builder.bitcast(bits, F32_LANES)
-
-
-@word(f32x16, f32x16, types.int64)
-def keep_first(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
-    """Zero in every lane from `count` on."""
-    lane = ir.Constant(I32_LANES, list(range(LANES)))
-    kept = builder.icmp_signed("<", lane, splat(builder, builder.trunc(count, I32)))
-    return builder.select(kept, value, constant(F32_LANES, 0.0))
-
-
-def _fold(
-    builder: ir.IRBuilder, value: ir.Value, combine: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
-) -> ir.Value:
-    """16 lanes to one, folding the upper half onto the lower: the order that reference.functions.lane_sum states."""
-    half = LANES // 2
-    while half:
-        undefined = ir.Constant(value.type, ir.Undefined)
-        mask = ir.VectorType(I32, half)
-        low = builder.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half))))
-        high = builder.shuffle_vector(value, undefined, ir.Constant(mask, list(range(half, 2 * half))))
-        value = combine(builder, low, high)
-        half //= 2
-    return builder.extract_element(value, ir.Constant(I32, 0))
-
-
-@word(types.float32, f32x16)
-def fold_sum(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Sum of the lanes."""
-    return _fold(builder, value, lambda b, x, y: b.fadd(x, y))
-
-
-@word(types.float32, f32x16)
-def fold_max(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Largest lane."""
-    return _fold(builder, value, select_max)
-
-
-@word(types.float32, types.float32)
-def sqrt(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Square root, correctly rounded."""
-    return builder.call(llvm_function(builder, "llvm.sqrt.f32", F32, [F32]), [value])
 
 
 def _scalar(name: str, numba_type: types.Type, type_: ir.Type, align: int) -> tuple[Any, Any]:

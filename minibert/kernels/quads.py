@@ -1,0 +1,211 @@
+"""Four rows of 16 lanes at a time, as one numba type: what happens to rows between two matrix products.
+
+Four rows share what they load for each column (scales, biases, factors) and, being independent, hide one another's
+latency. A `f32x64` is four 512-bit registers: row r is lanes 16 r to 16 r + 15. A `f32x4` holds one number a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from minibert.format.schema import LANES
+from minibert.kernels.opcodes import ROWS_AT_ONCE
+from minibert.kernels.simd import (
+    F32,
+    F32_LANES,
+    I8_LANES,
+    I32,
+    I32_LANES,
+    I64,
+    VectorType,
+    arithmetic,
+    constant,
+    f32x16,
+    i32x16,
+    llvm_function,
+    load,
+    select_max,
+    store,
+    word,
+)
+
+ROWS = ROWS_AT_ONCE
+_F32_QUAD = ir.VectorType(F32, ROWS * LANES)
+_I32_QUAD = ir.VectorType(I32, ROWS * LANES)
+_F32_ROWS = ir.VectorType(F32, ROWS)
+
+f32x64 = VectorType("f32x64", _F32_QUAD)
+i32x64 = VectorType("i32x64", _I32_QUAD)
+f32x4 = VectorType("f32x4", _F32_ROWS)
+arithmetic(f32x64)
+arithmetic(f32x4)
+arithmetic(i32x64)
+
+
+def _join(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    """Vectors side by side, in halves: four registers stay four registers."""
+    while len(parts) > 1:
+        size = 2 * parts[0].type.count
+        lanes = ir.Constant(ir.VectorType(I32, size), list(range(size)))
+        parts = [builder.shuffle_vector(a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _part(builder: ir.IRBuilder, value: ir.Value, first: int, count: int) -> ir.Value:
+    """`count` lanes from `first` on."""
+    lanes = ir.Constant(ir.VectorType(I32, count), list(range(first, first + count)))
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
+
+
+def _addresses(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) -> list[ir.Value]:
+    return [builder.add(address, builder.mul(stride, ir.Constant(I64, row))) for row in range(ROWS)]
+
+
+def _load_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, lanes: ir.VectorType) -> ir.Value:
+    return _join(builder, [load(builder, row, lanes, 4) for row in _addresses(builder, address, stride)])
+
+
+@word(f32x64, types.int64, types.int64)
+def load_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) -> ir.Value:
+    """16 floats of each of four rows, `stride` bytes apart."""
+    return _load_rows(builder, address, stride, F32_LANES)
+
+
+@word(i32x64, types.int64, types.int64)
+def load_i32_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) -> ir.Value:
+    """16 int32 of each of four rows."""
+    return _load_rows(builder, address, stride, I32_LANES)
+
+
+@word(types.void, types.int64, types.int64, f32x64)
+def store_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, value: ir.Value) -> None:
+    """Store 16 floats of each row."""
+    for number, row in enumerate(_addresses(builder, address, stride)):
+        store(builder, _part(builder, value, number * LANES, LANES), row, 4)
+
+
+@word(types.void, types.int64, types.int64, f32x64)
+def store_code_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, value: ir.Value) -> None:
+    """Store the lowest byte of each float's bits: after adding ROUND_MAGIC, its nearest integer."""
+    bits = builder.bitcast(value, _I32_QUAD)
+    for number, row in enumerate(_addresses(builder, address, stride)):
+        store(builder, builder.trunc(_part(builder, bits, number * LANES, LANES), I8_LANES), row)
+
+
+@word(f32x64, f32x16)
+def every_row(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The same 16 numbers for each row."""
+    return _join(builder, [value] * ROWS)
+
+
+@word(i32x64, i32x16)
+def every_i32_row(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The same 16 integers for each row."""
+    return _join(builder, [value] * ROWS)
+
+
+@word(f32x64, f32x4)
+def along_rows(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Each row's number in all of its lanes."""
+    lanes = ir.Constant(ir.VectorType(I32, ROWS * LANES), [row for row in range(ROWS) for _ in range(LANES)])
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
+
+
+@word(f32x4, types.int64)
+def load_f32x4(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """Four floats."""
+    return load(builder, address, _F32_ROWS, 4)
+
+
+@word(types.void, types.int64, f32x4)
+def store_f32x4(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """Store four floats."""
+    store(builder, value, address, 4)
+
+
+def _splat(vector: ir.VectorType) -> Callable[[ir.IRBuilder, ir.Value], ir.Value]:
+    def splat_all(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        return builder.shuffle_vector(first, undefined, constant(ir.VectorType(I32, vector.count), 0))
+
+    return splat_all
+
+
+#: A float in all lanes of all rows; a float for each row.
+splat_rows = word(f32x64, types.float32)(_splat(_F32_QUAD))
+splat_f32x4 = word(f32x4, types.float32)(_splat(_F32_ROWS))
+
+
+@word(f32x64, i32x64)
+def rows_to_f32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Integers as floats, correctly rounded."""
+    return builder.sitofp(value, _F32_QUAD)
+
+
+@word(f32x64, f32x64, f32x64)
+def larger_magnitude(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The larger of |a| and b; b where a is not a number."""
+    bits = builder.and_(builder.bitcast(a, _I32_QUAD), constant(_I32_QUAD, 0x7FFFFFFF))
+    return select_max(builder, builder.bitcast(bits, _F32_QUAD), b)
+
+
+@word(f32x64, f32x64, types.int64)
+def keep_first_lanes(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
+    """Zero in every lane from `count` of its row on."""
+    lane = ir.Constant(_I32_QUAD, list(range(LANES)) * ROWS)
+    limit = _splat(_I32_QUAD)(builder, builder.trunc(count, I32))
+    return builder.select(builder.icmp_signed("<", lane, limit), value, constant(_F32_QUAD, 0.0))
+
+
+def _fold(builder: ir.IRBuilder, value: ir.Value, combine: Callable[..., ir.Value]) -> ir.Value:
+    """The 16 lanes of each row to one, upper half onto lower: the order of reference.functions.lane_sum."""
+    width = LANES
+    while width > 1:
+        half = width // 2
+        shape = ir.VectorType(I32, ROWS * half)
+        undefined = ir.Constant(value.type, ir.Undefined)
+        low = [row * width + lane for row in range(ROWS) for lane in range(half)]
+        high = [lane + half for lane in low]
+        value = combine(
+            builder,
+            builder.shuffle_vector(value, undefined, ir.Constant(shape, low)),
+            builder.shuffle_vector(value, undefined, ir.Constant(shape, high)),
+        )
+        width = half
+    return value
+
+
+@word(f32x4, f32x64)
+def fold_row_sums(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Sum of each row's lanes."""
+    return _fold(builder, value, lambda b, x, y: b.fadd(x, y))
+
+
+@word(f32x4, f32x64)
+def fold_row_maxima(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Largest lane of each row."""
+    return _fold(builder, value, select_max)
+
+
+@word(f32x4, f32x4)
+def sqrt_f32x4(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Square roots, correctly rounded."""
+    return builder.call(llvm_function(builder, "llvm.sqrt.v4f32", _F32_ROWS, [_F32_ROWS]), [value])
+
+
+@word(f32x4, f32x4, f32x4)
+def max_f32x4(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The larger of each pair; b where a is not a number."""
+    return select_max(builder, a, b)
+
+
+@word(f32x4, f32x4, f32x4, f32x4)
+def zero_below_f32x4(builder: ir.IRBuilder, key: ir.Value, least: ir.Value, value: ir.Value) -> ir.Value:
+    """The value where key >= least, else 0 (also where key is not a number)."""
+    return builder.select(builder.fcmp_ordered(">=", key, least), value, constant(_F32_ROWS, 0.0))
+
