@@ -6,16 +6,17 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+from torch.nn import functional
+
 WORD = re.compile(r"\w+|[^\w\s]")  # words and punctuation marks, as BERT's own first split makes them
 DROP, REPLACE, RANDOM, SWAP, TYPO = 0.08, 0.15, 0.04, 0.04, 0.03  # chance for each word
 MIX = 0.25  # chance that a text is crossed with another
 
 
-def neighbours(words: Sequence[str], vectors, count: int = 8) -> dict[str, list[str]]:
-    """For each word the ``count`` others that are nearest by cosine; ``vectors`` is a float tensor [words, width]."""
-    import torch
-
-    unit = torch.nn.functional.normalize(vectors)
+def neighbours(words: Sequence[str], vectors: Tensor, count: int = 8) -> dict[str, list[str]]:
+    """For each word the ``count`` others that are nearest by cosine; ``vectors`` is float32 [words, width]."""
+    unit = functional.normalize(vectors)
     near = (unit @ unit.T).fill_diagonal_(-1).topk(count).indices
     return {word: [words[i] for i in row] for word, row in zip(words, near.tolist(), strict=True)}
 

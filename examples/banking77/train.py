@@ -147,10 +147,9 @@ def from_teacher(
 
 def write_readme(args: argparse.Namespace, student: BertForSequenceClassification, facts: dict[str, object]) -> None:
     """The page beside the checkpoint: figures of this run, and the command, without the paths of this machine."""
-    words = sys.argv[1:]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     story = WITHOUT_TEACHER
     if args.teacher:
-        words = [args.teacher.name if word == str(args.teacher) else word for word in words]
         story = WITH_TEACHER
     name = args.teacher.name if args.teacher else ""
     page = README.format(
