@@ -165,10 +165,7 @@ def build_plan(config: Config) -> Plan:
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
     head_width = padded(architecture.head_size)
 
-    first = "layers.0.attention.qkv" if architecture.layers else None
-    codes = build.codes_for(first) if first else None
-    build.steps.append(Embed(hidden, codes))
-    source: Buffer | Codes = codes or hidden
+    source = _embed(build, hidden)
 
     for number, layer in enumerate(architecture.layers):
         name = f"layers.{number}"
@@ -203,8 +200,24 @@ def build_plan(config: Config) -> Plan:
         )
 
     output = _head(build, hidden)
-    features = config.linears[architecture.head[-1].name].out_features if architecture.head else architecture.hidden_size
+    features = (
+        config.linears[architecture.head[-1].name].out_features if architecture.head else architecture.hidden_size
+    )
     return Plan(tuple(build.steps), output, features)
+
+
+def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
+    """Token ids to `hidden`; returns what the first layer reads."""
+    architecture = build.config.architecture
+    first = "layers.0.attention.qkv"
+    if not architecture.embedding_size:
+        codes = build.codes_for(first)
+        build.steps.append(Embed(hidden, codes))
+        return codes or hidden
+    embedded = Buffer("embedded", "tokens", padded(architecture.embedding_size))
+    codes = build.codes_for("embeddings.projection")
+    build.steps.append(Embed(embedded, codes))
+    return build.matmul("embeddings.projection", codes or embedded, hidden, following=first)
 
 
 def _head(build: _Builder, hidden: Buffer) -> Buffer:

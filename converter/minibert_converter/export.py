@@ -28,7 +28,8 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
             1, holds a weight that isn't zero; else dense.
 
     Returns:
-        The config, without a report yet, and tensors by name as docs/FORMAT.md has them.
+        The config, without a report yet, and tensors by name as docs/FORMAT.md has them; an alias is the very array
+        that it stands for.
     """
     linears: dict[str, Linear] = {}
     tensors: Tensors = {}
@@ -39,6 +40,14 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         tensors |= stored
     for name, norm in network.norms.items():
         tensors |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+    aliases = {
+        alias + name.removeprefix(target): name
+        for alias, target in network.aliases.items()
+        for name in tensors
+        if name.startswith(f"{target}.") and (target in linears or target in network.norms)
+    }
+    tensors |= {alias: tensors[name] for alias, name in aliases.items()}
+    linears |= {alias: linears[target] for alias, target in network.aliases.items() if target in linears}
     tensors["tokenizer.json"] = pack_tokenizer(network.tokenizer_json)
     recipe: dict[str, Any] = {"passes": list(network.recipe)}
     if any(linear.kind != "float32" for linear in linears.values()):
@@ -49,6 +58,7 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         text=network.text,
         linears=linears,
         tables={name: _table_schema(table) for name, table in network.tables.items()},
+        aliases=aliases,
         recipe=recipe,
         provenance=network.provenance,
     )

@@ -4,13 +4,14 @@ Names, order of rows and padding are already those of the file (see minibert.for
 that a pass sees the very matrices the kernels will multiply; only the byte layout is left to `export`. With
 H = padded(hidden_size), d = padded(head_size) and F = padded(ffn_size):
 
-    tables   embeddings.{word,position,token_type}   [rows, H]
+    tables   embeddings.{word,position,token_type}   [rows, H], or [rows, padded(embedding_size)]
     norms    embeddings.norm, layers.L.attention.norm, layers.L.ffn.norm   weight and bias [H]
     linears  layers.L.attention.qkv      [3 * heads * d, H]   all Q heads, all K heads, all V heads
              layers.L.attention.output   [hidden_size, heads * d]
              layers.L.ffn.up             [ffn_size, H]
              layers.L.ffn.down           [hidden_size, F]
              head.*                      [out, padded(in)]
+             embeddings.projection       [hidden_size, padded(embedding_size)]   where embeddings are narrower
 
 Inputs are padded with zero columns; outputs are the real ones, except the rows of the padded heads in qkv.
 """
@@ -145,10 +146,13 @@ class Network:
         tables: embedding tables by name.
         linears: matrices by name.
         norms: LayerNorms by name (without `.weight` and `.bias`).
+        aliases: linears and norms that are another one: the name of each -> a name in `linears` or `norms`. They are
+            stored once, and a pass that changes the one changes all.
         origins: for each name in `tables`, `linears` and `norms`, what it was in the checkpoint.
         provenance: where the model came from, as plain JSON values; kept in the file.
         recipe: what was done to it, as plain JSON values in order; kept in the file.
         notes: what the reader had to guess or leave out, in sentences for the user.
+        layer_numbers: for each layer, its number in the checkpoint, if layers were taken out; else empty.
     """
 
     architecture: Architecture
@@ -158,7 +162,9 @@ class Network:
     tables: dict[str, AnyTable] = field(default_factory=dict)
     linears: dict[str, AnyLinear] = field(default_factory=dict)
     norms: dict[str, Norm] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     recipe: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    layer_numbers: tuple[int, ...] = ()

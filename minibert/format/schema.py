@@ -29,10 +29,10 @@ ALIGNMENT = 64
 # Limits. They keep the arithmetic of the kernels exact, whatever the file says, and are far above any real BERT.
 #: Inputs of a matrix: an int32 sum of MAX_WIDTH products of an unsigned (<= 255) and a signed (>= -128) byte is exact.
 MAX_WIDTH = 65536
-#: Outputs of a matrix: Q, K and V of the widest attention side by side.
-MAX_OUTPUTS = 3 * MAX_WIDTH
+#: Outputs of a matrix: those of fill-mask models are the words of the vocabulary.
+MAX_OUTPUTS = 1 << 20
 #: Blocks of a matrix: where a group of outputs begins among them is an int32.
-MAX_BLOCKS = MAX_OUTPUTS // BLOCK * (MAX_WIDTH // GROUP)
+MAX_BLOCKS = (1 << 31) - 1
 MAX_HIDDEN_SIZE = 16384
 MAX_HEAD_SIZE = 256
 MAX_HEADS = 1024
@@ -49,16 +49,29 @@ LinearKind = Literal["float32", "int8", "int8-4x4"]
 TableKind = Literal["float32", "int8"]
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last"]
-TaskKind = Literal["text-classification", "sentence-embedding"]
+TaskKind = Literal[
+    "text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask"
+]
 ProblemType = Literal["single_label", "multi_label", "regression"]
 
 #: What this release reads of each.
-MODEL_TYPES = ("bert",)
+MODEL_TYPES = (
+    "albert",
+    "bert",
+    "camembert",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "mpnet",
+    "nomic_bert",
+    "roberta",
+    "xlm-roberta",
+)
 LINEAR_KINDS = ("float32", "int8", "int8-4x4")
 TABLE_KINDS = ("float32", "int8")
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "tanh")
 POOLINGS = ("none", "cls", "mean", "max", "last")
-TASK_KINDS = ("text-classification", "sentence-embedding")
+TASK_KINDS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
 PROBLEM_TYPES = ("single_label", "multi_label", "regression")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
@@ -177,7 +190,12 @@ class HeadLayer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of the network, from token ids to the rows that `forward` returns."""
+    """The shape of the network, from token ids to the rows that `forward` returns.
+
+    Attributes:
+        embedding_size: columns of the embedding tables, which `embeddings.projection` brings to `hidden_size`; 0 where
+            the tables have `hidden_size` columns and there is no projection.
+    """
 
     model_type: str
     hidden_size: int
@@ -191,6 +209,12 @@ class Architecture:
     pooling: Pooling
     head: tuple[HeadLayer, ...] = ()
     normalize: bool = False
+    embedding_size: int = 0
+
+    @property
+    def table_size(self) -> int:
+        """Columns of the embedding tables that mean something."""
+        return self.embedding_size or self.hidden_size
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Architecture:
@@ -209,6 +233,7 @@ class Architecture:
             pooling=keys.choice("pooling", POOLINGS),
             head=keys.items("head", HeadLayer.from_json, 0, MAX_HEAD_LAYERS, []),
             normalize=keys.boolean("normalize", False),
+            embedding_size=keys.integer("embedding_size", 0, MAX_HIDDEN_SIZE, 0),
         )
         keys.end()
         return architecture

@@ -25,6 +25,9 @@ from minibert.format.values import shown
 #: The tensor that holds tokenizer.json, compressed; its length is the one thing that the config doesn't tell.
 TOKENIZER = "tokenizer.json"
 
+#: Tasks whose answer is made of one row a token.
+_TOKEN_TASKS = ("token-classification", "question-answering", "fill-mask")
+
 
 class TensorSpec(NamedTuple):
     """What one tensor must be: `dtype` as safetensors calls it ("F32", "I8", "I32", "U16", "U8"), and its shape."""
@@ -50,10 +53,12 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     """
     architecture = config.architecture
     specs = _Specs()
-    hidden = padded(architecture.hidden_size)
     _add_tables(specs, config.tables, architecture)
-    specs.norm("embeddings.norm", hidden)
+    specs.norm("embeddings.norm", padded(architecture.table_size))
     linears = dict(config.linears)
+    if architecture.embedding_size:
+        name = "embeddings.projection"
+        specs.linear(name, _take(linears, name, padded(architecture.embedding_size), architecture.hidden_size))
     for number, layer in enumerate(architecture.layers):
         _add_layer(specs, linears, f"layers.{number}", layer, architecture)
     width = architecture.hidden_size
@@ -120,7 +125,7 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
     for name in tables:
         if name not in rows:
             raise FormatError(f"config.tables holds {shown(name)}, which the architecture has no place for")
-    width = padded(architecture.hidden_size)
+    width = padded(architecture.table_size)
     for name, count in rows.items():
         table = tables.get(name)
         if table is None:
@@ -172,16 +177,26 @@ def _take(linears: dict[str, Linear], name: str, in_features: int, out_features:
 
 def _check_task(config: Config, out_features: int) -> None:
     task, architecture = config.task, config.architecture
-    if task.kind == "text-classification":
+    if task.kind in ("text-classification", "token-classification"):
         if not architecture.head or len(task.labels) != out_features:
             raise FormatError(
                 f"config.task.labels has {len(task.labels)} labels, the last layer of the head has "
                 f"{out_features if architecture.head else 'no'} outputs: a classifier has one label for each output"
             )
-        if architecture.pooling == "none":
-            raise FormatError("config.architecture.pooling is 'none', but text-classification needs one row a text")
     elif task.labels:
         raise FormatError(f"config.task.labels has {len(task.labels)} labels, but {task.kind} has none")
+    outputs = {"question-answering": 2, "fill-mask": architecture.vocab_size}.get(task.kind)
+    if outputs is not None and (not architecture.head or out_features != outputs):
+        raise FormatError(
+            f"config.architecture.head has {out_features if architecture.head else 'no'} outputs, "
+            f"but {task.kind} needs {outputs}"
+        )
+    if task.kind == "text-classification" and architecture.pooling == "none":
+        raise FormatError("config.architecture.pooling is 'none', but text-classification needs one row a text")
+    if task.kind in _TOKEN_TASKS and architecture.pooling != "none":
+        raise FormatError(
+            f"config.architecture.pooling is {shown(architecture.pooling)}, but {task.kind} needs a row for each token"
+        )
     if config.text.max_length > architecture.max_positions:
         raise FormatError(
             f"config.text.max_length is {config.text.max_length}, the model has {architecture.max_positions} positions"

@@ -74,9 +74,7 @@ def _sigmoid_product(x: np.ndarray, argument: np.ndarray) -> np.ndarray:
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
     """The tanh approximation of GELU."""
     square = x * x
-    return _sigmoid_product(
-        x, x * (square * f32(numerics.GELU_TANH_CUBIC) + f32(numerics.GELU_TANH_LINEAR))
-    )
+    return _sigmoid_product(x, x * (square * f32(numerics.GELU_TANH_CUBIC) + f32(numerics.GELU_TANH_LINEAR)))
 
 
 def tanh(x: np.ndarray) -> np.ndarray:

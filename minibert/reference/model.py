@@ -48,7 +48,11 @@ class Reference:
             float32 [texts, out_features], or [tokens, out_features] for a model without pooling.
         """
         flat = np.concatenate([np.asarray(text, np.int32) for text in ids])
-        types = np.zeros_like(flat) if token_types is None else np.concatenate([np.asarray(t, np.int32) for t in token_types])
+        types = (
+            np.zeros_like(flat)
+            if token_types is None
+            else np.concatenate([np.asarray(t, np.int32) for t in token_types])
+        )
         return self.forward_packed(flat, types, np.cumsum([0, *map(len, ids)]), hook)
 
     def forward_packed(
@@ -89,7 +93,9 @@ class _Run:
         if codes is not None:
             if self.hook is not None:
                 self.hook(codes.linear, rows)
-            factor = self.tensors[f"{codes.linear}.input_factor"] if self.config.linears[codes.linear].input_factor else None
+            factor = (
+                self.tensors[f"{codes.linear}.input_factor"] if self.config.linears[codes.linear].input_factor else None
+            )
             self.codes[codes.name] = functions.quantize(rows, factor)
 
     def norm(self, rows: np.ndarray, name: str, size: int) -> np.ndarray:
@@ -112,7 +118,7 @@ class _Run:
         rows = self.table("embeddings.word", self.ids) + self.table("embeddings.position", positions)
         if "embeddings.token_type" in self.config.tables:
             rows = rows + self.table("embeddings.token_type", self.token_types)
-        rows = self.norm(rows, "embeddings.norm", self.config.architecture.hidden_size)
+        rows = self.norm(rows, "embeddings.norm", self.config.architecture.table_size)
         self.finish(rows, step.out, step.codes)
 
     @execute.register

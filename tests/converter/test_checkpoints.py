@@ -183,7 +183,7 @@ def test_task_can_be_given(folder):
     network = read_checkpoint(folder, "sentence-embedding")
     assert network.architecture.head == ()
     assert any("classifier.weight" in note for note in network.notes)
-    with pytest.raises(UnsupportedError, match="text-classification, sentence-embedding"):
+    with pytest.raises(UnsupportedError, match="text-classification, sentence-embedding, token-classification"):
         read_checkpoint(folder, "translation")
 
 
@@ -272,8 +272,8 @@ def test_integer_weights_are_refused(folder):
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ({"model_type": "gpt2"}, UnsupportedError, "model_type 'gpt2'.*supported are bert"),
-        ({"architectures": ["BertForMaskedLM"]}, UnsupportedError, "BertForMaskedLM.*BertForSequenceClassification"),
+        ({"model_type": "gpt2"}, UnsupportedError, "model_type 'gpt2'.*supported are albert, bert, camembert"),
+        ({"architectures": ["BertLMHeadModel"]}, UnsupportedError, "BertLMHeadModel.*BertForSequenceClassification"),
         ({"architectures": None}, CheckpointError, "names no architectures"),
         ({"hidden_act": "silu"}, UnsupportedError, "silu.*gelu"),
         ({"position_embedding_type": "relative_key"}, UnsupportedError, "relative_key"),
@@ -358,6 +358,8 @@ def test_real_classifiers(shared, name, labels):
     assert sum(origin.parameters for origin in network.origins.values()) == 22_713_216 + 385 * labels
 
 
-def test_token_classification_is_refused_clearly(shared):
-    with pytest.raises(UnsupportedError, match=r"BertForTokenClassification.*BertForSequenceClassification"):
-        read_checkpoint(shared / "models/wnut17-minilm")
+def test_token_classification(shared):
+    network = read_checkpoint(shared / "models/wnut17-minilm")
+    assert network.task.kind == "token-classification"
+    assert network.architecture.pooling == "none"
+    assert len(network.task.labels) == network.linears["head.output"].weight.shape[0] == 13

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.schema import Activation, ProblemType
+from minibert.format.schema import Activation, Pooling, ProblemType
 
 from .family import ACTIVATIONS, Family, Key
 from .json_file import read_json
@@ -57,6 +57,17 @@ class ConfigFile:
         if not isinstance(value, str) or value not in ACTIVATIONS:
             raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
+
+    def pooling(self, key: Key) -> Pooling:
+        """How a classifier makes one row of a text.
+
+        Raises:
+            UnsupportedError: there is no such pooling.
+        """
+        value = self.values.get(key.name, key.default)
+        if value not in ("cls", "mean"):
+            raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are cls, mean")
+        return value
 
     def architectures(self) -> list[str]:
         """The classes of transformers that the checkpoint was saved from; may be empty."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from minibert.format.schema import Activation, Pooling, TaskKind
+
+#: Special tokens around a text and a pair: [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s> with words or bytes.
+TokenizerStyle = Literal["bert", "mpnet", "roberta"]
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,33 @@ class Key:
 
 @dataclass(frozen=True)
 class HeadSource:
-    """One linear after pooling: our name, the checkpoint's name, and the activation that follows."""
+    """One linear of a head, and what follows it.
+
+    Attributes:
+        name: ours.
+        source: the checkpoint's name, without `.weight` and `.bias`.
+        activation: what follows the linear; a Key where config.json says it.
+        norm: the checkpoint's name of a LayerNorm after that.
+        tied: whether the weights are those of the word embeddings where the checkpoint stores none of its own.
+        bias: another name of the bias, taken where `source.bias` is not there.
+    """
 
     name: str
     source: str
-    activation: Activation = "none"
+    activation: Activation | Key = "none"
+    norm: str | None = None
+    tied: bool = False
+    bias: str | None = None
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a task adds to the encoder: how tokens become rows, and the linears that follow."""
+    """What a task adds to the encoder: how tokens become rows, and the linears that follow.
 
-    pooling: Pooling
+    A `pooling` that is a Key is config.json's to say.
+    """
+
+    pooling: Pooling | Key
     linears: tuple[HeadSource, ...] = ()
 
 
@@ -47,17 +65,22 @@ class Family:
         model_type: as in config.json.
         prefixes: what may stand before the encoder's names; the first that fits a name is taken off.
         renamed: endings of old checkpoints, and what they are called today.
-        sizes: our name of a size -> its key in config.json.
+        sizes: our name of a size -> its key in config.json. Those of `Sizes`; what is absent has its default there.
         activation: key of the feed-forward's activation.
         layer_norm_eps: key of the LayerNorms' epsilon.
         must_be: keys that change what the network computes -> the one value that is understood.
-        tensors: our name -> the checkpoint's; `{layer}` stands for the layer's number. A linear or LayerNorm is named
-            without `.weight` and `.bias`. The parts are those of the network, with Q, K and V apart:
-            layers.{layer}.attention.{query,key,value}.
+        tensors: our name -> the checkpoint's; `{layer}` stands for the layer's number, `{group}` for the number of the
+            weights that it shares with others, `{next}` for the layer after it. A linear or LayerNorm is named without
+            `.weight` and `.bias`. The parts are those of the network, with Q, K and V apart
+            (layers.{layer}.attention.{query,key,value}) or as one (layers.{layer}.attention.qkv).
         heads: task -> its head.
         architectures: name in config.json's `architectures` -> the task it was made for.
         unused: regular expressions of names that may be there and are not needed by any task above, such as
             buffers and the heads of pre-training.
+        padding_id: key of the padding token's id, where positions are counted from behind it: the rows of the
+            position table up to that one are never used.
+        optional_biases: whether a linear or LayerNorm may have no bias.
+        tokenizer: how special tokens stand around a text, if the tokenizer has to be built from a vocabulary.
     """
 
     model_type: str
@@ -71,7 +94,28 @@ class Family:
     renamed: Mapping[str, str] = field(default_factory=dict)
     must_be: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    padding_id: Key | None = None
+    optional_biases: bool = False
+    tokenizer: TokenizerStyle = "bert"
 
+
+def task_classes(name: str) -> dict[str, TaskKind]:
+    """What transformers calls the classes of a family, and the task of each."""
+    return {
+        f"{name}ForSequenceClassification": "text-classification",
+        f"{name}ForTokenClassification": "token-classification",
+        f"{name}ForQuestionAnswering": "question-answering",
+        f"{name}ForMaskedLM": "fill-mask",
+        f"{name}Model": "sentence-embedding",
+    }
+
+
+#: Heads that every family builds alike: one linear on the rows of all tokens, and the plain mean of those rows.
+TOKEN_HEADS: Mapping[TaskKind, Head] = {
+    "token-classification": Head(pooling="none", linears=(HeadSource("head.output", "classifier"),)),
+    "question-answering": Head(pooling="none", linears=(HeadSource("head.output", "qa_outputs"),)),
+    "sentence-embedding": Head(pooling="mean"),
+}
 
 #: transformers' names of activations -> ours. The three names of the tanh approximation differ only in rounding.
 ACTIVATIONS: Mapping[str, Activation] = {

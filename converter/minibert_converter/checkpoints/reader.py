@@ -6,22 +6,29 @@ from pathlib import Path
 from typing import get_args
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TaskKind, TextConfig
+from minibert.format.schema import (
+    TASK_KINDS,
+    Activation,
+    Architecture,
+    HeadLayer,
+    Layer,
+    Pooling,
+    Task,
+    TaskKind,
+    TextConfig,
+)
 
 from ..network import Network
 from ..progress import Progress, no_progress
-from .bert import BERT
 from .config_file import ConfigFile
 from .encoder import EncoderReader, Sizes, read_linear, read_sizes
-from .family import Family, Head
+from .families import FAMILIES
+from .family import Family, Head, Key
 from .names import NamedTensors
 from .sentence_transformers import SentenceModules, has_sentence_modules, read_sentence_modules
 from .stored import StoredTensor
 from .tokenizer import read_tokenizer
 from .weights import read_weights
-
-#: Every family that can be read, by config.json's model_type. A new one is a table like bert.py's and a line here.
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT,)}
 
 
 def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progress = no_progress) -> Network:
@@ -29,8 +36,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
 
     Args:
         folder: holds config.json, weights and a tokenizer; nothing in it is ever executed.
-        task: what the model is for, if not what its `architectures` say: "text-classification" or
-            "sentence-embedding".
+        task: what the model is for, if not what its `architectures` say: one of `minibert.format.schema.TASK_KINDS`.
         progress: told of every layer.
 
     Returns:
@@ -56,10 +62,12 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
     stored = read_weights(home)
     tensors = NamedTensors(home, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused)
     sizes = read_sizes(config, family, tensors)
-    if sizes.token_types == 0 and config.size(family.sizes["token_types"], 0) > 0:
+    if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
         notes.append("the weights have no table of token types: both texts of a pair are treated alike")
     head = family.heads[kind]
-    tokenizer = read_tokenizer(home, sizes.vocab_size, lowercase=bool(modules and modules.lowercase))
+    tokenizer = read_tokenizer(
+        home, sizes.vocab_size, lowercase=bool(modules and modules.lowercase), style=family.tokenizer
+    )
     limits = [sizes.max_positions, tokenizer.max_length, modules.max_length if modules else None]
     network = Network(
         architecture=_architecture(config, family, sizes, head, modules),
@@ -91,11 +99,8 @@ def _read_tensors(
         progress(stage, layer + 1, steps)
         reader.read_layer(layer)
     progress(stage, sizes.num_layers + 1, steps)
+    reader.read_head(head)
     width = sizes.hidden_size
-    for linear in head.linears:
-        outputs = _outputs(tensors, linear.source)
-        read_linear(network, tensors, linear.name, linear.source, outputs, width)
-        width = outputs
     for index, dense in enumerate(modules.dense if modules else ()):
         own = NamedTensors(dense.folder, read_weights(dense.folder))
         name = f"head.projection.{index}"
@@ -158,7 +163,7 @@ def _task_kind(
         for kind in get_args(TaskKind):
             if kind == asked and kind in family.heads:
                 return kind, []
-        raise UnsupportedError(f"task {asked!r} is not supported; supported are {', '.join(family.heads)}")
+        raise UnsupportedError(f"task {asked!r} is not supported; supported are {_listed_tasks(family)}")
     if modules is not None:
         return "sentence-embedding", ["task sentence-embedding, from modules.json of sentence-transformers"]
     named = config.architectures()
@@ -169,7 +174,7 @@ def _task_kind(
     known = ", ".join(f"{name} ({kind})" for name, kind in family.architectures.items())
     if not named:
         raise CheckpointError(
-            f"{config.path}: names no architectures, so the task is not known; give one of {', '.join(family.heads)}"
+            f"{config.path}: names no architectures, so the task is not known; give one of {_listed_tasks(family)}"
         )
     raise UnsupportedError(
         f"{config.path}: architecture {', '.join(named)} is not supported; supported are {known}; "
@@ -177,10 +182,14 @@ def _task_kind(
     )
 
 
+def _listed_tasks(family: Family) -> str:
+    return ", ".join(kind for kind in TASK_KINDS if kind in family.heads)
+
+
 def _architecture(
     config: ConfigFile, family: Family, sizes: Sizes, head: Head, modules: SentenceModules | None
 ) -> Architecture:
-    layers = [HeadLayer(linear.name, linear.activation) for linear in head.linears]
+    layers = [HeadLayer(one.name, _activation(config, one.activation), one.norm is not None) for one in head.linears]
     for index, dense in enumerate(modules.dense if modules else ()):
         layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
     return Architecture(
@@ -193,10 +202,19 @@ def _architecture(
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
         layers=(Layer(sizes.num_heads, sizes.ffn_size),) * sizes.num_layers,
-        pooling=modules.pooling if modules else head.pooling,
+        pooling=modules.pooling if modules else _pooling(config, head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
+        embedding_size=sizes.embedding_size,
     )
+
+
+def _activation(config: ConfigFile, activation: Activation | Key) -> Activation:
+    return config.activation(activation) if isinstance(activation, Key) else activation
+
+
+def _pooling(config: ConfigFile, pooling: Pooling | Key) -> Pooling:
+    return config.pooling(pooling) if isinstance(pooling, Key) else pooling
 
 
 def _task(
@@ -216,7 +234,11 @@ def _task(
             default_prompt=modules.default_prompt,
             similarity=modules.similarity,
         )
+    if kind in ("question-answering", "fill-mask"):
+        return Task(kind)
     outputs = _outputs(tensors, head.linears[-1].source)
+    if kind == "token-classification":
+        return Task(kind, labels=config.labels(outputs))
     problem_type = config.problem_type()
     if problem_type is None:
         problem_type = "regression" if outputs == 1 else "single_label"

@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint, as one tokenizer.json: the checkpoint's own, or built from vocab.txt."""
+"""The tokenizer of a checkpoint, as one tokenizer.json: the checkpoint's own, or built from its vocabulary."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
+from tokenizers import Tokenizer, normalizers
 
-from minibert.errors import CheckpointError
+from minibert.errors import CheckpointError, UnsupportedError
 
+from .family import TokenizerStyle
 from .json_file import read_json_if_present, read_text
-
-SPECIAL_TOKENS = {
-    "unk_token": "[UNK]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "cls_token": "[CLS]",
-    "mask_token": "[MASK]",
-}
+from .vocabulary import build_byte_level, build_word_piece, flag
 
 #: Keys of tokenizer_config.json -> what the tokenizers library calls them; a strip_accents of null means "as lowercase"
 NORMALIZER_KEYS = {
@@ -46,29 +39,33 @@ class TokenizerFile:
     notes: tuple[str, ...] = ()
 
 
-def read_tokenizer(folder: Path, vocab_size: int, *, lowercase: bool = False) -> TokenizerFile:
-    """Reads tokenizer.json, or builds the same from vocab.txt, tokenizer_config.json and the like.
+def read_tokenizer(
+    folder: Path, vocab_size: int, *, lowercase: bool = False, style: TokenizerStyle = "bert"
+) -> TokenizerFile:
+    """Reads tokenizer.json, or builds the same from vocab.txt, vocab.json and merges.txt, tokenizer_config.json.
 
     Args:
         folder: the checkpoint.
         vocab_size: rows of the word embedding table; every id must lie below it.
         lowercase: lower the text first, whatever the tokenizer itself does.
+        style: how special tokens stand around a text, where the tokenizer has to be built.
 
     Raises:
         CheckpointError: there is no tokenizer, it is broken, or it gives ids that have no embedding.
+        UnsupportedError: the tokenizer is there, but only as a SentencePiece model.
     """
     config = read_json_if_present(folder / "tokenizer_config.json")
     notes: list[str] = []
     if (folder / "tokenizer.json").is_file():
         tokenizer = _load(folder / "tokenizer.json", config, notes)
     elif (folder / "vocab.txt").is_file():
-        tokenizer = _build_word_piece(folder, config)
+        tokenizer = build_word_piece(folder, config, style)
         notes.append("built the tokenizer from vocab.txt, as there is no tokenizer.json")
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        tokenizer = build_byte_level(folder, config)
+        notes.append("built the tokenizer from vocab.json and merges.txt, as there is no tokenizer.json")
     else:
-        raise CheckpointError(
-            f"{folder}: no tokenizer; looked for tokenizer.json and for vocab.txt (with tokenizer_config.json). "
-            "Save it there with tokenizer.save_pretrained(folder)"
-        )
+        raise _no_tokenizer(folder)
     if lowercase:
         steps = [normalizers.Lowercase()] + ([tokenizer.normalizer] if tokenizer.normalizer else [])
         tokenizer.normalizer = normalizers.Sequence(steps)  # type: ignore[assignment]
@@ -85,6 +82,21 @@ def read_tokenizer(folder: Path, vocab_size: int, *, lowercase: bool = False) ->
     return TokenizerFile(tokenizer.to_str(), _max_length(folder, config), tuple(notes))
 
 
+def _no_tokenizer(folder: Path) -> CheckpointError | UnsupportedError:
+    """The error for a folder without a tokenizer that can be read."""
+    pieces = sorted(path.name for path in folder.glob("*.model"))
+    save = "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) of transformers"
+    if pieces:
+        return UnsupportedError(
+            f"{folder}: the tokenizer is there only as a SentencePiece model ({', '.join(pieces)}); {save} makes a "
+            "tokenizer.json of it"
+        )
+    return CheckpointError(
+        f"{folder}: no tokenizer; looked for tokenizer.json, for vocab.txt and for vocab.json with merges.txt "
+        f"(with tokenizer_config.json). {save} writes it there"
+    )
+
+
 def _load(path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(read_text(path))
@@ -96,87 +108,12 @@ def _load(path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
     normalizer = tokenizer.normalizer
     if isinstance(normalizer, normalizers.BertNormalizer):
         for key, attribute in NORMALIZER_KEYS.items():
-            value = _flag(path.parent, config, key, getattr(normalizer, attribute))
+            value = flag(path.parent, config, key, getattr(normalizer, attribute))
             if value != getattr(normalizer, attribute) and (value is not None or key == "strip_accents"):
                 setattr(normalizer, attribute, value)
                 notes.append(f"tokenizer_config.json overrules tokenizer.json: {key} is {json.dumps(value)}")
         tokenizer.normalizer = normalizer  # type: ignore[assignment]
     return tokenizer
-
-
-def _build_word_piece(folder: Path, config: dict[str, Any]) -> Tokenizer:
-    """BERT's tokenizer from its vocabulary, one token a line, the line's number being the id."""
-    path = folder / "vocab.txt"
-    lines = read_text(path).split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    vocabulary = {token.removesuffix("\r"): index for index, token in enumerate(lines)}
-    special = _special_tokens(folder, config)
-    missing = [token for name, token in special.items() if name != "mask_token" and token not in vocabulary]
-    if missing:
-        raise CheckpointError(f"{path}: lacks the special tokens {', '.join(missing)}")
-    unk, sep, cls = special["unk_token"], special["sep_token"], special["cls_token"]
-    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unk, max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer(  # type: ignore[assignment]
-        clean_text=True,
-        handle_chinese_chars=bool(_flag(folder, config, "tokenize_chinese_chars", True)),
-        strip_accents=_flag(folder, config, "strip_accents", None),
-        lowercase=bool(_flag(folder, config, "do_lower_case", True)),
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
-        single=f"{cls}:0 $A:0 {sep}:0",
-        pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-        special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
-    )
-    tokenizer.decoder = decoders.WordPiece(prefix="##")  # type: ignore[assignment]
-    tokenizer.add_special_tokens([token for token in special.values() if token in vocabulary])
-    _add_tokens(folder, config, tokenizer)
-    return tokenizer
-
-
-def _special_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    """The special tokens by role; tokenizer_config.json overrules special_tokens_map.json."""
-    values = {**SPECIAL_TOKENS, **read_json_if_present(folder / "special_tokens_map.json"), **config}
-    special = {}
-    for role in SPECIAL_TOKENS:
-        value = values[role]
-        token = value.get("content") if isinstance(value, dict) else value
-        if not isinstance(token, str) or not token or any(char in token for char in " :$"):
-            raise CheckpointError(f"{folder}: the tokenizer's {role} is {value!r}, not a token")
-        special[role] = token
-    return special
-
-
-def _add_tokens(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> None:
-    """Tokens that were added after training, from tokenizer_config.json or the older added_tokens.json."""
-    added: dict[int, AddedToken] = {}
-    try:
-        for token, index in read_json_if_present(folder / "added_tokens.json").items():
-            added[int(index)] = AddedToken(token, normalized=True)
-        for index, entry in config.get("added_tokens_decoder", {}).items():
-            flags = {key: bool(entry[key]) for key in ("single_word", "lstrip", "rstrip", "normalized") if key in entry}
-            added[int(index)] = AddedToken(entry["content"], special=bool(entry.get("special", False)), **flags)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{folder}: the list of added tokens is malformed ({error!r})") from error
-    for index in sorted(added):
-        token = added[index]
-        if token.special:
-            tokenizer.add_special_tokens([token])
-        else:
-            tokenizer.add_tokens([token])
-        if tokenizer.token_to_id(token.content) != index:
-            raise CheckpointError(
-                f"{folder}: added token {token.content!r} should have the id {index}, but vocab.txt makes it "
-                f"{tokenizer.token_to_id(token.content)}"
-            )
-
-
-def _flag(folder: Path, config: dict[str, Any], key: str, default: bool | None) -> bool | None:
-    value = config.get(key, default)
-    if value is not None and not isinstance(value, bool):
-        raise CheckpointError(f"{folder / 'tokenizer_config.json'}: {key} is {json.dumps(value)}, not true or false")
-    return value
 
 
 def _max_length(folder: Path, config: dict[str, Any]) -> int | None:

@@ -59,6 +59,7 @@ def gather_statistics(
     }
 
     def hook(name: str, rows: Float32Array) -> None:
+        name = network.aliases.get(name, name)
         if name in statistics:
             statistics[name].add(rows)
 

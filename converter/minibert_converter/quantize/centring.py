@@ -30,10 +30,15 @@ def centre(network: Network, means: Mapping[str, Float32Array]) -> dict[str, Flo
         By matrix name, what was subtracted; matrices that are missing kept their input.
     """
     moved: dict[str, Float32Array] = {}
-    norm = "embeddings.norm"
+    # A norm whose output others read as well stays as it is: where layers share weights, also the last layer does.
+    norm = "embeddings.norm" if not network.architecture.embedding_size else None
     for number in range(len(network.architecture.layers)):
         attention, ffn = f"layers.{number}.attention", f"layers.{number}.ffn"
-        moved |= _centre_norm(network, norm, f"{attention}.qkv", f"{attention}.output", means)
+        if f"{attention}.qkv" in network.aliases:
+            norm = None
+            continue
+        if norm is not None and not network.aliases:
+            moved |= _centre_norm(network, norm, f"{attention}.qkv", f"{attention}.output", means)
         moved |= _centre_context(network, f"{attention}.qkv", f"{attention}.output", means)
         moved |= _centre_norm(network, f"{attention}.norm", f"{ffn}.up", f"{ffn}.down", means)
         norm = f"{ffn}.norm"

@@ -140,13 +140,13 @@ def test_counts_that_are_not_those_of_the_tensors(sparse_forge, count):
     sparse_forge.refused(f"tensor '{NAME}.", "calls for", f"[{count}")
 
 
-@pytest.mark.parametrize("count", [161, 2**20, 805306368])
+@pytest.mark.parametrize("count", [161, 2**20, 2**31 - 1])
 def test_more_blocks_than_the_matrix_has(sparse_forge, count):
     sparse_forge.config["linears"][NAME]["blocks"] = count
     sparse_forge.refused(f"'{NAME}'", f"blocks is {count}", "160")
 
 
-@pytest.mark.parametrize("count", [-1, 805306369, 2**31, 2**32, 2**63, 2**64, 80.0, "80", True, None, [80]], ids=str)
+@pytest.mark.parametrize("count", [-1, 2**31, 2**32, 2**63, 2**64, 80.0, "80", True, None, [80]], ids=str)
 def test_counts_that_are_no_counts(sparse_forge, count):
     sparse_forge.config["linears"][NAME]["blocks"] = count
     sparse_forge.refused(f"'{NAME}'", "blocks must be a whole number")

@@ -47,7 +47,7 @@ def test_sizes_out_of_range_or_of_the_wrong_type(forge, path, value):
         (("architecture", "layers", 0, "num_heads"), 1024),
         (("architecture", "layers", 0, "ffn_size"), 65536),
         (("linears", "layers.0.ffn.up", "in_features"), 65536),
-        (("linears", "layers.0.ffn.up", "out_features"), 3 * 65536),
+        (("linears", "layers.0.ffn.up", "out_features"), 1 << 20),
     ],
     ids=lambda value: str(value[-1]) if isinstance(value, tuple) else str(value),
 )
@@ -106,7 +106,7 @@ def test_epsilon(forge, value):
     ],
     ids=lambda path: ".".join(map(str, path)),
 )
-@pytest.mark.parametrize("value", ["", "GELU", "modernbert", None, 1, ["gelu"], {"gelu": 1}], ids=str)
+@pytest.mark.parametrize("value", ["", "GELU", "gpt2", None, 1, ["gelu"], {"gelu": 1}], ids=str)
 def test_names_that_this_release_does_not_know(forge, path, value):
     spoil(forge.config, path, value)
     forge.refused(str(path[-1]), "must be one of")

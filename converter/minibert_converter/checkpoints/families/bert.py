@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .family import Family, Head, HeadSource, Key
+from ..family import TOKEN_HEADS, Family, Head, HeadSource, Key, task_classes
 
 BERT = Family(
     model_type="bert",
@@ -42,12 +42,21 @@ BERT = Family(
                 HeadSource("head.output", "classifier"),
             ),
         ),
-        "sentence-embedding": Head(pooling="mean"),
+        "fill-mask": Head(
+            pooling="none",
+            linears=(
+                HeadSource(
+                    "head.dense",
+                    "cls.predictions.transform.dense",
+                    activation=Key("hidden_act", "gelu"),
+                    norm="cls.predictions.transform.LayerNorm",
+                ),
+                HeadSource("head.output", "cls.predictions.decoder", tied=True, bias="cls.predictions.bias"),
+            ),
+        ),
+        **TOKEN_HEADS,
     },
-    architectures={
-        "BertForSequenceClassification": "text-classification",
-        "BertModel": "sentence-embedding",
-    },
+    architectures={**task_classes("Bert"), "BertForPreTraining": "fill-mask"},
     unused=(
         r"embeddings\.(position_ids|token_type_ids)",
         r"pooler\..*",

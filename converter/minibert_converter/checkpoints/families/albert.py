@@ -1,0 +1,67 @@
+"""ALBERT (Lan et al. 2019, arXiv 1909.11942): one layer's weights serve all layers, and narrow embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
+from .bert import BERT
+
+_LAYER = "encoder.albert_layer_groups.{group}.albert_layers.0"
+
+ALBERT = replace(
+    BERT,
+    model_type="albert",
+    prefixes=("albert.",),
+    renamed={},
+    sizes={
+        **BERT.sizes,
+        "embedding_size": Key("embedding_size", 128),
+        "hidden_size": Key("hidden_size", 4096),
+        "num_heads": Key("num_attention_heads", 64),
+        "ffn_size": Key("intermediate_size", 16384),
+        "vocab_size": Key("vocab_size", 30000),
+        "num_groups": Key("num_hidden_groups", 1),
+    },
+    activation=Key("hidden_act", "gelu_new"),
+    must_be={**BERT.must_be, "inner_group_num": 1},
+    tensors={
+        **{name: source for name, source in BERT.tensors.items() if name.startswith("embeddings.")},
+        "embeddings.projection": "encoder.embedding_hidden_mapping_in",
+        "layers.{layer}.attention.query": f"{_LAYER}.attention.query",
+        "layers.{layer}.attention.key": f"{_LAYER}.attention.key",
+        "layers.{layer}.attention.value": f"{_LAYER}.attention.value",
+        "layers.{layer}.attention.output": f"{_LAYER}.attention.dense",
+        "layers.{layer}.attention.norm": f"{_LAYER}.attention.LayerNorm",
+        "layers.{layer}.ffn.up": f"{_LAYER}.ffn",
+        "layers.{layer}.ffn.down": f"{_LAYER}.ffn_output",
+        "layers.{layer}.ffn.norm": f"{_LAYER}.full_layer_layer_norm",
+    },
+    heads={
+        "text-classification": Head(
+            pooling="cls",
+            linears=(
+                HeadSource("head.dense", "pooler", activation="tanh"),
+                HeadSource("head.output", "classifier"),
+            ),
+        ),
+        "fill-mask": Head(
+            pooling="none",
+            linears=(
+                HeadSource(
+                    "head.dense",
+                    "predictions.dense",
+                    activation=Key("hidden_act", "gelu_new"),
+                    norm="predictions.LayerNorm",
+                ),
+                HeadSource("head.output", "predictions.decoder", tied=True, bias="predictions.bias"),
+            ),
+        ),
+        **TOKEN_HEADS,
+    },
+    architectures={**task_classes("Albert"), "AlbertForPreTraining": "fill-mask"},
+    unused=(
+        r"embeddings\.(position_ids|token_type_ids)",
+        r"(pooler|classifier|qa_outputs|predictions|sop_classifier)\..*",
+    ),
+)

@@ -1,0 +1,50 @@
+"""ELECTRA (Clark et al. 2020, arXiv 2003.10555): BERT whose embeddings may be narrower than the hidden state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
+from .bert import BERT
+
+ELECTRA = replace(
+    BERT,
+    model_type="electra",
+    prefixes=("electra.",),
+    renamed={},
+    sizes={
+        **BERT.sizes,
+        "embedding_size": Key("embedding_size", 128),
+        "hidden_size": Key("hidden_size", 256),
+        "num_heads": Key("num_attention_heads", 4),
+        "ffn_size": Key("intermediate_size", 1024),
+    },
+    tensors={**BERT.tensors, "embeddings.projection": "embeddings_project"},
+    heads={
+        "text-classification": Head(
+            pooling="cls",
+            linears=(
+                HeadSource("head.dense", "classifier.dense", activation="gelu"),
+                HeadSource("head.output", "classifier.out_proj"),
+            ),
+        ),
+        "fill-mask": Head(
+            pooling="none",
+            linears=(
+                HeadSource(
+                    "head.dense",
+                    "generator_predictions.dense",
+                    activation="gelu",
+                    norm="generator_predictions.LayerNorm",
+                ),
+                HeadSource("head.output", "generator_lm_head", tied=True),
+            ),
+        ),
+        **TOKEN_HEADS,
+    },
+    architectures={**task_classes("Electra"), "ElectraForPreTraining": "sentence-embedding"},
+    unused=(
+        r"embeddings\.(position_ids|token_type_ids)",
+        r"(classifier|qa_outputs|generator_predictions|generator_lm_head|discriminator_predictions)\..*",
+    ),
+)

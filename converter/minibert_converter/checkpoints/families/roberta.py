@@ -1,0 +1,47 @@
+"""RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-RoBERTa (arXiv 1911.02116), CamemBERT (arXiv 1911.03894).
+
+They are BERT but for the tokenizer, the heads, and positions that are counted from behind the padding token's id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
+from .bert import BERT
+
+ROBERTA = replace(
+    BERT,
+    model_type="roberta",
+    prefixes=("roberta.",),
+    renamed={},
+    sizes={**BERT.sizes, "vocab_size": Key("vocab_size", 50265)},
+    heads={
+        "text-classification": Head(
+            pooling="cls",
+            linears=(
+                HeadSource("head.dense", "classifier.dense", activation="tanh"),
+                HeadSource("head.output", "classifier.out_proj"),
+            ),
+        ),
+        "fill-mask": Head(
+            pooling="none",
+            linears=(
+                HeadSource("head.dense", "lm_head.dense", activation="gelu", norm="lm_head.layer_norm"),
+                HeadSource("head.output", "lm_head.decoder", tied=True, bias="lm_head.bias"),
+            ),
+        ),
+        **TOKEN_HEADS,
+    },
+    architectures=task_classes("Roberta"),
+    unused=(
+        r"embeddings\.(position_ids|token_type_ids)",
+        r"(pooler|classifier|qa_outputs|lm_head)\..*",
+    ),
+    padding_id=Key("pad_token_id", 1),
+    tokenizer="roberta",
+)
+
+XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta", architectures=task_classes("XLMRoberta"))
+
+CAMEMBERT = replace(ROBERTA, model_type="camembert", architectures=task_classes("Camembert"))

@@ -1,0 +1,145 @@
+"""Tokenizers built from a vocabulary: what transformers would make of vocab.txt, or of vocab.json and merges.txt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE, WordPiece
+
+from minibert.errors import CheckpointError
+
+from .family import TokenizerStyle
+from .json_file import read_json, read_json_if_present, read_text
+
+ROLES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+SPECIAL_TOKENS: Mapping[TokenizerStyle, Mapping[str, str]] = {
+    "bert": dict(zip(ROLES, ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"), strict=True)),
+    "mpnet": dict(zip(ROLES, ("[UNK]", "</s>", "<pad>", "<s>", "<mask>"), strict=True)),
+    "roberta": dict(zip(ROLES, ("<unk>", "</s>", "<pad>", "<s>", "<mask>"), strict=True)),
+}
+
+
+def build_word_piece(folder: Path, config: dict[str, Any], style: TokenizerStyle) -> Tokenizer:
+    """BERT's tokenizer from its vocabulary, one token a line, the line's number being the id."""
+    path = folder / "vocab.txt"
+    lines = read_text(path).split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    vocabulary = {token.removesuffix("\r"): index for index, token in enumerate(lines)}
+    special = _special_tokens(folder, config, style)
+    _refuse_missing(path, special, vocabulary)
+    unk, sep, cls = special["unk_token"], special["sep_token"], special["cls_token"]
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token=unk, max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(  # type: ignore[assignment]
+        clean_text=True,
+        handle_chinese_chars=bool(flag(folder, config, "tokenize_chinese_chars", True)),
+        strip_accents=flag(folder, config, "strip_accents", None),
+        lowercase=bool(flag(folder, config, "do_lower_case", True)),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
+    pair = f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1" if style == "bert" else f"{cls}:0 $A:0 {sep}:0 {sep}:0 $B:0 {sep}:0"
+    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        single=f"{cls}:0 $A:0 {sep}:0",
+        pair=pair,
+        special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
+    )
+    tokenizer.decoder = decoders.WordPiece(prefix="##")  # type: ignore[assignment]
+    _add_special_tokens(tokenizer, special, style)
+    _add_tokens(folder, config, tokenizer)
+    return tokenizer
+
+
+def build_byte_level(folder: Path, config: dict[str, Any]) -> Tokenizer:
+    """RoBERTa's tokenizer, byte-level BPE, from its vocabulary and its merges in order."""
+    path = folder / "vocab.json"
+    vocabulary = read_json(path)
+    if not all(type(index) is int and index >= 0 for index in vocabulary.values()):
+        raise CheckpointError(f"{path}: must map tokens to their ids")
+    merges = []
+    for number, line in enumerate(read_text(folder / "merges.txt").split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not line or (number == 1 and line.startswith("#version")):
+            continue
+        pair = line.split(" ")
+        if len(pair) != 2 or not all(pair):
+            raise CheckpointError(f"{folder / 'merges.txt'}: line {number} is not two tokens")
+        merges.append((pair[0], pair[1]))
+    special = _special_tokens(folder, config, "roberta")
+    _refuse_missing(path, special, vocabulary)
+    sep, cls = special["sep_token"], special["cls_token"]
+    try:
+        tokenizer = Tokenizer(BPE(vocabulary, merges))
+    except Exception as error:  # the library raises plain Exception
+        raise CheckpointError(f"{folder}: vocab.json and merges.txt do not go together ({error})") from error
+    prefix = bool(flag(folder, config, "add_prefix_space", False))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)  # type: ignore[assignment]
+    tokenizer.post_processor = processors.RobertaProcessing(  # type: ignore[assignment]
+        (sep, vocabulary[sep]), (cls, vocabulary[cls]), trim_offsets=True, add_prefix_space=prefix
+    )
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    _add_special_tokens(tokenizer, special, "roberta")
+    _add_tokens(folder, config, tokenizer)
+    return tokenizer
+
+
+def _refuse_missing(path: Path, special: Mapping[str, str], vocabulary: Mapping[str, int]) -> None:
+    missing = [token for name, token in special.items() if name != "mask_token" and token not in vocabulary]
+    if missing:
+        raise CheckpointError(f"{path}: lacks the special tokens {', '.join(missing)}")
+
+
+def _add_special_tokens(tokenizer: Tokenizer, special: Mapping[str, str], style: TokenizerStyle) -> None:
+    """Marks the special tokens that the vocabulary has; before some families' mask token, the space belongs to it."""
+    for role, token in special.items():
+        if tokenizer.token_to_id(token) is not None:
+            strips = role == "mask_token" and style != "bert"
+            tokenizer.add_special_tokens([AddedToken(token, lstrip=strips, normalized=False, special=True)])
+
+
+def _special_tokens(folder: Path, config: dict[str, Any], style: TokenizerStyle) -> dict[str, str]:
+    """The special tokens by role; tokenizer_config.json overrules special_tokens_map.json."""
+    values = {**SPECIAL_TOKENS[style], **read_json_if_present(folder / "special_tokens_map.json"), **config}
+    special = {}
+    for role in ROLES:
+        value = values[role]
+        token = value.get("content") if isinstance(value, dict) else value
+        if not isinstance(token, str) or not token or any(char in token for char in " :$"):
+            raise CheckpointError(f"{folder}: the tokenizer's {role} is {value!r}, not a token")
+        special[role] = token
+    return special
+
+
+def _add_tokens(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Tokens that were added after training, from tokenizer_config.json or the older added_tokens.json."""
+    added: dict[int, AddedToken] = {}
+    try:
+        for token, index in read_json_if_present(folder / "added_tokens.json").items():
+            added[int(index)] = AddedToken(token, normalized=True)
+        for index, entry in config.get("added_tokens_decoder", {}).items():
+            flags = {key: bool(entry[key]) for key in ("single_word", "lstrip", "rstrip", "normalized") if key in entry}
+            added[int(index)] = AddedToken(entry["content"], special=bool(entry.get("special", False)), **flags)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{folder}: the list of added tokens is malformed ({error!r})") from error
+    for index in sorted(added):
+        token = added[index]
+        if token.special:
+            tokenizer.add_special_tokens([token])
+        else:
+            tokenizer.add_tokens([token])
+        if tokenizer.token_to_id(token.content) != index:
+            raise CheckpointError(
+                f"{folder}: added token {token.content!r} should have the id {index}, but the vocabulary makes it "
+                f"{tokenizer.token_to_id(token.content)}"
+            )
+
+
+def flag(folder: Path, config: dict[str, Any], key: str, default: bool | None) -> bool | None:
+    """A key of tokenizer_config.json that is true, false or absent."""
+    value = config.get(key, default)
+    if value is not None and not isinstance(value, bool):
+        raise CheckpointError(f"{folder / 'tokenizer_config.json'}: {key} is {json.dumps(value)}, not true or false")
+    return value

@@ -1,0 +1,157 @@
+"""Small checkpoints of every family, drawn from seeds: what tests/golden/make_families.py gave to transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from tests.checkpoints import vocabulary, write_json
+
+GOLDEN = Path(__file__).parent / "golden" / "families.json"
+
+#: Ends of transformers' class names.
+TASKS = {
+    "sentence-embedding": "Model",
+    "text-classification": "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+    "question-answering": "ForQuestionAnswering",
+    "fill-mask": "ForMaskedLM",
+}
+
+#: Odd sizes on purpose: heads of 32 features in rows of 96, vocabularies and feed-forwards that are no multiple of 16.
+_SIZES: dict[str, Any] = {
+    "hidden_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 100,
+    "max_position_embeddings": 64,
+    "vocab_size": 203,
+    "pad_token_id": 0,
+    "num_labels": 3,
+}
+_ROBERTA = _SIZES | {"pad_token_id": 1, "max_position_embeddings": 66, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
+
+#: Family -> the name that transformers' classes begin with, and a config.
+SETUPS: dict[str, dict[str, Any]] = {
+    "bert": {"class": "Bert", "config": _SIZES | {"model_type": "bert", "num_hidden_layers": 1}},
+    "distilbert": {
+        "class": "DistilBert",
+        "config": {
+            "model_type": "distilbert",
+            "dim": 96,
+            "n_layers": 2,
+            "n_heads": 3,
+            "hidden_dim": 100,
+            "max_position_embeddings": 64,
+            "vocab_size": 203,
+            "num_labels": 3,
+        },
+    },
+    "roberta": {"class": "Roberta", "config": _ROBERTA | {"model_type": "roberta"}},
+    "xlm-roberta": {"class": "XLMRoberta", "config": _ROBERTA | {"model_type": "xlm-roberta", "num_hidden_layers": 1}},
+    "camembert": {"class": "Camembert", "config": _ROBERTA | {"model_type": "camembert", "num_hidden_layers": 1}},
+    "electra": {"class": "Electra", "config": _SIZES | {"model_type": "electra", "embedding_size": 40}},
+    "electra-wide": {"class": "Electra", "config": _SIZES | {"model_type": "electra", "embedding_size": 96}},
+    "albert": {
+        "class": "Albert",
+        "config": _SIZES | {"model_type": "albert", "embedding_size": 40, "num_hidden_layers": 3},
+    },
+    "albert-groups": {
+        "class": "Albert",
+        "config": _SIZES
+        | {"model_type": "albert", "embedding_size": 96, "num_hidden_layers": 5, "num_hidden_groups": 2},
+    },
+}
+
+
+def cases(config: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    """Ids and token types: a single text, a pair, the longest text, and an empty one."""
+    random = np.random.RandomState(7)
+    offset = config["pad_token_id"] + 1 if config["model_type"] in _POSITIONS_AFTER_PADDING else 0
+    longest = config["max_position_embeddings"] - offset
+    pairs = config.get("type_vocab_size", 2) > 1 and config["model_type"] not in _WITHOUT_TYPES
+    texts = []
+    for first, second in ((9, 0), (7, 12), (longest - 3, 0), (0, 0)):
+        ids = [2, *random.randint(5, 203, first).tolist(), 3]
+        types = [0] * len(ids)
+        if second:
+            ids += [*random.randint(5, 203, second).tolist(), 3]
+            types += [int(pairs)] * (second + 1)
+        texts.append((ids, types))
+    return texts
+
+
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+_WITHOUT_TYPES = ("distilbert", "mpnet", "modernbert")
+
+
+def shown_rows(count: int) -> list[int]:
+    """Rows of an answer that are compared: one, or a few of a text's tokens."""
+    return [0] if count == 1 else sorted({0, 1, count // 2, count - 1})
+
+
+def shown_columns(count: int) -> slice:
+    """Columns of an answer that are compared."""
+    return slice(0, count, max(1, count // 8))
+
+
+def checkpoint_weights(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
+    """Noise for every tensor, float32 but exact in float16; the same name always gets the same."""
+    weights = {}
+    for name, shape in shapes.items():
+        random = np.random.RandomState(crc32(name.encode()) & 0x7FFFFFFF)
+        values = random.standard_normal(shape)
+        if len(shape) == 1:
+            norm = "norm" in name.lower() and name.endswith("weight")
+            values = 1 + 0.2 * values if norm else 0.2 * values
+        else:
+            values *= 0.5 if "embeddings" in name else 1.5 / np.sqrt(shape[-1])
+        weights[name] = values.astype(np.float16).astype(np.float32)
+    return weights
+
+
+def golden() -> dict[str, Any]:
+    """What transformers computed."""
+    return json.loads(GOLDEN.read_text(encoding="utf-8"))
+
+
+def tensor_shapes(entry: dict[str, Any], task: str) -> dict[str, list[int]]:
+    """Names and shapes of a checkpoint's tensors; `entry` is a family's of `golden`."""
+    made = entry["tasks"][task]
+    prefix = "" if task == "sentence-embedding" else entry["prefix"]
+    encoder = {prefix + name: shape for name, shape in entry["encoder"].items() if name not in made["without"]}
+    return encoder | made["head"]
+
+
+def write_family(folder: Path, family: str, task: str, entry: dict[str, Any], dtype: type = np.float32) -> Path:
+    """A checkpoint folder of a family with the head of a task; `entry` is the family's of `golden`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {**SETUPS[family]["config"], "architectures": [entry["tasks"][task]["architecture"]]}
+    labels = config.pop("num_labels")
+    if task in ("text-classification", "token-classification"):
+        config["id2label"] = {str(number): f"label {number}" for number in range(labels)}
+    write_json(folder / "config.json", config)
+    weights = {name: v.astype(dtype) for name, v in checkpoint_weights(tensor_shapes(entry, task)).items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    write_tokenizer_json(folder, config["vocab_size"])
+    return folder
+
+
+def write_tokenizer_json(folder: Path, size: int) -> None:
+    """A tokenizer of words, with BERT's special tokens whatever the family: it is not what is tested here."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+
+    words = {token: index for index, token in enumerate(vocabulary(size))}
+    tokenizer = Tokenizer(WordPiece(words, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))

@@ -1,0 +1,91 @@
+"""Remakes families.json beside this file: what transformers computes for small checkpoints of every family and head.
+
+    pip install -e '.[train]'
+    python tests/golden/make_families.py
+
+Only names, shapes and outputs are stored: the weights are noise from seeds that tests/families.py draws again. They
+are exact in half precision, so that checkpoints in float16 and in float32 have the same outputs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import safe_open
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from tests.families import SETUPS, TASKS, cases, checkpoint_weights, shown_columns, shown_rows  # noqa: E402
+
+
+def made(family: str, config: dict[str, Any]) -> dict[str, Any]:
+    """The entry of one family: shapes of the encoder's tensors, and for each task those of its head, and outputs."""
+    entry: dict[str, Any] = {"prefix": "", "encoder": {}, "tasks": {}}
+    for task, suffix in TASKS.items():
+        architecture = SETUPS[family]["class"] + suffix
+        if not hasattr(transformers, architecture):
+            continue
+        labels = {"num_labels": 2} if task == "question-answering" else {}
+        model_config = transformers.AutoConfig.for_model(**{**config, **labels})
+        model = getattr(transformers, architecture)._from_config(model_config, attn_implementation="eager").eval()
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            with safe_open(f"{folder}/model.safetensors", "np") as file:
+                shapes = {name: list(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
+        fill(model, shapes)
+        if task == "sentence-embedding":
+            entry["encoder"] = shapes
+        prefix = f"{model.base_model_prefix}." if task != "sentence-embedding" else ""
+        entry["prefix"] = prefix or entry["prefix"]
+        encoder = {f"{prefix}{name}" for name in entry["encoder"]}
+        entry["tasks"][task] = {
+            "architecture": architecture,
+            "head": {name: shape for name, shape in shapes.items() if name not in encoder},
+            "without": sorted(name.removeprefix(prefix) for name in encoder.difference(shapes)),
+            "outputs": [answer(model, task, ids, types) for ids, types in cases(config)],
+        }
+    return entry
+
+
+def fill(model: Any, shapes: dict[str, list[int]]) -> None:
+    """Gives a model the weights that the tests will draw."""
+    weights = {name: torch.from_numpy(value) for name, value in checkpoint_weights(shapes).items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    model.tie_weights()
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    strange = [name for name in missing if name not in tied and "position_ids" not in name]
+    if strange or unexpected:
+        raise SystemExit(f"{type(model).__name__}: {strange} {unexpected}")
+
+
+def answer(model: Any, task: str, ids: list[int], types: list[int]) -> list[list[float]]:
+    """The rows that the task's model returns, thinned out."""
+    inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+    if any(types):
+        inputs["token_type_ids"] = torch.tensor([types])
+    with torch.no_grad():
+        result = model(**inputs)
+    if task == "question-answering":
+        rows = torch.stack([result.start_logits[0], result.end_logits[0]], dim=1)
+    elif task == "sentence-embedding":
+        rows = result.last_hidden_state[0].mean(0, keepdim=True)
+    elif task == "text-classification":
+        rows = result.logits
+    else:
+        rows = result.logits[0]
+    rows = rows[shown_rows(len(rows))][:, shown_columns(rows.shape[1])]
+    return [[float(f"{value:.7g}") for value in row] for row in rows.tolist()]
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    entries = {family: made(family, setup["config"]) for family, setup in SETUPS.items()}
+    lines = ",\n".join(f"{json.dumps(family)}: {json.dumps(entry)}" for family, entry in entries.items())
+    (HERE / "families.json").write_text("{\n" + lines + "\n}\n", encoding="utf-8")
