@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import platform
-import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -42,7 +39,7 @@ class Kernels:
 
     def __init__(self, isa: str, code: bytes) -> None:
         self.isa = isa
-        self._engine, address = _load(code)
+        self._library, address = _load_linked(code) if _is_linked(code) else _load_object(code)
         self.run: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)
 
 
@@ -72,19 +69,27 @@ def cache_folder() -> Path:
     if folder := os.environ.get("MINIBERT_CACHE"):
         return Path(folder)
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        return Path(base or tempfile.gettempdir()) / "minibert" / "cache"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "minibert" / "cache"
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "minibert"
+
+
+def _compiler_versions() -> list[str]:
+    """What numba and llvmlite say of their version, read without importing them or their metadata (30 ms)."""
+    versions = []
+    for name in ("numba", "llvmlite"):
+        found = importlib.util.find_spec(name)
+        folder = Path(found.origin).parent if found and found.origin else Path()
+        versions.append((folder / "_version.py").read_text(encoding="utf-8"))
+    return versions
 
 
 @cache
 def _sources_hash() -> str:
     """Hash of all that the object code depends on, except the instruction set."""
     digest = hashlib.sha256()
-    versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
     # Machines of several kinds may share a home folder.
-    for part in (*sys.version_info[:2], *versions, sys.platform, platform.machine()):
+    for part in (*sys.version_info[:2], *_compiler_versions(), sys.platform, platform.machine()):
         digest.update(f"{part};".encode())
     files = [*sorted((_SOURCES / "kernels").rglob("*.py")), _SOURCES / "numerics.py", _SOURCES / "format" / "schema.py"]
     for file in files:
@@ -98,10 +103,10 @@ def cache_path(isa: str) -> Path:
 
 
 def _cached(isa: str) -> bytes | None:
-    """Object code from the cache, if it is there and whole: the file ends with the SHA-256 of the rest."""
+    """Code from the cache, if it is there and whole: the file ends with the SHA-256 of the rest."""
     try:
         content = cache_path(isa).read_bytes()
-    except (OSError, importlib.metadata.PackageNotFoundError, RuntimeError):
+    except (OSError, RuntimeError):
         return None
     code, checksum = content[:-32], content[-32:]
     return code if hashlib.sha256(code).digest() == checksum else None
@@ -109,6 +114,9 @@ def _cached(isa: str) -> bytes | None:
 
 def _compiled(isa: str) -> bytes:
     """Compile in another process, and publish in the cache where that is possible."""
+    import subprocess
+    import tempfile
+
     if not can_compile():
         raise BackendError("the kernels need numba to be compiled, and it is not installed: pip install numba")
     with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
@@ -128,6 +136,8 @@ def _compiled(isa: str) -> bytes:
 
 def publish(path: Path, content: bytes) -> None:
     """Write a cache entry atomically; a folder that cannot be written is no error."""
+    import tempfile
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
@@ -141,8 +151,35 @@ def publish(path: Path, content: bytes) -> None:
         return
 
 
-def _load(code: bytes) -> tuple[object, int]:
-    """Load object code into this process: what keeps it alive, and the address of the entry point."""
+def _is_linked(code: bytes) -> bool:
+    """Whether code is an ELF shared object (type 3), rather than an object file that still has to be linked."""
+    return code[:4] == b"\x7fELF" and int.from_bytes(code[16:18], "little") == 3
+
+
+def _load_linked(code: bytes) -> tuple[object, int]:
+    """Load a shared object: what keeps it alive, and the address of the entry point.
+
+    The system's loader wants a file. It gets one in memory, so that what was checked is what is loaded, whatever
+    becomes of the cache; the file stays open, for the loader takes a name that it knows for a library that it has.
+    """
+    try:
+        if hasattr(os, "memfd_create"):
+            file = os.memfd_create("minibert")
+            path = f"/proc/self/fd/{file}"
+        else:
+            import tempfile
+
+            file, path = tempfile.mkstemp(prefix="minibert-", suffix=".so")
+        with open(path, "wb") as written:
+            written.write(code)
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise BackendError(f"the compiled kernels cannot be loaded: {error}") from error
+    return library, ctypes.cast(getattr(library, _ENTRY_POINT), ctypes.c_void_p).value or 0
+
+
+def _load_object(code: bytes) -> tuple[object, int]:
+    """Link and load object code by LLVM: what keeps it alive, and the address of the entry point."""
     try:
         import llvmlite.binding as llvm
     except ImportError as error:

@@ -3,14 +3,19 @@
     python -m minibert.kernels.build avx512vnni kernels.o
 
 numba's front end types and lowers the sources to LLVM IR, without choosing anything for the host; LLVM then optimizes
-for the target CPU and emits a relocatable object with a single entry point, `minibert_run(job)`.
+for the target CPU and emits a relocatable object with a single entry point, `minibert_run(job)`. Where the system has a
+linker, the command makes a shared object of it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 # Before numba is imported: no optimization for the host in the IR.
 os.environ["NUMBA_OPT"] = "0"
@@ -93,12 +98,28 @@ def build(name: str, *, triple: str | None = None, assembly: bool = False) -> by
     return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)
 
 
+def link(code: bytes) -> bytes:
+    """A shared object made of object code by the system's linker; the object code itself where there is none.
+
+    A shared object is loaded by the operating system in 0.2 ms. Object code needs llvmlite: 60 ms and 50 MB more.
+    """
+    linker = shutil.which("ld") or shutil.which("ld.lld")
+    if sys.platform != "linux" or linker is None:
+        return code
+    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
+        source, target = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+        source.write_bytes(code)
+        command = [linker, "-shared", "-s", "-z", "noexecstack", "-z", "now", "-o", str(target), str(source)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        return target.read_bytes() if done.returncode == 0 and target.exists() else code
+
+
 def main() -> None:
-    """The command: build for argv[1] into the file argv[2] (assembly if it ends in .s)."""
-    name, target = sys.argv[1], sys.argv[2]
-    code = build(name, assembly=target.endswith(".s"))
-    with open(target, "wb") as file:
-        file.write(code)
+    """The command: build for argv[1] into the file argv[2] (assembly if it ends in .s), linked where possible."""
+    name, target = sys.argv[1], Path(sys.argv[2])
+    assembly = target.suffix == ".s"
+    code = build(name, assembly=assembly)
+    target.write_bytes(code if assembly else link(code))
 
 
 if __name__ == "__main__":
