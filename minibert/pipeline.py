@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -59,7 +60,13 @@ class Pipeline:
         self._max_length = max_length
         self._max_positions = max_positions
 
-    def limits(self, truncation: bool, max_length: int | None, batch_size: int, max_tokens: int) -> Limits:
+    def limits(
+        self,
+        truncation: bool = True,
+        max_length: int | None = None,
+        batch_size: int = BATCH_SIZE,
+        max_tokens: int = MAX_TOKENS,
+    ) -> Limits:
         """Checked limits.
 
         Raises:
@@ -149,11 +156,19 @@ class Pipeline:
         warnings.warn(
             f"{which} cut to {self._read(limits)} tokens; what came after was not read",
             TruncationWarning,
-            stacklevel=4,  # the line that called the model
+            stacklevel=_depth_of_caller(),
         )
 
     def _read(self, limits: Limits) -> int:
         return self._max_length if limits.max_length is None else limits.max_length
+
+
+def _depth_of_caller() -> int:
+    """The stacklevel, for a warning given by who calls this, of the line outside the package that called the model."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("minibert."):
+        depth, frame = depth + 1, frame.f_back
+    return depth
 
 
 def _types(batch: Sequence[Encoded]) -> list[Sequence[int]] | None:
