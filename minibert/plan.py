@@ -41,7 +41,7 @@ class Codes:
 
 @dataclass(frozen=True)
 class Embed:
-    """hidden = LayerNorm(word[id] + position[i] + token_type[type])."""
+    """out = LayerNorm(word[id] + position[i] + token_type[type]); the last two tables where the model has them."""
 
     out: Buffer
     codes: Codes | None
@@ -57,7 +57,11 @@ class Quantize:
 
 @dataclass(frozen=True)
 class Matmul:
-    """out = LayerNorm(activation(W source + b) + residual), each part optional, then perhaps codes for the next one."""
+    """out = LayerNorm(activation(W source + b) + residual), each part optional, then perhaps codes for the next one.
+
+    If `gated`, W source + b are two halves a and b, and activation(a) * b goes on. `total` keeps what LayerNorm
+    is given.
+    """
 
     linear: str
     source: Buffer | Codes
@@ -66,6 +70,19 @@ class Matmul:
     norm: str | None
     out: Buffer | None
     codes: Codes | None
+    gated: bool = False
+    total: Buffer | None = None
+
+
+@dataclass(frozen=True)
+class Rotate:
+    """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size)."""
+
+    buffer: Buffer
+    num_heads: int
+    head_size: int
+    padded_head_size: int
+    base: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,8 @@ class Attend:
     """Softmax attention within each text: source rows hold queries, keys and values of all heads.
 
     `head_size` is the model's own (it sets the scale 1/sqrt(head_size)); in memory a head is `padded_head_size` wide.
-    With `exact` the products are float32, else of integer codes.
+    With `exact` the products are float32, else of integer codes. `bias` names a tensor of what is added to the scores
+    by head and distance of query and key; keys further away than `window` are left out, if it isn't 0.
     """
 
     source: Buffer
@@ -82,6 +100,8 @@ class Attend:
     head_size: int
     padded_head_size: int
     exact: bool
+    bias: str | None = None
+    window: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,7 @@ class Normalize:
     buffer: Buffer
 
 
-Step = Embed | Quantize | Matmul | Attend | Pool | Normalize
+Step = Embed | Quantize | Matmul | Rotate | Attend | Pool | Normalize
 
 
 @dataclass(frozen=True)
@@ -141,13 +161,15 @@ class _Builder:
         activation: StepActivation = "none",
         residual: Buffer | None = None,
         norm: str | None = None,
+        gated: bool = False,
+        total: Buffer | None = None,
     ) -> Buffer | Codes:
         """Append a matmul; returns what the `following` linear reads. `keep`: the float32 rows are needed as well."""
         codes = self.codes_for(following, out.rows) if following else None
         stored = out if keep or codes is None else None
         if stored is None and activation == "gelu":
             activation = "gelu_codes"
-        self.steps.append(Matmul(linear, source, activation, residual, norm, stored, codes))
+        self.steps.append(Matmul(linear, source, activation, residual, norm, stored, codes, gated, total))
         return codes or out
 
     def quantize(self, source: Buffer, linear: str) -> Buffer | Codes:
@@ -163,41 +185,9 @@ def build_plan(config: Config) -> Plan:
     architecture = config.architecture
     build = _Builder(config)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
-    head_width = padded(architecture.head_size)
-
     source = _embed(build, hidden)
-
-    for number, layer in enumerate(architecture.layers):
-        name = f"layers.{number}"
-        last = number + 1 == len(architecture.layers)
-        following = None if last else f"layers.{number + 1}.attention.qkv"
-        qkv = Buffer("qkv", "tokens", 3 * layer.num_heads * head_width)
-        context = Buffer("context", "tokens", layer.num_heads * head_width)
-        inner = Buffer("inner", "tokens", padded(layer.ffn_size))
-        exact = config.linears[f"{name}.attention.qkv"].kind == "float32"
-
-        build.matmul(f"{name}.attention.qkv", source, qkv)
-        build.steps.append(Attend(qkv, context, layer.num_heads, architecture.head_size, head_width, exact))
-        source = build.quantize(context, f"{name}.attention.output")
-        source = build.matmul(
-            f"{name}.attention.output",
-            source,
-            hidden,
-            following=f"{name}.ffn.up",
-            residual=hidden,
-            norm=f"{name}.attention.norm",
-        )
-        source = build.matmul(
-            f"{name}.ffn.up",
-            source,
-            inner,
-            following=f"{name}.ffn.down",
-            keep=False,
-            activation=architecture.activation,
-        )
-        source = build.matmul(
-            f"{name}.ffn.down", source, hidden, following=following, residual=hidden, norm=f"{name}.ffn.norm"
-        )
+    for number in range(len(architecture.layers)):
+        source = _layer(build, number, source, hidden)
 
     output = _head(build, hidden)
     features = (
@@ -218,6 +208,59 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     codes = build.codes_for("embeddings.projection")
     build.steps.append(Embed(embedded, codes))
     return build.matmul("embeddings.projection", codes or embedded, hidden, following=first)
+
+
+def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer) -> Buffer | Codes:
+    """One transformer layer, from what it reads to what the next one reads."""
+    architecture = build.config.architecture
+    layer, name = architecture.layers[number], f"layers.{number}"
+    last = number + 1 == len(architecture.layers)
+    following = None if last else f"layers.{number + 1}.attention.qkv"
+    head_width = padded(architecture.head_size)
+    qkv = Buffer("qkv", "tokens", 3 * layer.num_heads * head_width)
+    context = Buffer("context", "tokens", layer.num_heads * head_width)
+    inner = Buffer("inner", "tokens", padded(layer.ffn_size))
+    exact = build.config.linears[f"{name}.attention.qkv"].kind == "float32"
+    bias = f"{name}.attention.position_bias" if architecture.position_bias else None
+    heads = (layer.num_heads, architecture.head_size, head_width)
+    # Before a norm that stands ahead of what reads it, the sum itself stays in `hidden` for the residual.
+    pre_norm = architecture.pre_norm
+    normed = Buffer("normed", "tokens", hidden.width) if pre_norm else hidden
+
+    build.matmul(f"{name}.attention.qkv", source, qkv)
+    if layer.rotary_base:
+        build.steps.append(Rotate(qkv, *heads, layer.rotary_base))
+    build.steps.append(Attend(qkv, context, *heads, exact, bias, layer.window))
+    source = build.quantize(context, f"{name}.attention.output")
+    source = build.matmul(
+        f"{name}.attention.output",
+        source,
+        normed,
+        following=f"{name}.ffn.up",
+        keep=not pre_norm,
+        residual=hidden,
+        norm=f"{name}.attention.norm",
+        total=hidden if pre_norm else None,
+    )
+    source = build.matmul(
+        f"{name}.ffn.up",
+        source,
+        inner,
+        following=f"{name}.ffn.down",
+        keep=False,
+        activation=architecture.activation,
+        gated=architecture.gated,
+    )
+    return build.matmul(
+        f"{name}.ffn.down",
+        source,
+        hidden if last else normed,
+        following=following,
+        keep=last or not pre_norm,
+        residual=hidden,
+        norm=f"{name}.ffn.norm",
+        total=hidden if pre_norm and not last else None,
+    )
 
 
 def _head(build: _Builder, hidden: Buffer) -> Buffer:

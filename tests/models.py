@@ -76,6 +76,13 @@ def random_model(
     tables: str = "int8",
     input_factor: bool = False,
     seed: int = 0,
+    embedding_size: int = 0,
+    position_table: bool = True,
+    position_bias: bool = False,
+    pre_norm: bool = False,
+    gated: bool = False,
+    windows: Sequence[int] = (),
+    rotary_bases: Sequence[float] = (),
 ) -> RandomModel:
     """A model of random weights.
 
@@ -97,6 +104,13 @@ def random_model(
         tables: kind of the embedding tables.
         input_factor: whether int8 linears have one.
         seed: of the random numbers.
+        embedding_size: columns of the embedding tables, if a matrix follows them.
+        position_table: whether there is a table of positions.
+        position_bias: whether scores of attention depend on distance.
+        pre_norm: whether LayerNorms stand before what they are for.
+        gated: whether one half of the feed-forward's neurons gates the other.
+        windows: how far attention reaches in the first layers; to all tokens in the others.
+        rotary_bases: of the first layers; none in the others.
     """
     kind_of = kind if callable(kind) else lambda _name: kind
     heads = [heads] * layers if isinstance(heads, int) else heads
@@ -108,11 +122,13 @@ def random_model(
         this = kind_of(name)
         linears[name] = Linear(this, in_features, out_features, input_factor and this == "int8")
 
+    if embedding_size:
+        add("embeddings.projection", padded(embedding_size), hidden_size)
     for number in range(layers):
         attention = heads[number] * padded(head_size)
         add(f"layers.{number}.attention.qkv", hidden, 3 * attention)
         add(f"layers.{number}.attention.output", attention, hidden_size)
-        add(f"layers.{number}.ffn.up", hidden, ffn_size[number])
+        add(f"layers.{number}.ffn.up", hidden, 2 * padded(ffn_size[number]) if gated else ffn_size[number])
         add(f"layers.{number}.ffn.down", padded(ffn_size[number]), hidden_size)
     width, head_layers = hidden_size, []
     for number, (out_features, head_activation, norm) in enumerate(head):
@@ -120,7 +136,9 @@ def random_model(
         head_layers.append(HeadLayer(f"head.{number}", head_activation, norm))
         width = out_features
 
-    rows = {"word": vocab_size, "position": max_positions, "token_type": token_types}
+    rows = {"word": vocab_size, "position": position_table * max_positions, "token_type": token_types}
+    extras = [windows[n] if n < len(windows) else 0 for n in range(layers)]
+    bases = [rotary_bases[n] if n < len(rotary_bases) else 0.0 for n in range(layers)]
     config = Config(
         Architecture(
             model_type="bert",
@@ -131,10 +149,15 @@ def random_model(
             token_types=token_types,
             layer_norm_eps=eps,
             activation=activation,
-            layers=tuple(Layer(*sizes) for sizes in zip(heads, ffn_size, strict=True)),
+            layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, strict=True)),
             pooling=pooling,
             head=tuple(head_layers),
             normalize=normalize,
+            embedding_size=embedding_size,
+            position_table=position_table,
+            position_bias=position_bias,
+            pre_norm=pre_norm,
+            gated=gated,
         ),
         Task("sentence-embedding"),
         TextConfig(max_positions),
@@ -155,16 +178,21 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
         if ".norm." in name:
             random = _generator(seed, name)
             size = widths.get(name.split(".norm.")[0], hidden_size)
+            if name.startswith("embeddings."):
+                size = architecture.table_size
             values = random.standard_normal(size).astype(np.float32)
             tensors[name] = np.zeros(spec.shape, np.float32)
             tensors[name][:size] = 1 + values * 0.2 if name.endswith("weight") else values * 0.1
             if name.startswith("layers.") and name.endswith("weight"):
                 tensors[name][: size // 13] *= 4
+        elif name.endswith(".position_bias"):
+            tensors[name] = _generator(seed, name).standard_normal(spec.shape).astype(np.float32)
 
     for name, table in config.tables.items():
         random = _generator(seed, name)
-        weight = np.zeros((table.rows, padded(hidden_size)), np.float32)
-        weight[:, :hidden_size] = random.standard_normal((table.rows, hidden_size))
+        columns = architecture.table_size
+        weight = np.zeros((table.rows, padded(columns)), np.float32)
+        weight[:, :columns] = random.standard_normal((table.rows, columns))
         if table.kind == "float32":
             tensors[f"{name}.weight"] = weight
         else:
@@ -173,7 +201,7 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
 
     for name, linear in config.linears.items():
         random = _generator(seed, name)
-        outputs, inputs = _real(name, linear, architecture.head_size, heads, hidden_size)
+        outputs, inputs = _real(name, linear, architecture, heads)
         weight = random.standard_normal((linear.out_features, linear.in_features)).astype(np.float32)
         weight *= np.float32(1 / np.sqrt(inputs.sum()))
         weight *= outputs[:, None] * inputs
@@ -218,10 +246,9 @@ def _quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(weight / safe[:, None]).astype(np.int8), scale.astype(np.float32)
 
 
-def _real(
-    name: str, linear: Linear, head_size: int, heads: Sequence[int], hidden_size: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _real(name: str, linear: Linear, architecture: Architecture, heads: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Which outputs and inputs of a linear are no padding: bool [out], bool [in]."""
+    head_size, hidden_size = architecture.head_size, architecture.hidden_size
     outputs = np.ones(linear.out_features, bool)
     inputs = np.ones(linear.in_features, bool)
     in_head = np.arange(padded(head_size)) < head_size
@@ -231,4 +258,8 @@ def _real(
         inputs = np.tile(in_head, heads[int(name.split(".")[1])])
     elif name.endswith(("attention.qkv", "ffn.up", "head.0")):
         inputs[hidden_size:] = False
+    if name.endswith("ffn.up") and architecture.gated:
+        outputs = np.tile(np.arange(len(outputs) // 2) < architecture.layers[int(name.split(".")[1])].ffn_size, 2)
+    if name == "embeddings.projection":
+        inputs[architecture.embedding_size :] = False
     return outputs, inputs

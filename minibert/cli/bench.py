@@ -10,20 +10,66 @@ from minibert.cli.options import add_model, load_model, positive
 
 HELP = "measure how fast a model is here"
 
+#: What `--kernels` measures: linears of MiniLM and BERT-base, on short and long texts.
+_SHAPES = ((384, 1536), (768, 768), (768, 3072), (3072, 768))
+_TOKENS = (8, 16, 64, 128, 512)
+_SPARSITIES = (0.5, 0.8, 0.9)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_model(parser)
+    add_model(parser, needed=False)
     parser.add_argument("--lengths", type=positive, nargs="+", metavar="N", help="tokens of the single texts")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="time for each figure (default: 0.5)")
+    parser.add_argument("--kernels", action="store_true", help="measure the matrix products alone; record the ratios")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure section by section, then print all."""
+    return _run_kernels(arguments) if arguments.kernels else _run_model(arguments)
+
+
+def _run_kernels(arguments: argparse.Namespace) -> int:
+    """Dense and block-sparse products on this machine; the engine chooses between them by what is recorded here."""
+    from minibert.engine.choice import measure, measure_products, record_path
+    from minibert.engine.library import kernels
+
+    loaded = kernels()
+    measure(loaded)
+    path = record_path(loaded.isa)
+    found: list[dict[str, Any]] = []
+    for inputs, outputs in _SHAPES:
+        console.note(f"measuring {inputs} x {outputs} with the kernels for {loaded.isa}")
+        gmacs, ratios = measure_products(loaded, inputs, outputs, _TOKENS, [1 - sparse for sparse in _SPARSITIES])
+        found.append({"inputs": inputs, "outputs": outputs, "dense_gmacs": gmacs, "ratios": ratios})
+    kept = str(path) if path.is_file() else None
+    if arguments.json:
+        facts = {"isa": loaded.isa, "tokens": _TOKENS, "sparsities": _SPARSITIES, "recorded": kept}
+        console.say_json({**facts, "products": found}, indent=2)
+        return 0
+    rows = [
+        (f"{each['inputs']} x {each['outputs']}", str(tokens), f"{each['dense_gmacs'][column]:.0f}")
+        + tuple(f"{row[column] * each['dense_gmacs'][column]:,.0f} = {row[column]:.2f}x" for row in each["ratios"])
+        for each in found
+        for column, tokens in enumerate(_TOKENS)
+    ]
+    heads = ("inputs x outputs", "tokens", "dense", *(f"{100 * sparse:.0f}% sparse" for sparse in _SPARSITIES))
+    console.say(console.table(rows, heads))
+    console.say(
+        f"\n10\u2079 multiply-adds a second, of the dense matrix also where it is sparse; {loaded.isa}, one thread"
+    )
+    console.say(f"recorded in {kept}" if kept else f"not recorded: {path.parent} cannot be written")
+    return 0
+
+
+def _run_model(arguments: argparse.Namespace) -> int:
+    """One model: by length, ragged, and text to answer."""
     from minibert import bench
     from minibert.errors import InputError
 
+    if arguments.file is None:
+        raise InputError("name a model file to measure, or measure the kernels alone with --kernels")
     model = load_model(arguments)
     positions = model.config.architecture.max_positions
     lengths = arguments.lengths or [length for length in bench.LENGTHS if length <= positions]

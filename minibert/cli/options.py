@@ -22,9 +22,10 @@ def positive(text: str) -> int:
     return number
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
     """FILE, --threads, --backend: what `load_model` reads."""
-    parser.add_argument("file", metavar="FILE", help="a model file, written by minibert convert")
+    nargs = None if needed else "?"
+    parser.add_argument("file", metavar="FILE", nargs=nargs, help="a model file, written by minibert convert")
     parser.add_argument("--threads", type=positive, metavar="N", help="worker threads (default: the cores there are)")
     parser.add_argument("--backend", metavar="NAME", help="how kernels run (default: the fastest that runs here)")
 

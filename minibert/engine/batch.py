@@ -45,7 +45,9 @@ def pack(
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     if lengths and min(lengths) == 0:
-        raise InputError(f"text {lengths.index(0)} of the batch has no tokens: even an empty text has its special tokens")
+        raise InputError(
+            f"text {lengths.index(0)} of the batch has no tokens: even an empty text has its special tokens"
+        )
     if lengths and max(lengths) > architecture.max_positions:
         longest = max(lengths)
         raise InputError(

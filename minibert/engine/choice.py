@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from minibert.engine.library import Kernels, cache_path, publish
+from minibert.engine.memory import aligned
 from minibert.errors import InputError
 from minibert.format.layout import pack_blocks, pack_int8
-from minibert.format.schema import ALIGNMENT, Linear
+from minibert.format.schema import Linear
 
 TOKENS = (8, 16, 32, 64, 128)
 DENSITIES = (0.75, 0.5, 0.25, 0.1)
@@ -27,6 +28,7 @@ DENSITIES = (0.75, 0.5, 0.25, 0.1)
 _WORTH = 1.1
 #: Inputs and outputs of the matrices that are measured.
 _SHAPE = (768, 768)
+_TURNS = 9
 
 
 @dataclass(frozen=True)
@@ -88,30 +90,46 @@ def ratios(isa: str) -> Ratios:
     return _USUAL
 
 
-def measure(kernels: Kernels, progress: Callable[[int, int], None] | None = None) -> Ratios:
-    """Measure on this machine, in turns, and record it."""
+def measure_products(
+    kernels: Kernels, inputs: int, outputs: int, tokens: Sequence[int], densities: Sequence[float]
+) -> tuple[list[float], list[list[float]]]:
+    """Time the products of one shape of matrix, dense and with some of its blocks, in turns.
+
+    Args:
+        kernels: loaded kernels.
+        inputs: columns of the matrix.
+        outputs: rows of the matrix.
+        tokens: numbers of tokens that go through at once.
+        densities: shares of 4x4 blocks that are left.
+
+    Returns:
+        10^9 multiply-adds a second of the dense product by tokens; and how many times as fast as dense the blocks are,
+        a row for each density, a column for each number of tokens. Sums only, on one thread, the best of several turns.
+    """
     from minibert.engine.measure import LinearTimer
 
     random = np.random.default_rng(0)
-    inputs, outputs = _SHAPE
     full = random.integers(-127, 128, (outputs, inputs)).astype(np.int8)
-    table: list[list[float]] = [[] for _ in DENSITIES]
+    table: list[list[float]] = [[] for _ in densities]
     gmacs: list[float] = []
-    for done, tokens in enumerate(TOKENS):
-        if progress:
-            progress(done, len(TOKENS))
-        timers = [LinearTimer(Linear("int8", inputs, outputs), dense_tensors(full), kernels, tokens)]
-        for density in DENSITIES:
+    for count in tokens:
+        timers = [LinearTimer(Linear("int8", inputs, outputs), dense_tensors(full), kernels, count)]
+        for density in densities:
             kept = random.random((outputs // 4, inputs // 4)) < density
-            pruned = full * np.kron(kept, np.ones((4, 4), np.int8))
-            tensors = block_tensors(pruned)
+            tensors = block_tensors(full * np.kron(kept, np.ones((4, 4), np.int8)))
             blocks = Linear("int8-4x4", inputs, outputs, blocks=len(tensors["w.index"]))
-            timers.append(LinearTimer(blocks, tensors, kernels, tokens))
-        times = np.array([[timer.run() for timer in timers] for _ in range(9)]).min(axis=0)
-        gmacs.append(tokens * inputs * outputs / times[0] / 1e9)
+            timers.append(LinearTimer(blocks, tensors, kernels, count))
+        times = np.array([[timer.run() for timer in timers] for _ in range(_TURNS)]).min(axis=0)
+        gmacs.append(round(count * inputs * outputs / float(times[0]) / 1e9, 1))
         for row, seconds in zip(table, times[1:], strict=True):
             row.append(round(float(times[0] / seconds), 3))
-    found = Ratios(tuple(map(tuple, table)), tuple(round(g, 1) for g in gmacs), True)
+    return gmacs, table
+
+
+def measure(kernels: Kernels) -> Ratios:
+    """Measure the ratios of this machine and record them."""
+    gmacs, table = measure_products(kernels, *_SHAPE, TOKENS, DENSITIES)
+    found = Ratios(tuple(map(tuple, table)), tuple(gmacs), True)
     publish(record_path(kernels.isa), json.dumps(asdict(found)).encode())
     return found
 
@@ -134,12 +152,3 @@ def _common(weight: np.ndarray) -> dict[str, np.ndarray]:
         "w.weight_sum": weight.sum(axis=1, dtype=np.int32),
         "w.bias": np.zeros(out, np.float32),
     }
-
-
-def aligned(array: np.ndarray) -> np.ndarray:
-    """A copy that starts on a cache line."""
-    raw = np.zeros(array.nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from functools import cache
 
 #: Features (as /proc/cpuinfo names them) that each instruction set of the kernels needs, most capable first.
@@ -10,25 +11,63 @@ _X86 = {
     "avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni", "fma", "bmi2"},
     "avx2": {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"},
 }
+#: The same for ARM. Code for a CPU with `asimddp` (the dot products) is that of a Cortex-A76: it may use all of these.
+_ARM = {
+    "neon-dotprod": {"asimd", "asimddp", "atomics", "asimdhp", "asimdrdm", "lrcpc", "crc32"},
+    "neon": {"asimd"},
+}
+#: Bits of the kernel's word on an ARM CPU, AT_HWCAP, by the names that /proc/cpuinfo has for them.
+_HWCAP = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdhp": 10, "asimdrdm": 12, "lrcpc": 15, "asimddp": 20}
+_AT_HWCAP = 16
+
+
+def architecture() -> str:
+    """ "x86_64", "aarch64", or "" for any other: also for a 32-bit process on a 64-bit system."""
+    if sys.maxsize < 1 << 32:
+        return ""
+    names = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+    return names.get(platform.machine().lower(), "")
 
 
 @cache
 def cpu_features() -> frozenset[str]:
-    """Feature names of this CPU: /proc/cpuinfo on Linux, none elsewhere."""
+    """Feature names of this CPU: from the kernel on Linux, those that all Macs of ARM have on macOS, else none."""
+    if architecture() == "aarch64":
+        return frozenset(_HWCAP) if sys.platform == "darwin" else _hwcap_features()
+    return frozenset(_proc_cpuinfo("flags").split())
+
+
+def cpu_name() -> str:
+    """What the system calls this CPU, or its architecture."""
+    return _proc_cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _proc_cpuinfo(key: str) -> str:
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
             for line in file:
                 name, _, value = line.partition(":")
-                if name.strip() in ("flags", "Features"):
-                    return frozenset(value.split())
+                if name.strip() == key:
+                    return value.strip()
     except OSError:
         pass
-    return frozenset()
+    return ""
+
+
+def _hwcap_features() -> frozenset[str]:
+    """Features by AT_HWCAP: what the kernel vouches for on all cores, also where /proc is hidden."""
+    import ctypes
+
+    try:
+        getauxval = ctypes.CDLL(None).getauxval
+    except (OSError, AttributeError):
+        return frozenset()
+    getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+    bits = getauxval(_AT_HWCAP)
+    return frozenset(name for name, bit in _HWCAP.items() if bits >> bit & 1)
 
 
 def supported_isas() -> list[str]:
     """Instruction sets of the kernels that this CPU can run, best first; "portable" always is the last."""
-    names = []
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        names = [name for name, needed in _X86.items() if needed <= cpu_features()]
-    return [*names, "portable"]
+    known = {"x86_64": _X86, "aarch64": _ARM}.get(architecture(), {})
+    return [*(name for name, needed in known.items() if needed <= cpu_features()), "portable"]

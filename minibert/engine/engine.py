@@ -79,9 +79,7 @@ class Engine:
             self._executor = Executor(self.plan, self.config, self.tensors, kernels(), self.threads)
         return self._executor
 
-    def forward(
-        self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None
-    ) -> np.ndarray:
+    def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Answers for a ragged batch of token ids, without padding.
 
         Args:

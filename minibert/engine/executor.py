@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from minibert.engine.batch import PackedBatch
+from minibert.engine.choice import ratios
 from minibert.engine.library import Kernels
 from minibert.engine.lower import Program, lower
+from minibert.engine.memory import address, empty
 from minibert.engine.schedule import CHUNK_TOKENS, cut
 from minibert.engine.threads import Team
 from minibert.format.schema import ALIGNMENT, Config
 from minibert.kernels import opcodes as op
 from minibert.plan import Plan
 
-
-def _aligned(size: int) -> np.ndarray:
-    """Zeroed bytes on a cache-line boundary; the operating system gives them when they are first touched."""
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size]
-
-
-def _address(array: np.ndarray) -> int:
-    """Address of an array's memory, without the detour through ctypes."""
-    return array.__array_interface__["data"][0]
+#: Multiply-adds of a forward pass from which on more threads than the caller's take part: a quarter of a millisecond.
+WORTH_WAKING = 6e7
 
 
 class _Workspace:
@@ -35,10 +27,10 @@ class _Workspace:
 
     def __init__(self, program: Program, threads: int) -> None:
         self.own_arenas = np.zeros(threads, np.int64)
-        self.arenas = [_aligned(program.arena_bytes) for _ in range(threads)]
-        self.scratches = [_aligned(program.scratch_bytes) for _ in range(threads)]
-        self.shared_sums = _aligned(program.shared_sums_bytes if threads > 1 else ALIGNMENT)
-        self.counters = _aligned(2 * ALIGNMENT).view(np.int64)
+        self.arenas = [empty(program.arena_bytes) for _ in range(threads)]
+        self.scratches = [empty(program.scratch_bytes) for _ in range(threads)]
+        self.shared_sums = empty(program.shared_sums_bytes if threads > 1 else ALIGNMENT)
+        self.counters = empty(2 * ALIGNMENT).view(np.int64)
         self.jobs = np.zeros((threads, op.JOB_FIELDS), np.int64)
         self.addresses = [job.ctypes.data for job in self.jobs]
         common = {
@@ -66,29 +58,38 @@ class Executor:
         tensors: its tensors.
         kernels: loaded kernels.
         threads: how many threads share a forward pass.
+        dense_below: below how many tokens a block-sparse matrix of some density is multiplied as a dense one; what
+            was measured on this machine if None.
     """
 
     def __init__(
-        self, plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], kernels: Kernels, threads: int
+        self,
+        plan: Plan,
+        config: Config,
+        tensors: Mapping[str, np.ndarray],
+        kernels: Kernels,
+        threads: int,
+        dense_below: Callable[[float], int] | None = None,
     ) -> None:
         tokens = max(CHUNK_TOKENS, config.architecture.max_positions)
-        self.program = lower(plan, config, tensors, tokens, CHUNK_TOKENS)
+        choice = dense_below or ratios(kernels.isa).dense_below
+        self.program = lower(plan, config, tensors, tokens, CHUNK_TOKENS, choice)
         self.kernels = kernels
         self.threads = threads
         self.pooled = plan.output.rows == "texts"
         self.out_features = plan.out_features
+        # Lent and given back by list operations that are atomic: no lock that a fork could catch closed.
         self._free: list[tuple[_Workspace, Team]] = []
-        self._lock = threading.Lock()
         self._process = os.getpid()
 
     def _acquire(self) -> tuple[_Workspace, Team]:
         """A workspace and team that nobody uses: concurrent callers get one each."""
-        with self._lock:
-            if self._process != os.getpid():  # after a fork the parent's threads are not here
-                self._free, self._process = [], os.getpid()
-            if self._free:
-                return self._free.pop()
-        return _Workspace(self.program, self.threads), Team(self.kernels.run, self.threads - 1)
+        if self._process != os.getpid():  # after a fork the parent's threads are not here
+            self._free, self._process = [], os.getpid()
+        try:
+            return self._free.pop()
+        except IndexError:
+            return _Workspace(self.program, self.threads), Team(self.kernels.run, self.threads - 1)
 
     def run(self, batch: PackedBatch) -> np.ndarray:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
@@ -97,24 +98,25 @@ class Executor:
         spans = cut(batch.starts, CHUNK_TOKENS)
         if not len(spans):
             return out
-        alone = len(spans) >= self.threads  # enough spans for each thread to work by itself
+        # Little work is done before another thread has woken up; with enough spans, each thread works by itself.
+        workers = self.threads if int(batch.starts[-1]) * self.program.macs > WORTH_WAKING else 1
+        alone = len(spans) >= workers
         workspace, team = self._acquire()
         try:
             workspace.counters[:] = 0
             workspace.jobs[:, : op.JOB_CALL_FIELDS] = (
-                _address(batch.ids),
-                _address(batch.token_types),
-                _address(batch.starts),
-                _address(spans),
+                address(batch.ids),
+                address(batch.token_types),
+                address(batch.starts),
+                address(spans),
                 len(spans),
-                _address(out),
-                self.threads,
+                address(out),
+                workers,
                 not alone,
             )
             # A team works in one arena: the first thread's.
             workspace.jobs[:, op.JOB_ARENA] = workspace.own_arenas if alone else workspace.own_arenas[0]
-            team.run(workspace.addresses)
+            team.run(workspace.addresses[:workers])
         finally:
-            with self._lock:
-                self._free.append((workspace, team))
+            self._free.append((workspace, team))
         return out

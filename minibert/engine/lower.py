@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import singledispatchmethod
 
@@ -12,10 +12,17 @@ import numpy as np
 
 from minibert import numerics
 from minibert import plan as steps
+from minibert.engine.memory import aligned
+from minibert.format.layout import pack_int8
 from minibert.format.schema import ALIGNMENT, Config, padded
 from minibert.kernels import opcodes as op
 from minibert.plan import Buffer, Codes, Plan
+from minibert.reference.attention import bias_middle, window_biases
+from minibert.reference.functions import rotary_table
+from minibert.reference.linear import int8_weight
 
+#: More than any text has tokens.
+_NO_WINDOW = 1 << 40
 #: Rows beyond the last one that may be read (and ignored) where rows go 16 at a time.
 _SPARE_ROWS = 16
 _KINDS = {"int8": op.INT8, "float32": op.FLOAT32, "int8-4x4": op.BLOCK_SPARSE}
@@ -32,6 +39,7 @@ class Program:
         scratch_bytes: memory that each thread needs for itself.
         shared_sums_bytes: memory for sums that a team of threads makes together.
         most_width: columns of the widest step.
+        macs: multiply-adds of the linears for one token.
         tensors: what the addresses in the table point to, kept alive.
     """
 
@@ -40,12 +48,23 @@ class Program:
     scratch_bytes: int
     shared_sums_bytes: int
     most_width: int
+    macs: int
     tensors: tuple[np.ndarray, ...]
 
 
-def lower(plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], tokens: int, texts: int) -> Program:
-    """Lower a plan for chunks of up to `tokens` tokens in up to `texts` texts."""
-    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts})
+def lower(
+    plan: Plan,
+    config: Config,
+    tensors: Mapping[str, np.ndarray],
+    tokens: int,
+    texts: int,
+    dense_below: Callable[[float], int] = lambda density: 0,
+) -> Program:
+    """Lower a plan for chunks of up to `tokens` tokens in up to `texts` texts.
+
+    `dense_below` says below how many tokens a block-sparse matrix of some density should be multiplied as a dense one.
+    """
+    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts}, dense_below)
     rows = [lowering.lower(step) for step in plan.steps]
     rows.append(lowering.output(plan.output, plan.out_features))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
@@ -53,7 +72,7 @@ def lower(plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], tokens:
     # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see program.run_span.
     free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
     scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
-    return Program(table, lowering.size, scratch, sums, lowering.most_width, tuple(lowering.used))
+    return Program(table, lowering.size, scratch, sums, lowering.most_width, lowering.macs, tuple(lowering.used))
 
 
 def attention_scratch(tokens: int, width: int) -> int:
@@ -67,8 +86,14 @@ class _Lowering:
     """Places buffers in the arena as steps name them, and writes each step as a row {field: value}."""
 
     def __init__(
-        self, plan: Plan, config: Config, tensors: Mapping[str, np.ndarray], capacity: Mapping[str, int]
+        self,
+        plan: Plan,
+        config: Config,
+        tensors: Mapping[str, np.ndarray],
+        capacity: Mapping[str, int],
+        dense_below: Callable[[float], int],
     ) -> None:
+        self.dense_below = dense_below
         self.config = config
         self.tensors = tensors
         self.capacity = capacity
@@ -78,7 +103,10 @@ class _Lowering:
         self.most_width = 0
         self.most_head_width = 16
         self.most_packed = 0
+        self.macs = 0
         self.used: list[np.ndarray] = []
+        self.shut: dict[int, np.ndarray] = {}
+        self.rotary: dict[tuple[float, int], np.ndarray] = {}
         # Buffers are reused under one name with several widths: each gets room for its widest use.
         for part in [plan.output, *(part for step in plan.steps for part in vars(step).values())]:
             if isinstance(part, Buffer | Codes):
@@ -177,25 +205,72 @@ class _Lowering:
             op.BIAS: self.address(f"{step.linear}.bias"),
             op.ACTIVATION: op.ACTIVATIONS[step.activation],
             op.RESIDUAL: self.buffer(step.residual),
+            op.OUTPUTS: padded(linear.out_features),
+            op.TOTAL: self.buffer(step.total),
         }
+        self.most_width = max(self.most_width, row[op.OUTPUTS])
         if isinstance(step.source, Codes):
             row |= {
                 op.SOURCE_SCALES: self.scales(step.source),
                 op.WEIGHT_SCALE: self.address(f"{step.linear}.scale"),
                 op.WEIGHT_SUM: self.address(f"{step.linear}.weight_sum"),
             }
+        if step.source.rows == "tokens":
+            self.macs += linear.blocks * 16 or linear.in_features * padded(linear.out_features)
         if linear.kind == "int8-4x4":
             row |= {
                 op.BLOCK_INDEX: self.address(f"{step.linear}.index"),
                 op.BLOCK_STARTS: self.address(f"{step.linear}.starts"),
             }
+            density = linear.blocks * 16 / (linear.in_features * padded(linear.out_features))
+            if below := self.dense_below(density):
+                copy = aligned(pack_int8(int8_weight(step.linear, linear, self.tensors)))
+                self.used.append(copy)
+                row |= {op.DENSE_WEIGHT: copy.ctypes.data, op.DENSE_BELOW: below}
             self.most_packed = max(self.most_packed, op.BLOCK_ROWS * (linear.in_features + ALIGNMENT))
-        return row | self.result(step.out, step.codes, step.norm, linear.out_features)
+        return row | self.result(step.out, step.codes, step.norm, linear.out_features // (2 if step.gated else 1))
+
+    def _biases(self, step: steps.Attend) -> dict[int, int]:
+        """The entries for what is added to scores by distance: the model's biases, or what shuts out keys far away."""
+        if step.bias is not None:
+            table = self.tensors[step.bias]
+            middle, stride = bias_middle(table.shape[1]), table.strides[0]
+            address = self.address(step.bias)
+        elif step.window:
+            if step.window not in self.shut:
+                self.shut[step.window] = window_biases(step.window)
+            table = self.shut[step.window]
+            middle, stride = bias_middle(len(table)), 0
+            self.used.append(table)
+            address = table.ctypes.data
+        else:
+            return {op.WINDOW: _NO_WINDOW}
+        return {
+            op.BIAS_TABLE: address + 4 * middle,
+            op.BIAS_STRIDE: stride,
+            op.WINDOW: step.window or _NO_WINDOW,
+        }
+
+    @lower.register
+    def _(self, step: steps.Rotate) -> dict[int, int]:
+        key = (step.base, step.head_size)
+        if key not in self.rotary:
+            positions = min(self.capacity["tokens"], self.config.architecture.max_positions)
+            self.rotary[key] = rotary_table(step.base, step.head_size, positions)
+            self.used.append(self.rotary[key])
+        return {
+            op.OP: op.ROTATE,
+            op.SOURCE: self.buffer(step.buffer),
+            op.WIDTH: step.buffer.width,
+            op.HEADS: 2 * step.num_heads,
+            op.HEAD_WIDTH: step.padded_head_size,
+            op.ROTARY_TABLE: self.rotary[key].ctypes.data,
+        }
 
     @lower.register
     def _(self, step: steps.Attend) -> dict[int, int]:
         self.most_head_width = max(self.most_head_width, step.padded_head_size)
-        return {
+        return self._biases(step) | {
             op.OP: op.ATTEND,
             op.SOURCE: self.buffer(step.source),
             op.OUT: self.buffer(step.out),

@@ -40,7 +40,8 @@ class LinearTimer:
         out = Buffer("out", "tokens", padded(linear.out_features))
         self.steps = max(1, round(2e8 / (tokens * linear.in_features * linear.out_features)))
         step = Matmul("w", source, "none", None, None, out if epilogue else None, None)
-        self._executor = Executor(Plan((step,) * self.steps, out, 1), config, tensors, kernels, 1)
+        plan = Plan((step,) * self.steps, out, 1)
+        self._executor = Executor(plan, config, tensors, kernels, 1, dense_below=lambda density: 0)
         zeros = np.zeros(tokens, np.int32)
         self._batch = PackedBatch(zeros, zeros, np.array([0, tokens], np.int64))
 

@@ -39,6 +39,7 @@ MAX_HEADS = 1024
 MAX_LAYERS = 256
 MAX_HEAD_LAYERS = 16
 MAX_POSITIONS = 65536
+MAX_ROTARY_BASE = 1e9
 MAX_TOKEN_TYPES = 256
 MAX_VOCAB_SIZE = 1 << 24
 #: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.
@@ -47,7 +48,7 @@ MAX_LABELS = MAX_OUTPUTS
 
 LinearKind = Literal["float32", "int8", "int8-4x4"]
 TableKind = Literal["float32", "int8"]
-Activation = Literal["none", "gelu", "gelu_tanh", "relu", "tanh"]
+Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last"]
 TaskKind = Literal[
     "text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask"
@@ -69,11 +70,16 @@ MODEL_TYPES = (
 )
 LINEAR_KINDS = ("float32", "int8", "int8-4x4")
 TABLE_KINDS = ("float32", "int8")
-ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "tanh")
+ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
 POOLINGS = ("none", "cls", "mean", "max", "last")
 TASK_KINDS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
 PROBLEM_TYPES = ("single_label", "multi_label", "regression")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+
+
+def distances(max_positions: int) -> int:
+    """Columns of a table of biases by distance: 16 may be read at once, and distance 0 is at half of them less 8."""
+    return padded(2 * max_positions - 1 + LANES - 1)
 
 
 def padded(size: int, multiple: int = LANES) -> int:
@@ -151,16 +157,30 @@ class Table:
 
 @dataclass(frozen=True)
 class Layer:
-    """Sizes of one transformer layer: they may differ between layers after structured pruning."""
+    """One transformer layer: sizes may differ between layers after structured pruning.
+
+    Attributes:
+        num_heads: attention heads.
+        ffn_size: neurons between the two halves of the feed-forward network.
+        window: tokens to either side that a token attends to; 0 for all.
+        rotary_base: base of the frequencies by which queries and keys are rotated (RoPE, arXiv 2104.09864); 0 for none.
+    """
 
     num_heads: int
     ffn_size: int
+    window: int = 0
+    rotary_base: float = 0.0
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Layer:
         """Read and check one layer; raises FormatError naming the key."""
         keys = Fields(value, where)
-        layer = cls(num_heads=keys.integer("num_heads", 1, MAX_HEADS), ffn_size=keys.integer("ffn_size", 1, MAX_WIDTH))
+        layer = cls(
+            num_heads=keys.integer("num_heads", 1, MAX_HEADS),
+            ffn_size=keys.integer("ffn_size", 1, MAX_WIDTH),
+            window=keys.integer("window", 0, MAX_POSITIONS, 0),
+            rotary_base=keys.number("rotary_base", 1.0, MAX_ROTARY_BASE, 0.0),
+        )
         keys.end()
         return layer
 
@@ -195,6 +215,10 @@ class Architecture:
     Attributes:
         embedding_size: columns of the embedding tables, which `embeddings.projection` brings to `hidden_size`; 0 where
             the tables have `hidden_size` columns and there is no projection.
+        position_table: whether there is a table of position embeddings.
+        position_bias: whether each layer adds a number for each head and distance of two tokens to attention scores.
+        pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
+        gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
     """
 
     model_type: str
@@ -210,6 +234,10 @@ class Architecture:
     head: tuple[HeadLayer, ...] = ()
     normalize: bool = False
     embedding_size: int = 0
+    position_table: bool = True
+    position_bias: bool = False
+    pre_norm: bool = False
+    gated: bool = False
 
     @property
     def table_size(self) -> int:
@@ -234,6 +262,10 @@ class Architecture:
             head=keys.items("head", HeadLayer.from_json, 0, MAX_HEAD_LAYERS, []),
             normalize=keys.boolean("normalize", False),
             embedding_size=keys.integer("embedding_size", 0, MAX_HIDDEN_SIZE, 0),
+            position_table=keys.boolean("position_table", True),
+            position_bias=keys.boolean("position_bias", False),
+            pre_norm=keys.boolean("pre_norm", False),
+            gated=keys.boolean("gated", False),
         )
         keys.end()
         return architecture

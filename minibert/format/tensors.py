@@ -18,6 +18,7 @@ from minibert.format.schema import (
     Layer,
     Linear,
     Table,
+    distances,
     padded,
 )
 from minibert.format.values import shown
@@ -122,6 +123,8 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
     }
     if architecture.token_types == 0:
         del rows["embeddings.token_type"]
+    if not architecture.position_table:
+        del rows["embeddings.position"]
     for name in tables:
         if name not in rows:
             raise FormatError(f"config.tables holds {shown(name)}, which the architecture has no place for")
@@ -149,10 +152,17 @@ def _add_layer(
         raise FormatError(
             f"{prefix} has {layer.num_heads} heads of {architecture.head_size}: together wider than {MAX_WIDTH}"
         )
+    if layer.rotary_base and architecture.head_size % 2:
+        raise FormatError(f"{prefix}.rotary_base is {layer.rotary_base}, but head_size is odd: features turn in pairs")
+    if architecture.position_bias:
+        if layer.window:
+            raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
+        specs.add(f"{prefix}.attention.position_bias", "F32", layer.num_heads, distances(architecture.max_positions))
     specs.linear(f"{prefix}.attention.qkv", _take(linears, f"{prefix}.attention.qkv", hidden, 3 * attention))
     specs.linear(f"{prefix}.attention.output", _take(linears, f"{prefix}.attention.output", attention, hidden_size))
     specs.norm(f"{prefix}.attention.norm", hidden)
-    specs.linear(f"{prefix}.ffn.up", _take(linears, f"{prefix}.ffn.up", hidden, layer.ffn_size))
+    up = 2 * padded(layer.ffn_size) if architecture.gated else layer.ffn_size
+    specs.linear(f"{prefix}.ffn.up", _take(linears, f"{prefix}.ffn.up", hidden, up))
     specs.linear(f"{prefix}.ffn.down", _take(linears, f"{prefix}.ffn.down", padded(layer.ffn_size), hidden_size))
     specs.norm(f"{prefix}.ffn.norm", hidden)
 

@@ -111,10 +111,10 @@ class Fields:
             raise self._error(name, f"a whole number from {low} to {high}", value)
         return value
 
-    def number(self, name: str, above: float, high: float) -> float:
-        """A finite number in `(above, high]`."""
-        value = self.take(name)
-        if type(value) not in (int, float) or not above < value <= high:
+    def number(self, name: str, above: float, high: float, default: Any = _REQUIRED) -> float:
+        """A finite number in `(above, high]`, or the default."""
+        value = self.take(name, default)
+        if type(value) not in (int, float) or not (above < value <= high or value == default):
             raise self._error(name, f"a number above {above} and up to {high}", value)
         return float(value)
 

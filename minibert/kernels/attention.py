@@ -22,10 +22,10 @@ from minibert.kernels.isa.words import Dot
 from minibert.kernels.kernel import float32, int32, int64, kernel, void
 from minibert.kernels.simd import (
     f32x16,
+    i32x16,
     load_f32,
     load_f32x16,
     load_i32x16,
-    i32x16,
     low_byte,
     low_word,
     magnitude,
@@ -182,20 +182,41 @@ def scale_scores(scratch, keys, key_scale):
     raise_maximum(scratch, highest)
 
 
+@kernel(void, int64, int64, int64)
+def add_biases(scratch, keys, bias):
+    """Float32 scores of a block + what is added by distance; `bias` is the address for the first query and key."""
+    for key in range(keys):
+        row = scratch + _SCORES + key * _ROW
+        store_f32x16(row, load_f32x16(row) + load_f32x16(bias - 4 * key))
+
+
+@kernel(void, int64, int64, int64, int64)
+def scale_and_bias_scores(scratch, keys, key_scale, bias):
+    """`scale_scores` with biases by distance added."""
+    query_scale = load_f32x16(scratch + _QUERY_SCALE)
+    offset = load_i32x16(scratch + _OFFSET)
+    for key in range(keys):
+        row = scratch + _SCORES + key * _ROW
+        score = (to_f32(load_i32x16(row) - offset) * splat_f32(load_f32(key_scale + 4 * key))) * query_scale
+        store_f32x16(row, score)
+    add_biases(scratch, keys, bias)
+    score_maximum(scratch, keys)
+
+
 @kernel(void, int64, int64)
 def softmax_integer(scratch, keys):
     """Weights of a block as 16-bit codes, two keys side by side, and their sum."""
-    shift = load_f32x16(scratch + _LARGEST) - splat_f32(_WEIGHT_BITS)
+    highest, bits = load_f32x16(scratch + _LARGEST), splat_f32(_WEIGHT_BITS)
     total = splat_i32(_NOTHING)
     for key in range(0, keys - 1, 2):
         row = scratch + _SCORES + key * _ROW
-        first = round_to_i32(softmax_weight(load_f32x16(row) - shift))
-        second = round_to_i32(softmax_weight(load_f32x16(row + _ROW) - shift))
+        first = round_to_i32(softmax_weight((load_f32x16(row) - highest) + bits))
+        second = round_to_i32(softmax_weight((load_f32x16(row + _ROW) - highest) + bits))
         total = total + (first + second)
         store_i32x16(scratch + _WEIGHTS + key * (_ROW // 2), first | shift_left(second, _BYTE2))
     if keys & 1:
         key = keys - 1
-        last = round_to_i32(softmax_weight(load_f32x16(scratch + _SCORES + key * _ROW) - shift))
+        last = round_to_i32(softmax_weight((load_f32x16(scratch + _SCORES + key * _ROW) - highest) + bits))
         total = total + last
         store_i32x16(scratch + _WEIGHTS + key * (_ROW // 2), last)
     older = load_f32x16(scratch + _TOTAL) * load_f32x16(scratch + _CORRECTION)
@@ -223,11 +244,13 @@ def store_context(context, width, turned, count, out, stride):
             store_f32x16(out + row * stride + dim * 4, load_f32x16(turned + row * _ROW))
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64)
-def attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, scratch):
+@kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
+def attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch):
     """One head: rows of float32 `stride` bytes apart in, context rows `out_stride` bytes apart out.
 
-    `scale` is log2(e) / sqrt(head size). Up to 15 rows beyond the last token are read (and ignored).
+    `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
+    next entry is for a query one further behind its key. No key further than `window` from all of 16 queries is read.
+    Up to 15 rows beyond the last token are read (and ignored).
     """
     unit = width * _ROW
     turned = scratch + _BY_WIDTH
@@ -253,13 +276,17 @@ def attend_integer(query, key, value, stride, tokens, width, scale, out, out_str
         store_i32x16(scratch + _OFFSET, total * splat_i32(_KEY_OFFSET))
 
         softmax_start(scratch, width, context)
-        for block in range(0, tokens, _BLOCK):
-            keys = min(tokens - block, _BLOCK)
+        end = min(tokens, first + 16 + window)
+        for block in range(max(0, first - window) & -16, end, _BLOCK):
+            keys = min(end - block, _BLOCK)
             for group in range(0, keys, 16):
                 rows = key_codes + (block + group) * width
                 count = min(keys - group, 16)
                 _int8_rows(rows, count, 4, _ROW, panel, width >> 2, scratch + _SCORES + group * _ROW)
-            scale_scores(scratch, keys, key_scale + 4 * block)
+            if bias != 0:
+                scale_and_bias_scores(scratch, keys, key_scale + 4 * block, bias + 4 * (first - block))
+            else:
+                scale_scores(scratch, keys, key_scale + 4 * block)
             softmax_integer(scratch, keys)
             rows = value_codes + block * width * 2
             _int16_rows(rows, width, 4, width * 4, scratch + _WEIGHTS, (keys + 1) >> 1, sums)
@@ -274,8 +301,8 @@ def attend_integer(query, key, value, stride, tokens, width, scale, out, out_str
         store_context(context, width, turned, min(tokens - first, 16), out + first * out_stride, out_stride)
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64)
-def attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, scratch):
+@kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
+def attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch):
     """`attend_integer` with float32 products; keys and values are read where they are."""
     unit = width * _ROW
     turned = scratch + _BY_WIDTH
@@ -290,9 +317,12 @@ def attend_float32(query, key, value, stride, tokens, width, scale, out, out_str
             store_f32x16(panel + dim * _ROW, load_f32x16(panel + dim * _ROW) * scales)
 
         softmax_start(scratch, width, context)
-        for block in range(0, tokens, _BLOCK):
-            keys = min(tokens - block, _BLOCK)
+        end = min(tokens, first + 16 + window)
+        for block in range(max(0, first - window) & -16, end, _BLOCK):
+            keys = min(end - block, _BLOCK)
             _float32_rows(key + block * stride, keys, stride, 4, panel, width, scratch + _SCORES)
+            if bias != 0:
+                add_biases(scratch, keys, bias + 4 * (first - block))
             score_maximum(scratch, keys)
             softmax_float32(scratch, keys)
             _float32_rows(value + block * stride, width, 4, stride, scratch + _WEIGHTS, keys, sums)

@@ -91,10 +91,16 @@ def _emit_pass(
     block = builder.add(blocks, builder.mul(number, ir.Constant(I64, _BLOCK)))
     tokens = [dot.panel(builder, builder.add(base, offset)) for base in bases]
     added: dict[tuple[int, int], Sums] = {}
-    for o in outputs:
-        weight = dot.row(builder, builder.add(block, ir.Constant(I64, o * GROUP)))
+    if dot.quads:
+        weights = [[weight] for weight in dot.four_rows(builder, block)[outputs.start : outputs.stop]]
         for p in range(len(bases)):
-            added[o, p] = dot.add(builder, sums[o, p], weight, tokens[p])
+            totals = dot.add_rows(builder, [sums[o, p] for o in outputs], weights, [tokens[p]])
+            added |= {(o, p): total for o, total in zip(outputs, totals, strict=True)}
+    else:
+        for o in outputs:
+            weight = dot.row(builder, builder.add(block, ir.Constant(I64, o * GROUP)))
+            for p in range(len(bases)):
+                added[o, p] = dot.add(builder, sums[o, p], weight, tokens[p])
     following = builder.add(number, ir.Constant(I64, 1))
     number.add_incoming(following, builder.block)
     for tile in tiles:
@@ -133,7 +139,12 @@ def _store_by_token(builder: ir.IRBuilder, outputs: list[ir.Value], address: ir.
         for quarter in range(LANES // GROUP):
             lanes = ir.Constant(ir.VectorType(I32, GROUP), list(range(GROUP * quarter, GROUP * quarter + GROUP)))
             token = ir.Constant(I64, GROUP * quarter + within)
-            store(builder, builder.shuffle_vector(row, undefined, lanes), builder.add(address, builder.mul(stride, token)), 4)
+            store(
+                builder,
+                builder.shuffle_vector(row, undefined, lanes),
+                builder.add(address, builder.mul(stride, token)),
+                4,
+            )
 
 
 @kernel(void, int64, int64, int64, int64, int64)

@@ -10,6 +10,7 @@ linker, the command makes a shared object of it.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -30,6 +31,9 @@ from minibert.kernels import isa
 
 ENTRY_POINT = "minibert_run"
 
+#: What systems call the architectures for which there are instruction sets.
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
 #: All that the kernels may ask of the C library.
 _ALLOWED = re.compile(r"llvm\..*|memcpy|memset|memmove|sched_yield")
 
@@ -49,6 +53,14 @@ def _front_end() -> str:
         compiled.library.finalize()
     wrapper = re.escape(compiled.fndesc.llvm_cfunc_wrapper_name)
     return re.sub(rf'@"?{wrapper}"?(?=\()', f"@{ENTRY_POINT}", compiled.library.get_llvm_str())
+
+
+def _triple(machine: str) -> str:
+    """The process's own target; Linux on another architecture if the instruction set is one of that."""
+    own = llvm.get_process_triple()
+    if not machine or machine == ARCHITECTURES.get(platform.machine().lower()):
+        return own
+    return f"{machine}-unknown-linux-gnu"
 
 
 def _target_machine(cpu: str, features: str, triple: str) -> llvm.TargetMachine:
@@ -92,7 +104,7 @@ def build(name: str, *, triple: str | None = None, assembly: bool = False) -> by
     chosen = isa.select(name)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    triple = triple or llvm.get_process_triple()
+    triple = triple or _triple(chosen.machine)
     machine = _target_machine(chosen.cpu, chosen.features, triple)
     module = _optimized(_front_end(), machine, triple)
     return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)

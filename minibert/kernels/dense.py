@@ -15,10 +15,14 @@ _PANEL_STEP = 64
 
 def _make_tiles(dot: Dot, most_rows: int, panels: int) -> Any:
     """A kernel that multiplies any number of rows with `panels` panels, in tiles of nearly equal height."""
-    tiles = {rows: make_tile(dot, rows, panels) for rows in range(1, most_rows + 1)}
+    tiles = {rows: make_tile(dot, rows, panels, "steps") for rows in range(1, most_rows + 1)}
     # numba has no table of functions: the choice of a height is written out.
     lines = ["def tiles(rows, count, stride, inner, panel, out, out_stride):"]
-    lines += ["    pieces = (count + MOST - 1) // MOST", "    steps = inner // GROUP", "    panel_bytes = steps * PANEL"]
+    lines += [
+        "    pieces = (count + MOST - 1) // MOST",
+        "    steps = inner // GROUP",
+        "    panel_bytes = steps * PANEL",
+    ]
     lines += ["    for piece in range(pieces):", "        first = count * piece // pieces"]
     lines += ["        height = count * (piece + 1) // pieces - first", "        row = rows + first * stride"]
     lines += ["        to = out + first * out_stride"]
@@ -36,7 +40,7 @@ def _make_product(dot: Dot, shape: tuple[int, int]) -> Any:
     """Kernel: `count` rows `stride` bytes apart x panels first..end, results in rows `out_stride` bytes apart.
 
     Wide tiles take as many panels as the registers hold, the last panels go one at a time. `inner` is the length of
-    a row in bytes, a multiple of 4; `weight` the address of panel 0 and `out` that of its first result.
+    a row in bytes, a multiple of 16; `weight` the address of panel 0 and `out` that of its first result.
     """
     rows, panels = shape
     wide, narrow = _make_tiles(dot, rows, panels), _make_tiles(dot, rows, 1)

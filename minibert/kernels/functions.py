@@ -116,6 +116,10 @@ def _tanh(x: Lanes) -> Lanes:
     return _sigmoid_product(x.like(2.0), x * 2.0) - 1.0
 
 
+def _silu(x: Lanes) -> Lanes:
+    return _sigmoid_product(x, x)
+
+
 def _relu(x: Lanes) -> Lanes:
     return x.at_least(0.0)
 
@@ -145,5 +149,6 @@ ROW_ACTIVATIONS = {
     "gelu_codes": function(f32x64, _gelu_codes),
     "gelu_tanh": function(f32x64, _gelu_tanh),
     "relu": function(f32x64, _relu),
+    "silu": function(f32x64, _silu),
     "tanh": function(f32x64, _tanh),
 }

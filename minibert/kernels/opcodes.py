@@ -8,11 +8,11 @@ module is all that they share, and it imports nothing.
 from __future__ import annotations
 
 #: Entries of a step.
-STEP_FIELDS = 26
+STEP_FIELDS = 29
 
 #: First entry of every step: what it does.
 OP = 0
-EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT = range(7)
+EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT, ROTATE = range(8)
 
 #: Second entry of every step: whether its rows are tokens or texts.
 ROWS = 1
@@ -29,11 +29,19 @@ KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_
     12, 23
 )
 #: MATMUL with 4x4 blocks: WEIGHT is the blocks, these are their input groups and where each group of outputs begins.
-BLOCK_INDEX, BLOCK_STARTS = range(23, 25)
+#: Fewer rows than DENSE_BELOW at once take the dense copy of the matrix.
+BLOCK_INDEX, BLOCK_STARTS, DENSE_WEIGHT, DENSE_BELOW = range(23, 27)
 INT8, FLOAT32, BLOCK_SPARSE = range(3)
+#: MATMUL: columns of the product, twice WIDTH if one half gates the other; where rows are kept before LayerNorm, or -1.
+OUTPUTS, TOTAL = range(27, 29)
 
 #: ATTEND: source in SOURCE, context in OUT of WIDTH columns.
 HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(14, 18)
+#: ATTEND: address of the bias of distance 0, or 0; bytes between two heads' biases; how far away keys may be.
+BIAS_TABLE, BIAS_STRIDE, WINDOW = range(18, 21)
+
+#: ROTATE, on rows of SOURCE and WIDTH: HEADS counts those of queries and keys; cosines and sines of each position.
+ROTARY_TABLE = 16
 
 #: POOL, in KIND.
 POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)
@@ -42,7 +50,7 @@ POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)
 COLUMNS = 14
 
 #: Activations, in ACTIVATION.
-ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4, "tanh": 5}
+ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4, "tanh": 5, "silu": 6}
 
 #: Entries of a job.
 (
@@ -69,7 +77,7 @@ JOB_FIELDS = 17
 JOB_CALL_FIELDS = JOB_ARENA
 
 #: Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
-BLOCK_ROWS = 64
+BLOCK_ROWS = 48
 #: Rows that go through an epilogue together.
 ROWS_AT_ONCE = 4
 #: Columns added to a row of sums: rows a power of two apart would fall into the same few sets of the cache.

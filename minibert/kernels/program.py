@@ -18,9 +18,11 @@ from minibert.kernels.quads import ROWS, f32x64
 from minibert.kernels.rows import (
     add_bias,
     add_rows,
+    copy_rows,
     dequantize,
     largest_magnitudes,
     layer_norm,
+    multiply_rows,
     normalize,
     quantize,
 )
@@ -35,6 +37,7 @@ from minibert.kernels.simd import (
     splat_f32,
     store_f32,
     store_f32x16,
+    swap_neighbours,
     to_f32,
 )
 from minibert.kernels.sync import take_ticket, wait_for_team
@@ -115,7 +118,8 @@ def embed(step, arena, scratch, ids, types, starts, first, end):
                 store_f32x16(row + column, splat_f32(_ZERO))
             word = np.int64(load_i32(ids + 4 * token))
             table_row(field(step, op.WORD), field(step, op.WORD_SCALE), word, width, row)
-            table_row(field(step, op.POSITION), field(step, op.POSITION_SCALE), position, width, row)
+            if field(step, op.POSITION) != 0:
+                table_row(field(step, op.POSITION), field(step, op.POSITION_SCALE), position, width, row)
             if field(step, op.TYPE) != 0:
                 kind = np.int64(load_i32(types + 4 * token))
                 table_row(field(step, op.TYPE), field(step, op.TYPE_SCALE), kind, width, row)
@@ -126,7 +130,7 @@ def embed(step, arena, scratch, ids, types, starts, first, end):
 @kernel(int64, int64)
 def sums_stride(step):
     """Bytes between two rows of a matmul's sums."""
-    return (field(step, op.WIDTH) + op.SUMS_PADDING) * 4
+    return (field(step, op.OUTPUTS) + op.SUMS_PADDING) * 4
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
@@ -137,7 +141,10 @@ def product(step, arena, scratch, first, count, panel, end, sums):
     source = arena + field(step, op.SOURCE) + first * source_stride
     stride = sums_stride(step)
     weight = field(step, op.WEIGHT)
-    if field(step, op.KIND) == op.BLOCK_SPARSE:
+    if field(step, op.KIND) == op.BLOCK_SPARSE and count < field(step, op.DENSE_BELOW):
+        dense = field(step, op.DENSE_WEIGHT)
+        int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride)
+    elif field(step, op.KIND) == op.BLOCK_SPARSE:
         pack_tokens(source, source_stride, count, inner, scratch)
         index, starts = field(step, op.BLOCK_INDEX), field(step, op.BLOCK_STARTS)
         block_product(scratch, count, inner, weight, index, starts, 4 * panel, 4 * end, sums, stride)
@@ -145,6 +152,21 @@ def product(step, arena, scratch, first, count, panel, end, sums):
         int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
     else:
         float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
+
+
+@kernel(f32x64, int64, int64, int64, int64, int64, int64)
+def gate(step, arena, scratch, sums, number, y):
+    """Four rows of y, the activated half of a product, times the other half; their largest magnitudes."""
+    width, stride, from_stride = field(step, op.WIDTH), row_stride(step), sums_stride(step)
+    bias, factor = field(step, op.BIAS) + 4 * width, field(step, op.FACTOR)
+    if field(step, op.KIND) != op.FLOAT32:
+        scale = arena + field(step, op.SOURCE_SCALES) + 4 * number
+        weight_scale, weight_sum = field(step, op.WEIGHT_SCALE) + 4 * width, field(step, op.WEIGHT_SUM) + 4 * width
+        source = sums + 4 * width
+        dequantize(source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, scratch, stride, 0)
+    else:
+        add_bias(sums + 4 * width, from_stride, width, bias, factor, scratch, stride, 0)
+    return multiply_rows(y, stride, scratch, width, factor)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
@@ -156,6 +178,7 @@ def epilogue(step, arena, scratch, sums, first, count):
     activation = field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)
     norm = field(step, op.NORM_WEIGHT) != 0
+    gated = field(step, op.OUTPUTS) != width
     for row in range(0, count, ROWS):
         number = first + row
         keep = place_of(step, arena, number)
@@ -170,11 +193,15 @@ def epilogue(step, arena, scratch, sums, first, count):
             )
         else:
             largest = add_bias(source, from_stride, width, bias, factor, y, stride, activation)
+        if gated:
+            largest = gate(step, arena, scratch + ROWS * stride, source, number, y)
         if residual >= 0:
             add_rows(y, stride, arena + residual + number * stride, stride, width)
             if not norm:
                 largest = largest_magnitudes(y, stride, width, factor)
         if norm:
+            if field(step, op.TOTAL) >= 0:
+                copy_rows(y, stride, arena + field(step, op.TOTAL) + number * stride)
             out = keep
             if keep == 0:
                 out = y
@@ -190,7 +217,7 @@ def matmul_rows(step, arena, scratch, panels, sums, first, end):
     height = ((end - first + blocks - 1) // max(blocks, 1) + 15) & -16
     for start in range(first, end, max(height, 1)):
         count = min(height, end - start)
-        product(step, arena, panels, start, count, 0, field(step, op.WIDTH) >> 4, sums)
+        product(step, arena, panels, start, count, 0, field(step, op.OUTPUTS) >> 4, sums)
         if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: a product that is only timed
             epilogue(step, arena, scratch, sums, start, count)
 
@@ -203,6 +230,7 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
     stride = 3 * heads * width * 4
     out_stride = heads * width * 4
     scale = f32_of_bits(field(step, op.HEAD_SCALE))
+    biases, window = field(step, op.BIAS_TABLE), field(step, op.WINDOW)
     offset = load_i64(starts)
     for item in range(thread, texts * heads, threads):
         text = item // heads
@@ -213,10 +241,33 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
         key = query + heads * width * 4
         value = key + heads * width * 4
         out = arena + field(step, op.OUT) + first * out_stride + column
+        bias = biases
+        if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only shut out what is far away
+            bias = 0
+        elif biases != 0:
+            bias = biases + (item - text * heads) * field(step, op.BIAS_STRIDE)
         if field(step, op.EXACT) != 0:
-            attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, scratch)
+            attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch)
         else:
-            attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, scratch)
+            attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch)
+
+
+@kernel(void, int64, int64, int64, int64, int64)
+def rotate(step, arena, starts, first, end):
+    """Rows first..end of queries and keys are rotated by their tokens' positions, in place."""
+    stride, width = row_stride(step), field(step, op.HEAD_WIDTH) * 4
+    offset = load_i64(starts)
+    text = 0
+    for token in range(first, end):
+        while token + offset >= load_i64(starts + 8 * (text + 1)):
+            text += 1
+        cosine = field(step, op.ROTARY_TABLE) + (token + offset - load_i64(starts + 8 * text)) * 2 * width
+        row = arena + field(step, op.SOURCE) + token * stride
+        for head in range(row, row + field(step, op.HEADS) * width, width):
+            for column in range(0, width, 64):
+                x = load_f32x16(head + column)
+                turned = swap_neighbours(x) * load_f32x16(cosine + width + column)
+                store_f32x16(head + column, x * load_f32x16(cosine + column) + turned)
 
 
 @kernel(void, int64, int64, int64, int64)
@@ -294,9 +345,9 @@ def run_span(job, span):
         if code == op.MATMUL:
             if by_columns and not of_texts:
                 shared = field(job, op.JOB_SHARED_SUMS)
-                groups = ((field(step, op.WIDTH) >> 4) + WIDE_PANELS - 1) // WIDE_PANELS
+                groups = ((field(step, op.OUTPUTS) >> 4) + WIDE_PANELS - 1) // WIDE_PANELS
                 panel = groups * thread // threads * WIDE_PANELS
-                panel_end = min(groups * (thread + 1) // threads * WIDE_PANELS, field(step, op.WIDTH) >> 4)
+                panel_end = min(groups * (thread + 1) // threads * WIDE_PANELS, field(step, op.OUTPUTS) >> 4)
                 wait_for_team(barrier, threads)
                 product(step, arena, free_scratch, 0, tokens, panel, panel_end, shared)
                 wait_for_team(barrier, threads)
@@ -307,6 +358,8 @@ def run_span(job, span):
             wait_for_team(barrier, threads)
             attend(step, arena, free_scratch, starts, texts, thread, threads)
             wait_for_team(barrier, threads)
+        elif code == op.ROTATE:
+            rotate(step, arena, starts, step_first, step_end)
         elif code == op.QUANTIZE:
             width, stride = field(step, op.WIDTH), row_stride(step)
             for row in range(step_first, step_end, ROWS):

@@ -7,7 +7,6 @@ latency. A `f32x64` is four 512-bit registers: row r is lanes 16 r to 16 r + 15.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -208,4 +207,3 @@ def max_f32x4(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
 def zero_below_f32x4(builder: ir.IRBuilder, key: ir.Value, least: ir.Value, value: ir.Value) -> ir.Value:
     """The value where key >= least, else 0 (also where key is not a number)."""
     return builder.select(builder.fcmp_ordered(">=", key, least), value, constant(_F32_ROWS, 0.0))
-

@@ -112,6 +112,24 @@ def add_rows(y, y_stride, other, other_stride, width):
         store_rows(y + column, y_stride, total)
 
 
+@kernel(f32x64, int64, int64, int64, int64, int64)
+def multiply_rows(y, y_stride, other, width, factor):
+    """y *= other, in rows as far apart; returns, lane by lane, the largest |y * factor|."""
+    largest = splat_rows(_ZERO)
+    for column in range(0, width * 4, 64):
+        value = load_rows(y + column, y_stride) * load_rows(other + column, y_stride)
+        store_rows(y + column, y_stride, value)
+        largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
+    return largest
+
+
+@kernel(void, int64, int64, int64)
+def copy_rows(y, stride, out):
+    """Out = y, both of `stride` bytes a row."""
+    for column in range(0, stride, 64):
+        store_rows(out + column, stride, load_rows(y + column, stride))
+
+
 @kernel(f32x64, int64, int64, int64, int64)
 def largest_magnitudes(y, y_stride, width, factor):
     """Lane by lane, the largest |y * factor|."""

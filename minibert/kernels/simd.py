@@ -73,6 +73,12 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Val
     return builder.shuffle_vector(first, undefined, constant(ir.VectorType(I32, lanes), 0))
 
 
+def splat_lane(builder: ir.IRBuilder, vector: ir.Value, lane: int, lanes: int = LANES) -> ir.Value:
+    """One lane of a vector in all lanes."""
+    undefined = ir.Constant(vector.type, ir.Undefined)
+    return builder.shuffle_vector(vector, undefined, constant(ir.VectorType(I32, lanes), lane))
+
+
 def select_max(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The larger of two floats lane by lane; b where a is not a number."""
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
@@ -217,6 +223,13 @@ def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
 def zero_below(builder: ir.IRBuilder, key: ir.Value, least: ir.Value, value: ir.Value) -> ir.Value:
     """The value where key >= least, else 0 (also where key is not a number)."""
     return builder.select(builder.fcmp_ordered(">=", key, least), value, constant(F32_LANES, 0.0))
+
+
+@word(f32x16, f32x16)
+def swap_neighbours(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Lanes 2i and 2i + 1 exchanged."""
+    lanes = ir.Constant(I32_LANES, [lane ^ 1 for lane in range(LANES)])
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
 
 
 @word(f32x16, f32x16)

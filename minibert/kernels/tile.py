@@ -5,12 +5,17 @@
 Linears, queries x keys and softmax weights x values are all this one product; they differ in where rows and panels
 lie. The generated code is one loop with a phi for each accumulator, so that enough independent sums are in flight
 to hide the latency of the multiply-add.
+
+Some CPUs broadcast an element of a row while they load it; others while they multiply, from any lane of a register
+(`Dot.quads`). There four neighbouring elements are loaded at once: four steps of a row (linears) or four rows at one
+step (attention).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from llvmlite import ir
 from numba import types
@@ -20,15 +25,28 @@ from minibert.kernels.isa.words import Dot, Sums
 from minibert.kernels.simd import I64, store
 
 _PANEL_BYTES = 64
+_QUAD = 4
+
+#: The sums of a tile by (row, panel).
+_Tile = dict[tuple[int, int], Sums]
+#: Emits what one pass through the loop adds, given the number of its first step.
+_Body = Callable[[ir.Value, _Tile], _Tile]
 
 
 @cache
-def make_tile(dot: Dot, rows: int, panels: int) -> Any:
+def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "steps"] = "rows") -> Any:
     """A numba intrinsic for tiles of `rows` x `panels`.
 
     Its arguments, all int64: address of the first row, bytes between rows, bytes between steps of a row; address of the
     first panel, bytes between panels; number of steps (at least 1); address of the first result, bytes between its rows.
     The results of a row's panels lie side by side, 64 bytes each.
+
+    Args:
+        dot: how the CPU multiplies and adds.
+        rows: height of the tile.
+        panels: width of the tile in panels of 16 lanes.
+        neighbours: what may lie side by side in memory: "steps" promises that a row's steps always do, and that their
+            number is a multiple of 4; with "rows" it is seen by the stride.
     """
 
     @intrinsic
@@ -44,7 +62,7 @@ def make_tile(dot: Dot, rows: int, panels: int) -> Any:
         out_stride: Any,
     ) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            _emit(builder, dot, rows, panels, *arguments)
+            _Emitter(builder, dot, rows, panels, neighbours).emit(*arguments)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 8), codegen
@@ -52,58 +70,147 @@ def make_tile(dot: Dot, rows: int, panels: int) -> Any:
     return tile
 
 
-def _emit(
-    builder: ir.IRBuilder,
-    dot: Dot,
-    rows: int,
-    panels: int,
-    row: ir.Value,
-    row_stride: ir.Value,
-    row_step: ir.Value,
-    panel: ir.Value,
-    panel_stride: ir.Value,
-    steps: ir.Value,
-    out: ir.Value,
-    out_stride: ir.Value,
-) -> None:
-    def strided(base: ir.Value, stride: ir.Value, number: int) -> ir.Value:
-        return builder.add(base, builder.mul(stride, ir.Constant(I64, number)))
+class _Emitter:
+    """Writes the code of one tile."""
 
-    row_bases = [strided(row, row_stride, r) for r in range(rows)]
-    panel_bases = [strided(panel, panel_stride, p) for p in range(panels)]
-    tiles = [(r, p) for r in range(rows) for p in range(panels)]
+    def __init__(self, builder: ir.IRBuilder, dot: Dot, rows: int, panels: int, neighbours: str) -> None:
+        self.builder = builder
+        self.dot = dot
+        self.rows = range(rows)
+        self.panels = range(panels)
+        self.neighbours = neighbours
+        self.row_bases: list[ir.Value] = []
+        self.panel_bases: list[ir.Value] = []
+        self.row_step: ir.Value | None = None
 
-    entry = builder.block
-    loop = builder.append_basic_block("steps")
-    done = builder.append_basic_block("done")
-    builder.branch(loop)
+    def emit(
+        self,
+        row: ir.Value,
+        row_stride: ir.Value,
+        row_step: ir.Value,
+        panel: ir.Value,
+        panel_stride: ir.Value,
+        steps: ir.Value,
+        out: ir.Value,
+        out_stride: ir.Value,
+    ) -> None:
+        builder = self.builder
+        self.row_bases = [self._strided(row, row_stride, r) for r in self.rows]
+        self.panel_bases = [self._strided(panel, panel_stride, p) for p in self.panels]
+        self.row_step = row_step
+        if not self.dot.quads:
+            sums = self._loop(steps, 1, self._one_step)
+        elif self.neighbours == "steps":
+            sums = self._loop(steps, _QUAD, self._four_steps)
+        elif len(self.rows) % _QUAD == 0:
+            together = builder.icmp_signed("==", row_stride, ir.Constant(I64, _QUAD))
+            sums = self._either(together, lambda: self._neighbouring_rows(steps), lambda: self._loop(steps, 1, self._one_step))
+        else:
+            sums = self._loop(steps, 1, self._one_step)
+        for (r, p), values in sums.items():
+            address = builder.add(self._strided(out, out_stride, r), ir.Constant(I64, p * _PANEL_BYTES))
+            store(builder, self.dot.finish(builder, values), address, 4)
 
-    builder.position_at_end(loop)
-    step = builder.phi(I64)
-    step.add_incoming(ir.Constant(I64, 0), entry)
-    sums: dict[tuple[int, int], Sums] = {}
-    for tile in tiles:
-        sums[tile] = [builder.phi(start.type) for start in dot.zero()]
-        for phi, start in zip(sums[tile], dot.zero(), strict=True):
-            phi.add_incoming(start, entry)
+    def _strided(self, base: ir.Value, stride: ir.Value, number: int) -> ir.Value:
+        return self.builder.add(base, self.builder.mul(stride, ir.Constant(I64, number)))
 
-    row_offset = builder.mul(step, row_step)
-    panel_offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
-    panel_values = [dot.panel(builder, builder.add(base, panel_offset)) for base in panel_bases]
-    added: dict[tuple[int, int], Sums] = {}
-    for r in range(rows):
-        value = dot.row(builder, builder.add(row_bases[r], row_offset))
-        for p in range(panels):
-            added[r, p] = dot.add(builder, sums[r, p], value, panel_values[p])
+    def _neighbouring_rows(self, steps: ir.Value) -> _Tile:
+        """All steps, for as many rows at a time as the registers hold."""
+        height = self.dot.rows_at_once or len(self.rows)
+        everything, sums = self.rows, {}
+        for first in range(0, len(everything), height):
+            self.rows = everything[first : first + height]
+            sums |= self._loop(steps, 1, self._four_rows)
+        self.rows = everything
+        return sums
 
-    following = builder.add(step, ir.Constant(I64, 1))
-    step.add_incoming(following, builder.block)
-    for tile in tiles:
-        for phi, value in zip(sums[tile], added[tile], strict=True):
-            phi.add_incoming(value, builder.block)
-    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+    def _loop(self, steps: ir.Value, stride: int, body: _Body) -> _Tile:
+        """Sums after all steps, `stride` of them in each pass; the builder stands behind the loop."""
+        builder = self.builder
+        entry = builder.block
+        loop = builder.append_basic_block("steps")
+        done = builder.append_basic_block("done")
+        builder.branch(loop)
 
-    builder.position_at_end(done)
-    for r, p in tiles:
-        address = builder.add(strided(out, out_stride, r), ir.Constant(I64, p * _PANEL_BYTES))
-        store(builder, dot.finish(builder, added[r, p]), address, 4)
+        builder.position_at_end(loop)
+        step = builder.phi(I64)
+        step.add_incoming(ir.Constant(I64, 0), entry)
+        sums: _Tile = {}
+        for tile in [(r, p) for r in self.rows for p in self.panels]:
+            sums[tile] = [builder.phi(start.type) for start in self.dot.zero()]
+            for phi, start in zip(sums[tile], self.dot.zero(), strict=True):
+                phi.add_incoming(start, entry)
+        added = body(step, sums)
+        following = builder.add(step, ir.Constant(I64, stride))
+        step.add_incoming(following, builder.block)
+        for tile, phis in sums.items():
+            for phi, value in zip(phis, added[tile], strict=True):
+                phi.add_incoming(value, builder.block)
+        builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
+        builder.position_at_end(done)
+        return added
+
+    def _either(self, condition: ir.Value, one: Callable[[], _Tile], other: Callable[[], _Tile]) -> _Tile:
+        """The sums of the one way or of the other."""
+        builder = self.builder
+        blocks = [builder.append_basic_block("one"), builder.append_basic_block("other")]
+        joined = builder.append_basic_block("joined")
+        builder.cbranch(condition, *blocks)
+        ends = []
+        for block, way in zip(blocks, (one, other), strict=True):
+            builder.position_at_end(block)
+            sums = way()
+            ends.append((builder.block, sums))
+            builder.branch(joined)
+        builder.position_at_end(joined)
+        result: _Tile = {}
+        for tile, values in ends[0][1].items():
+            result[tile] = [builder.phi(value.type) for value in values]
+            for block, sums in ends:
+                for phi, value in zip(result[tile], sums[tile], strict=True):
+                    phi.add_incoming(value, block)
+        return result
+
+    def _panel_values(self, step: ir.Value) -> list[Any]:
+        offset = self.builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
+        return [self.dot.panel(self.builder, self.builder.add(base, offset)) for base in self.panel_bases]
+
+    def _one_step(self, step: ir.Value, sums: _Tile) -> _Tile:
+        builder = self.builder
+        row_offset = builder.mul(step, self.row_step)
+        panels = self._panel_values(step)
+        added: _Tile = {}
+        for r in self.rows:
+            value = self.dot.row(builder, builder.add(self.row_bases[r], row_offset))
+            for p in self.panels:
+                added[r, p] = self.dot.add(builder, sums[r, p], value, panels[p])
+        return added
+
+    def _four_rows(self, step: ir.Value, sums: _Tile) -> _Tile:
+        builder = self.builder
+        row_offset = builder.mul(step, self.row_step)
+        quads = {first: self.row_bases[first - first % _QUAD] for first in self.rows}
+        loaded = {
+            base: self.dot.four_rows(builder, builder.add(base, row_offset)) for base in dict.fromkeys(quads.values())
+        }
+        rows = [[loaded[base][r % _QUAD]] for r, base in quads.items()]
+        return self._add(sums, rows, [self._panel_values(step)])
+
+    def _four_steps(self, step: ir.Value, sums: _Tile) -> _Tile:
+        builder = self.builder
+        row_offset = builder.mul(step, self.row_step)
+        rows = [self.dot.four_rows(builder, builder.add(base, row_offset)) for base in self.row_bases]
+        for first in range(0, _QUAD, self.dot.steps_at_once):
+            part = slice(first, first + self.dot.steps_at_once)
+            steps = [builder.add(step, ir.Constant(I64, s)) for s in range(_QUAD)[part]]
+            sums = self._add(sums, [row[part] for row in rows], [self._panel_values(s) for s in steps])
+        return sums
+
+    def _add(self, sums: _Tile, rows: list[list[Any]], panels: list[list[Any]]) -> _Tile:
+        """Sums + rows x panels, of one or some steps."""
+        added: _Tile = {}
+        for p in self.panels:
+            of_panel = [sums[r, p] for r in self.rows]
+            for r, total in zip(self.rows, self.dot.add_rows(self.builder, of_panel, rows, [s[p] for s in panels]), strict=True):
+                added[r, p] = total
+        return added

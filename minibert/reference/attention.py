@@ -11,54 +11,105 @@ import math
 import numpy as np
 
 from minibert import numerics
+from minibert.format.schema import LANES, distances
 from minibert.reference.functions import exp2, quantize
 
 f32 = np.float32
 
 
-def attend(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int, *, exact: bool) -> np.ndarray:
-    """Context of one head: softmax(Q K^T / sqrt(head_size)) V.
+def attend(
+    query: np.ndarray,
+    key: np.ndarray,
+    value: np.ndarray,
+    head_size: int,
+    *,
+    exact: bool,
+    bias: np.ndarray | None = None,
+    window: int = 0,
+) -> np.ndarray:
+    """Context of one head: softmax(Q K^T / sqrt(head_size) + bias) V.
 
     Args:
         query: float32 [tokens, width], zero beyond head_size.
         key: float32 [tokens, width].
         value: float32 [tokens, width].
         head_size: the model's head size.
-        exact: products in float32; otherwise of int8 codes (queries, keys) and 13-bit codes (softmax weights, values), with exact sums.
+        exact: products in float32; otherwise of int8 codes (queries, keys) and 13-bit codes (softmax weights, values),
+            with exact sums.
+        bias: what is added to a score by distance i - j of query i and key j, times log2(e): float32, the middle
+            of the first 2 n - 1 entries (rounded up to 16, and 16 more) is that of distance 0; or None.
+        window: keys further away from their query than this are left out; 0 for none.
 
     Returns:
         float32 [tokens, width].
     """
-    return (_attend_exact if exact else _attend_integer)(query, key, value, head_size)
+    tokens = len(query)
+    place = np.arange(tokens)
+    distance = place[:, None] - place
+    added = None
+    if bias is not None:
+        added = bias[distance + bias_middle(len(bias))]
+    elif 0 < window < tokens - 1:
+        table = window_biases(window)
+        middle = bias_middle(len(table))
+        added = table[np.clip(distance + middle, 0, len(table) - 1)]
+    else:
+        window = 0
+    return (_attend_exact if exact else _attend_integer)(query, key, value, head_size, added, window)
 
 
-def _attend_exact(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int) -> np.ndarray:
+def bias_middle(columns: int) -> int:
+    """Where distance 0 stands in a table of biases of so many columns (`minibert.format.schema.distances`)."""
+    return columns // 2 - LANES // 2
+
+
+def window_biases(window: int) -> np.ndarray:
+    """Biases that leave out keys further away than `window`, for all distances that the kernels look at: float32."""
+    table = np.full(distances(window + 2 * LANES), f32(numerics.LOWEST_SCORE))
+    middle = bias_middle(len(table))
+    table[middle - window : middle + window + 1] = 0
+    return table
+
+
+def _attend_exact(
+    query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int, added: np.ndarray | None, _window: int
+) -> np.ndarray:
     scores = (query * f32(numerics.LOG2_E / math.sqrt(head_size))) @ key.T
+    if added is not None:
+        scores = scores + added
     weights = exp2(scores - scores.max(axis=1, keepdims=True))
     return (weights @ value) / weights.sum(axis=1, keepdims=True)
 
 
-def _attend_integer(query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int) -> np.ndarray:
+def _attend_integer(
+    query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int, added: np.ndarray | None, window: int
+) -> np.ndarray:
+    tokens = len(query)
     query_codes, query_scale = quantize(query, None)
     key_codes, key_scale = quantize(key, None)
     value_codes, value_scale = quantize(value.T, None, numerics.VALUE_LIMIT)  # one scale a column
     query_scale = query_scale * f32(numerics.LOG2_E / math.sqrt(head_size))
 
-    tokens = len(query)
-    largest = np.full(tokens, f32(numerics.LOWEST_SCORE))
-    total = np.zeros(tokens, f32)
     context = np.zeros_like(query)
-    for start in range(0, tokens, numerics.KEY_BLOCK):
-        block = slice(start, start + numerics.KEY_BLOCK)
-        products = _exact_product(query_codes, key_codes[block])
-        scores = (products * key_scale[block]) * query_scale[:, None]
-        highest = np.maximum(largest, scores.max(axis=1))
-        correction = exp2(largest - highest)
-        shift = (highest - f32(numerics.WEIGHT_BITS))[:, None]
-        weights = np.rint(exp2(scores - shift, numerics.WEIGHT_POLYNOMIAL))
-        total = total * correction + weights.sum(axis=1)
-        context = context * correction[:, None] + _exact_product(weights, value_codes[:, block])
-        largest = highest
+    total = np.zeros(tokens, f32)
+    # Sixteen queries share the keys within reach of any of them.
+    for first in range(0, tokens, LANES if window else tokens):
+        rows = slice(first, first + (LANES if window else tokens))
+        begin, end = (max(0, first - window) & -LANES, min(tokens, first + LANES + window)) if window else (0, tokens)
+        largest = np.full(len(query[rows]), f32(numerics.LOWEST_SCORE))
+        for start in range(begin, end, numerics.KEY_BLOCK):
+            block = slice(start, min(start + numerics.KEY_BLOCK, end))
+            products = _exact_product(query_codes[rows], key_codes[block])
+            scores = (products * key_scale[block]) * query_scale[rows, None]
+            if added is not None:
+                scores = scores + added[rows, block]
+            highest = np.maximum(largest, scores.max(axis=1))
+            correction = exp2(largest - highest)
+            exponent = (scores - highest[:, None]) + f32(numerics.WEIGHT_BITS)
+            weights = np.rint(exp2(exponent, numerics.WEIGHT_POLYNOMIAL))
+            total[rows] = total[rows] * correction + weights.sum(axis=1)
+            context[rows] = context[rows] * correction[:, None] + _exact_product(weights, value_codes[:, block])
+            largest = highest
     return (context * value_scale) * (f32(1.0) / total)[:, None]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minibert import numerics
-from minibert.format.schema import LANES
+from minibert.format.schema import LANES, padded
 
 f32 = np.float32
 
@@ -77,6 +77,11 @@ def gelu_tanh(x: np.ndarray) -> np.ndarray:
     return _sigmoid_product(x, x * (square * f32(numerics.GELU_TANH_CUBIC) + f32(numerics.GELU_TANH_LINEAR)))
 
 
+def silu(x: np.ndarray) -> np.ndarray:
+    """x / (1 + exp(-x))."""
+    return _sigmoid_product(x, x)
+
+
 def tanh(x: np.ndarray) -> np.ndarray:
     """2 sigmoid(2 x) - 1, accurate to 2e-7 absolute."""
     return _sigmoid_product(np.full_like(x, f32(2.0)), x * f32(2.0)) - f32(1.0)
@@ -87,7 +92,14 @@ def relu(x: np.ndarray) -> np.ndarray:
     return np.maximum(x, f32(0.0))
 
 
-_ACTIVATIONS = {"gelu": gelu, "gelu_codes": gelu_codes, "gelu_tanh": gelu_tanh, "relu": relu, "tanh": tanh}
+_ACTIVATIONS = {
+    "gelu": gelu,
+    "gelu_codes": gelu_codes,
+    "gelu_tanh": gelu_tanh,
+    "relu": relu,
+    "silu": silu,
+    "tanh": tanh,
+}
 
 
 def activate(x: np.ndarray, activation: str) -> np.ndarray:
@@ -112,6 +124,28 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, e
     variance = lane_sum(centred * centred) * inverse
     scale = f32(1.0) / np.sqrt(variance + f32(eps))
     return (centred * scale[:, None]) * weight + bias
+
+
+def rotary_table(base: float, head_size: int, positions: int) -> np.ndarray:
+    """Cosines and sines of rotary position embeddings (arXiv 2104.09864), for features whose pairs are neighbours.
+
+    Args:
+        base: of the frequencies base**(-2i / head_size).
+        head_size: features of a head, an even number.
+        positions: rows.
+
+    Returns:
+        float32 [positions, 2, padded(head_size)], zero in the padding: x becomes x * cosine + swapped(x) * sine, where
+        `swapped` exchanges neighbours and each even feature's sine is negative.
+    """
+    frequency = (1.0 / base ** (np.arange(0, head_size, 2) / head_size)).astype(f32)
+    # The angle is rounded to float32, as it was when models were trained; its cosine is exact to the last bit or so.
+    angle = (np.arange(positions, dtype=f32)[:, None] * frequency).astype(np.float64)
+    table = np.zeros((positions, 2, padded(head_size)), f32)
+    for first, sign in ((0, -1.0), (1, 1.0)):
+        table[:, 0, first:head_size:2] = np.cos(angle)
+        table[:, 1, first:head_size:2] = sign * np.sin(angle)
+    return table
 
 
 def normalize(x: np.ndarray) -> np.ndarray:

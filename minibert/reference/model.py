@@ -82,6 +82,7 @@ class _Run:
         self.ids = ids
         self.token_types = token_types
         self.starts = starts
+        self.positions = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
         self.hook = hook
         self.rows: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -114,8 +115,9 @@ class _Run:
 
     @execute.register
     def _(self, step: steps.Embed) -> None:
-        positions = np.arange(len(self.ids)) - np.repeat(self.starts[:-1], np.diff(self.starts))
-        rows = self.table("embeddings.word", self.ids) + self.table("embeddings.position", positions)
+        rows = self.table("embeddings.word", self.ids)
+        if "embeddings.position" in self.config.tables:
+            rows = rows + self.table("embeddings.position", self.positions)
         if "embeddings.token_type" in self.config.tables:
             rows = rows + self.table("embeddings.token_type", self.token_types)
         rows = self.norm(rows, "embeddings.norm", self.config.architecture.table_size)
@@ -135,23 +137,47 @@ class _Run:
             if self.hook is not None:
                 self.hook(step.linear, source)
             rows = apply_float32(source, step.linear, self.tensors)
-        rows = functions.activate(rows, step.activation)
+        if step.gated:
+            half = rows.shape[1] // 2
+            rows = functions.activate(rows[:, :half], step.activation) * rows[:, half:]
+        else:
+            rows = functions.activate(rows, step.activation)
         if step.residual is not None:
             rows = rows + self.rows[step.residual.name]
+        if step.total is not None:
+            self.rows[step.total.name] = rows
         if step.norm is not None:
             rows = self.norm(rows, step.norm, self.config.linears[step.linear].out_features)
         self.finish(rows, step.out, step.codes)
 
     @execute.register
+    def _(self, step: steps.Rotate) -> None:
+        table = functions.rotary_table(step.base, step.head_size, int(self.positions.max()) + 1)
+        cosine, sine = table[self.positions].transpose(1, 0, 2)
+        rows = self.rows[step.buffer.name]
+        width = 2 * step.num_heads * step.padded_head_size
+        heads = rows[:, :width].reshape(len(rows), -1, step.padded_head_size)
+        swapped = heads.reshape(*heads.shape[:2], -1, 2)[..., ::-1].reshape(heads.shape)
+        rotated = heads * cosine[:, None] + swapped * sine[:, None]
+        self.rows[step.buffer.name] = np.concatenate([rotated.reshape(len(rows), width), rows[:, width:]], axis=1)
+
+    @execute.register
     def _(self, step: steps.Attend) -> None:
         source = self.rows[step.source.name]
         width = step.padded_head_size
+        bias = self.tensors[step.bias] if step.bias else [None] * step.num_heads
         context = np.empty((len(source), step.out.width), np.float32)
         for first, end in zip(self.starts[:-1], self.starts[1:], strict=True):
             heads = source[first:end].reshape(end - first, 3, step.num_heads, width)
             for head in range(step.num_heads):
                 context[first:end, head * width : (head + 1) * width] = attend(
-                    heads[:, 0, head], heads[:, 1, head], heads[:, 2, head], step.head_size, exact=step.exact
+                    heads[:, 0, head],
+                    heads[:, 1, head],
+                    heads[:, 2, head],
+                    step.head_size,
+                    exact=step.exact,
+                    bias=bias[head],
+                    window=step.window,
                 )
         self.rows[step.out.name] = context
 

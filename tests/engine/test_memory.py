@@ -46,7 +46,7 @@ def test_nothing_outside_is_written_and_nothing_stale_is_read(isa, monkeypatch, 
     ends = np.cumsum([1] * len(lengths) if model.config.architecture.pooling != "none" else lengths)
     for threads in (1, 3):
         allocator = Guarded(fill)
-        monkeypatch.setattr(executor, "_aligned", allocator)
+        monkeypatch.setattr(executor, "empty", allocator)
         engine = model.engine(threads=threads)
         assert engine.forward(*texts).tobytes() == expected.tobytes()
         for number in (2, 0, len(lengths) - 1, 2):  # after long texts short ones, and the other way round

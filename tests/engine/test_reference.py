@@ -17,6 +17,7 @@ ACTIVATIONS = {
     "gelu": lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2,
     "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
     "relu": lambda x: np.maximum(x, 0),
+    "silu": lambda x: x / (1 + np.exp(-x)),
     "tanh": np.tanh,
 }
 
@@ -48,16 +49,21 @@ class Textbook:
         ) * weight + bias
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
-        rows = self.tensors[f"embeddings.{name}.weight"][index][:, : self.architecture.hidden_size].astype(np.float64)
+        rows = self.tensors[f"embeddings.{name}.weight"][index][:, : self.architecture.table_size].astype(np.float64)
         scale = self.tensors.get(f"embeddings.{name}.scale")
         return rows if scale is None else rows * scale[index][:, None]
 
     def text(self, ids: list[int], types: list[int]) -> np.ndarray:
         a = self.architecture
-        x = self.table("word", np.array(ids)) + self.table("position", np.arange(len(ids)))
+        x = self.table("word", np.array(ids))
+        if a.position_table:
+            x = x + self.table("position", np.arange(len(ids)))
         if a.token_types:
             x = x + self.table("token_type", np.array(types))
         x = self.norm("embeddings.norm", x)
+        if a.embedding_size:
+            x = self.linear("embeddings.projection", x)
+        total = x
         width = -(-a.head_size // 16) * 16
         for number, layer in enumerate(a.layers):
             name = f"layers.{number}"
@@ -66,18 +72,40 @@ class Textbook:
                 self.linear(f"{name}.attention.qkv", x, columns + part * layer.num_heads * width) for part in range(3)
             ]
             q, k, v = (part.reshape(len(ids), layer.num_heads, a.head_size).transpose(1, 0, 2) for part in parts)
+            if layer.rotary_base:
+                q, k = self.rotated(q, layer.rotary_base), self.rotated(k, layer.rotary_base)
+            distance = np.arange(len(ids))[:, None] - np.arange(len(ids))
             scores = q @ k.transpose(0, 2, 1) / np.sqrt(a.head_size)
+            if a.position_bias:
+                table = self.tensors[f"{name}.attention.position_bias"]
+                scores = scores + table[:, distance + (table.shape[1] // 2 - 8)] * np.log(2)
+            if layer.window:
+                scores = np.where(abs(distance) <= layer.window, scores, -np.inf)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             context = (weights @ v / weights.sum(axis=-1, keepdims=True)).transpose(1, 0, 2).reshape(len(ids), -1)
             y = self.linear(f"{name}.attention.output", context, inputs=columns)
-            x = self.norm(f"{name}.attention.norm", x + y)
-            y = ACTIVATIONS[a.activation](self.linear(f"{name}.ffn.up", x))
-            x = self.norm(f"{name}.ffn.norm", x + self.linear(f"{name}.ffn.down", y))
+            total = (total if a.pre_norm else x) + y
+            x = self.norm(f"{name}.attention.norm", total)
+            if a.gated:
+                half = -(-layer.ffn_size // 16) * 16
+                first, second = (self.linear(f"{name}.ffn.up", x, np.arange(layer.ffn_size) + i * half) for i in (0, 1))
+                y = ACTIVATIONS[a.activation](first) * second
+            else:
+                y = ACTIVATIONS[a.activation](self.linear(f"{name}.ffn.up", x))
+            total = (total if a.pre_norm else x) + self.linear(f"{name}.ffn.down", y)
+            x = self.norm(f"{name}.ffn.norm", total)
         x = {"none": x, "cls": x[:1], "last": x[-1:], "mean": x.mean(0)[None], "max": x.max(0)[None]}[a.pooling]
         for layer in a.head:
             x = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
             x = self.norm(f"{layer.name}.norm", x) if layer.norm else x
         return x / np.linalg.norm(x, axis=1, keepdims=True) if a.normalize else x
+
+    def rotated(self, x: np.ndarray, base: float) -> np.ndarray:
+        """Pairs of neighbours as complex numbers, turned by angles that grow with the position: [heads, tokens, d]."""
+        frequency = base ** (-np.arange(0, x.shape[-1], 2) / x.shape[-1])
+        turn = np.exp(1j * np.arange(x.shape[1])[:, None] * frequency)
+        turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn
+        return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
 
     def forward(self, ids: list[list[int]], types: list[list[int]]) -> np.ndarray:
         return np.concatenate([self.text(i, t) for i, t in zip(ids, types, strict=True)])

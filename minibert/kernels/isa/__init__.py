@@ -13,9 +13,10 @@ _selected: Isa | None = None
 
 def available() -> dict[str, Isa]:
     """All instruction sets by name, most capable first."""
-    from minibert.kernels.isa import avx2, avx512vnni, portable
+    from minibert.kernels.isa import avx2, avx512vnni, neon, neon_dotprod, portable
 
-    return {isa.name: isa for isa in (avx512vnni.ISA, avx2.ISA, portable.ISA)}
+    modules = (avx512vnni, avx2, neon_dotprod, neon, portable)
+    return {module.ISA.name: module.ISA for module in modules}
 
 
 def select(name: str) -> Isa:

@@ -85,4 +85,5 @@ ISA = Isa(
     attention_rows=2,
     block_outputs=2,
     block_panels=1,
+    machine="x86_64",
 )

@@ -48,4 +48,5 @@ ISA = Isa(
     attention_rows=8,
     block_outputs=4,
     block_panels=2,
+    machine="x86_64",
 )

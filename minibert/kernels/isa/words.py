@@ -14,14 +14,25 @@ from typing import Any
 
 from llvmlite import ir
 
-from minibert.kernels.simd import F32, F32_LANES, constant, llvm_function, load, splat
+from minibert.kernels.simd import F32, F32_LANES, constant, llvm_function, load, splat, splat_lane
 
 #: Registers that hold the 16 sums of one row and one panel, in an order of the Dot's own.
 Sums = list[ir.Value]
 
 
 class Dot(ABC):
-    """Multiply-accumulate of a broadcast row element with a panel, in one CPU's way."""
+    """Multiply-accumulate of a broadcast row element with a panel, in one CPU's way.
+
+    Attributes:
+        quads: whether a multiply-add takes its row element from any lane of a register, so that elements are best
+            loaded four at a time (`four_rows`); else they are broadcast from memory, one at a time (`row`).
+        steps_at_once: steps that `add_rows` takes together where elements come four at a time; divides 4.
+        rows_at_once: rows whose sums fit the registers where elements come four at a time; divides 4, 0 for any number.
+    """
+
+    quads: bool = False
+    steps_at_once: int = 1
+    rows_at_once: int = 0
 
     @abstractmethod
     def zero(self) -> Sums:
@@ -39,6 +50,21 @@ class Dot(ABC):
     def add(self, builder: ir.IRBuilder, sums: Sums, row: Any, panel: Any) -> Sums:
         """Sums + row x panel."""
 
+    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[Any]:
+        """Four neighbouring elements, each as `row` has it: those of four rows, or of four steps of one row."""
+        raise NotImplementedError
+
+    def add_rows(
+        self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[Any]], panels: list[Any]
+    ) -> list[Sums]:
+        """Sums of several rows + each row's elements x panels, step by step: up to `steps_at_once` of them."""
+        added = []
+        for of_row, elements in zip(sums, rows, strict=True):
+            for element, panel in zip(elements, panels, strict=True):
+                of_row = self.add(builder, of_row, element, panel)
+            added.append(of_row)
+        return added
+
     @abstractmethod
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
         """The 16 sums as one vector, int32 or float32."""
@@ -47,14 +73,19 @@ class Dot(ABC):
 class Float32Dot(Dot):
     """One float32 a lane. Multiplication and addition are rounded separately unless the CPU fuses them natively."""
 
-    def __init__(self, *, fused: bool) -> None:
+    def __init__(self, *, fused: bool, quads: bool = False) -> None:
         self.fused = fused
+        self.quads = quads
 
     def zero(self) -> Sums:
         return [constant(F32_LANES, 0.0)]
 
     def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
         return splat(builder, load(builder, address, F32, 4))
+
+    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[Any]:
+        four = load(builder, address, ir.VectorType(F32, 4), 4)
+        return [splat_lane(builder, four, lane, F32_LANES.count) for lane in range(4)]
 
     def panel(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
         return load(builder, address, F32_LANES, 4)
@@ -88,6 +119,7 @@ class Isa:
         attention_rows: rows of the one-panel tiles in attention; divides 16.
         block_outputs: outputs of a 4x4 block whose sums are held at once; divides 4.
         block_panels: panels of tokens of the largest block-sparse tile.
+        machine: the architecture, by the name that Linux has for it; empty for any.
     """
 
     name: str
@@ -103,3 +135,4 @@ class Isa:
     attention_rows: int
     block_outputs: int
     block_panels: int
+    machine: str = ""

@@ -1,0 +1,207 @@
+"""ARMv8-A with NEON and no more: Cortex-A53 (Raspberry Pi 3, Zero 2) and Cortex-A72 (Raspberry Pi 4).
+
+`smull` multiplies bytes into words, `smlal` adds a second product to each, `sadalp` adds neighbouring words to int32.
+Codes and weights lie in -127..127: two products, at most 2 * 127**2 = 32258, fit a word, so nothing is ever rounded.
+The schedule is that of the in-order A53; on the A72, which reorders, it costs nothing.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
+from minibert.kernels.simd import I8, I16, I32, I64, constant, llvm_function, load, splat, splat_lane
+
+I8X16, I16X8, I32X4 = ir.VectorType(I8, 16), ir.VectorType(I16, 8), ir.VectorType(I32, 4)
+_I8X8, _I16X4 = ir.VectorType(I8, 8), ir.VectorType(I16, 4)
+_REGISTERS = 4  # of 16 bytes in a panel
+_HALVES = 2
+_PRODUCTS = 2  # that a word holds
+
+
+def load_panel(builder: ir.IRBuilder, address: ir.Value, type_: ir.VectorType) -> list[ir.Value]:
+    """The four registers of a panel."""
+    offsets = [builder.add(address, ir.Constant(I64, 16 * part)) for part in range(_REGISTERS)]
+    return [load(builder, offset, type_, 4) for offset in offsets]
+
+
+def side_by_side(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    """Vectors joined to one."""
+    while len(parts) > 1:
+        size = 2 * parts[0].type.count
+        lanes = ir.Constant(ir.VectorType(I32, size), list(range(size)))
+        parts = [builder.shuffle_vector(a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _half(builder: ir.IRBuilder, value: ir.Value, number: int) -> ir.Value:
+    """The lower or upper half of a register."""
+    count = value.type.count // _HALVES
+    lanes = ir.Constant(ir.VectorType(I32, count), list(range(number * count, (number + 1) * count)))
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
+
+
+def _pairs_added(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Value:
+    """Sums of neighbouring lanes of two registers."""
+    even, odd = (ir.Constant(I32X4, list(range(first, 8, 2))) for first in range(2))
+    return builder.add(builder.shuffle_vector(low, high, even), builder.shuffle_vector(low, high, odd))
+
+
+#: A row's element: a register and the lane of 4 bytes in it.
+_Element = tuple[ir.Value, int]
+
+
+def _broadcast(builder: ir.IRBuilder, four: ir.Value, lane: int) -> ir.Value:
+    return builder.bitcast(splat_lane(builder, four, lane, 4), I8X16)
+
+
+class _Pipeline:
+    """Products of one register of a panel are made while those of the register before are added to the sums.
+
+    That is the time an in-order core needs until products are ready. LLVM's scheduler would rather make all products
+    first and run out of registers; it is held to this order by empty pieces of assembly through which values pass.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, sums: list[Sums]) -> None:
+        self.builder = builder
+        self.sums = {(row, number): value for row, of_row in enumerate(sums) for number, value in enumerate(of_row)}
+        self.pending: dict[tuple[int, int], ir.Value] = {}
+        self.settled: list[tuple[int, int]] = []
+
+    def after_products(self, values: list[ir.Value]) -> list[ir.Value]:
+        """The values, of which nothing is made before the pending products and the sums before these."""
+        if not self.pending:
+            return values
+        sums = [self.sums[key] for key in self.settled]
+        passed = [*values, *self.pending.values(), *sums]
+        types = [value.type for value in passed]
+        constraints = ",".join(["=w"] * len(passed) + [str(number) for number in range(len(passed))])
+        function = ir.FunctionType(ir.LiteralStructType(types), types)
+        result = self.builder.asm(function, "", constraints, passed, side_effect=False)
+        held = iter([self.builder.extract_value(result, number) for number in range(len(passed))])
+        values = [next(held) for _ in values]
+        self.pending = {key: next(held) for key in self.pending}
+        self.sums.update({key: next(held) for key in self.settled})
+        return values
+
+    def settle(self) -> None:
+        """Add the pending products to the sums."""
+        add_pairs = llvm_function(self.builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", I32X4, [I16X8])
+        for key, words in self.pending.items():
+            self.sums[key] = self.builder.add(self.sums[key], self.builder.call(add_pairs, [words]))
+        self.settled = list(self.pending)
+
+
+class _Bytes(Dot):
+    """Rows and panels of int8: a register holds 4 outputs x 4 inputs; sums are two for each output, side by side."""
+
+    quads = True
+    steps_at_once = 4
+    rows_at_once = 2
+
+    def zero(self) -> Sums:
+        return [constant(I32X4, 0)] * (_REGISTERS * _HALVES)
+
+    def row(self, builder: ir.IRBuilder, address: ir.Value) -> _Element:
+        return splat(builder, load(builder, address, I32), 4), 0
+
+    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[_Element]:
+        four = load(builder, address, I32X4, 4)
+        return [(four, lane) for lane in range(4)]
+
+    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+        return load_panel(builder, address, I8X16)
+
+    def add(self, builder: ir.IRBuilder, sums: Sums, row: _Element, panel: list[ir.Value]) -> Sums:
+        return self.add_rows(builder, [sums], [[row]], [panel])[0]
+
+    def add_rows(
+        self,
+        builder: ir.IRBuilder,
+        sums: list[Sums],
+        rows: list[list[_Element]],
+        panels: list[list[ir.Value]],
+    ) -> list[Sums]:
+        multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v8i16", I16X8, [_I8X8, _I8X8])
+        pipeline = _Pipeline(builder, sums)
+        for first in range(0, len(panels), _PRODUCTS):
+            steps = slice(first, first + _PRODUCTS)
+            if first:  # then all elements of a row are lanes of one register
+                fours = pipeline.after_products([row[0][0] for row in rows])
+                rows = [[(four, lane) for _, lane in row] for four, row in zip(fours, rows, strict=True)]
+            elements = [[_broadcast(builder, *element) for element in row[steps]] for row in rows]
+            for register in range(_REGISTERS):
+                weights = pipeline.after_products([panel[register] for panel in panels[steps]])
+                words = {}
+                for r, row in enumerate(elements):
+                    for half in range(_HALVES):
+                        products = [
+                            builder.call(multiply, [_half(builder, element, half), _half(builder, weight, half)])
+                            for element, weight in zip(row, weights, strict=True)
+                        ]
+                        both = products[0] if len(products) == 1 else builder.add(*products)
+                        words[r, register * _HALVES + half] = both
+                pipeline.settle()
+                pipeline.pending = words
+        pipeline.settle()
+        return [[pipeline.sums[r, n] for n in range(len(of_row))] for r, of_row in enumerate(sums)]
+
+    def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
+        return side_by_side(builder, [_pairs_added(builder, *pair) for pair in zip(sums[::2], sums[1::2], strict=True)])
+
+
+class Words(Dot):
+    """Rows and panels of int16: a register holds 4 lanes x 2 inputs, which `smlal` takes one after the other."""
+
+    quads = True
+
+    def zero(self) -> Sums:
+        return [constant(I32X4, 0)] * _REGISTERS
+
+    def row(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+        pair = load(builder, address, ir.VectorType(I16, 2), 2)
+        return [splat_lane(builder, pair, lane, 4) for lane in range(2)]
+
+    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[list[ir.Value]]:
+        four = load(builder, address, I16X8, 2)
+        return [[splat_lane(builder, four, 2 * row + lane, 4) for lane in range(2)] for row in range(4)]
+
+    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[list[ir.Value]]:
+        """For each of the two inputs, four registers of 4 lanes."""
+        parts = load_panel(builder, address, I16X8)
+        first, second = [], []
+        for low, high in zip(parts[::2], parts[1::2], strict=True):
+            for inputs, start in ((first, 0), (second, 1)):
+                lanes = ir.Constant(ir.VectorType(I32, 8), list(range(start, 16, 2)))
+                every = builder.shuffle_vector(low, high, lanes)
+                inputs += [_half(builder, every, 0), _half(builder, every, 1)]
+        return [first, second]
+
+    def add(self, builder: ir.IRBuilder, sums: Sums, row: list[ir.Value], panel: list[list[ir.Value]]) -> Sums:
+        multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v4i32", I32X4, [_I16X4, _I16X4])
+        for one, parts in zip(row, panel, strict=True):
+            sums = [
+                builder.add(old, builder.call(multiply, [part, one])) for old, part in zip(sums, parts, strict=True)
+            ]
+        return sums
+
+    def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
+        return side_by_side(builder, sums)
+
+
+ISA = Isa(
+    name="neon",
+    cpu="cortex-a53",
+    features="+neon,-crypto,-aes,-sha2",
+    code_offset=0,
+    int8=_Bytes(),
+    int8_panels=_Bytes(),
+    int16=Words(),
+    float32=Float32Dot(fused=True, quads=True),
+    int8_tile=(2, 1),
+    float32_tile=(6, 1),
+    attention_rows=4,
+    block_outputs=2,
+    block_panels=1,
+    machine="aarch64",
+)

@@ -1,0 +1,59 @@
+"""The choice between blocks and whole matrices: measured, recorded, overridden."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from minibert.engine import choice, library
+from minibert.engine.choice import DENSITIES, TOKENS, Ratios
+from minibert.errors import InputError
+
+
+def table(by_tokens: list[float]) -> Ratios:
+    """The same ratios at every density."""
+    return Ratios(tuple(tuple(by_tokens) for _ in DENSITIES))
+
+
+def test_blocks_unless_dense_is_clearly_faster(monkeypatch):
+    monkeypatch.delenv("MINIBERT_SPARSE", raising=False)
+    assert table([1.0] * len(TOKENS)).dense_below(0.5) == 0
+    assert table([0.95] * len(TOKENS)).dense_below(0.5) == 0
+    assert table([0.5, 2, 2, 2, 2]).dense_below(0.5) == TOKENS[0] + 1
+    assert table([0.5, 0.6, 2, 2, 2]).dense_below(0.5) == TOKENS[1] + 1
+
+
+def test_ratios_between_measured_densities(monkeypatch):
+    monkeypatch.delenv("MINIBERT_SPARSE", raising=False)
+    rows = tuple((0.5 if density > 0.6 else 2.0,) * len(TOKENS) for density in DENSITIES)
+    assert Ratios(rows).dense_below(0.75) > 0
+    assert Ratios(rows).dense_below(0.3) == 0
+    assert Ratios(rows).dense_below(0.01) == 0
+    assert Ratios(rows).dense_below(1.0) > 0
+
+
+def test_environment_overrides(monkeypatch):
+    slow = table([0.1] * len(TOKENS))
+    monkeypatch.setenv("MINIBERT_SPARSE", "always")
+    assert slow.dense_below(0.9) == 0
+    monkeypatch.setenv("MINIBERT_SPARSE", "never")
+    assert table([9.0] * len(TOKENS)).dense_below(0.1) > 1 << 20
+    monkeypatch.setenv("MINIBERT_SPARSE", "perhaps")
+    with pytest.raises(InputError, match="MINIBERT_SPARSE is 'perhaps': choose auto, always or never"):
+        slow.dense_below(0.5)
+
+
+def test_what_is_measured_is_recorded_and_read(jit, monkeypatch, tmp_path):
+    isa = library.kernels().isa
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path))
+    monkeypatch.setattr(choice, "_TURNS", 1)
+    assert not choice.ratios(isa).measured
+    found = choice.measure(library.kernels(isa))
+    assert found.measured
+    assert all(ratio > 0 for row in found.ratios for ratio in row)
+    assert choice.ratios(isa) == found
+    record = choice.record_path(isa)
+    for broken in ("", "{", json.dumps({"ratios": [[1]], "dense_gmacs": []}), json.dumps([1])):
+        record.write_text(broken)
+        assert not choice.ratios(isa).measured
