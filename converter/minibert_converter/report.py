@@ -25,6 +25,8 @@ class Part:
         error: largest relative error that a pass added to what one of the part's matrices returns, on calibration
             texts (for a table, to its rows): root of the mean square error over the standard deviation; 0 where
             nothing changed.
+        density: of the weights of the part's encoder matrices in the checkpoint, the part in 4x4 blocks that still
+            hold one; 1 where nothing was pruned.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Part:
     bytes_before: int
     bytes_after: int
     error: float = 0.0
+    density: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Report:
         dtype: what its matrices are stored as.
         parts: what became of each part, in the order of a forward pass.
         quantization: what the quantizing pass measured; empty if there was none.
+        pruning: what was pruned, or found pruned; empty if nothing was.
         notes: what was guessed or left out, in sentences.
         file_bytes: size of the file; 0 until it is written.
         seconds: time it all took.
@@ -52,6 +56,7 @@ class Report:
     dtype: str
     parts: tuple[Part, ...]
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    pruning: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     file_bytes: int = 0
     seconds: float = 0.0
@@ -75,14 +80,18 @@ class Report:
         return {
             "task": self.task,
             "dtype": self.dtype,
-            "parts": [{**asdict(part), "error": float(f"{part.error:.4g}")} for part in self.parts],
+            "parts": [
+                {**asdict(part), "error": float(f"{part.error:.4g}"), "density": round(part.density, 4)}
+                for part in self.parts
+            ],
             "quantization": dict(self.quantization),
+            "pruning": dict(self.pruning),
             "notes": list(self.notes),
         }
 
     def table(self) -> str:
         """The report as lines of text for a terminal."""
-        rows = [("part", "parameters", "before", "after", "of it", "error")]
+        rows = [("part", "parameters", "before", "after", "of it", "density", "error")]
         for part in (*self.parts, self.total):
             rows.append(
                 (
@@ -91,9 +100,12 @@ class Report:
                     format_bytes(part.bytes_before),
                     format_bytes(part.bytes_after),
                     f"{part.bytes_after / part.bytes_before:.0%}" if part.bytes_before else "",
+                    f"{part.density:.0%}" if part.density < 1 else "",
                     f"{part.error:.2%}" if part.error else "",
                 )
             )
+        if not any(part.density < 1 for part in self.parts):
+            rows = [(*row[:5], *row[6:]) for row in rows]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = []
         for row in rows:
@@ -114,7 +126,9 @@ def make_report(
     *,
     dtype: str,
     errors: Mapping[str, float] | None = None,
+    densities: Mapping[str, float] | None = None,
     quantization: Mapping[str, Any] | None = None,
+    pruning: Mapping[str, Any] | None = None,
 ) -> Report:
     """Compares what a network was in the checkpoint with the tensors it will be stored as.
 
@@ -123,26 +137,32 @@ def make_report(
         tensors: what `export` made of it.
         dtype: what the matrices are stored as.
         errors: by name of a matrix or table, the relative error that passes added to it.
+        densities: by name of a matrix in the checkpoint, the part of its weights that pruning left.
         quantization: what the quantizing pass measured, as plain JSON values.
+        pruning: what was pruned, as plain JSON values.
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(network.origins, key=_place):
         groups.setdefault(_part_of(name), []).append(name)
     parts = []
     for part, names in groups.items():
-        stored = [f"{name}.{ending}" for name in names for ending in ENDINGS]
+        present = [new for name in names if (new := _name_now(network, name)) is not None]
+        stored = [f"{name}.{ending}" for name in present for ending in ENDINGS]
+        weights = {name: network.origins[name].parameters for name in names if name in (densities or {})}
+        left = sum(count * (densities or {})[name] for name, count in weights.items())
         parts.append(
             Part(
                 part,
                 sum(network.origins[name].parameters for name in names),
                 sum(network.origins[name].bytes for name in names),
                 sum(tensors[name].nbytes for name in stored if name in tensors),
-                max((errors or {}).get(name, 0.0) for name in names),
+                max(((errors or {}).get(name, 0.0) for name in present), default=0.0),
+                left / sum(weights.values()) if weights else 1.0,
             )
         )
     text = len(network.tokenizer_json.encode())
     parts.append(Part("tokenizer", 0, text, tensors["tokenizer.json"].nbytes))
-    return Report(network.task.kind, dtype, tuple(parts), quantization or {}, tuple(network.notes))
+    return Report(network.task.kind, dtype, tuple(parts), quantization or {}, pruning or {}, tuple(network.notes))
 
 
 def format_bytes(count: int) -> str:
@@ -157,6 +177,17 @@ def _place(name: str) -> tuple[int, int]:
     """Sorts names as a forward pass meets them."""
     words = name.split(".")
     return ("embeddings", "layers", "head").index(words[0]), int(words[1]) if words[0] == "layers" else 0
+
+
+def _name_now(network: Network, name: str) -> str | None:
+    """What a part of the checkpoint is called now that layers may have been taken out; None if it was one of them."""
+    words = name.split(".")
+    if words[0] != "layers" or not network.layer_numbers:
+        return name
+    number = int(words[1])
+    if number not in network.layer_numbers:
+        return None
+    return ".".join(("layers", str(network.layer_numbers.index(number)), *words[2:]))
 
 
 def _part_of(name: str) -> str:

@@ -22,6 +22,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("int8", "float32"), default="int8", help="how weights are kept (default: int8)"
     )
     parser.add_argument("--calibrate", metavar="TEXTS", help="a file of texts like those to come, one a line")
+    parser.add_argument(
+        "--prune",
+        action="append",
+        default=[],
+        metavar="WHAT:PART",
+        help="remove a part: 4x4:0.5 (blocks of weights), heads:0.33, ffn:0.5, layers:2 or layers:1,3; repeatable",
+    )
+    parser.add_argument(
+        "--prune-method",
+        choices=("calibrated", "magnitude"),
+        default="calibrated",
+        help="remove what changes the answers to texts least, or the smallest weights (default: calibrated)",
+    )
+    parser.add_argument(
+        "--prune-budget",
+        choices=("global", "matrix"),
+        help="remove that part of the whole, or of each matrix (default: global if calibrated, else matrix)",
+    )
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text by default")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -38,6 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
             task=arguments.task,
             dtype=arguments.dtype,
             calibrate=arguments.calibrate,
+            prune=arguments.prune,
+            prune_method=arguments.prune_method,
+            prune_budget=arguments.prune_budget,
             max_length=arguments.max_length,
             progress=stages,
         )

@@ -35,7 +35,8 @@ def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Ar
     What counts is not the weights' error but that of the outputs, E|(W - W')x|^2 = tr (W - W') H (W - W')^T with
     H = E[x x^T]: with correlated inputs the error of one column can be taken back by others. The update is that of
     Optimal Brain Quantization (arXiv 2208.11580), for all rows in one order of columns by the Cholesky factor of
-    H's inverse (GPTQ, arXiv 2210.17323), the inputs with the largest moments first.
+    H's inverse (GPTQ, arXiv 2210.17323), the inputs with the largest moments first. A weight that is exactly zero was
+    pruned and stays zero, as in SparseGPT (arXiv 2301.00774): what it would have made up for, later columns do.
 
     Args:
         weight: float32 [out, in].
@@ -48,14 +49,14 @@ def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Ar
     order = np.argsort(-np.diag(moments), kind="stable")
     factor = _inverse_factor(moments[np.ix_(order, order)])
     left = weight[:, order] / scales[:, None].astype(np.float64)
-    codes = np.empty_like(left)
+    codes, pruned = np.empty_like(left), left == 0
     for start in range(0, left.shape[1], _BLOCK):
         block = slice(start, min(start + _BLOCK, left.shape[1]))
         # Columns as rows: the inner loop then runs along memory.
         columns = np.ascontiguousarray(left[:, block].T)
         triangle, errors = factor[block, block], np.empty_like(columns)
         for j, column in enumerate(columns):
-            rounded = np.clip(np.rint(column), -LIMIT, LIMIT)
+            rounded = np.where(pruned[:, start + j], 0, np.clip(np.rint(column), -LIMIT, LIMIT))
             errors[j] = (column - rounded) / triangle[j, j]
             columns[j + 1 :] -= np.outer(triangle[j, j + 1 :], errors[j])
             codes[:, start + j] = rounded

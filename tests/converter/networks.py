@@ -1,0 +1,55 @@
+"""Networks of noise for the tests of passes: read from a small checkpoint, so that names and padding are real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.export import export
+from minibert_converter.network import LinearWeights, Network
+from minibert_converter.prune.moments import tokenize
+
+from minibert.reference import Reference
+from tests.checkpoints import CONFIG, WORDS, bert_weights, write_checkpoint
+
+
+def _sentences(count: int, seed: int) -> list[str]:
+    random = np.random.RandomState(seed)
+    words = WORDS.split()
+    return [" ".join(words[i] for i in random.randint(0, len(words), random.randint(3, 15))) for _ in range(count)]
+
+
+#: Sentences of the little vocabulary's words: to calibrate on, and others to measure on.
+TEXTS, OTHER_TEXTS = _sentences(120, 1), _sentences(60, 2)
+
+
+def read_network(folder, config=None, weights=None, task=None) -> Network:
+    config = CONFIG if config is None else config
+    return read_checkpoint(write_checkpoint(folder, config, weights), task, lambda *_: None)
+
+
+def noise_weights(**changes):
+    """A config of CONFIG with changes, and weights for it."""
+    config = {**CONFIG, **changes}
+    return config, bert_weights(config)
+
+
+def answers(network: Network, ids) -> np.ndarray:
+    return Reference(*export(network)).forward(ids, [[0] * len(one) for one in ids])
+
+
+def ids_of(network: Network, texts: list[str]) -> list[list[int]]:
+    return tokenize(network, texts).ids
+
+
+def some_ids(lengths=(3, 7, 5, 12), seed: int = 0) -> list[list[int]]:
+    random = np.random.default_rng(seed)
+    return [random.integers(0, CONFIG["vocab_size"], length).tolist() for length in lengths]
+
+
+def with_weight(network: Network, name: str, weight: np.ndarray) -> Network:
+    """A copy of the network with another matrix."""
+    linear = network.linears[name]
+    assert isinstance(linear, LinearWeights)
+    return replace(network, linears={**network.linears, name: replace(linear, weight=weight.astype(np.float32))})

@@ -1,0 +1,259 @@
+"""The parts of pruning by themselves: requests, blocks and their scores, what goes first, least squares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from minibert_converter.prune.blocks import (
+    LEAST_OF_SHARE,
+    block_density,
+    calibrated_scores,
+    cut,
+    magnitude_scores,
+    select,
+    spread,
+)
+from minibert_converter.prune.moments import Moments
+from minibert_converter.prune.refit import regress
+from minibert_converter.prune.request import parse_request, parse_requests
+from minibert_converter.prune.structured import (
+    Removal,
+    allocate,
+    removal_by_magnitude,
+    removal_by_moments,
+    survivors,
+)
+
+from minibert.errors import InputError
+
+random = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("4x4:0.8", ("blocks", 0.8, 4, 4, 0, ())),
+        (" 1X4 : .5", ("blocks", 0.5, 1, 4, 0, ())),
+        ("unstructured:0.5", ("blocks", 0.5, 1, 1, 0, ())),
+        ("32x32:0.25", ("blocks", 0.25, 32, 32, 0, ())),
+        ("heads:0.33", ("heads", 0.33, 1, 1, 0, ())),
+        ("ffn:0.5", ("ffn", 0.5, 1, 1, 0, ())),
+        ("layers:2", ("layers", 0.0, 1, 1, 2, ())),
+        ("layers:0.5", ("layers", 0.5, 1, 1, 0, ())),
+        ("layers:3,1,1", ("layers", 0.0, 1, 1, 0, (1, 3))),
+        ("layers:0,", ("layers", 0.0, 1, 1, 0, (0,))),
+    ],
+)
+def test_requests(text, expected):
+    request = parse_request(text)
+    found = (request.kind, request.amount, request.rows, request.columns, request.count, request.numbers)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("4x4", "how much"),
+        ("4x4:", "how much"),
+        ("", "how much"),
+        ("4x4:0", "above 0 and below 1"),
+        ("4x4:1", "above 0 and below 1"),
+        ("4x4:-0.5", "above 0 and below 1"),
+        ("4x4:nan", "above 0 and below 1"),
+        ("4x4:half", "above 0 and below 1"),
+        ("4x4:80", "write 0.8"),
+        ("heads:3", "write 0.03"),
+        ("5x4:0.5", "sides of a block"),
+        ("4x0:0.5", "sides of a block"),
+        ("neurons:0.5", "neurons"),
+        ("layers:0", "above 0 and below 1"),
+        ("layers:,", "numbers from 0"),
+        ("layers:1,two", "numbers from 0"),
+        ("layers:1,-1", "numbers from 0"),
+        ("layers:\u0662", "above 0 and below 1"),
+        (0.5, "0.5"),
+    ],
+)
+def test_requests_that_make_no_sense(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_request(text)
+
+
+def test_each_kind_is_asked_for_once():
+    assert [request.kind for request in parse_requests(["heads:0.3", "4x4:0.5"])] == ["heads", "blocks"]
+    with pytest.raises(InputError, match=r"1x4:0\.2.*4x4:0\.5"):
+        parse_requests(["4x4:0.5", "1x4:0.2"])
+
+
+@pytest.mark.parametrize("shape", [(16, 32), (10, 33), (3, 5)])
+@pytest.mark.parametrize("sides", [(4, 4), (1, 4), (4, 1), (16, 1), (32, 32), (1, 1)])
+def test_cut_and_spread(shape, sides):
+    weight = random.standard_normal(shape)
+    blocks = cut(weight, *sides)
+    rows, columns = sides
+    for down in range(blocks.shape[0]):
+        for across in range(blocks.shape[1]):
+            part = weight[down * rows : (down + 1) * rows, across * columns : (across + 1) * columns]
+            np.testing.assert_array_equal(blocks[down, across, : part.shape[0], : part.shape[1]], part)
+    assert np.square(blocks).sum() == pytest.approx(np.square(weight).sum())
+    one = spread(np.arange(blocks.shape[0] * blocks.shape[1]).reshape(blocks.shape[:2]), *sides, shape)
+    assert one.shape == shape
+    assert one[-1, -1] == blocks.shape[0] * blocks.shape[1] - 1
+    assert one[0, min(columns, shape[1] - 1)] == (1 if columns < shape[1] else 0)
+
+
+def test_density_leaves_padding_out():
+    weight, real = np.zeros((8, 16)), np.zeros((8, 16), bool)
+    real[:, :10] = True
+    weight[0, 0] = weight[7, 9] = 1
+    assert block_density(weight, real) == pytest.approx(2 / 6)
+    assert block_density(weight, real, 8, 16) == 1
+    assert block_density(weight * 0, real) == 0
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (1, 4), (8, 1), (1, 1), (32, 32)])
+def test_calibrated_scores_are_the_quadratic_form(rows, columns):
+    """On one token and one derivative: half of E[(g^T W_b x)^2] of each block, with g and x independent."""
+    out, inputs, tokens = 40, 36, 60
+    weight = random.standard_normal((out, inputs)).astype(np.float32)
+    x = random.standard_normal((tokens, inputs)).astype(np.float32)
+    dy = random.standard_normal((tokens, out)).astype(np.float32)
+    moments = Moments(rows, columns)
+    moments.add(x[:25], dy[:25])
+    moments.add(x[25:], dy[25:])
+    scores = calibrated_scores(weight, moments.inputs, moments.outputs)
+    A, G = x.T @ x / tokens, dy.T @ dy / tokens
+    for down, across in [(0, 0), (-1, -1), (scores.shape[0] // 2, 0)]:
+        alone = spread(np.zeros(scores.shape), rows, columns, weight.shape)
+        mask = np.zeros(scores.shape)
+        mask[down, across] = 1
+        alone = weight * spread(mask, rows, columns, weight.shape)
+        assert scores[down, across] == pytest.approx(np.trace(G @ alone @ A @ alone.T) / 2, rel=1e-4)
+    centre = x - x.mean(axis=0)
+    np.testing.assert_allclose(
+        moments.covariances[0], (centre.T @ centre / tokens)[:columns, :columns], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_select_per_matrix_removes_the_lowest():
+    scores = {"a": random.random((6, 5)), "b": random.random((4, 4)) * 100}
+    real = {name: np.ones(values.shape, bool) for name, values in scores.items()}
+    kept = select(scores, real, 0.5, "matrix")
+    assert kept["a"].sum() == 15
+    assert kept["b"].sum() == 8
+    for name, mask in kept.items():
+        assert scores[name][mask].min() > scores[name][~mask].max()
+
+
+def test_select_global_leaves_every_matrix_something():
+    scores = {"a": random.random((20, 20)), "b": random.random((20, 20)) + 1}
+    real = {name: np.ones((20, 20), bool) for name in scores}
+    kept = select(scores, real, 0.5, "global")
+    assert sum(mask.sum() for mask in kept.values()) == 400
+    assert kept["a"].sum() == round(0.5 * LEAST_OF_SHARE * 400)
+    assert scores["a"][kept["a"]].min() > scores["a"][~kept["a"]].max()
+
+
+def test_select_counts_no_padding_and_takes_zeros_first():
+    scores = {"a": np.arange(16.0).reshape(4, 4) + 1}
+    real = {"a": np.ones((4, 4), bool)}
+    real["a"][:, 3] = False
+    scores["a"][1:3, :3] = 0
+    for budget in ("matrix", "global"):
+        kept = select(scores, real, 0.5, budget)["a"]
+        np.testing.assert_array_equal(kept[1:3], False)
+        assert not kept[:, 3].any()
+        assert kept.sum() == 6
+    assert select(scores, real, 0.999, "matrix")["a"].sum() == 1
+
+
+def test_magnitude_scores():
+    weight = random.standard_normal((8, 8)).astype(np.float32)
+    np.testing.assert_allclose(magnitude_scores(weight, 4, 4)[1, 0], np.square(weight[4:, :4]).sum(), rtol=1e-6)
+
+
+def loss_after(weight, H, G, kept):
+    """What is left after the best fit of the columns that are kept."""
+    fitted = weight @ H[:, kept] @ np.linalg.inv(H[np.ix_(kept, kept)])
+    lost = weight.copy()
+    lost[:, kept] -= fitted
+    return np.trace(G @ lost @ H @ lost.T) / 2
+
+
+@pytest.mark.parametrize(("width", "step"), [(1, 1), (1, 4), (3, 1)])
+def test_losses_of_removal_are_those_after_the_best_fit(width, step):
+    units = 18 // width
+    x = random.standard_normal((200, 18)) @ random.standard_normal((18, 18))
+    g = random.standard_normal((100, 7))
+    weight = random.standard_normal((7, 18)).astype(np.float32)
+    H, G = x.T @ x / 200, g.T @ g / 100
+    removal = removal_by_moments(weight, H, G, np.arange(18).reshape(units, width), step)
+    H = H + 0.01 * np.diag(H).mean() * np.eye(18)
+    assert (np.diff(removal.losses) > 0).all()
+    assert removal.sizes.sum() == units - step
+    for steps in range(1, len(removal.groups) + 1):
+        kept = survivors(removal, units, steps)
+        columns = np.arange(18).reshape(units, width)[kept].ravel()
+        assert removal.losses[steps - 1] == pytest.approx(loss_after(weight.astype(float), H, G, columns), rel=1e-4)
+    if step == 1:  # the first to go is the cheapest of all
+        each = [np.delete(np.arange(18).reshape(units, width), unit, axis=0).ravel() for unit in range(units)]
+        best = min(range(units), key=lambda unit: loss_after(weight.astype(float), H, G, each[unit]))
+        assert removal.groups[0].tolist() == [best]
+
+
+def test_a_copied_column_goes_first_and_costs_nothing():
+    x = random.standard_normal((500, 8))
+    x[:, 5] = x[:, 2]
+    weight = random.standard_normal((4, 8)).astype(np.float32) * 100
+    removal = removal_by_moments(weight, x.T @ x / 500, np.eye(4), np.arange(8)[:, None], 1)
+    assert removal.groups[0][0] in (2, 5)
+    assert removal.losses[0] < 0.2 * removal.losses[1]
+
+
+def test_removal_by_magnitude():
+    removal = removal_by_magnitude(np.array([5.0, 1, 4, 2, 3]), 2)
+    assert [group.tolist() for group in removal.groups] == [[1], [3, 4]]
+    assert removal.losses.tolist() == [1, 6]
+    assert survivors(removal, 5, 1).tolist() == [0, 2, 3, 4]
+
+
+def test_allocation_is_the_best_of_all():
+    removals = []
+    for _ in range(3):
+        losses = np.cumsum(random.random(9))
+        removals.append(Removal(tuple(np.array([i]) for i in range(9)), losses, np.ones(9, int)))
+    taken = allocate(removals, [10, 10, 10], 0.4, "global")
+    assert sum(taken) == 12
+    most = int((1 - LEAST_OF_SHARE * 0.6) * 10)
+
+    def loss(steps):
+        return sum(removal.losses[count - 1] if count else 0 for removal, count in zip(removals, steps, strict=True))
+
+    every = [(a, b, 12 - a - b) for a in range(most + 1) for b in range(most + 1) if 0 <= 12 - a - b <= most]
+    assert loss(taken) == pytest.approx(min(map(loss, every)))
+    assert allocate(removals, [10, 10, 10], 0.4, "matrix") == [4, 4, 4]
+    assert allocate(removals, [10, 10, 10], 0.99, "global") == [9, 9, 9]
+    assert allocate(removals, [10, 10, 10], 0.99, "matrix") == [9, 9, 9]
+
+
+def test_allocation_of_panels_with_a_remainder():
+    """100 neurons: 4 go first, then 16 at a time."""
+    removal = removal_by_magnitude(np.arange(100.0), 16)
+    assert removal.sizes.tolist() == [4, 16, 16, 16, 16, 16]
+    for budget in ("global", "matrix"):
+        steps = allocate([removal, removal], [100, 100], 0.5, budget)
+        left = [len(survivors(removal, 100, count)) for count in steps]
+        assert sum(left) in (96, 100 - 4)
+        assert all(size % 16 == 0 for size in left)
+
+
+def test_regression():
+    x = random.standard_normal((4000, 6)).astype(np.float32) + 5
+    weight, bias = random.standard_normal((3, 6)), random.standard_normal(3)
+    x[:, 4] = 2.5
+    found, offset = regress(x, (x @ weight.T + bias).astype(np.float32))
+    np.testing.assert_allclose(x @ found.T + offset, x @ weight.T + bias, atol=0.1)
+    assert np.abs(found[:, 4]).max() < 1e-3
+    found, offset = regress(np.zeros((4, 2), np.float32), np.ones((4, 3), np.float32))
+    assert not found.any()
+    np.testing.assert_allclose(offset, 1)
