@@ -41,18 +41,14 @@ def pack(
         InputError: ids or types that are not integers in range, an empty text, one longer than the model's
             positions, or shapes that differ.
     """
+    if len(ids) == 1 and token_types is None:
+        return _pack_one(ids[0], architecture)
     lengths = [len(text) for text in ids]
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
-    if lengths and min(lengths) == 0:
-        raise InputError(
-            f"text {lengths.index(0)} of the batch has no tokens: even an empty text has its special tokens"
-        )
-    if lengths and max(lengths) > architecture.max_positions:
-        longest = max(lengths)
-        raise InputError(
-            f"text {lengths.index(longest)} of the batch has {longest} tokens; the model has {architecture.max_positions} positions"
-        )
+    for count in (min(lengths, default=1), max(lengths, default=1)):
+        if count == 0 or count > architecture.max_positions:
+            raise _wrong_length(lengths.index(count), count, architecture)
     flat = _flat(ids, int(starts[-1]), architecture.vocab_size, "token id")
     if token_types is None:
         types = np.zeros(len(flat), np.int32)
@@ -63,13 +59,30 @@ def pack(
     return PackedBatch(flat, types, starts)
 
 
+def _pack_one(text: Sequence[int], architecture: Architecture) -> PackedBatch:
+    """`pack` of one text without token types: what a short answer waits for."""
+    count = len(text)
+    if count == 0 or count > architecture.max_positions:
+        raise _wrong_length(0, count, architecture)
+    flat = _flat((text,), count, architecture.vocab_size, "token id")
+    return PackedBatch(flat, np.zeros(count, np.int32), np.array((0, count), np.int64))
+
+
+def _wrong_length(number: int, count: int, architecture: Architecture) -> InputError:
+    which = f"text {number} of the batch has"
+    if count == 0:
+        return InputError(f"{which} no tokens: even an empty text has its special tokens")
+    return InputError(f"{which} {count} tokens; the model has {architecture.max_positions} positions")
+
+
 def _flat(rows: Sequence[Sequence[int]], count: int, limit: int, what: str) -> np.ndarray:
     """All numbers of the rows as int32 [count], proven to lie in 0..limit - 1: kernels index memory with them."""
     try:
         flat = np.fromiter(chain.from_iterable(rows), np.int64, count)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{what}s must be lists of integers, one list for each text: {error}") from error
-    if count and (int(flat.min()) < 0 or int(flat.max()) >= limit):
+    # One look at both ends: as unsigned numbers, negative ones are huge.
+    if count and int(flat.view(np.uint64).max()) >= limit:
         wrong = int(flat[(flat < 0) | (flat >= limit)][0])
         raise InputError(f"{what} {wrong} is outside of 0..{limit - 1}")
     return flat.astype(np.int32)

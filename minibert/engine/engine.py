@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minibert.engine.backends import choose_backend
 from minibert.engine.batch import PackedBatch, pack
 from minibert.engine.executor import Executor
-from minibert.engine.library import can_compile, kernels
+from minibert.engine.library import kernels
 from minibert.engine.schedule import CHUNK_TOKENS, cut
-from minibert.errors import BackendError, InputError
+from minibert.errors import InputError
 from minibert.plan import build_plan
 
 if TYPE_CHECKING:
     from minibert.format import ModelFile
     from minibert.reference import Reference
-
-BACKENDS = ("jit", "numpy")
 
 
 def available_cpus() -> int:
@@ -38,7 +37,7 @@ class Engine:
     Args:
         model_file: an opened file.
         threads: threads that share a forward pass; the CPUs this process may use if None.
-        backend: "jit", "numpy", or None for the best that this machine can run (the environment variable
+        backend: "prebuilt", "jit", "numpy", or None for the best that this machine can run (the environment variable
             MINIBERT_BACKEND overrides None).
 
     Raises:
@@ -47,11 +46,7 @@ class Engine:
     """
 
     def __init__(self, model_file: ModelFile, *, threads: int | None = None, backend: str | None = None) -> None:
-        backend = backend or os.environ.get("MINIBERT_BACKEND") or ("jit" if can_compile() else "numpy")
-        if backend not in BACKENDS:
-            raise InputError(f"unknown backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-        if backend == "jit" and not can_compile():
-            raise BackendError("backend 'jit' needs numba: pip install numba, or use backend='numpy'")
+        self.backend = choose_backend(backend)
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
         self.config = model_file.config
@@ -59,8 +54,7 @@ class Engine:
         self.plan = build_plan(model_file.config)
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"
-        self.backend = backend
-        self.threads = (threads or available_cpus()) if backend == "jit" else 1
+        self.threads = 1 if self.backend == "numpy" else threads or available_cpus()
         self._executor: Executor | None = None
         self._reference: Reference | None = None
 
@@ -71,12 +65,13 @@ class Engine:
 
     def warmup(self) -> None:
         """Compile or load whatever the first call would otherwise wait for."""
-        if self.backend == "jit":
+        if self.backend != "numpy":
             self._compiled()
 
     def _compiled(self) -> Executor:
         if self._executor is None:
-            self._executor = Executor(self.plan, self.config, self.tensors, kernels(), self.threads)
+            loaded = kernels(prebuilt=self.backend == "prebuilt")
+            self._executor = Executor(self.plan, self.config, self.tensors, loaded, self.threads)
         return self._executor
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
@@ -93,7 +88,7 @@ class Engine:
             InputError: ids out of range, an empty text, or one longer than the model's positions.
         """
         batch = pack(ids, token_types, self.config.architecture)
-        if self.backend == "jit":
+        if self.backend != "numpy":
             return self._compiled().run(batch)
         return self._in_numpy(batch)
 

@@ -1,4 +1,4 @@
-"""The kernels as a function to call: found in the cache or compiled, then loaded.
+"""The kernels as a function to call: carried by the package, found in the cache, or compiled; then loaded.
 
 Compiling happens in a process of its own, so that the one that serves answers never pays for numba's import, in time
 or in memory. The object code is cached under a hash of everything that it depends on: the kernels' sources, the
@@ -21,12 +21,14 @@ from functools import cache
 from pathlib import Path
 
 from minibert.engine.cpu import supported_isas
+from minibert.engine.prebuilt import prebuilt_code
 from minibert.errors import BackendError
+from minibert.kernels.sources import sources_hash
 
 _ENTRY_POINT = "minibert_run"
 _SOURCES = Path(__file__).parent.parent
 _lock = threading.Lock()
-_loaded: dict[str, Kernels] = {}
+_loaded: dict[tuple[str, bool | None], Kernels] = {}
 
 
 class Kernels:
@@ -34,29 +36,51 @@ class Kernels:
 
     Attributes:
         isa: name of the instruction set.
+        prebuilt: whether the package carried them.
         run: calls the entry point with the address of a job; the interpreter lock is released meanwhile.
     """
 
-    def __init__(self, isa: str, code: bytes) -> None:
+    def __init__(self, isa: str, code: bytes, *, prebuilt: bool = False) -> None:
         self.isa = isa
+        self.prebuilt = prebuilt
         self._library, address = _load_linked(code) if _is_linked(code) else _load_object(code)
         self.run: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)
 
 
-def kernels(isa: str | None = None) -> Kernels:
-    """The kernels for an instruction set (the best one of this CPU if None), compiled if need be.
+def kernels(isa: str | None = None, *, prebuilt: bool | None = None) -> Kernels:
+    """The kernels for an instruction set (MINIBERT_ISA, or the best one of this CPU, if None).
+
+    Args:
+        isa: name of the instruction set.
+        prebuilt: whether to take those that the package carries (True), or to compile (False); None takes the former
+            where there are any.
 
     Raises:
-        BackendError: this CPU lacks the instruction set, or numba is not to be had.
+        BackendError: this CPU lacks the instruction set, none are carried for it, or numba is not to be had.
+    """
+    isa = chosen_isa(isa)
+    with _lock:
+        if (isa, prebuilt) not in _loaded:
+            code = None if prebuilt is False else prebuilt_code(isa)
+            if prebuilt and code is None:
+                raise BackendError(f"this installation carries no kernels for {isa} that belong to its sources")
+            _loaded[isa, prebuilt] = (
+                Kernels(isa, code, prebuilt=True) if code else Kernels(isa, _cached(isa) or _compiled(isa))
+            )
+        return _loaded[isa, prebuilt]
+
+
+def chosen_isa(isa: str | None = None) -> str:
+    """An instruction set that this CPU has: the one asked for, else MINIBERT_ISA, else the best.
+
+    Raises:
+        BackendError: this CPU lacks it.
     """
     supported = supported_isas()
     isa = isa or os.environ.get("MINIBERT_ISA") or supported[0]
     if isa not in supported:
         raise BackendError(f"this CPU cannot run kernels for {isa!r}; it can run {', '.join(supported)}")
-    with _lock:
-        if isa not in _loaded:
-            _loaded[isa] = Kernels(isa, _cached(isa) or _compiled(isa))
-        return _loaded[isa]
+    return isa
 
 
 def can_compile() -> bool:
@@ -79,27 +103,25 @@ def _compiler_versions() -> list[str]:
     versions = []
     for name in ("numba", "llvmlite"):
         found = importlib.util.find_spec(name)
-        folder = Path(found.origin).parent if found and found.origin else Path()
-        versions.append((folder / "_version.py").read_text(encoding="utf-8"))
+        if found and found.origin:
+            versions.append((Path(found.origin).parent / "_version.py").read_text(encoding="utf-8"))
     return versions
 
 
 @cache
-def _sources_hash() -> str:
+def _cache_key() -> str:
     """Hash of all that the object code depends on, except the instruction set."""
     digest = hashlib.sha256()
     # Machines of several kinds may share a home folder.
-    for part in (*sys.version_info[:2], *_compiler_versions(), sys.platform, platform.machine()):
+    sources = sources_hash(_SOURCES)
+    for part in (*sys.version_info[:2], *_compiler_versions(), sys.platform, platform.machine(), sources):
         digest.update(f"{part};".encode())
-    files = [*sorted((_SOURCES / "kernels").rglob("*.py")), _SOURCES / "numerics.py", _SOURCES / "format" / "schema.py"]
-    for file in files:
-        digest.update(file.read_bytes())
     return digest.hexdigest()[:20]
 
 
 def cache_path(isa: str) -> Path:
     """The cache file of an instruction set's kernels."""
-    return cache_folder() / f"kernels-{isa}-{_sources_hash()}.o"
+    return cache_folder() / f"kernels-{isa}-{_cache_key()}.o"
 
 
 def _cached(isa: str) -> bytes | None:

@@ -52,6 +52,9 @@ class Team:
 
     def run(self, jobs: Sequence[int]) -> None:
         """Run all jobs at once, the first one on the caller's thread; return when all are done."""
+        if len(jobs) == 1:
+            self.call(jobs[0])
+            return
         others = jobs[1:]
         while len(self.workers) < len(others):
             self.workers.append(_Worker(self.call))

@@ -142,13 +142,11 @@ def quantize_values(value, stride, tokens, width, codes, scale):
             store_i32x16(codes + token * width * 2 + column, pair)
 
 
-@kernel(void, int64, int64, int64)
-def softmax_start(scratch, width, context):
-    """Before the first block of keys: no weight seen, no context."""
+@kernel(void, int64)
+def softmax_start(scratch):
+    """Before the first block of keys: no weight seen."""
     store_f32x16(scratch + _TOTAL, splat_f32(_ZERO))
     store_f32x16(scratch + _LARGEST, splat_f32(_LOWEST))
-    for dim in range(width):
-        store_f32x16(context + dim * _ROW, splat_f32(_ZERO))
 
 
 @kernel(void, int64, f32x16)
@@ -275,9 +273,10 @@ def attend_integer(query, key, value, stride, tokens, width, scale, out, out_str
         # Keys are stored with an offset added: what that adds to every score of a query.
         store_i32x16(scratch + _OFFSET, total * splat_i32(_KEY_OFFSET))
 
-        softmax_start(scratch, width, context)
+        softmax_start(scratch)
         end = min(tokens, first + 16 + window)
-        for block in range(max(0, first - window) & -16, end, _BLOCK):
+        start = max(0, first - window) & -16
+        for block in range(start, end, _BLOCK):
             keys = min(end - block, _BLOCK)
             for group in range(0, keys, 16):
                 rows = key_codes + (block + group) * width
@@ -290,10 +289,14 @@ def attend_integer(query, key, value, stride, tokens, width, scale, out, out_str
             softmax_integer(scratch, keys)
             rows = value_codes + block * width * 2
             _int16_rows(rows, width, 4, width * 4, scratch + _WEIGHTS, (keys + 1) >> 1, sums)
-            correction = load_f32x16(scratch + _CORRECTION)
-            for dim in range(width):
-                row = context + dim * _ROW
-                store_f32x16(row, load_f32x16(row) * correction + to_f32(load_i32x16(sums + dim * _ROW)))
+            if block == start:
+                for dim in range(width):
+                    store_f32x16(context + dim * _ROW, to_f32(load_i32x16(sums + dim * _ROW)))
+            else:
+                correction = load_f32x16(scratch + _CORRECTION)
+                for dim in range(width):
+                    row = context + dim * _ROW
+                    store_f32x16(row, load_f32x16(row) * correction + to_f32(load_i32x16(sums + dim * _ROW)))
         inverse = splat_f32(_ONE) / load_f32x16(scratch + _TOTAL)
         for dim in range(width):
             row = context + dim * _ROW
@@ -316,20 +319,24 @@ def attend_float32(query, key, value, stride, tokens, width, scale, out, out_str
         for dim in range(width):
             store_f32x16(panel + dim * _ROW, load_f32x16(panel + dim * _ROW) * scales)
 
-        softmax_start(scratch, width, context)
+        softmax_start(scratch)
         end = min(tokens, first + 16 + window)
-        for block in range(max(0, first - window) & -16, end, _BLOCK):
+        start = max(0, first - window) & -16
+        for block in range(start, end, _BLOCK):
             keys = min(end - block, _BLOCK)
             _float32_rows(key + block * stride, keys, stride, 4, panel, width, scratch + _SCORES)
             if bias != 0:
                 add_biases(scratch, keys, bias + 4 * (first - block))
             score_maximum(scratch, keys)
             softmax_float32(scratch, keys)
-            _float32_rows(value + block * stride, width, 4, stride, scratch + _WEIGHTS, keys, sums)
-            correction = load_f32x16(scratch + _CORRECTION)
-            for dim in range(width):
-                row = context + dim * _ROW
-                store_f32x16(row, load_f32x16(row) * correction + load_f32x16(sums + dim * _ROW))
+            if block == start:
+                _float32_rows(value + block * stride, width, 4, stride, scratch + _WEIGHTS, keys, context)
+            else:
+                _float32_rows(value + block * stride, width, 4, stride, scratch + _WEIGHTS, keys, sums)
+                correction = load_f32x16(scratch + _CORRECTION)
+                for dim in range(width):
+                    row = context + dim * _ROW
+                    store_f32x16(row, load_f32x16(row) * correction + load_f32x16(sums + dim * _ROW))
         inverse = splat_f32(_ONE) / load_f32x16(scratch + _TOTAL)
         for dim in range(width):
             store_f32x16(context + dim * _ROW, load_f32x16(context + dim * _ROW) * inverse)

@@ -4,11 +4,12 @@
 
 numba's front end types and lowers the sources to LLVM IR, without choosing anything for the host; LLVM then optimizes
 for the target CPU and emits a relocatable object with a single entry point, `minibert_run(job)`. Where the system has a
-linker, the command makes a shared object of it.
+linker, the command makes a shared object of it. Assembly (`kernels.s`) serves to look at.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -110,28 +111,60 @@ def build(name: str, *, triple: str | None = None, assembly: bool = False) -> by
     return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)
 
 
-def link(code: bytes) -> bytes:
-    """A shared object made of object code by the system's linker; the object code itself where there is none.
+def _linker(machine: str) -> list[str] | None:
+    """A command that links for Linux on an architecture (this one if empty), if there is any."""
+    if (
+        sys.platform == "linux"
+        and machine in ("", ARCHITECTURES.get(platform.machine().lower()))
+        and shutil.which("ld")
+    ):
+        return ["ld"]
+    if shutil.which("ld.lld"):
+        return ["ld.lld"]
+    return [sys.executable, "-m", "ziglang", "ld.lld"] if importlib.util.find_spec("ziglang") else None
 
-    A shared object is loaded by the operating system in 0.2 ms. Object code needs llvmlite: 60 ms and 50 MB more.
+
+def link(code: bytes, machine: str = "") -> bytes:
+    """A shared object for Linux made of object code.
+
+    Raises:
+        BackendError: there is no linker for the architecture, or it failed.
     """
-    linker = shutil.which("ld") or shutil.which("ld.lld")
-    if sys.platform != "linux" or linker is None:
-        return code
+    linker = _linker(machine)
+    if linker is None:
+        raise BackendError(f"no linker for {machine or 'this machine'}: install lld (or: pip install ziglang)")
     with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
         source, target = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
         source.write_bytes(code)
-        command = [linker, "-shared", "-s", "-z", "noexecstack", "-z", "now", "-o", str(target), str(source)]
-        done = subprocess.run(command, capture_output=True, check=False)
-        return target.read_bytes() if done.returncode == 0 and target.exists() else code
+        command = [*linker, "-shared", "-s", "-z", "noexecstack", "-z", "now", "-o", str(target), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or not target.exists():
+            raise BackendError(f"linking the kernels failed: {done.stderr.strip()[-200:]}")
+        return target.read_bytes()
+
+
+def _linked_if_possible(code: bytes) -> bytes:
+    """A shared object is loaded by the system in 0.2 ms; object code needs llvmlite: 60 ms and 50 MB more."""
+    if sys.platform != "linux":
+        return code
+    try:
+        return link(code)
+    except BackendError:
+        return code
 
 
 def main() -> None:
-    """The command: build for argv[1] into the file argv[2] (assembly if it ends in .s), linked where possible."""
+    """The command: build for argv[1] into the file argv[2].
+
+    A name in .s asks for assembly, in .so for a shared object; any other for the best that can be loaded here.
+    """
     name, target = sys.argv[1], Path(sys.argv[2])
-    assembly = target.suffix == ".s"
-    code = build(name, assembly=assembly)
-    target.write_bytes(code if assembly else link(code))
+    code = build(name, assembly=target.suffix == ".s")
+    if target.suffix == ".so":
+        code = link(code, isa.current().machine)
+    elif target.suffix != ".s":
+        code = _linked_if_possible(code)
+    target.write_bytes(code)
 
 
 if __name__ == "__main__":

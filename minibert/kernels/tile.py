@@ -104,7 +104,9 @@ class _Emitter:
             sums = self._loop(steps, _QUAD, self._four_steps)
         elif len(self.rows) % _QUAD == 0:
             together = builder.icmp_signed("==", row_stride, ir.Constant(I64, _QUAD))
-            sums = self._either(together, lambda: self._neighbouring_rows(steps), lambda: self._loop(steps, 1, self._one_step))
+            sums = self._either(
+                together, lambda: self._neighbouring_rows(steps), lambda: self._loop(steps, 1, self._one_step)
+            )
         else:
             sums = self._loop(steps, 1, self._one_step)
         for (r, p), values in sums.items():
@@ -211,6 +213,8 @@ class _Emitter:
         added: _Tile = {}
         for p in self.panels:
             of_panel = [sums[r, p] for r in self.rows]
-            for r, total in zip(self.rows, self.dot.add_rows(self.builder, of_panel, rows, [s[p] for s in panels]), strict=True):
+            for r, total in zip(
+                self.rows, self.dot.add_rows(self.builder, of_panel, rows, [s[p] for s in panels]), strict=True
+            ):
                 added[r, p] = total
         return added

@@ -54,9 +54,7 @@ class Dot(ABC):
         """Four neighbouring elements, each as `row` has it: those of four rows, or of four steps of one row."""
         raise NotImplementedError
 
-    def add_rows(
-        self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[Any]], panels: list[Any]
-    ) -> list[Sums]:
+    def add_rows(self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[Any]], panels: list[Any]) -> list[Sums]:
         """Sums of several rows + each row's elements x panels, step by step: up to `steps_at_once` of them."""
         added = []
         for of_row, elements in zip(sums, rows, strict=True):
