@@ -5,15 +5,22 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from minibert.errors import InputError
 from minibert.progress import Progress
-from minibert.text.inputs import windows
+from minibert.text.inputs import batches, windows
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, WINDOW, pack
+from minibert.text.sliding import Window
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+#: Numbers in the rows of one pass of a task that looks at tokens, at most (unless one window alone has more): 16 MiB.
+MAX_NUMBERS = 1 << 22
 
 
 class Limits(NamedTuple):
@@ -39,6 +46,30 @@ class Forward(Protocol):
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Rows of token ids: float32 [texts, out_features]."""
+        ...
+
+
+class Reader(Protocol[Item, Found]):
+    """A task that looks at the rows of tokens, with its options: what it makes of items, windows and rows."""
+
+    def check(self, item: Any, index: int) -> Item:
+        """An item as a caller gave it, checked; raises InputError naming `index` if it is none."""
+        ...
+
+    def characters(self, item: Item) -> int:
+        """Characters to read."""
+        ...
+
+    def windows(self, tokenizer: Tokenizer, item: Item, max_length: int) -> tuple[list[Window], bool]:
+        """What the model reads of an item, and whether that is less than all of it."""
+        ...
+
+    def find(self, window: Window, rows: np.ndarray) -> Found:
+        """What there is to keep of a window's rows, float32 [tokens, outputs], which are gone afterwards."""
+        ...
+
+    def answer(self, item: Item, found: list[tuple[Window, Found]]) -> Any:
+        """The answer, from all windows of an item."""
         ...
 
 
@@ -132,6 +163,54 @@ class Pipeline:
                 self._warn(len(truncated), seen, limits)
             yield from rows
 
+    def answers(
+        self, items: Iterable[Any], reader: Reader[Item, Found], limits: Limits, *, window: int = WINDOW
+    ) -> Iterator[Any]:
+        """Answers of a task that looks at tokens, in the order of the items.
+
+        Args:
+            items: whatever `reader` takes.
+            reader: makes windows of an item, and an answer of the rows of their tokens.
+            limits: how texts are cut and batched.
+            window: items that are read ahead, at most.
+
+        Raises:
+            InputError: an item is none, or too long with truncation off; after the answers of the windows before.
+        """
+        seen = 0
+        warned = False
+        for batch in batches(items, reader.check, reader.characters, window):
+            parts: list[list[Window]] = []
+            cut = []
+            for place, item in enumerate(batch):
+                slid, truncated = reader.windows(self._tokenizer(), item, self._read(limits))
+                parts.append(slid)
+                if truncated:
+                    cut.append(seen + place)
+            if cut and not limits.truncation:
+                raise InputError(f"text {cut[0]} has more than {self._read(limits)} tokens, and truncation is off")
+            seen += len(batch)
+            if cut and not warned:
+                warned = True
+                self._warn(len(cut), seen, limits)
+            found = iter(self._found([each for slid in parts for each in slid], reader, limits))
+            for item, slid in zip(batch, parts, strict=True):
+                yield reader.answer(item, [(each, next(found)) for each in slid])
+
+    def _found(self, windows: Sequence[Window], reader: Reader[Item, Found], limits: Limits) -> list[Found]:
+        """What `reader` finds in each window."""
+        found: dict[int, Found] = {}
+        # Rows as wide as a vocabulary are kept short of filling the memory.
+        tokens = min(limits.max_tokens, max(MAX_NUMBERS // self._engine.out_features, 1))
+        for places in pack([len(each.ids) for each in windows], limits.batch_size, tokens):
+            batch = [windows[place] for place in places]
+            rows = self._engine.forward([each.ids for each in batch], _types(batch))
+            end = 0
+            for place, each in zip(places, batch, strict=True):
+                start, end = end, end + len(each.ids)
+                found[place] = reader.find(each, rows[start:end])
+        return [found[place] for place in range(len(windows))]
+
     def _window(
         self, texts: Sequence[tuple[str, str | None]], limits: Limits, offset: int
     ) -> tuple[np.ndarray, list[int]]:
@@ -171,7 +250,7 @@ def _depth_of_caller() -> int:
     return depth
 
 
-def _types(batch: Sequence[Encoded]) -> list[Sequence[int]] | None:
+def _types(batch: Sequence[Encoded | Window]) -> list[Sequence[int]] | None:
     """Token types of a batch, or None when they are all zero."""
     if all(each.type_ids is None for each in batch):
         return None

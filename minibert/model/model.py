@@ -8,6 +8,7 @@ from typing import Any
 
 from minibert.model.classification import Classification
 from minibert.model.embedding import Embedding
+from minibert.model.tokens import TokenClassification
 from minibert.text.packing import WINDOW
 
 
@@ -30,7 +31,7 @@ def load(path: str | os.PathLike[str], threads: int | None = None, backend: str 
     return Model(path, threads=threads, backend=backend)
 
 
-class Model(Classification, Embedding):
+class Model(Classification, TokenClassification, Embedding):
     """A converted model. Make one with `minibert.load`.
 
     `predict` answers as the file's task has it; the methods of single tasks say what their options and answers are.
@@ -49,13 +50,15 @@ class Model(Classification, Embedding):
 
         Args:
             inputs: one text gives one answer, many give a list.
-            options: those of the task's method: `classify` for text-classification.
+            options: those of the task's method: `classify` for text-classification, `classify_tokens` for
+                token-classification.
 
         Raises:
             InputError: inputs are no text, or with `truncation=False` one is too long.
             UnsupportedError: the model makes embeddings: use `encode`.
         """
-        self._need("text-classification")
+        if self.task.kind == "token-classification":
+            return self.classify_tokens(inputs, **options)
         return self.classify(inputs, **options)
 
     def iter_predict(self, inputs: Iterable[Any], *, window: int = WINDOW, **options: Any) -> Iterator[Any]:
@@ -64,5 +67,6 @@ class Model(Classification, Embedding):
         Memory stays that of one window. `window=1` answers each text before it asks for the next. A
         TruncationWarning comes once, with the first window in which a text was cut.
         """
-        self._need("text-classification")
+        if self.task.kind == "token-classification":
+            return self._iter_classify_tokens(inputs, window=window, **options)
         return self._iter_classify(inputs, window=window, **options)

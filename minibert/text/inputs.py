@@ -6,14 +6,16 @@ be iterated is many of them. One text in gives one answer out, many give a list:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from minibert.errors import InputError
 
 #: One text, or one pair of texts.
 Text: TypeAlias = "str | tuple[str, str] | Mapping[str, str]"
+
+Item = TypeVar("Item")
 
 #: A window of a long input also closes once it holds this many characters, so that memory stays bounded.
 WINDOW_CHARACTERS = 1 << 22
@@ -70,43 +72,66 @@ def split(item: Any, index: int | None = None) -> tuple[str, str | None]:
 
 
 def windows(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[tuple[str, str | None]]]:
-    """The texts of `items` in order, in lists of at most `size` and of about WINDOW_CHARACTERS at most.
-
-    Lazy: takes no more from `items` than the next window needs. An error in the middle comes after the window of the
-    texts before it, so that they still get their answers.
+    """The texts of `items` in order, in lists of at most `size`: `batches` of texts and pairs.
 
     Args:
         items: texts and pairs.
         size: texts in a window, at most.
         prefix: what to put before each text.
+    """
+
+    def check(item: Any, index: int) -> tuple[str, str | None]:
+        text, pair = split(item, index)
+        return prefix + text, pair
+
+    return batches(items, check, _characters, size)
+
+
+def batches(
+    items: Iterable[Any], check: Callable[[Any, int], Item], characters: Callable[[Item], int], size: int
+) -> Iterator[list[Item]]:
+    """The items in order, checked, in lists of at most `size` and of about WINDOW_CHARACTERS at most.
+
+    Lazy: takes no more from `items` than the next list needs. An error in the middle comes after the list of the
+    items before it, so that they still get their answers.
+
+    Args:
+        items: what a caller gave.
+        check: makes of an item and its index what the list holds; raises InputError.
+        characters: counts those of a checked item.
+        size: items in a list, at most.
 
     Raises:
-        InputError: if an item is no text, or `size` below 1.
+        InputError: if an item is none, or `size` below 1.
     """
     if size < 1:
         raise InputError(f"window must be at least 1, got {size}")
     iterator = iter(items)
     index = 0
     while True:
-        window: list[tuple[str, str | None]] = []
-        characters = 0
+        batch: list[Item] = []
+        total = 0
         failure: Exception | None = None
         try:
             for item in islice(iterator, size):
-                text, pair = split(item, index)
-                window.append((prefix + text, pair))
+                batch.append(check(item, index))
                 index += 1
-                characters += len(text) + (len(pair) if pair is not None else 0)
-                if characters >= WINDOW_CHARACTERS:
+                total += characters(batch[-1])
+                if total >= WINDOW_CHARACTERS:
                     break
         except Exception as error:
             failure = error
-        if window:
-            yield window
+        if batch:
+            yield batch
         if failure is not None:
             raise failure
-        if not window:
+        if not batch:
             return
+
+
+def _characters(item: tuple[str, str | None]) -> int:
+    text, pair = item
+    return len(text) + (len(pair) if pair is not None else 0)
 
 
 def _wrong(value: object, where: str) -> InputError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from minibert.errors import FormatError, InputError
+from minibert.text.characters import has_surrogates, pieces, places_of, well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tokenizers import Encoding
 
 #: No more of one text than this many characters is ever read: only text without words (a megabyte of one letter)
@@ -34,6 +34,38 @@ class Encoded(NamedTuple):
     ids: list[int]
     type_ids: list[int] | None
     truncated: bool
+
+
+class Content(NamedTuple):
+    """Tokens of one text without special tokens, and where they came from.
+
+    Attributes:
+        ids: token ids.
+        tokens: what the vocabulary calls them.
+        offsets: (start, end) of each token's characters, as indices of the Python string.
+        truncated: whether the text goes on behind them.
+    """
+
+    ids: list[int]
+    tokens: list[str]
+    offsets: list[tuple[int, int]]
+    truncated: bool
+
+
+class Frame(NamedTuple):
+    """The special tokens around a text, or around and between a pair, and the token types of all parts.
+
+    Attributes:
+        before: ids of special tokens in front.
+        between: ids of special tokens between the texts of a pair.
+        after: ids of special tokens behind.
+        type_ids: token types of before, the first text, between, the second text, after; None when all are 0.
+    """
+
+    before: list[int]
+    between: list[int]
+    after: list[int]
+    type_ids: tuple[list[int], int, list[int], int, list[int]] | None
 
 
 class Tokenizer:
@@ -97,14 +129,100 @@ class Tokenizer:
             return self._special[True] + sum(self.count(part) - self._special[False] for part in (text, pair))
         if len(text) <= _PIECE_CHARACTERS:
             return len(self._encode(text))
-        pieces = _pieces(text, _PIECE_CHARACTERS, MAX_CHARACTERS)
-        return self._special[False] + sum(len(self._encode(piece, special=False)) for piece in pieces)
+        parts = pieces(text, _PIECE_CHARACTERS, MAX_CHARACTERS)
+        return self._special[False] + sum(len(self._encode(part, special=False)) for part in parts)
+
+    def frame(self, pair: bool) -> Frame:
+        """The special tokens around one text or a pair."""
+        encoding = self._encode("a", "a" if pair else None)
+        ids, types, owners = encoding.ids, encoding.type_ids, encoding.sequence_ids
+        first = [place for place, owner in enumerate(owners) if owner == 0]
+        second = [place for place, owner in enumerate(owners) if owner == 1] or first
+        middle, rest = slice(first[-1] + 1, second[0]), slice(second[-1] + 1, None)
+        typed = self._pair_types if pair else self._text_types
+        return Frame(
+            ids[: first[0]],
+            ids[middle],
+            ids[rest],
+            (types[: first[0]], types[first[0]], types[middle], types[second[0]], types[rest]) if typed else None,
+        )
+
+    def content(self, text: str, budget: int | None = None) -> Content:
+        """Tokens of a text without special tokens, with the characters that each came from.
+
+        Args:
+            text: any text.
+            budget: tokens to keep, as truncation does; None for all.
+        """
+        places = None
+        if not text.isascii() and has_surrogates(text):
+            text, places = well_formed(text), places_of(text)
+        if budget is None:
+            content = self._whole_content(text)
+        else:
+            encoding, cut = self._beginning(text, budget)
+            cut = cut or len(encoding) > budget
+            encoding.truncate(budget, direction=self._direction)
+            shift = max(len(text) - MAX_CHARACTERS, 0) if self._direction == "left" else 0
+            offsets = [(start + shift, end + shift) for start, end in encoding.offsets] if shift else encoding.offsets
+            content = Content(encoding.ids, encoding.tokens, offsets, cut)
+        if places is not None:
+            content = content._replace(offsets=[(places[start], places[end]) for start, end in content.offsets])
+        return content
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """Id of the token for what the vocabulary cannot spell; None if it can spell everything."""
+        return self._named("[UNK]", "<unk>")
+
+    @cached_property
+    def mask_id(self) -> int | None:
+        """Id of the token that a fill-mask model replaces."""
+        return self._named("[MASK]", "<mask>")
+
+    @cached_property
+    def continuing_prefix(self) -> str:
+        """What marks a token that continues a word; empty where the vocabulary marks words' beginnings instead."""
+        return getattr(self._library.model, "continuing_subword_prefix", None) or ""
+
+    def token_id(self, token: str) -> int | None:
+        """Id of a token by its name in the vocabulary."""
+        return self._library.token_to_id(well_formed(token))
+
+    def token(self, id: int) -> str | None:
+        """What the vocabulary calls a token."""
+        return self._library.id_to_token(id)
+
+    def join(self, tokens: list[str]) -> str:
+        """Text that tokens stand for, as near as the vocabulary remembers it."""
+        decoder = self._library.decoder
+        return " ".join(tokens) if decoder is None else decoder.decode([well_formed(token) for token in tokens])
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        """Text that token ids stand for."""
+        return self._library.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def check_max_length(self, max_length: int) -> None:
         """Raise InputError if `max_length` leaves no room for a token of each text beside the special tokens."""
         least = self._special[True] + 2
         if max_length < least:
             raise InputError(f"max_length must be at least {least}, got {max_length}")
+
+    def _named(self, *names: str) -> int | None:
+        return next((id for name in names if (id := self._library.token_to_id(name)) is not None), None)
+
+    def _whole_content(self, text: str) -> Content:
+        ids, tokens, offsets = [], [], []
+        # Pieces keep the library's memory bounded; cutting in front of white space changes no token.
+        long = len(text) > MAX_CHARACTERS
+        start = 0
+        for piece in pieces(text, _PIECE_CHARACTERS, MAX_CHARACTERS) if long else (text,):
+            encoding = self._encode(piece, special=False)
+            ids += encoding.ids
+            tokens += encoding.tokens
+            offsets += [(start + first, start + last) for first, last in encoding.offsets]
+            start += len(piece)
+        return Content(ids, tokens, offsets, False)
 
     def _encode(self, text: str, pair: str | None = None, special: bool = True) -> Encoding:
         try:
@@ -163,11 +281,6 @@ class Tokenizer:
         return self._encode(text[:MAX_CHARACTERS], special=False), len(text) > MAX_CHARACTERS
 
 
-def well_formed(text: str) -> str:
-    """`text` with surrogate pairs joined and unpaired surrogates replaced by U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
     """How many tokens of each text of a pair stay, when both together may have `budget`.
 
@@ -178,16 +291,3 @@ def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:
         return first, second
     shorter = min(first, second, budget // 2)
     return (budget - shorter, shorter) if first > second else (shorter, budget - shorter)
-
-
-def _pieces(text: str, size: int, longest: int) -> Iterator[str]:
-    """`text` cut in front of white space into pieces of about `size`, of `longest` at most where there is none."""
-    start = 0
-    while len(text) - start > size:
-        end = start + size
-        stop = min(start + longest, len(text))
-        while end < stop and not (text[end].isspace() and not text[end - 1].isspace()):
-            end += 1
-        yield text[start:end]
-        start = end
-    yield text[start:]
