@@ -49,8 +49,12 @@ def _run_kernels(arguments: argparse.Namespace) -> int:
         console.say_json({**facts, "products": found}, indent=2)
         return 0
     rows = [
-        (f"{each['inputs']} x {each['outputs']}", str(tokens), f"{each['dense_gmacs'][column]:.0f}")
-        + tuple(f"{row[column] * each['dense_gmacs'][column]:,.0f} = {row[column]:.2f}x" for row in each["ratios"])
+        (
+            f"{each['inputs']} x {each['outputs']}",
+            str(tokens),
+            f"{each['dense_gmacs'][column]:.0f}",
+            *(f"{row[column] * each['dense_gmacs'][column]:,.0f} = {row[column]:.2f}x" for row in each["ratios"]),
+        )
         for each in found
         for column, tokens in enumerate(_TOKENS)
     ]

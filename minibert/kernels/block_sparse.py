@@ -29,8 +29,9 @@ _LANES = LANES
 def _make_block_tile(panels: int) -> Any:
     """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens.
 
-    Its arguments, all int64: address of the first panel, bytes between panels; address of the group's blocks, of their
-    uint16 input groups, their number (0 is fine); address of the first token's four int32 results, bytes between tokens.
+    Its arguments, all int64: address of the first panel, bytes between panels; address of the group's blocks, of
+    their uint16 input groups, their number (0 is fine); address of the first token's four int32 results, bytes
+    between tokens.
     """
 
     @intrinsic

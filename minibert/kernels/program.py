@@ -308,77 +308,84 @@ def output(step, arena, first, end, out):
             store_f32(out + (row * columns + column) * 4, value)
 
 
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
+def product_columns(step, arena, scratch, tokens, thread, threads, barrier, sums):
+    """All rows of a product, each thread making some of its columns; nobody leaves before all columns are there."""
+    panels = field(step, op.OUTPUTS) >> 4
+    groups = (panels + WIDE_PANELS - 1) // WIDE_PANELS
+    first = groups * thread // threads * WIDE_PANELS
+    end = min(groups * (thread + 1) // threads * WIDE_PANELS, panels)
+    wait_for_team(barrier, threads)
+    product(step, arena, scratch, 0, tokens, first, end, sums)
+    wait_for_team(barrier, threads)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
+def run_rows(step, arena, scratch, ids, types, starts, first, end):
+    """Steps that need nothing but the rows first..end themselves."""
+    code = field(step, op.OP)
+    width, stride = field(step, op.WIDTH), row_stride(step)
+    if code == op.EMBED:
+        embed(step, arena, scratch, ids, types, starts, first, end)
+    elif code == op.ROTATE:
+        rotate(step, arena, starts, first, end)
+    elif code == op.QUANTIZE:
+        for row in range(first, end, ROWS):
+            source = arena + field(step, op.SOURCE) + row * stride
+            store_codes(step, arena, source, row, largest_magnitudes(source, stride, width, field(step, op.FACTOR)))
+    elif code == op.NORMALIZE:
+        for row in range(first, end, ROWS):
+            normalize(arena + field(step, op.OUT) + row * stride, width)
+
+
 @kernel(void, int64, int64)
 def run_span(job, span):
     """All steps on the texts of one span."""
-    arena, scratch, sums = field(job, op.JOB_ARENA), field(job, op.JOB_SCRATCH), field(job, op.JOB_SCRATCH)
+    arena, scratch = field(job, op.JOB_ARENA), field(job, op.JOB_SCRATCH)
     row_scratch = scratch + _BLOCK_ROWS * (field(job, op.JOB_MOST_WIDTH) + op.SUMS_PADDING) * 4
     free_scratch = row_scratch + ROWS * field(job, op.JOB_MOST_WIDTH) * 4
     thread, threads = 0, 1
     if field(job, op.JOB_TEAM) != 0:
         thread, threads = field(job, op.JOB_THREAD), field(job, op.JOB_THREADS)
-    barrier = field(job, op.JOB_BARRIER)
+    barrier, shared_sums = field(job, op.JOB_BARRIER), field(job, op.JOB_SHARED_SUMS)
     first_text = load_i64(field(job, op.JOB_SPANS) + 16 * span)
     texts = load_i64(field(job, op.JOB_SPANS) + 16 * span + 8) - first_text
     starts = field(job, op.JOB_STARTS) + 8 * first_text
     first_token = load_i64(starts)
     tokens = load_i64(starts + 8 * texts) - first_token
+    ids, types = field(job, op.JOB_IDS) + 4 * first_token, field(job, op.JOB_TYPES) + 4 * first_token
     by_columns = threads > 1 and tokens <= _BLOCK_ROWS
     # Rows go four at a time: shares begin at multiples of four, and only the last one may run over its end.
-    first, end = (tokens * thread // threads) & -ROWS, (tokens * (thread + 1) // threads) & -ROWS
+    first_row, end_row = (tokens * thread // threads) & -ROWS, (tokens * (thread + 1) // threads) & -ROWS
     if thread + 1 == threads:
-        end = tokens
+        end_row = tokens
 
     for number in range(field(job, op.JOB_STEPS)):
         step = field(job, op.JOB_TABLE) + number * (8 * op.STEP_FIELDS)
         code = field(step, op.OP)
-        of_texts = field(step, op.ROWS) == op.TEXTS
-        if of_texts:
+        first, end, earlier, share_columns = first_row, end_row, first_token, by_columns
+        if field(step, op.ROWS) == op.TEXTS:  # a few rows only: the first thread's, once all tokens are done
             if code == op.POOL:
                 wait_for_team(barrier, threads)
             if thread != 0:
                 continue
-            step_first, step_end = 0, texts
-        else:
-            step_first, step_end = first, end
+            first, end, earlier, share_columns = 0, texts, first_text, False
 
-        if code == op.MATMUL:
-            if by_columns and not of_texts:
-                shared = field(job, op.JOB_SHARED_SUMS)
-                groups = ((field(step, op.OUTPUTS) >> 4) + WIDE_PANELS - 1) // WIDE_PANELS
-                panel = groups * thread // threads * WIDE_PANELS
-                panel_end = min(groups * (thread + 1) // threads * WIDE_PANELS, field(step, op.OUTPUTS) >> 4)
-                wait_for_team(barrier, threads)
-                product(step, arena, free_scratch, 0, tokens, panel, panel_end, shared)
-                wait_for_team(barrier, threads)
-                epilogue(step, arena, row_scratch, shared + first * sums_stride(step), first, end - first)
-            else:
-                matmul_rows(step, arena, row_scratch, free_scratch, sums, step_first, step_end)
+        if code == op.MATMUL and share_columns:
+            product_columns(step, arena, free_scratch, tokens, thread, threads, barrier, shared_sums)
+            epilogue(step, arena, row_scratch, shared_sums + first * sums_stride(step), first, end - first)
+        elif code == op.MATMUL:
+            matmul_rows(step, arena, row_scratch, free_scratch, scratch, first, end)
         elif code == op.ATTEND:
             wait_for_team(barrier, threads)
             attend(step, arena, free_scratch, starts, texts, thread, threads)
             wait_for_team(barrier, threads)
-        elif code == op.ROTATE:
-            rotate(step, arena, starts, step_first, step_end)
-        elif code == op.QUANTIZE:
-            width, stride = field(step, op.WIDTH), row_stride(step)
-            for row in range(step_first, step_end, ROWS):
-                source = arena + field(step, op.SOURCE) + row * stride
-                store_codes(step, arena, source, row, largest_magnitudes(source, stride, width, field(step, op.FACTOR)))
-        elif code == op.EMBED:
-            ids = field(job, op.JOB_IDS) + 4 * first_token
-            types = field(job, op.JOB_TYPES) + 4 * first_token
-            embed(step, arena, row_scratch, ids, types, starts, step_first, step_end)
         elif code == op.POOL:
             pool(step, arena, starts, texts)
-        elif code == op.NORMALIZE:
-            width = field(step, op.WIDTH)
-            for row in range(step_first, step_end, ROWS):
-                normalize(arena + field(step, op.OUT) + row * width * 4, width)
         elif code == op.OUTPUT:
-            earlier = first_text if of_texts else first_token
-            target = field(job, op.JOB_OUT) + earlier * field(step, op.COLUMNS) * 4
-            output(step, arena, step_first, step_end, target)
+            output(step, arena, first, end, field(job, op.JOB_OUT) + earlier * field(step, op.COLUMNS) * 4)
+        else:
+            run_rows(step, arena, row_scratch, ids, types, starts, first, end)
     wait_for_team(barrier, threads)
 
 

@@ -37,9 +37,9 @@ _Body = Callable[[ir.Value, _Tile], _Tile]
 def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "steps"] = "rows") -> Any:
     """A numba intrinsic for tiles of `rows` x `panels`.
 
-    Its arguments, all int64: address of the first row, bytes between rows, bytes between steps of a row; address of the
-    first panel, bytes between panels; number of steps (at least 1); address of the first result, bytes between its rows.
-    The results of a row's panels lie side by side, 64 bytes each.
+    Its arguments, all int64: address of the first row, bytes between rows, bytes between steps of a row; address of
+    the first panel, bytes between panels; number of steps (at least 1); address of the first result, bytes between its
+    rows. The results of a row's panels lie side by side, 64 bytes each.
 
     Args:
         dot: how the CPU multiplies and adds.

@@ -1,9 +1,9 @@
 """The vocabulary of a CPU family: what a microkernel says in its own way on each.
 
 A microkernel multiplies broadcast rows with packed panels (see minibert.kernels.tile). For one step along the inner
-dimension a panel is 64 bytes: 16 lanes of one float32, two int16 or four int8. How these are held in registers, multiplied
-and added up is a `Dot`; an `Isa` is a name, LLVM's name of a CPU, its dots and the shapes of tiles that fit its
-registers.
+dimension a panel is 64 bytes: 16 lanes of one float32, two int16 or four int8. How these are held in registers,
+multiplied and added up is a `Dot`; an `Isa` is a name, LLVM's name of a CPU, its dots and the shapes of tiles that fit
+its registers.
 """
 
 from __future__ import annotations
