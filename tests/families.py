@@ -36,6 +36,14 @@ _SIZES: dict[str, Any] = {
 }
 _ROBERTA = _SIZES | {"pad_token_id": 1, "max_position_embeddings": 66, "type_vocab_size": 1, "layer_norm_eps": 1e-5}
 
+_MODERN = _SIZES | {
+    "model_type": "modernbert",
+    "num_hidden_layers": 4,
+    "local_attention": 20,
+    **dict.fromkeys(("bos_token_id", "cls_token_id"), 2),
+    **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
+}
+
 #: Family -> the name that transformers' classes begin with, and a config.
 SETUPS: dict[str, dict[str, Any]] = {
     "bert": {"class": "Bert", "config": _SIZES | {"model_type": "bert", "num_hidden_layers": 1}},
@@ -65,6 +73,31 @@ SETUPS: dict[str, dict[str, Any]] = {
         "class": "Albert",
         "config": _SIZES
         | {"model_type": "albert", "embedding_size": 96, "num_hidden_layers": 5, "num_hidden_groups": 2},
+    },
+    "mpnet": {"class": "MPNet", "config": _ROBERTA | {"model_type": "mpnet"}},
+    "mpnet-long": {
+        "class": "MPNet",
+        "config": _ROBERTA | {"model_type": "mpnet", "num_hidden_layers": 1, "max_position_embeddings": 302},
+    },
+    "nomic": {
+        "class": "NomicBert",
+        "config": _SIZES
+        | {"model_type": "nomic_bert", "rope_parameters": {"rope_theta": 1000.0, "rope_type": "default"}},
+    },
+    "modernbert": {
+        "class": "ModernBert",
+        "config": _MODERN | {"max_position_embeddings": 200},
+    },
+    "modernbert-biases": {
+        "class": "ModernBert",
+        "config": _MODERN
+        | {
+            "num_attention_heads": 4,
+            "num_hidden_layers": 2,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "classifier_pooling": "mean",
+            **dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True),
+        },
     },
 }
 

@@ -40,11 +40,12 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         tensors |= stored
     for name, norm in network.norms.items():
         tensors |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+    tensors |= network.position_biases
     aliases = {
         alias + name.removeprefix(target): name
         for alias, target in network.aliases.items()
         for name in tensors
-        if name.startswith(f"{target}.") and (target in linears or target in network.norms)
+        if name == target or (name.startswith(f"{target}.") and (target in linears or target in network.norms))
     }
     tensors |= {alias: tensors[name] for alias, name in aliases.items()}
     linears |= {alias: linears[target] for alias, target in network.aliases.items() if target in linears}

@@ -8,7 +8,7 @@ H = padded(hidden_size), d = padded(head_size) and F = padded(ffn_size):
     norms    embeddings.norm, layers.L.attention.norm, layers.L.ffn.norm   weight and bias [H]
     linears  layers.L.attention.qkv      [3 * heads * d, H]   all Q heads, all K heads, all V heads
              layers.L.attention.output   [hidden_size, heads * d]
-             layers.L.ffn.up             [ffn_size, H]
+             layers.L.ffn.up             [ffn_size, H]; gated: [2 F, H], the activated half first
              layers.L.ffn.down           [hidden_size, F]
              head.*                      [out, padded(in)]
              embeddings.projection       [hidden_size, padded(embedding_size)]   where embeddings are narrower
@@ -146,8 +146,10 @@ class Network:
         tables: embedding tables by name.
         linears: matrices by name.
         norms: LayerNorms by name (without `.weight` and `.bias`).
-        aliases: linears and norms that are another one: the name of each -> a name in `linears` or `norms`. They are
-            stored once, and a pass that changes the one changes all.
+        position_biases: what layers add to attention scores by distance, float32 [heads, columns] as in the file, by
+            name.
+        aliases: linears, norms and position biases that are another one: the name of each -> the name of that one.
+            They are stored once, and a pass that changes the one changes all.
         origins: for each name in `tables`, `linears` and `norms`, what it was in the checkpoint.
         provenance: where the model came from, as plain JSON values; kept in the file.
         recipe: what was done to it, as plain JSON values in order; kept in the file.
@@ -162,6 +164,7 @@ class Network:
     tables: dict[str, AnyTable] = field(default_factory=dict)
     linears: dict[str, AnyLinear] = field(default_factory=dict)
     norms: dict[str, Norm] = field(default_factory=dict)
+    position_biases: dict[str, Float32Array] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -272,10 +272,10 @@ def test_integer_weights_are_refused(folder):
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ({"model_type": "gpt2"}, UnsupportedError, "model_type 'gpt2'.*supported are albert, bert, camembert"),
+        ({"model_type": "gpt2"}, UnsupportedError, "model_type 'gpt2'.*supported are albert, bert, camembert, .*xlm-roberta"),
         ({"architectures": ["BertLMHeadModel"]}, UnsupportedError, "BertLMHeadModel.*BertForSequenceClassification"),
         ({"architectures": None}, CheckpointError, "names no architectures"),
-        ({"hidden_act": "silu"}, UnsupportedError, "silu.*gelu"),
+        ({"hidden_act": "quick_gelu"}, UnsupportedError, "quick_gelu.*gelu"),
         ({"position_embedding_type": "relative_key"}, UnsupportedError, "relative_key"),
         ({"is_decoder": True}, UnsupportedError, "is_decoder"),
         ({"quantization_config": {"bits": 4}}, UnsupportedError, "already quantized"),

@@ -47,7 +47,7 @@ def test_float32_answers_are_those_of_transformers(tmp_path, family, task, dtype
     assert report.task == task
     wanted = expected(family, task)
     assert max(np.abs(rows).max() for rows in wanted) > 0.3
-    assert largest_error(answers(tmp_path / "model.safetensors", family, "numpy"), wanted) < 1e-5 * scale(wanted)
+    assert largest_error(answers(tmp_path / "model.safetensors", family, "numpy"), wanted) < 2e-5 * scale(wanted)
 
 
 def scale(rows: list[np.ndarray]) -> float:
@@ -64,7 +64,7 @@ def test_int8_answers_are_near_those_of_transformers(tmp_path, family):
     # Attention is far sharper in noise than in a trained model, and int8 loses more in it.
     spread = np.concatenate(wanted).std()
     error = np.concatenate(made) - np.concatenate(wanted)
-    assert np.sqrt(np.square(error).mean()) < 0.08 * spread
+    assert np.sqrt(np.square(error).mean()) < 0.1 * spread
 
 
 def jit_or_skip() -> None:
@@ -86,4 +86,4 @@ def test_kernels_agree(tmp_path, family):
         np.testing.assert_array_equal(jit, numpy)
     convert(folder, tmp_path / "float32.safetensors", dtype="float32")
     wanted = expected(family, task)
-    assert largest_error(answers(tmp_path / "float32.safetensors", family, "jit"), wanted) < 1e-5 * scale(wanted)
+    assert largest_error(answers(tmp_path / "float32.safetensors", family, "jit"), wanted) < 2e-5 * scale(wanted)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.schema import Activation, Pooling, ProblemType
+from minibert.format.schema import MAX_ROTARY_BASE, Activation, Pooling, ProblemType
 
 from .family import ACTIVATIONS, Family, Key
 from .json_file import read_json
@@ -26,6 +26,12 @@ class ConfigFile:
         self.path = path
         self.values: dict[str, Any] = read_json(path)
 
+    def value(self, key: Key) -> Any:
+        """The value of a key under its name or its older one, or the default."""
+        if key.older is not None and key.name not in self.values and key.older in self.values:
+            return self.values[key.older]
+        return self.values.get(key.name, key.default)
+
     def text(self, name: str) -> str | None:
         """A string, or None where it is absent."""
         value = self.values.get(name)
@@ -35,14 +41,14 @@ class ConfigFile:
 
     def size(self, key: Key, least: int = 1) -> int:
         """A whole number of at least `least`."""
-        value = self.values.get(key.name, key.default)
+        value = self.value(key)
         if type(value) is not int or not least <= value < 1 << 31:
             raise self.wrong(key.name, f"a whole number of at least {least}")
         return value
 
     def layer_norm_eps(self, key: Key) -> float:
         """A small number, not negative."""
-        value = self.values.get(key.name, key.default)
+        value = self.value(key)
         if type(value) not in (int, float) or not (math.isfinite(value) and 0 <= value < 1):
             raise self.wrong(key.name, "a small number that is not negative")
         return float(value)
@@ -53,7 +59,7 @@ class ConfigFile:
         Raises:
             UnsupportedError: the kernels do not have it.
         """
-        value = self.values.get(key.name, key.default)
+        value = self.value(key)
         if not isinstance(value, str) or value not in ACTIVATIONS:
             raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
@@ -64,10 +70,36 @@ class ConfigFile:
         Raises:
             UnsupportedError: there is no such pooling.
         """
-        value = self.values.get(key.name, key.default)
+        value = self.value(key)
         if value not in ("cls", "mean"):
             raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are cls, mean")
         return value
+
+    def rotary_base(self, kind: str | None, older: str, default: float) -> float:
+        """The base of rotary position embeddings.
+
+        Args:
+            kind: the entry of rope_parameters that is for some layers only; None where one is for all.
+            older: what the key was called before there were rope_parameters.
+            default: where the checkpoint does not say.
+
+        Raises:
+            UnsupportedError: positions are scaled as well.
+        """
+        parameters = self.values.get("rope_parameters") or {}
+        if kind is not None and isinstance(parameters, dict):
+            parameters = parameters.get(kind) or {}
+        if not isinstance(parameters, dict):
+            raise self.wrong("rope_parameters", "an object")
+        scaled = self.values.get("rope_scaling") or parameters.get("rope_type", "default") != "default"
+        if scaled:
+            raise UnsupportedError(
+                f"{self.path}: rotary positions that are scaled (rope_type, rope_scaling) are not supported"
+            )
+        value = parameters.get("rope_theta", self.values.get(older)) or default
+        if type(value) not in (int, float) or not 1 < value <= MAX_ROTARY_BASE:
+            raise self.wrong("rope_parameters" if parameters else older, "a base above 1")
+        return float(value)
 
     def architectures(self) -> list[str]:
         """The classes of transformers that the checkpoint was saved from; may be empty."""

@@ -2,94 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from minibert.errors import CheckpointError
-from minibert.format.schema import padded
+from minibert.format.schema import LANES, distances, padded
+from minibert.numerics import LOG2_E
 
 from ..network import Float32Array, LinearWeights, Network, Norm
-from .config_file import ConfigFile
 from .family import Family, Head, HeadSource
 from .names import NamedTensors
+from .sizes import Sizes
 
 #: What a transformer layer is made of, as in a Network.
 LAYER_PARTS = ("attention.qkv", "attention.output", "attention.norm", "ffn.up", "ffn.down", "ffn.norm")
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """The numbers of config.json that give every tensor its shape.
-
-    Attributes:
-        max_positions: tokens of the longest text.
-        embedding_size: columns of the embedding tables, if a matrix brings them to `hidden_size`; else 0.
-        num_groups: layers that have weights of their own, which consecutive layers share; 0 if all do.
-        first_position: rows of the position table before the one of a text's first token.
-    """
-
-    hidden_size: int
-    num_layers: int
-    num_heads: int
-    ffn_size: int
-    vocab_size: int
-    max_positions: int
-    token_types: int = 0
-    embedding_size: int = 0
-    num_groups: int = 0
-    first_position: int = 0
-
-    @property
-    def head_size(self) -> int:
-        """Features of one attention head."""
-        return self.hidden_size // self.num_heads
-
-    @property
-    def table_size(self) -> int:
-        """Columns of the embedding tables."""
-        return self.embedding_size or self.hidden_size
-
-    def group(self, layer: int) -> int:
-        """Number of the weights that a layer uses."""
-        return layer * self.num_groups // self.num_layers if self.num_groups else layer
-
-
-def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Sizes:
-    """The sizes, proved to go together.
-
-    A checkpoint without a table of token types has none, whatever its config.json says: transformers would make one
-    up at random.
-
-    Raises:
-        CheckpointError: a size is missing, absurd, or the heads do not divide the hidden size.
-    """
-    least = {"token_types": 0}
-    numbers = {name: config.size(key, least.get(name, 1)) for name, key in family.sizes.items()}
-    for size, name in (("token_types", "embeddings.token_type"), ("embedding_size", "embeddings.projection")):
-        if f"{family.tensors.get(name)}.weight" not in tensors:
-            if size == "embedding_size" and numbers.get(size) not in (None, numbers["hidden_size"]):
-                tensors.refuse_missing([f"{family.tensors[name]}.weight"])
-            numbers[size] = 0
-    if family.padding_id is not None:
-        numbers["first_position"] = config.size(family.padding_id, 0) + 1
-        numbers["max_positions"] -= numbers["first_position"]
-        if numbers["max_positions"] < 1:
-            raise CheckpointError(
-                f"{config.path}: {family.padding_id.name} leaves no row of the {family.sizes['max_positions'].name} "
-                "rows of positions to a token"
-            )
-    sizes = Sizes(**numbers)
-    if sizes.num_groups > sizes.num_layers:
-        raise CheckpointError(
-            f"{config.path}: {family.sizes['num_groups'].name} is {sizes.num_groups}, more than the layers"
-        )
-    if sizes.hidden_size % sizes.num_heads:
-        raise CheckpointError(
-            f"{config.path}: {family.sizes['num_heads'].name} is {sizes.num_heads}, which does not divide "
-            f"{family.sizes['hidden_size'].name}, {sizes.hidden_size}"
-        )
-    return sizes
 
 
 class EncoderReader:
@@ -121,7 +45,7 @@ class EncoderReader:
                 continue
             endings = (".weight",) if _is_table(name) or self._family.optional_biases else (".weight", ".bias")
             layers = range(self._sizes.num_layers) if "{" in source else (0,)
-            sources = dict.fromkeys(self._source(source, layer) for layer in layers)
+            sources = dict.fromkeys(self._source(name, layer) for layer in layers)
             wanted += [stored + ending for stored in sources for ending in endings]
         for linear in head.linears:
             wanted += [linear.source + ".weight"] if not linear.tied else []
@@ -138,8 +62,11 @@ class EncoderReader:
         }
         return bool(optional.get(name, True))
 
-    def _source(self, source: str, layer: int) -> str:
-        return source.format(layer=layer, group=self._sizes.group(layer))
+    def _source(self, name: str, layer: int) -> str:
+        """The checkpoint's name of a layer's part."""
+        if self._family.last_norm and name.endswith("ffn.norm") and layer + 1 == self._sizes.num_layers:
+            return self._family.last_norm
+        return self._names[name].format(layer=layer, next=layer + 1, group=self._sizes.group(layer))
 
     def read_embeddings(self) -> None:
         """Word, position and token type tables, the LayerNorm after them, and what widens them."""
@@ -172,14 +99,17 @@ class EncoderReader:
                 self._network.aliases[f"{prefix}.{part}"] = f"layers.{twin}.{part}"
             return
         sources = {
-            name.removeprefix("layers.{layer}."): self._source(source, layer)
-            for name, source in self._names.items()
+            name.removeprefix("layers.{layer}."): self._source(name, layer)
+            for name in self._names
             if name.startswith("layers.")
         }
-        self._read_qkv(f"{prefix}.attention.qkv", [sources[f"attention.{part}"] for part in ("query", "key", "value")])
+        self._read_qkv(layer, sources)
         self._read_attention_output(f"{prefix}.attention.output", sources["attention.output"])
         self.read_norm(f"{prefix}.attention.norm", sources["attention.norm"], hidden)
-        self.read_linear(f"{prefix}.ffn.up", sources["ffn.up"], ffn, hidden)
+        if self._family.gated:
+            self._read_gated(f"{prefix}.ffn.up", sources)
+        else:
+            self.read_linear(f"{prefix}.ffn.up", sources["ffn.up"], ffn, hidden)
         self.read_linear(f"{prefix}.ffn.down", sources["ffn.down"], hidden, ffn)
         self.read_norm(f"{prefix}.ffn.norm", sources["ffn.norm"], hidden)
 
@@ -210,16 +140,52 @@ class EncoderReader:
             self._tensors.read(linear.bias, (outputs,))  # the same numbers under a second name
         self._read_matrix(linear.name, weight, bias, outputs, width)
 
-    def _read_qkv(self, name: str, sources: list[str]) -> None:
+    def _read_qkv(self, layer: int, sources: dict[str, str]) -> None:
+        """Q, K and V as one matrix, heads padded; features that rotary positions turn together become neighbours."""
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
+        if "attention.qkv" in sources:
+            names = [sources["attention.qkv"]]
+        else:
+            names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
+        height = 3 * hidden // len(names)
+        weights = [self._tensors.read(f"{name}.weight", (height, hidden)) for name in names]
+        biases = [self._read_bias(f"{name}.bias", height) for name in names]
+        rows = np.concatenate(weights).reshape(3, heads, head_size, hidden)
+        offsets = np.concatenate(biases).reshape(3, heads, head_size)
+        if self._network.architecture.layers[layer].rotary_base and not self._family.interleaved:
+            order = np.arange(head_size).reshape(2, -1).T.reshape(-1)
+            rows[:2], offsets[:2] = rows[:2][:, :, order], offsets[:2][:, :, order]
         d = padded(head_size)
-        weight = np.zeros((3, heads, d, padded(hidden)), np.float32)
-        bias = np.zeros((3, heads, d), np.float32)
-        for part, source in enumerate(sources):
-            rows = self._tensors.read(f"{source}.weight", (hidden, hidden))
-            weight[part, :, :head_size, :hidden] = rows.reshape(heads, head_size, hidden)
-            bias[part, :, :head_size] = self._read_bias(f"{source}.bias", hidden).reshape(heads, head_size)
-        self._add_linear(name, weight.reshape(3 * heads * d, padded(hidden)), bias.reshape(-1), sources)
+        weight = _pad(rows, (3, heads, d, padded(hidden))).reshape(3 * heads * d, padded(hidden))
+        self._add_linear(f"layers.{layer}.attention.qkv", weight, _pad(offsets, (3, heads, d)).reshape(-1), names)
+
+    def _read_gated(self, name: str, sources: dict[str, str]) -> None:
+        """Both halves of a gated feed-forward, the activated one first, each padded."""
+        hidden, ffn = self._sizes.hidden_size, self._sizes.ffn_size
+        names = [sources[part] for part in ("ffn.gate", "ffn.up") if part in sources]
+        height = 2 * ffn // len(names)
+        weights = [self._tensors.read(f"{source}.weight", (height, hidden)) for source in names]
+        biases = [self._read_bias(f"{source}.bias", height) for source in names]
+        weight = _pad(np.concatenate(weights).reshape(2, ffn, hidden), (2, padded(ffn), padded(hidden)))
+        bias = _pad(np.concatenate(biases).reshape(2, ffn), (2, padded(ffn)))
+        self._add_linear(name, weight.reshape(-1, padded(hidden)), bias.reshape(-1), names)
+
+    def read_position_bias(self) -> None:
+        """What the layers add to attention scores by distance: one table for all of them."""
+        if self._family.position_bias is None:
+            return
+        source, expand = self._family.position_bias
+        name, most = "layers.0.attention.position_bias", self._sizes.max_positions
+        stored = self._tensors.shape(f"{source}.weight")
+        table = self._tensors.read(f"{source}.weight", (stored[0] if stored else 0, self._sizes.num_heads))
+        columns = distances(most)
+        first = columns // 2 - LANES // 2 - (most - 1)
+        biases = np.zeros((self._sizes.num_heads, columns), np.float32)
+        biases[:, first : first + 2 * most - 1] = expand(table, most) * np.float32(LOG2_E)
+        self._network.position_biases[name] = biases
+        self._network.origins[name] = self._tensors.origin(f"{source}.weight")
+        for layer in range(1, self._sizes.num_layers):
+            self._network.aliases[f"layers.{layer}.attention.position_bias"] = name
 
     def _read_attention_output(self, name: str, source: str) -> None:
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from minibert.format.schema import Activation, Pooling, TaskKind
+
+if TYPE_CHECKING:
+    from ..network import Float32Array
+    from .config_file import ConfigFile
 
 #: Special tokens around a text and a pair: [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s> with words or bytes.
 TokenizerStyle = Literal["bert", "mpnet", "roberta"]
@@ -19,10 +23,12 @@ class Key:
     Attributes:
         name: the checkpoint's name of it.
         default: what transformers takes when the key is absent; None where there is no sensible one.
+        older: what it is called in older checkpoints.
     """
 
     name: str
     default: Any = None
+    older: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,15 @@ class Family:
             buffers and the heads of pre-training.
         padding_id: key of the padding token's id, where positions are counted from behind it: the rows of the
             position table up to that one are never used.
+        attention: from config.json and the number of layers, how far each layer's attention reaches to either side (0:
+            everywhere), and the base of its rotary positions (0: none).
+        interleaved: whether rotary positions turn neighbouring features, not feature i with i + head_size / 2.
+        position_bias: name of a table of biases, without `.weight`, and from its numbers [rows, heads] the biases
+            [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
+        last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
+            they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
+        gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix
+            (layers.{layer}.ffn.up), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
         tokenizer: how special tokens stand around a text, if the tokenizer has to be built from a vocabulary.
     """
@@ -95,6 +110,11 @@ class Family:
     must_be: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     padding_id: Key | None = None
+    attention: Callable[[ConfigFile, int], Sequence[tuple[int, float]]] | None = None
+    interleaved: bool = False
+    position_bias: tuple[str, Callable[[Float32Array, int], Float32Array]] | None = None
+    last_norm: str | None = None
+    gated: bool = False
     optional_biases: bool = False
     tokenizer: TokenizerStyle = "bert"
 
@@ -125,5 +145,8 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
+    "silu": "silu",
+    "swiglu": "silu",
+    "swish": "silu",
     "tanh": "tanh",
 }

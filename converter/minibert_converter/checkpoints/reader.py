@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -21,11 +22,12 @@ from minibert.format.schema import (
 from ..network import Network
 from ..progress import Progress, no_progress
 from .config_file import ConfigFile
-from .encoder import EncoderReader, Sizes, read_linear, read_sizes
+from .encoder import EncoderReader, read_linear
 from .families import FAMILIES
 from .family import Family, Head, Key
 from .names import NamedTensors
 from .sentence_transformers import SentenceModules, has_sentence_modules, read_sentence_modules
+from .sizes import Sizes, read_sizes
 from .stored import StoredTensor
 from .tokenizer import read_tokenizer
 from .weights import read_weights
@@ -95,6 +97,7 @@ def _read_tensors(
     reader = EncoderReader(tensors, family, sizes, network)
     reader.check_names(head)
     reader.read_embeddings()
+    reader.read_position_bias()
     for layer in range(sizes.num_layers):
         progress(stage, layer + 1, steps)
         reader.read_layer(layer)
@@ -201,12 +204,25 @@ def _architecture(
         token_types=sizes.token_types,
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
-        layers=(Layer(sizes.num_heads, sizes.ffn_size),) * sizes.num_layers,
+        layers=tuple(
+            Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in _attention(config, family, sizes)
+        ),
         pooling=modules.pooling if modules else _pooling(config, head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
         embedding_size=sizes.embedding_size,
+        position_table="embeddings.position" in family.tensors,
+        position_bias=family.position_bias is not None,
+        pre_norm=family.last_norm is not None,
+        gated=family.gated,
     )
+
+
+def _attention(config: ConfigFile, family: Family, sizes: Sizes) -> Sequence[tuple[int, float]]:
+    """Window and rotary base of each layer."""
+    if family.attention is None:
+        return [(0, 0.0)] * sizes.num_layers
+    return family.attention(config, sizes.num_layers)
 
 
 def _activation(config: ConfigFile, activation: Activation | Key) -> Activation:

@@ -17,7 +17,7 @@ from minibert.reference.functions import activate
 
 from ..network import LinearWeights, Network
 from .blocks import block_density, cut
-from .encoder import encoder_names, float_linear, real_rows_and_columns
+from .encoder import encoder_names, float_linear, is_plain, real_rows_and_columns
 from .shrink import head_columns, keep_heads, keep_neurons
 
 #: Fewer zeros than this are no pattern: rounding to half precision makes some by itself.
@@ -100,7 +100,7 @@ def remove_dead(network: Network) -> tuple[int, int]:
         Heads and neurons that were taken out.
     """
     heads = neurons = 0
-    if any(name.startswith("layers.") for name in network.aliases):
+    if any(name.startswith("layers.") for name in network.aliases) or not is_plain(network.architecture):
         return 0, 0  # a head of one layer is a head of every layer that shares it
     for number, layer in enumerate(network.architecture.layers):
         alive = _live_heads(network, number)

@@ -37,6 +37,12 @@ def norm_of(network: Network, name: str) -> Norm:
     return network.norms[network.aliases.get(name, name)]
 
 
+def is_plain(architecture: Architecture) -> bool:
+    """Whether the encoder is BERT's: what the passes that take something out have learned to do without."""
+    beyond = architecture.pre_norm or architecture.gated or architecture.position_bias
+    return not beyond and not any(layer.window or layer.rotary_base for layer in architecture.layers)
+
+
 def real_rows_and_columns(architecture: Architecture, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Which outputs and which inputs of an encoder matrix are no padding: bool [out], bool [in]."""
     _, number, part = name.split(".", 2)
@@ -47,6 +53,6 @@ def real_rows_and_columns(architecture: Architecture, name: str) -> tuple[np.nda
     return {
         "attention.qkv": (np.tile(heads, 3), hidden),
         "attention.output": (hidden[hidden], heads),
-        "ffn.up": (inner[inner], hidden),
+        "ffn.up": (np.tile(inner, 2) if architecture.gated else inner[inner], hidden),
         "ffn.down": (hidden[hidden], inner),
     }[part]

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from minibert.errors import InputError
+from minibert.errors import InputError, UnsupportedError
 from minibert.reference import Reference
 
 from ..export import export
@@ -22,7 +22,7 @@ from ..quantize import builtin_texts
 from .block_pass import prune_blocks
 from .blocks import Budget, block_density
 from .detect import Found, find_zeros, remove_dead
-from .encoder import encoder_names, float_linear, real_rows_and_columns
+from .encoder import encoder_names, float_linear, is_plain, real_rows_and_columns
 from .layer_pass import prune_layers
 from .moments import Tokens, tokenize
 from .request import Request, parse_requests
@@ -121,12 +121,17 @@ def prune(
 
     Raises:
         InputError: a request, method or budget that makes no sense, or texts without a token.
+        UnsupportedError: pruning is asked of a network with rotary positions, gates, norms ahead or position biases.
     """
     if method not in get_args(Method):
         raise InputError(f"prune method {method!r} is none of {', '.join(get_args(Method))}")
     if budget is not None and budget not in get_args(Budget):
         raise InputError(f"prune budget {budget!r} is none of {', '.join(get_args(Budget))}")
     asked = {request.kind: request for request in parse_requests(requests)}
+    if asked and not is_plain(network.architecture):
+        raise UnsupportedError(
+            f"models of the family {network.architecture.model_type} cannot be pruned yet: convert it without pruning"
+        )
     progress = progress or no_progress
     sizes = _sizes(network)
     found = {name: one for name, one in find_zeros(network).items() if one.pattern != "dense"}

@@ -5,7 +5,7 @@ from a matrix's input and adding W z to its bias changes no output (Outlier Supp
 post-LayerNorm transformer the subtraction itself is free as well:
 
 - what LayerNorm returns enters one matrix and the residual sum behind it: z leaves the norm's bias, and enters the
-  bias of the matrix that writes into that sum;
+  bias of the matrix that writes into that sum (where norms stand ahead of what they are for, the sum goes by them);
 - the attention context is an average of value rows with weights that sum to one: z leaves the bias of the values.
 
 The last norm stays as it is, since pooling and heads read it, and so does what an activation function returns.
@@ -30,31 +30,34 @@ def centre(network: Network, means: Mapping[str, Float32Array]) -> dict[str, Flo
         By matrix name, what was subtracted; matrices that are missing kept their input.
     """
     moved: dict[str, Float32Array] = {}
+    architecture = network.architecture
     # A norm whose output others read as well stays as it is: where layers share weights, also the last layer does.
-    norm = "embeddings.norm" if not network.architecture.embedding_size else None
-    for number in range(len(network.architecture.layers)):
+    norm = "embeddings.norm" if not architecture.embedding_size else None
+    for number in range(len(architecture.layers)):
         attention, ffn = f"layers.{number}.attention", f"layers.{number}.ffn"
         if f"{attention}.qkv" in network.aliases:
-            norm = None
             continue
-        if norm is not None and not network.aliases:
-            moved |= _centre_norm(network, norm, f"{attention}.qkv", f"{attention}.output", means)
+        residual = not architecture.pre_norm  # whether the residual sum goes on with what a norm returns
+        if norm is not None and not network.aliases.get("layers.1.attention.qkv"):
+            writer = f"{attention}.output" if residual or norm == "embeddings.norm" else None
+            moved |= _centre_norm(network, norm, f"{attention}.qkv", writer, means)
         moved |= _centre_context(network, f"{attention}.qkv", f"{attention}.output", means)
-        moved |= _centre_norm(network, f"{attention}.norm", f"{ffn}.up", f"{ffn}.down", means)
+        moved |= _centre_norm(network, f"{attention}.norm", f"{ffn}.up", f"{ffn}.down" if residual else None, means)
         norm = f"{ffn}.norm"
     return moved
 
 
 def _centre_norm(
-    network: Network, norm: str, reader: str, writer: str, means: Mapping[str, Float32Array]
+    network: Network, norm: str, reader: str, writer: str | None, means: Mapping[str, Float32Array]
 ) -> dict[str, Float32Array]:
-    """Shifts what `norm` returns, which `reader` multiplies and the residual adds to what `writer` returns."""
-    if not _float(network, reader, writer):
+    """Shifts what `norm` returns, which `reader` multiplies and the residual adds to what `writer`, if any, returns."""
+    if not _float(network, reader) or (writer is not None and not _float(network, writer)):
         return {}
     shift = means[reader]
     network.norms[norm] = replace(network.norms[norm], bias=network.norms[norm].bias - shift)
     _absorb(network, reader, shift)
-    _add_bias(network, writer, shift)
+    if writer is not None:
+        _add_bias(network, writer, shift)
     return {reader: shift}
 
 

@@ -1,0 +1,76 @@
+"""MPNet (Song et al. 2020, arXiv 2004.09297): RoBERTa's positions, and biases of attention by distance as in T5."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ...network import Float32Array
+from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
+from .bert import BERT
+
+#: Distances from this one on share the last bucket.
+_MAX_DISTANCE = 128
+
+
+def _bias_by_distance(buckets: Float32Array, max_positions: int) -> Float32Array:
+    """[buckets, heads] to [heads, 2 max_positions - 1].
+
+    Half of the buckets are for each direction; half of these for one distance each, the others grow like a logarithm
+    (T5, arXiv 1910.10683).
+    """
+    half = len(buckets) // 2
+    exact = half // 2
+    distance = np.arange(1 - max_positions, max_positions)  # of the query behind the key
+    far = np.maximum(np.abs(distance), 1).astype(np.float32) / np.float32(exact)
+    steps = np.log(far) / np.float32(math.log(_MAX_DISTANCE / exact)) * np.float32(half - exact)
+    large = np.minimum(exact + steps.astype(np.int64), half - 1)
+    bucket = np.where(np.abs(distance) < exact, np.abs(distance), large) + half * (distance < 0)
+    return np.ascontiguousarray(buckets[bucket].T)
+
+
+MPNET = replace(
+    BERT,
+    model_type="mpnet",
+    prefixes=("mpnet.",),
+    renamed={},
+    sizes={name: key for name, key in BERT.sizes.items() if name != "token_types"}
+    | {"vocab_size": Key("vocab_size", 30527)},
+    tensors={
+        "embeddings.word": "embeddings.word_embeddings",
+        "embeddings.position": "embeddings.position_embeddings",
+        "embeddings.norm": "embeddings.LayerNorm",
+        "layers.{layer}.attention.query": "encoder.layer.{layer}.attention.attn.q",
+        "layers.{layer}.attention.key": "encoder.layer.{layer}.attention.attn.k",
+        "layers.{layer}.attention.value": "encoder.layer.{layer}.attention.attn.v",
+        "layers.{layer}.attention.output": "encoder.layer.{layer}.attention.attn.o",
+        "layers.{layer}.attention.norm": "encoder.layer.{layer}.attention.LayerNorm",
+        "layers.{layer}.ffn.up": "encoder.layer.{layer}.intermediate.dense",
+        "layers.{layer}.ffn.down": "encoder.layer.{layer}.output.dense",
+        "layers.{layer}.ffn.norm": "encoder.layer.{layer}.output.LayerNorm",
+    },
+    heads={
+        "text-classification": Head(
+            pooling="cls",
+            linears=(
+                HeadSource("head.dense", "classifier.dense", activation="tanh"),
+                HeadSource("head.output", "classifier.out_proj"),
+            ),
+        ),
+        "fill-mask": Head(
+            pooling="none",
+            linears=(
+                HeadSource("head.dense", "lm_head.dense", activation="gelu", norm="lm_head.layer_norm"),
+                HeadSource("head.output", "lm_head.decoder", tied=True, bias="lm_head.bias"),
+            ),
+        ),
+        **TOKEN_HEADS,
+    },
+    architectures=task_classes("MPNet"),
+    unused=(r"embeddings\.position_ids", r"(pooler|classifier|qa_outputs|lm_head)\..*"),
+    padding_id=Key("", 1),  # transformers asks no config for it
+    position_bias=("encoder.relative_attention_bias", _bias_by_distance),
+    tokenizer="mpnet",
+)
