@@ -22,7 +22,7 @@ _AT_HWCAP = 16
 
 
 def architecture() -> str:
-    """ "x86_64", "aarch64", or "" for any other: also for a 32-bit process on a 64-bit system."""
+    """One of "x86_64" and "aarch64"; empty for any other, also for a 32-bit process on a 64-bit system."""
     if sys.maxsize < 1 << 32:
         return ""
     names = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}

@@ -28,7 +28,7 @@ from minibert.kernels.sources import sources_hash
 _ENTRY_POINT = "minibert_run"
 _SOURCES = Path(__file__).parent.parent
 _lock = threading.Lock()
-_loaded: dict[tuple[str, bool | None], Kernels] = {}
+_loaded: dict[tuple[str, bool], Kernels] = {}
 
 
 class Kernels:
@@ -60,14 +60,16 @@ def kernels(isa: str | None = None, *, prebuilt: bool | None = None) -> Kernels:
     """
     isa = chosen_isa(isa)
     with _lock:
-        if (isa, prebuilt) not in _loaded:
-            code = None if prebuilt is False else prebuilt_code(isa)
-            if prebuilt and code is None:
+        if prebuilt is not False:
+            if (isa, True) not in _loaded and (code := prebuilt_code(isa)):
+                _loaded[isa, True] = Kernels(isa, code, prebuilt=True)
+            if (isa, True) in _loaded:
+                return _loaded[isa, True]
+            if prebuilt:
                 raise BackendError(f"this installation carries no kernels for {isa} that belong to its sources")
-            _loaded[isa, prebuilt] = (
-                Kernels(isa, code, prebuilt=True) if code else Kernels(isa, _cached(isa) or _compiled(isa))
-            )
-        return _loaded[isa, prebuilt]
+        if (isa, False) not in _loaded:
+            _loaded[isa, False] = Kernels(isa, _cached(isa) or _compiled(isa))
+        return _loaded[isa, False]
 
 
 def chosen_isa(isa: str | None = None) -> str:

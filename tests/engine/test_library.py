@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibert.engine import Engine, library
+from minibert.engine import Engine, backends, library
 from minibert.engine.cpu import supported_isas
 from minibert.errors import BackendError, InputError
 from tests.engine.child import run_child, start_child
@@ -51,6 +51,7 @@ def compiler(code, monkeypatch, tmp_path) -> SimpleNamespace:
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(library, "_loaded", {})
+    monkeypatch.setattr(library, "prebuilt_code", lambda isa: None)
     monkeypatch.setenv("MINIBERT_CACHE", str(state.folder))
     return state
 
@@ -207,8 +208,9 @@ def test_key_changes_with_whatever_the_code_depends_on(monkeypatch, tmp_path):
     pytest.importorskip("llvmlite")
 
     def key() -> str:
-        library._sources_hash.cache_clear()
-        return library._sources_hash()
+        library.sources_hash.cache_clear()
+        library._cache_key.cache_clear()
+        return library._cache_key()
 
     try:
         copy = tmp_path / "minibert"
@@ -232,7 +234,8 @@ def test_key_changes_with_whatever_the_code_depends_on(monkeypatch, tmp_path):
         assert len(keys) == 10
         assert all(keys)
     finally:
-        library._sources_hash.cache_clear()
+        library.sources_hash.cache_clear()
+        library._cache_key.cache_clear()
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -252,6 +255,8 @@ def test_without_numba_numpy_answers(monkeypatch):
     monkeypatch.delenv("MINIBERT_BACKEND", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr(library, "_loaded", {})
+    monkeypatch.setattr(library, "prebuilt_code", lambda isa: None)
+    monkeypatch.setattr(backends, "prebuilt_code", lambda isa: None)
     model = random_model()
     engine = Engine(model)
     assert (engine.backend, engine.threads, engine.isa) == ("numpy", 1, None)
@@ -269,6 +274,7 @@ def test_without_numba_numpy_answers(monkeypatch):
 
 def test_choice_of_backend(jit, monkeypatch):
     model = random_model()
+    monkeypatch.setattr(backends, "prebuilt_code", lambda isa: None)
     monkeypatch.delenv("MINIBERT_BACKEND", raising=False)
     assert Engine(model).backend == "jit"
     monkeypatch.setenv("MINIBERT_BACKEND", "numpy")

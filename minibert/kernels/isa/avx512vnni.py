@@ -43,7 +43,7 @@ ISA = Isa(
     int8_panels=_Vnni("vpdpbusd", unsigned_panels=True),
     int16=_Vnni("vpdpwssd"),
     float32=Float32Dot(fused=True),
-    int8_tile=(6, 4),
+    int8_tile=(8, 3),
     float32_tile=(6, 4),
     attention_rows=8,
     block_outputs=4,

@@ -1,0 +1,41 @@
+"""Which of the three engines answers: kernels that the package carries, kernels compiled here, or NumPy."""
+
+from __future__ import annotations
+
+import os
+
+from minibert.engine.library import can_compile, chosen_isa
+from minibert.engine.prebuilt import prebuilt_code
+from minibert.errors import BackendError, InputError
+
+#: Best first. All give the same integers.
+BACKENDS = ("prebuilt", "jit", "numpy")
+
+
+def choose_backend(name: str | None = None) -> str:
+    """The backend asked for by name or by MINIBERT_BACKEND, else the best that can run here.
+
+    "prebuilt" needs nothing but the package, on CPUs that it carries kernels for; "jit" needs numba; "numpy" always
+    runs, at a tenth of the speed or less.
+
+    Raises:
+        InputError: no such backend.
+        BackendError: it cannot run here.
+    """
+    name = name or os.environ.get("MINIBERT_BACKEND") or None
+    if name is not None and name not in BACKENDS:
+        raise InputError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name == "numpy":
+        return name
+    if name != "jit" and prebuilt_code(chosen_isa()) is not None:
+        return "prebuilt"
+    if name == "prebuilt":
+        raise BackendError(
+            f"backend 'prebuilt': this installation carries no kernels for {chosen_isa()}: "
+            "install a wheel of minibert, or leave the backend open"
+        )
+    if can_compile():
+        return "jit"
+    if name == "jit":
+        raise BackendError("backend 'jit' needs numba: pip install numba, or use backend='numpy'")
+    return "numpy"
