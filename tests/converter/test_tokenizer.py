@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 
-from minibert.errors import CheckpointError
+from minibert.errors import CheckpointError, UnsupportedError
 from tests.checkpoints import vocabulary, write_json, write_tokenizer
 
 TEXTS = ["A Great movie", "naïve Café?!", "你好 good", "plays\tnot\u200bbad\x00", "[MASK] [SEP]", "", "x" * 300]
@@ -106,7 +106,9 @@ def test_special_tokens_of_other_names(folder):
 
 
 def test_missing_tokenizer(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no tokenizer; looked for tokenizer\.json, for vocab\.txt and for vocab\.json"):
+    with pytest.raises(
+        CheckpointError, match=r"no tokenizer; looked for tokenizer\.json, for vocab\.txt and for vocab\.json"
+    ):
         read_tokenizer(tmp_path, 203)
 
 
@@ -162,9 +164,86 @@ def test_real_vocabularies_give_the_gold_ids(shared, tmp_path, vocab):
     content = source.read_bytes() if source.is_file() else gzip.decompress(packed.read_bytes())
     (tmp_path / "vocab.txt").write_bytes(content)
     write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": vocab == "uncased"})
-    tokenizer = Tokenizer.from_str(read_tokenizer(tmp_path, 119_547).json)
+    built = read_tokenizer(tmp_path, 119_547).json
+    cases = gold_cases(shared)
+    assert ids_of(built, cases) == [case[vocab] for case in cases]
+    (tmp_path / "tokenizer.json").write_text(built, encoding="utf-8")
+    (tmp_path / "vocab.txt").unlink()
+    assert ids_of(read_tokenizer(tmp_path, 119_547).json, cases) == [case[vocab] for case in cases]
+
+
+def test_the_real_tokenizer_json_gives_the_gold_ids(shared, tmp_path):
+    packed = shared / "data/vocab/bert-base-uncased-tokenizer.json.gz"
+    (tmp_path / "tokenizer.json").write_bytes(gzip.decompress(packed.read_bytes()))
+    cases = gold_cases(shared)
+    assert ids_of(read_tokenizer(tmp_path, 30_522).json, cases) == [case["uncased"] for case in cases]
+
+
+def gold_cases(shared: Path) -> list[dict]:
     with gzip.open(shared / "data/tokenization/gold_ids.jsonl.gz", "rt", encoding="utf-8") as file:
         cases = [json.loads(line) for line in file]
     assert len(cases) == 774
-    for case in cases:
-        assert tokenizer.encode(case["text"]).ids == case[vocab], case["text"]
+    return cases
+
+
+def ids_of(tokenizer: str, cases: list[dict]) -> list[list[int]]:
+    return [encoding.ids for encoding in Tokenizer.from_str(tokenizer).encode_batch([case["text"] for case in cases])]
+
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+BYTE_LEVEL = ["<s>", "<pad>", "</s>", "<unk>", *BYTES, "Ġa", "Ġm", "Ġmo", "vi", "Ġmovi", "Ġmovie", "<mask>"]
+MERGES = "#version: 0.2\nĠ a\nĠ m\nĠm o\nv i\nĠmo vi\nĠmovi e\n"
+
+
+@pytest.fixture
+def byte_level(tmp_path) -> Path:
+    write_json(tmp_path / "vocab.json", {token: index for index, token in enumerate(BYTE_LEVEL)})
+    (tmp_path / "merges.txt").write_text(MERGES, encoding="utf-8")
+    return tmp_path
+
+
+def test_vocab_json_and_merges_give_byte_level_bpe(byte_level):
+    made = read_tokenizer(byte_level, 300, style="roberta")
+    assert made.notes == ("built the tokenizer from vocab.json and merges.txt, as there is no tokenizer.json",)
+    tokenizer = Tokenizer.from_str(made.json)
+    encoded = tokenizer.encode("a movie <mask>", "é")
+    assert encoded.tokens == ["<s>", "a", "Ġmovie", " <mask>", "</s>", "</s>", "Ã", "©", "</s>"]
+    assert set(encoded.type_ids) == {0}
+    assert encoded.ids[0] == 0
+    assert tokenizer.decode(tokenizer.encode("naïve 你好 😀").ids) == "naïve 你好 😀"
+    assert tokenizer.encode("").tokens == ["<s>", "</s>"]
+
+
+def test_byte_level_settings_of_the_checkpoint(byte_level):
+    write_json(byte_level / "tokenizer_config.json", {"add_prefix_space": True, "mask_token": {"content": "<mask>"}})
+    tokenizer = Tokenizer.from_str(read_tokenizer(byte_level, 300, style="roberta").json)
+    assert tokenizer.encode("movie <mask>").tokens == ["<s>", "Ġmovie", "Ġ", "<mask>", "</s>"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("merges.txt", "a b c\n", "line 1 is not two tokens"),
+        ("merges.txt", "q zz\n", "do not go together"),
+        ("vocab.json", '{"a": "b"}', "must map tokens to their ids"),
+        ("vocab.json", '{"a": 0}', "lacks the special tokens <unk>"),
+        ("vocab.json", "[]", "vocab.json"),
+    ],
+)
+def test_broken_byte_level_files(byte_level, name, content, message):
+    (byte_level / name).write_text(content, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message):
+        read_tokenizer(byte_level, 300, style="roberta")
+
+
+def test_mpnet_words_with_its_own_special_tokens(tmp_path):
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "[UNK]", "good", "movie", "<mask>"]
+    (tmp_path / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
+    tokenizer = Tokenizer.from_str(read_tokenizer(tmp_path, 8, style="mpnet").json)
+    assert tokenizer.encode("Good movie", "good").tokens == ["<s>", "good", "movie", "</s>", "</s>", "good", "</s>"]
+
+
+def test_a_sentencepiece_model_alone_is_refused(tmp_path):
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"\x0a\x0e")
+    with pytest.raises(UnsupportedError, match=r"sentencepiece\.bpe\.model.*save_pretrained"):
+        read_tokenizer(tmp_path, 8)

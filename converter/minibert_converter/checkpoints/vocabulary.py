@@ -48,7 +48,7 @@ def build_word_piece(folder: Path, config: dict[str, Any], style: TokenizerStyle
         special_tokens=[(cls, vocabulary[cls]), (sep, vocabulary[sep])],
     )
     tokenizer.decoder = decoders.WordPiece(prefix="##")  # type: ignore[assignment]
-    _add_special_tokens(tokenizer, special, style)
+    _add_special_tokens(tokenizer, special, mask_strips=_mask_strips(folder, config, style))
     _add_tokens(folder, config, tokenizer)
     return tokenizer
 
@@ -81,7 +81,7 @@ def build_byte_level(folder: Path, config: dict[str, Any]) -> Tokenizer:
         (sep, vocabulary[sep]), (cls, vocabulary[cls]), trim_offsets=True, add_prefix_space=prefix
     )
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
-    _add_special_tokens(tokenizer, special, "roberta")
+    _add_special_tokens(tokenizer, special, mask_strips=_mask_strips(folder, config, "roberta"))
     _add_tokens(folder, config, tokenizer)
     return tokenizer
 
@@ -92,11 +92,17 @@ def _refuse_missing(path: Path, special: Mapping[str, str], vocabulary: Mapping[
         raise CheckpointError(f"{path}: lacks the special tokens {', '.join(missing)}")
 
 
-def _add_special_tokens(tokenizer: Tokenizer, special: Mapping[str, str], style: TokenizerStyle) -> None:
-    """Marks the special tokens that the vocabulary has; before some families' mask token, the space belongs to it."""
+def _mask_strips(folder: Path, config: dict[str, Any], style: TokenizerStyle) -> bool:
+    """Whether a space before the mask token belongs to it: what the checkpoint says, or else the family's habit."""
+    value = {**read_json_if_present(folder / "special_tokens_map.json"), **config}.get("mask_token")
+    return bool(value.get("lstrip", False)) if isinstance(value, dict) else style != "bert"
+
+
+def _add_special_tokens(tokenizer: Tokenizer, special: Mapping[str, str], *, mask_strips: bool) -> None:
+    """Marks the special tokens that the vocabulary has."""
     for role, token in special.items():
         if tokenizer.token_to_id(token) is not None:
-            strips = role == "mask_token" and style != "bert"
+            strips = role == "mask_token" and mask_strips
             tokenizer.add_special_tokens([AddedToken(token, lstrip=strips, normalized=False, special=True)])
 
 
