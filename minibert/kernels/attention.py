@@ -21,6 +21,7 @@ from minibert.kernels.isa import current
 from minibert.kernels.isa.words import Dot
 from minibert.kernels.kernel import float32, int32, int64, kernel, void
 from minibert.kernels.simd import (
+    bits_of,
     f32x16,
     i32x16,
     load_f32,
@@ -53,6 +54,7 @@ _INVERSE_VALUE_LIMIT = np.float32(1.0 / numerics.VALUE_LIMIT)
 _WEIGHT_BITS = np.float32(numerics.WEIGHT_BITS)
 _SMALLEST = np.float32(numerics.SMALLEST_ABSMAX)
 _ZERO, _ONE = np.float32(0), np.float32(1)
+_ROUND_MAGIC = np.float32(numerics.ROUND_MAGIC)
 _NOTHING = np.int32(0)
 _BYTE1, _BYTE2, _BYTE3 = np.int32(8), np.int32(16), np.int32(24)
 
@@ -109,19 +111,20 @@ def pack_panel(turned, width, offset, panel, scale):
     least = splat_f32(_SMALLEST)
     store_f32x16(scale, zero_below(largest, least, largest * splat_f32(_INVERSE_LIMIT)))
     inverse = zero_below(largest, least, splat_f32(_LIMIT) / largest)
-    offsets = splat_i32(offset)
+    # Adding the magic number leaves the code, offset included, in the low bits of the float.
+    magic = splat_f32(_ROUND_MAGIC + np.float32(offset))
     total = splat_i32(_NOTHING)
     for dim in range(0, width, 4):
         row = turned + dim * _ROW
-        code0 = round_to_i32(load_f32x16(row) * inverse)
-        code1 = round_to_i32(load_f32x16(row + _ROW) * inverse)
-        code2 = round_to_i32(load_f32x16(row + 2 * _ROW) * inverse)
-        code3 = round_to_i32(load_f32x16(row + 3 * _ROW) * inverse)
-        total = total + ((code0 + code1) + (code2 + code3))
-        low = low_byte(code0 + offsets) | shift_left(low_byte(code1 + offsets), _BYTE1)
-        high = shift_left(low_byte(code2 + offsets), _BYTE2) | shift_left(code3 + offsets, _BYTE3)
+        bits0 = bits_of(load_f32x16(row) * inverse + magic)
+        bits1 = bits_of(load_f32x16(row + _ROW) * inverse + magic)
+        bits2 = bits_of(load_f32x16(row + 2 * _ROW) * inverse + magic)
+        bits3 = bits_of(load_f32x16(row + 3 * _ROW) * inverse + magic)
+        total = total + ((bits0 + bits1) + (bits2 + bits3))
+        low = low_byte(bits0) | shift_left(low_byte(bits1), _BYTE1)
+        high = shift_left(low_byte(bits2), _BYTE2) | shift_left(bits3, _BYTE3)
         store_i32x16(panel + dim * 16, low | high)
-    return total
+    return total - bits_of(magic) * splat_i32(np.int32(width))
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)

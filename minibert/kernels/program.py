@@ -16,6 +16,7 @@ from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.quads import ROWS, f32x64
 from minibert.kernels.rows import (
+    UNMEASURED,
     add_bias,
     add_rows,
     copy_rows,
@@ -178,6 +179,8 @@ def epilogue(step, arena, scratch, sums, first, count):
     activation = field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)
     norm = field(step, op.NORM_WEIGHT) != 0
+    if activation == 0 and (norm or residual >= 0 or field(step, op.CODES) < 0):
+        activation = UNMEASURED
     gated = field(step, op.OUTPUTS) != width
     for row in range(0, count, ROWS):
         number = first + row

@@ -50,12 +50,13 @@ _OFFSET = np.int32(current().code_offset)
 _CODE_MAGIC = np.float32(numerics.ROUND_MAGIC + current().code_offset)
 
 
-def _make_activate(activation: Any) -> tuple[Any, Any]:
+def _make_activate(activation: Any, *, measured: bool = True) -> tuple[Any, Any]:
     """Kernels that turn sums into rows: of an int8 linear (dequantized), and of a float32 one.
 
         y = activation((sums - offset * weight_sum) * scale * weight_scale + bias)      y = activation(sums + bias)
 
-    The offset is what was added to codes when they were stored. Returned is, lane by lane, the largest |y * factor|.
+    The offset is what was added to codes when they were stored. Returned is, lane by lane, the largest |y * factor|;
+    nothing but zeros unless `measured`.
     """
 
     def dequantize(sums, sums_stride, width, scale, weight_scale, weight_sum, bias, factor, y, y_stride):
@@ -68,7 +69,8 @@ def _make_activate(activation: Any) -> tuple[Any, Any]:
             value = (exact * scales) * every_row(load_f32x16(weight_scale + column))
             value = activation(value + every_row(load_f32x16(bias + column)))
             store_rows(y + column, y_stride, value)
-            largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
+            if measured:
+                largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
         return largest
 
     def add_bias(sums, sums_stride, width, bias, factor, y, y_stride):
@@ -77,7 +79,8 @@ def _make_activate(activation: Any) -> tuple[Any, Any]:
             value = load_rows(sums + column, sums_stride) + every_row(load_f32x16(bias + column))
             value = activation(value)
             store_rows(y + column, y_stride, value)
-            largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
+            if measured:
+                largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
         return largest
 
     return kernel(f32x64, *[int64] * 10)(dequantize), kernel(f32x64, *[int64] * 7)(add_bias)
@@ -95,6 +98,9 @@ def _choose(kernels: list[Any], arguments: str) -> Any:
 
 
 _made = [_make_activate(ROW_ACTIVATIONS[name]) for name in ACTIVATIONS]
+#: Stands for "none" where nobody asks for the largest magnitudes.
+UNMEASURED = len(_made)
+_made.append(_make_activate(ROW_ACTIVATIONS["none"], measured=False))
 #: Rows of an int8 linear from its int32 sums; returns the largest magnitudes times the factor.
 dequantize = _choose(
     [integer for integer, _ in _made],

@@ -189,6 +189,12 @@ def to_f32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 
 @word(i32x16, f32x16)
+def bits_of(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The bits of floats."""
+    return builder.bitcast(value, I32_LANES)
+
+
+@word(i32x16, f32x16)
 def round_to_i32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Nearest integers, half to even, of magnitudes below 2**22; any other input gives some integer, never a trap."""
     shifted = builder.bitcast(builder.fadd(value, constant(F32_LANES, numerics.ROUND_MAGIC)), I32_LANES)

@@ -22,9 +22,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from minibert.kernels.isa.words import Dot, Sums
-from minibert.kernels.simd import I64, store
+from minibert.kernels.simd import I32, I64, llvm_function, store
 
 _PANEL_BYTES = 64
+_PREFETCH_LEVEL = 2  # LLVM's locality: into the second-level cache
 _QUAD = 4
 
 #: The sums of a tile by (row, panel).
@@ -181,12 +182,27 @@ class _Emitter:
         builder = self.builder
         row_offset = builder.mul(step, self.row_step)
         panels = self._panel_values(step)
+        if len(self.panels) > 1:
+            self._prefetch(step)
         added: _Tile = {}
         for r in self.rows:
             value = self.dot.row(builder, builder.add(self.row_bases[r], row_offset))
             for p in self.panels:
                 added[r, p] = self.dot.add(builder, sums[r, p], value, panels[p])
         return added
+
+    def _prefetch(self, step: ir.Value) -> None:
+        """Fetch what the tile of the following panels will read, so that their streams do not start from afar."""
+        builder = self.builder
+        i8_pointer = ir.IntType(8).as_pointer()
+        prefetch = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [i8_pointer, I32, I32, I32])
+        offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
+        width = builder.sub(self.panel_bases[1], self.panel_bases[0])
+        ahead = builder.mul(width, ir.Constant(I64, len(self.panels)))
+        flags = [ir.Constant(I32, flag) for flag in (0, _PREFETCH_LEVEL, 1)]  # to be read, how close, data
+        for base in self.panel_bases:
+            address = builder.add(builder.add(base, ahead), offset)
+            builder.call(prefetch, [builder.inttoptr(address, i8_pointer), *flags])
 
     def _four_rows(self, step: ir.Value, sums: _Tile) -> _Tile:
         builder = self.builder
