@@ -7,15 +7,14 @@ import pytest
 from minibert_converter.prune.blocks import (
     LEAST_OF_SHARE,
     block_density,
-    calibrated_scores,
     cut,
-    magnitude_scores,
     select,
     spread,
 )
 from minibert_converter.prune.moments import Moments
 from minibert_converter.prune.refit import regress
 from minibert_converter.prune.request import parse_request, parse_requests
+from minibert_converter.prune.scores import calibrated_scores, magnitude_scores
 from minibert_converter.prune.structured import (
     Removal,
     allocate,
@@ -112,27 +111,62 @@ def test_density_leaves_padding_out():
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (1, 4), (8, 1), (1, 1), (32, 32)])
-def test_calibrated_scores_are_the_quadratic_form(rows, columns):
-    """On one token and one derivative: half of E[(g^T W_b x)^2] of each block, with g and x independent."""
+def test_calibrated_scores_are_losses_in_the_best_order(rows, columns, monkeypatch):
+    """A slow twin that works out tr(G D A D^T) / 2 anew for every block that might go next."""
+    monkeypatch.setattr("minibert_converter.prune.scores._OUTPUTS", 16)
     out, inputs, tokens = 40, 36, 60
     weight = random.standard_normal((out, inputs)).astype(np.float32)
-    x = random.standard_normal((tokens, inputs)).astype(np.float32)
+    x = (random.standard_normal((tokens, inputs)) @ random.standard_normal((inputs, inputs)) + 0.5).astype(np.float32)
     dy = random.standard_normal((tokens, out)).astype(np.float32)
-    moments = Moments(rows, columns)
+    moments = Moments(rows, inputs)
     moments.add(x[:25], dy[:25])
     moments.add(x[25:], dy[25:])
-    scores = calibrated_scores(weight, moments.inputs, moments.outputs)
-    A, G = x.T @ x / tokens, dy.T @ dy / tokens
-    for down, across in [(0, 0), (-1, -1), (scores.shape[0] // 2, 0)]:
-        alone = spread(np.zeros(scores.shape), rows, columns, weight.shape)
-        mask = np.zeros(scores.shape)
-        mask[down, across] = 1
-        alone = weight * spread(mask, rows, columns, weight.shape)
-        assert scores[down, across] == pytest.approx(np.trace(G @ alone @ A @ alone.T) / 2, rel=1e-4)
-    centre = x - x.mean(axis=0)
-    np.testing.assert_allclose(
-        moments.covariances[0], (centre.T @ centre / tokens)[:columns, :columns], rtol=1e-3, atol=1e-4
-    )
+    A, G = (x.T @ x / tokens).astype(np.float64), (dy.T @ dy / tokens).astype(np.float64)
+    np.testing.assert_allclose(moments.inputs[0], A, rtol=1e-4, atol=1e-4)
+    scores = calibrated_scores(weight, moments.inputs[0], moments.outputs, columns)
+    assert scores.shape == (-(-out // rows), -(-inputs // columns))
+    for down in {0, scores.shape[0] // 2, scores.shape[0] - 1}:
+        band = slice(down * rows, (down + 1) * rows)
+        gone, loss, highest, left = np.zeros(inputs, bool), 0.0, 0.0, list(range(scores.shape[1]))
+
+        def loss_without(columns_gone, band=band):
+            D = weight[band] * columns_gone
+            return np.trace(G[band, band] @ D @ A @ D.T) / 2
+
+        while left:
+            also = {j: gone | (np.arange(inputs) // columns == j) for j in left}
+            losses = {j: loss_without(mask) for j, mask in also.items()}
+            best = min(left, key=losses.__getitem__)
+            highest = max(highest, losses[best] - loss)
+            assert scores[down, best] == pytest.approx(highest, rel=1e-3)
+            gone, loss = also[best], losses[best]
+            left.remove(best)
+
+
+def test_long_rows_lose_several_blocks_at_once(monkeypatch):
+    """With as many steps as blocks nothing changes; with one step blocks are taken to be independent."""
+    weight = random.standard_normal((8, 32)).astype(np.float32)
+    x, g = random.standard_normal((100, 32)), random.standard_normal((50, 8))
+    A, G = x.T @ x / 100, np.stack([(g.T @ g / 50)[i : i + 4, i : i + 4] for i in (0, 4)])
+    monkeypatch.setattr("minibert_converter.prune.scores._STEPS", 1)
+    at_once = calibrated_scores(weight, A, G, 4)
+    alone = np.zeros((2, 8))
+    for down, across in np.ndindex(2, 8):
+        D = weight[4 * down : 4 * down + 4, 4 * across : 4 * across + 4]
+        alone[down, across] = np.trace(G[down] @ D @ A[4 * across : 4 * across + 4, 4 * across : 4 * across + 4] @ D.T)
+    np.testing.assert_allclose(at_once, alone / 2, rtol=1e-5)
+    monkeypatch.setattr("minibert_converter.prune.scores._STEPS", 3)
+    assert np.isfinite(calibrated_scores(weight, A, G, 4)).all()
+
+
+def test_moments_about_the_mean():
+    x, dy = random.standard_normal((50, 6)).astype(np.float32) + 3, np.ones((50, 2), np.float32)
+    moments = Moments(1, 4)
+    moments.add(x, dy)
+    centred = x - x.mean(axis=0)
+    np.testing.assert_allclose(moments.covariances[0], (centred.T @ centred / 50)[:4, :4], rtol=1e-3, atol=1e-4)
+    assert moments.covariances.shape == (2, 4, 4)
+    assert not moments.covariances[1, 2:].any()
 
 
 def test_select_per_matrix_removes_the_lowest():

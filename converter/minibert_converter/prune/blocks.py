@@ -12,8 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from ..network import Float32Array
-
 Budget = Literal["global", "matrix"]
 #: A global budget leaves every matrix at least this part of what an equal share would leave it: the scores foretell
 #: small changes, and say too little of a matrix that is nearly gone.
@@ -46,35 +44,6 @@ def block_density(weight: np.ndarray, real: np.ndarray, rows: int = 4, columns: 
     blocks = cut(real, rows, columns).any(axis=(2, 3))
     stored = cut(weight != 0, rows, columns).any(axis=(2, 3))
     return float((stored & blocks).sum() / max(blocks.sum(), 1))
-
-
-def magnitude_scores(weight: Float32Array, rows: int, columns: int) -> np.ndarray:
-    """Sum of squares of each block: float64 [blocks down, blocks across]."""
-    return np.square(cut(weight, rows, columns), dtype=np.float64).sum(axis=(2, 3))
-
-
-def calibrated_scores(weight: Float32Array, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """What removing each block alone would add to the loss, to second order.
-
-    The Hessian of the loss by a matrix's weights is taken to be the Kronecker product of the inputs' second moments
-    A = E[x x^T] and those of the derivatives by its outputs, G = E[g g^T] (K-FAC, arXiv 1503.05671). Removing the
-    weights W_b of one block then adds half of tr(G_b W_b A_b W_b^T), with the corners of A and G that the block
-    meets. With G the unit matrix, and A and G cut down to their diagonals, this is the score of Wanda
-    (arXiv 2306.11695); G adds what the rest of the network makes of an error, and makes matrices comparable. oBERT
-    (arXiv 2203.07259) takes the same quadratic form with the Fisher information of each block.
-
-    Args:
-        weight: float32 [out, in].
-        inputs: float64 [blocks across, columns, columns], A.
-        outputs: float64 [blocks down, rows, rows], G.
-
-    Returns:
-        float64 [blocks down, blocks across].
-    """
-    rows, columns = outputs.shape[1], inputs.shape[1]
-    blocks = cut(weight, rows, columns).astype(np.float64)
-    moved = np.matmul(outputs[:, None], np.matmul(blocks, inputs[None]))
-    return (moved * blocks).sum(axis=(2, 3)) / 2
 
 
 def select(

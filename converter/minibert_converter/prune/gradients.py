@@ -31,6 +31,10 @@ from .encoder import float_linear, norm_of
 Visitor = Callable[[str, Float32Array, Float32Array, np.ndarray], None]
 
 
+#: Tasks beside classification whose answers are scores of which a softmax makes probabilities, row by row.
+_ONE_OF_MANY = ("token-classification", "fill-mask")
+
+
 class Gradients:
     """Forward and backward passes of one network.
 
@@ -64,17 +68,18 @@ class Gradients:
     def _direction(self, answers: Float32Array) -> Float32Array:
         """Random vectors v, one a row, with E[v v^T] = the metric of the answers."""
         task = self._network.task
-        if task.kind == "text-classification" and task.problem_type == "single_label":
-            # v = p - e_y with y drawn from p: E[v v^T] = diag(p) - p p^T, the Fisher information of a softmax.
+        signs = self._random.choice(np.array([-1, 1], np.float32), answers.shape)
+        if task.kind == "text-classification" and task.problem_type == "multi_label":
+            # A label that is there with odds p has the Fisher information p (1 - p).
+            return (signs * 0.5 / np.cosh(np.clip(answers / 2, -40, 40))).astype(np.float32)
+        if (task.kind == "text-classification" and task.problem_type == "single_label") or task.kind in _ONE_OF_MANY:
+            # That of a softmax is diag(p) - p p^T. Labels drawn from p would have it too, but where the model is sure
+            # the draw is nearly always the same, and once in a while brings all the gradient there is.
             odds = np.exp(answers - answers.max(axis=1, keepdims=True))
             odds /= odds.sum(axis=1, keepdims=True)
-            drawn = (odds.cumsum(axis=1) < self._random.random((len(odds), 1))).sum(axis=1)
-            odds[np.arange(len(odds)), np.minimum(drawn, odds.shape[1] - 1)] -= 1
-            return odds
-        if task.kind == "text-classification" and task.problem_type == "multi_label":
-            odds = 1 / (1 + np.exp(-answers.astype(np.float64)))
-            return (odds - (self._random.random(odds.shape) < odds)).astype(np.float32)
-        return self._random.choice(np.array([-1, 1], np.float32), answers.shape)
+            signs *= np.sqrt(odds)
+            return signs - odds * signs.sum(axis=1, keepdims=True)
+        return signs
 
 
 class _Backward:

@@ -117,7 +117,8 @@ def prune(
             chooses where. None is "global" for "calibrated", whose scores say what an error costs in the end, and
             "matrix" for "magnitude", whose scores do not.
         texts: what the model will read, or like it; None takes the sentences that ship with the converter.
-        progress: called with the stages "calibrating", "dropping layers", "fitting" and "measuring".
+        progress: called with the stages "dropping layers", "calibrating", "fitting", "scoring blocks" and
+            "measuring".
 
     Raises:
         InputError: a request, method or budget that makes no sense, or texts without a token.
