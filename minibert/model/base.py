@@ -136,7 +136,7 @@ class BaseModel:
         self.engine.warmup()
         _ = self.tokenizer
 
-    def _need(self, *kinds: TaskKind) -> None:
+    def need(self, *kinds: TaskKind) -> None:
         """Raise UnsupportedError unless the model's task is one of `kinds`."""
         if self.task.kind not in kinds:
             raise UnsupportedError(

@@ -84,5 +84,5 @@ class Classification(BaseModel):
         return (classifier.answer(row, function, top_k) for row in rows)
 
     def _classifier(self) -> Classifier:
-        self._need("text-classification")
+        self.need("text-classification")
         return Classifier(self.task)

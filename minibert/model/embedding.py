@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from minibert.errors import UnsupportedError
 from minibert.model.base import BaseModel, ReadOptions
 from minibert.tasks import embed
 from minibert.text.inputs import is_one, many, split
@@ -133,7 +134,9 @@ class Embedding(BaseModel):
         precision: Literal["float32", "binary", "ubinary"],
     ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
         """What makes vectors of rows, and the prompt, from checked options."""
-        self._need("sentence-embedding")
+        self.need("sentence-embedding")
+        if self.config.architecture.pooling == "none":
+            raise UnsupportedError(f"{self.path.name} has no pooling, so a text has no one vector: use features")
         embed.check_options(truncate_dim, precision)
         prefix = embed.resolve_prompt(self.task, prompt_name, prompt)
         return partial(embed.finish, truncate_dim=truncate_dim, normalize=normalize, precision=precision), prefix

@@ -6,9 +6,15 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from minibert.errors import InputError
+from minibert.model.answers import QuestionAnswering
 from minibert.model.classification import Classification
 from minibert.model.embedding import Embedding
+from minibert.model.features import Features
+from minibert.model.masks import FillMask
+from minibert.model.ranking import Ranking
 from minibert.model.tokens import TokenClassification
+from minibert.model.zero_shot import ZeroShotClassification
 from minibert.text.packing import WINDOW
 
 
@@ -31,7 +37,16 @@ def load(path: str | os.PathLike[str], threads: int | None = None, backend: str 
     return Model(path, threads=threads, backend=backend)
 
 
-class Model(Classification, TokenClassification, Embedding):
+class Model(
+    Classification,
+    ZeroShotClassification,
+    Ranking,
+    TokenClassification,
+    QuestionAnswering,
+    FillMask,
+    Embedding,
+    Features,
+):
     """A converted model. Make one with `minibert.load`.
 
     `predict` answers as the file's task has it; the methods of single tasks say what their options and answers are.
@@ -45,28 +60,44 @@ class Model(Classification, TokenClassification, Embedding):
         pipeline: brings texts to the engine.
     """
 
-    def predict(self, inputs: Any, **options: Any) -> Any:
-        """Answer one text or many, by the file's own task.
+    def predict(self, inputs: Any = None, **options: Any) -> Any:
+        """Answer one input or many, by the file's own task.
 
         Args:
-            inputs: one text gives one answer, many give a list.
-            options: those of the task's method: `classify` for text-classification, `classify_tokens` for
-                token-classification.
+            inputs: one input gives one answer, many give a list. For question-answering `question` and `context` may
+                be given instead.
+            options: those of the task's method: `classify` for text-classification (with `candidate_labels`:
+                `zero_shot`), `classify_tokens` for token-classification, `answer` for question-answering,
+                `fill_mask` for fill-mask.
 
         Raises:
             InputError: inputs are no text, or with `truncation=False` one is too long.
             UnsupportedError: the model makes embeddings: use `encode`.
         """
-        if self.task.kind == "token-classification":
-            return self.classify_tokens(inputs, **options)
-        return self.classify(inputs, **options)
+        if inputs is None:
+            if self.task.kind != "question-answering":
+                raise InputError("text must be str, a pair of str, or a list of these, got None")
+            return self.answer(**options)
+        if "candidate_labels" in options:
+            return self.zero_shot(inputs, **options)
+        method = {
+            "token-classification": self.classify_tokens,
+            "question-answering": self.answer,
+            "fill-mask": self.fill_mask,
+        }.get(self.task.kind, self.classify)
+        return method(inputs, **options)
 
     def iter_predict(self, inputs: Iterable[Any], *, window: int = WINDOW, **options: Any) -> Iterator[Any]:
-        """`predict` for inputs without end: reads `window` texts, yields their answers in order, reads on.
+        """`predict` for inputs without end: reads `window` of them, yields their answers in order, reads on.
 
-        Memory stays that of one window. `window=1` answers each text before it asks for the next. A
+        Memory stays that of one window. `window=1` answers each input before it asks for the next. A
         TruncationWarning comes once, with the first window in which a text was cut.
         """
-        if self.task.kind == "token-classification":
-            return self._iter_classify_tokens(inputs, window=window, **options)
-        return self._iter_classify(inputs, window=window, **options)
+        if "candidate_labels" in options:
+            return self._iter_zero_shot(inputs, window=window, **options)
+        method = {
+            "token-classification": self._iter_classify_tokens,
+            "question-answering": self._iter_answer,
+            "fill-mask": self._iter_fill_mask,
+        }.get(self.task.kind, self._iter_classify)
+        return method(inputs, window=window, **options)

@@ -66,7 +66,7 @@ class TokenClassification(BaseModel):
         **read: Unpack[ReadOptions],
     ) -> Iterator[list[Entity]]:
         """`classify_tokens`, window by window."""
-        self._need("token-classification")
+        self.need("token-classification")
         limits = self.pipeline.limits(**read)
         reader = TokenReader(self.labels, self.tokenizer, aggregation_strategy, ignore_labels, stride)
         return self.pipeline.answers(many(inputs), reader, limits, window=window)

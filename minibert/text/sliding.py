@@ -17,6 +17,7 @@ class Window(NamedTuple):
         start: place in `ids` of the first of the text's own tokens; the others follow without a gap.
         tokens: what the vocabulary calls the text's tokens in this window.
         offsets: (start, end) of each one's characters in the text, as indices of the Python string.
+        words: number of the word that each token belongs to.
     """
 
     ids: list[int]
@@ -24,6 +25,7 @@ class Window(NamedTuple):
     start: int
     tokens: list[str]
     offsets: list[tuple[int, int]]
+    words: list[int | None]
 
 
 def slide(
@@ -50,7 +52,7 @@ def slide(
         InputError: `max_length` leaves no room for the text, or none for going on beyond `stride`.
     """
     frame = tokenizer.frame(question is not None)
-    first = Content([], [], [], False) if question is None else tokenizer.content(question)
+    first = Content([], [], [], [], False) if question is None else tokenizer.content(question)
     room = max_length - len(frame.before) - len(frame.between) - len(frame.after) - len(first.ids)
     if room < 1:
         asked = "" if question is None else f" and the {len(first.ids)} tokens of the question"
@@ -72,4 +74,11 @@ def _window(frame: Frame, first: Content, content: Content, part: slice) -> Wind
     if frame.type_ids is not None:
         before, of_first, between, of_second, after = frame.type_ids
         types = [*before, *[of_first] * len(first.ids), *between, *[of_second] * len(ids), *after]
-    return Window([*head, *ids, *frame.after], types, len(head), content.tokens[part], content.offsets[part])
+    return Window(
+        [*head, *ids, *frame.after],
+        types,
+        len(head),
+        content.tokens[part],
+        content.offsets[part],
+        content.words[part],
+    )

@@ -43,12 +43,14 @@ class Content(NamedTuple):
         ids: token ids.
         tokens: what the vocabulary calls them.
         offsets: (start, end) of each token's characters, as indices of the Python string.
+        words: number of the word that each token belongs to, by the tokenizer's own idea of a word.
         truncated: whether the text goes on behind them.
     """
 
     ids: list[int]
     tokens: list[str]
     offsets: list[tuple[int, int]]
+    words: list[int | None]
     truncated: bool
 
 
@@ -165,7 +167,7 @@ class Tokenizer:
             encoding.truncate(budget, direction=self._direction)
             shift = max(len(text) - MAX_CHARACTERS, 0) if self._direction == "left" else 0
             offsets = [(start + shift, end + shift) for start, end in encoding.offsets] if shift else encoding.offsets
-            content = Content(encoding.ids, encoding.tokens, offsets, cut)
+            content = Content(encoding.ids, encoding.tokens, offsets, encoding.word_ids, cut)
         if places is not None:
             content = content._replace(offsets=[(places[start], places[end]) for start, end in content.offsets])
         return content
@@ -212,17 +214,19 @@ class Tokenizer:
         return next((id for name in names if (id := self._library.token_to_id(name)) is not None), None)
 
     def _whole_content(self, text: str) -> Content:
-        ids, tokens, offsets = [], [], []
+        ids, tokens, offsets, words = [], [], [], []
         # Pieces keep the library's memory bounded; cutting in front of white space changes no token.
         long = len(text) > MAX_CHARACTERS
-        start = 0
+        start = past = 0
         for piece in pieces(text, _PIECE_CHARACTERS, MAX_CHARACTERS) if long else (text,):
             encoding = self._encode(piece, special=False)
             ids += encoding.ids
             tokens += encoding.tokens
             offsets += [(start + first, start + last) for first, last in encoding.offsets]
+            words += [None if word is None else word + past for word in encoding.word_ids]
             start += len(piece)
-        return Content(ids, tokens, offsets, False)
+            past = len(words)  # no two pieces have a word of the same number
+        return Content(ids, tokens, offsets, words, False)
 
     def _encode(self, text: str, pair: str | None = None, special: bool = True) -> Encoding:
         try:

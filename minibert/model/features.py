@@ -1,0 +1,80 @@
+"""Rows of tokens: vectors of any encoder's tokens, and sparse vectors out of a fill-mask head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from minibert.engine import Engine
+from minibert.format.schema import Task
+from minibert.model.base import BaseModel, ReadOptions
+from minibert.pipeline import Pipeline
+from minibert.tasks.sparse import FeatureReader, SparseReader
+from minibert.text.inputs import Text, is_one, many
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Features(BaseModel):
+    """What every model does, whatever it was made for; and SPLADE, of a fill-mask model."""
+
+    def features(self, inputs: Text | Iterable[Text], **read: Unpack[ReadOptions]) -> Any:
+        """Vectors of the tokens of one text or many, from the last layer, before pooling and head.
+
+        Args:
+            inputs: one text or pair gives one matrix, many give a list.
+            read: how texts are cut and batched, see `ReadOptions`.
+
+        Returns:
+            float32 [tokens, hidden_size], special tokens included; `model.tokenizer.encode(text).ids` says which.
+
+        Raises:
+            InputError: inputs are no texts, or with `truncation=False` one is too long.
+        """
+        limits = self.pipeline.limits(**read)
+        one = is_one(inputs)
+        items = [inputs] if one else many(inputs)
+        found = list(self._encoder.answers(items, FeatureReader(), limits))
+        return found[0] if one else found
+
+    def encode_sparse(self, inputs: str | Iterable[str], **read: Unpack[ReadOptions]) -> Any:
+        """Sparse vectors of one text or many, as SPLADE models make them: a weight for each word that matters.
+
+        Args:
+            inputs: one text gives one vector, many give a list.
+            read: how texts are cut and batched, see `ReadOptions`.
+
+        Returns:
+            `SparseVector(indices, values)`: token ids and their weights.
+
+        Raises:
+            InputError: inputs are no texts, or with `truncation=False` one is too long.
+            UnsupportedError: the model is none for fill-mask.
+        """
+        self.need("fill-mask")
+        limits = self.pipeline.limits(**read)
+        one = is_one(inputs)
+        items = [inputs] if one else many(inputs)
+        found = list(self.pipeline.answers(items, SparseReader(), limits))
+        return found[0] if one else found
+
+    @cached_property
+    def _encoder(self) -> Pipeline:
+        """A pipeline that ends before pooling: the same tensors under a shorter plan."""
+        config = self.config
+        encoder = replace(
+            config,
+            architecture=replace(config.architecture, pooling="none", head=(), normalize=False),
+            task=Task("sentence-embedding"),
+            linears={name: linear for name, linear in config.linears.items() if not name.startswith("head.")},
+        )
+        engine = Engine(replace(self._file, config=encoder), **self._options)
+        return Pipeline(
+            engine,
+            self._get_tokenizer,
+            max_length=self.max_length,
+            max_positions=config.architecture.max_positions,
+        )
