@@ -20,12 +20,16 @@ def run(arguments: argparse.Namespace) -> int:
     from minibert.engine.library import cache_path, kernels
 
     start = time.perf_counter()
-    isa = kernels().isa
+    loaded = kernels()
+    isa = loaded.isa
     seconds = time.perf_counter() - start
     path = cache_path(isa)
-    kept = path.is_file()
+    kept = path.is_file() and not loaded.prebuilt
     if arguments.json:
-        console.say_json({"isa": isa, "seconds": seconds, "cache": str(path) if kept else None})
+        found = {"isa": isa, "prebuilt": loaded.prebuilt, "seconds": seconds, "cache": str(path) if kept else None}
+        console.say_json(found)
+    elif loaded.prebuilt:
+        console.say(f"kernels for {isa}: ready in {console.milliseconds(seconds)}, carried by the package")
     else:
         where = f"kept in {path}" if kept else f"not kept, as {path.parent} cannot be written: set MINIBERT_CACHE"
         console.say(f"kernels for {isa}: ready in {console.milliseconds(seconds)}, {where}")

@@ -37,6 +37,11 @@ def cpu_features() -> frozenset[str]:
     return frozenset(_proc_cpuinfo("flags").split())
 
 
+def relevant_features() -> frozenset[str]:
+    """Those features of this CPU on which the choice of kernels depends."""
+    return cpu_features() & frozenset().union(*_X86.values(), *_ARM.values())
+
+
 def cpu_name() -> str:
     """What the system calls this CPU, or its architecture."""
     return _proc_cpuinfo("model name") or platform.processor() or platform.machine()

@@ -54,5 +54,5 @@ def prebuild(folder: Path, progress: Callable[[str], None] | None = None) -> lis
 
 
 if __name__ == "__main__":
-    for made in prebuild(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr)):  # noqa: T201
-        print(made)  # noqa: T201
+    for made in prebuild(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr)):
+        print(made)

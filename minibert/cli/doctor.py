@@ -1,0 +1,105 @@
+"""Show what this machine is, which kernels answer on it and why, and what is missing for better ones."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+from typing import Any
+
+from minibert import __version__
+from minibert.cli import console
+from minibert.errors import MinibertError
+
+HELP = "show the CPU, the kernels in use and the versions"
+
+_PACKAGES = ("numpy", "safetensors", "tokenizers", "numba", "llvmlite")
+_SWITCHES = ("MINIBERT_BACKEND", "MINIBERT_ISA", "MINIBERT_CACHE", "MINIBERT_SPARSE")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look, load the kernels, and say what was found; 1 if nothing can answer as things are set."""
+    found = examine()
+    if arguments.json:
+        console.say_json(found, indent=2)
+        return 1 if found["error"] else 0
+    rows = [
+        ("cpu", found["cpu"]),
+        ("features", " ".join(found["features"]) or "unknown"),
+        ("instruction sets", ", ".join(found["instruction_sets"])),
+        ("carried kernels", ", ".join(found["prebuilt"]) or "none for this machine and these sources"),
+        ("backend", found["backend"] or "none"),
+        ("kernels in use", found["kernels"] or ("NumPy" if found["backend"] == "numpy" else "none")),
+        ("threads", str(found["threads"])),
+        ("cache", found["cache"] + ("" if found["cached"] else " (nothing there yet)")),
+        ("system", found["system"]),
+        ("python", found["python"]),
+        *((name, version or "not installed") for name, version in found["versions"].items()),
+        *((name, value) for name, value in found["environment"].items()),
+    ]
+    for name, value in rows:
+        console.say(f"{name:<17} {value}")
+    for line in advice(found):
+        console.say(line)
+    return 1 if found["error"] else 0
+
+
+def examine() -> dict[str, Any]:
+    """Everything that `doctor` shows, as JSON has it."""
+    from minibert.engine import cpu
+    from minibert.engine.backends import choose_backend
+    from minibert.engine.engine import available_cpus
+    from minibert.engine.library import cache_folder, kernels
+    from minibert.engine.prebuilt import prebuilt_isas
+
+    backend = loaded = error = None
+    try:
+        backend = choose_backend()
+        loaded = None if backend == "numpy" else kernels(prebuilt=backend == "prebuilt").isa
+    except (MinibertError, OSError) as problem:
+        error = str(problem)
+    folder = cache_folder()
+    return {
+        "cpu": cpu.cpu_name(),
+        "features": sorted(cpu.relevant_features()),
+        "instruction_sets": cpu.supported_isas(),
+        "prebuilt": prebuilt_isas(),
+        "backend": backend,
+        "kernels": loaded,
+        "error": error,
+        "threads": 1 if backend == "numpy" else available_cpus(),
+        "cache": str(folder),
+        "cached": sorted(path.name for path in folder.glob("kernels-*.o")) if folder.is_dir() else [],
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}, {sys.maxsize.bit_length() + 1}-bit",
+        "python": platform.python_version(),
+        "versions": {"minibert": __version__, **{name: _version(name) for name in _PACKAGES}},
+        "environment": {name: os.environ[name] for name in _SWITCHES if name in os.environ},
+    }
+
+
+def advice(found: dict[str, Any]) -> list[str]:
+    """What could be better, and how; nothing where all is well."""
+    lines = []
+    if found["error"]:
+        lines.append(f"problem: {found['error']}")
+    elif found["backend"] == "numpy" and "MINIBERT_BACKEND" not in found["environment"]:
+        lines.append(
+            "advice: NumPy answers, correctly but slowly; `pip install numba` compiles kernels for this machine"
+        )
+    elif found["backend"] == "jit" and not found["cached"]:
+        lines.append("advice: no cache can be written, so every process compiles the kernels anew; set MINIBERT_CACHE")
+    return lines
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
