@@ -7,7 +7,7 @@ seed are one network. A few channels of the hidden state are much larger than th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -83,6 +83,7 @@ def random_model(
     gated: bool = False,
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
+    tied: bool = False,
 ) -> RandomModel:
     """A model of random weights.
 
@@ -111,6 +112,7 @@ def random_model(
         gated: whether one half of the feed-forward's neurons gates the other.
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
+        tied: whether the last layer of the head is the table of words.
     """
     kind_of = kind if callable(kind) else lambda _name: kind
     heads = [heads] * layers if isinstance(heads, int) else heads
@@ -164,7 +166,19 @@ def random_model(
         linears,
         {f"embeddings.{name}": Table(tables, count) for name, count in rows.items() if count},
     )
+    if tied:
+        config = _tie(config, head_layers[-1].name)
     return RandomModel(config, random_tensors(config, seed))
+
+
+def _tie(config: Config, name: str) -> Config:
+    """The words' table is the weights of a linear."""
+    kind = config.linears[name].kind
+    parts = ("weight", "scale") if kind == "int8" else ("weight",)
+    word = Table("int8-panels" if kind == "int8" else "float32-panels", config.architecture.vocab_size)
+    linears = {**config.linears, name: replace(config.linears[name], input_factor=False)}
+    aliases = {f"embeddings.word.{part}": f"{name}.{part}" for part in parts}
+    return replace(config, linears=linears, tables={**config.tables, "embeddings.word": word}, aliases=aliases)
 
 
 def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
@@ -189,6 +203,8 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
             tensors[name] = _generator(seed, name).standard_normal(spec.shape).astype(np.float32)
 
     for name, table in config.tables.items():
+        if table.kind.endswith("panels"):
+            continue
         random = _generator(seed, name)
         columns = architecture.table_size
         weight = np.zeros((table.rows, padded(columns)), np.float32)
@@ -202,12 +218,14 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
     for name, linear in config.linears.items():
         random = _generator(seed, name)
         outputs, inputs = _real(name, linear, architecture, heads)
+        if f"{name}.weight" in config.aliases.values():
+            inputs[architecture.table_size :] = False
         weight = random.standard_normal((linear.out_features, linear.in_features)).astype(np.float32)
         weight *= np.float32(1 / np.sqrt(inputs.sum()))
         weight *= outputs[:, None] * inputs
         bias = random.standard_normal(linear.out_features).astype(np.float32) * np.float32(0.3) * outputs
         store_linear(tensors, name, linear, weight, bias, random)
-    return tensors
+    return tensors | {alias: tensors[name] for alias, name in config.aliases.items()}
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minibert.format import Config, Linear, pack_blocks, pack_float32, pack_int8, pack_tokenizer, padded
-from minibert.format.schema import Table
+from minibert.format.schema import Table, TableKind
 
 from .network import AnyLinear, AnyTable, LinearWeights, Network, QuantizedTable
 
@@ -17,6 +17,11 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 #: Above this density a block-sparse matrix is hardly smaller than a dense one: a block takes 18 bytes instead of 16.
 SPARSE_THRESHOLD = 0.6
+
+
+#: The table that a linear of the head may be.
+WORDS = "embeddings.word"
+_PANELS: dict[str, TableKind] = {"float32": "float32-panels", "int8": "int8-panels"}
 
 
 def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tuple[Config, Tensors]:
@@ -36,19 +41,24 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
     for name, table in network.tables.items():
         tensors |= table_tensors(name, table)
     for name, linear in network.linears.items():
-        linears[name], stored = store_linear(name, linear, sparse_threshold)
+        tied = network.aliases.get(WORDS) == name  # rows are looked up in it: every block is there
+        linears[name], stored = store_linear(name, linear, -1.0 if tied else sparse_threshold)
         tensors |= stored
     for name, norm in network.norms.items():
         tensors |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
     tensors |= network.position_biases
-    aliases = {
-        alias + name.removeprefix(target): name
-        for alias, target in network.aliases.items()
-        for name in tensors
-        if name == target or (name.startswith(f"{target}.") and (target in linears or target in network.norms))
-    }
+    tables = {name: _table_schema(table) for name, table in network.tables.items()}
+    aliases: dict[str, str] = {}
+    for alias, target in network.aliases.items():
+        parts = [name.removeprefix(target) for name in tensors if name == target or name.startswith(f"{target}.")]
+        if alias == WORDS:
+            parts = [part for part in parts if part in (".weight", ".scale")]
+            tables[alias] = Table(_PANELS[linears[target].kind], network.architecture.vocab_size)
+        elif target in linears:
+            parts = [part for part in parts if not part.startswith(".norm.")]
+            linears[alias] = linears[target]
+        aliases |= {f"{alias}{part}": f"{target}{part}" for part in parts}
     tensors |= {alias: tensors[name] for alias, name in aliases.items()}
-    linears |= {alias: linears[target] for alias, target in network.aliases.items() if target in linears}
     tensors["tokenizer.json"] = pack_tokenizer(network.tokenizer_json)
     recipe: dict[str, Any] = {"passes": list(network.recipe)}
     if any(linear.kind != "float32" for linear in linears.values()):
@@ -58,7 +68,7 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         task=network.task,
         text=network.text,
         linears=linears,
-        tables={name: _table_schema(table) for name, table in network.tables.items()},
+        tables=tables,
         aliases=aliases,
         recipe=recipe,
         provenance=network.provenance,

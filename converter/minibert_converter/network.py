@@ -149,7 +149,8 @@ class Network:
         position_biases: what layers add to attention scores by distance, float32 [heads, columns] as in the file, by
             name.
         aliases: linears, norms and position biases that are another one: the name of each -> the name of that one.
-            They are stored once, and a pass that changes the one changes all.
+            They are stored once, and a pass that changes the one changes all. "embeddings.word" may be a linear of the
+            head, which then has no input_factor.
         origins: for each name in `tables`, `linears` and `norms`, what it was in the checkpoint.
         provenance: where the model came from, as plain JSON values; kept in the file.
         recipe: what was done to it, as plain JSON values in order; kept in the file.

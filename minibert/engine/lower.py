@@ -180,8 +180,11 @@ class _Lowering:
             ("embeddings.token_type", op.TYPE, op.TYPE_SCALE),
         ):
             if name in self.config.tables:
+                kind = self.config.tables[name].kind
                 row[weight] = self.address(f"{name}.weight")
-                if self.config.tables[name].kind == "int8":
+                if kind in ("float32-panels", "int8-panels"):
+                    row[op.WORD_PANELS] = 1
+                if kind in ("int8", "int8-panels"):
                     row[scale] = self.address(f"{name}.scale")
         return row
 

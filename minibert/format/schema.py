@@ -47,7 +47,7 @@ MAX_ELEMENTS = 1 << 40
 MAX_LABELS = MAX_OUTPUTS
 
 LinearKind = Literal["float32", "int8", "int8-4x4"]
-TableKind = Literal["float32", "int8"]
+TableKind = Literal["float32", "int8", "float32-panels", "int8-panels"]
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last"]
 TaskKind = Literal[
@@ -69,7 +69,7 @@ MODEL_TYPES = (
     "xlm-roberta",
 )
 LINEAR_KINDS = ("float32", "int8", "int8-4x4")
-TABLE_KINDS = ("float32", "int8")
+TABLE_KINDS = ("float32", "int8", "float32-panels", "int8-panels")
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
 POOLINGS = ("none", "cls", "mean", "max", "last")
 TASK_KINDS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
@@ -141,7 +141,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class Table:
-    """One embedding table, `rows` rows of the padded hidden size; "int8" has one float32 scale a row."""
+    """One embedding table, `rows` rows of the padded hidden size; "int8" has one float32 scale a row.
+
+    The kinds with "panels" lie as a linear of `rows` outputs does, so that the head of a fill-mask model can be the
+    same tensor; only the table of words may.
+    """
 
     kind: TableKind
     rows: int

@@ -135,10 +135,18 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
             raise FormatError(f"config.tables lacks '{name}'")
         if table.rows != count:
             raise FormatError(f"config.tables['{name}'].rows is {table.rows}, the architecture has {count}")
+        if table.kind.endswith("-panels") and name != "embeddings.word":
+            raise FormatError(f"config.tables[{shown(name)}].kind is {table.kind}, which is for the table of words only")
+        panels = padded(count) // LANES
         if table.kind == "float32":
             specs.add(f"{name}.weight", "F32", count, width)
-        else:
+        elif table.kind == "float32-panels":
+            specs.add(f"{name}.weight", "F32", panels, width, LANES)
+        elif table.kind == "int8":
             specs.add(f"{name}.weight", "I8", count, width)
+        else:
+            specs.add(f"{name}.weight", "I8", panels, width // GROUP, LANES, GROUP)
+        if table.kind in ("int8", "int8-panels"):
             specs.add(f"{name}.scale", "F32", padded(count))
 
 

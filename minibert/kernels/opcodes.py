@@ -21,8 +21,8 @@ TOKENS, TEXTS = range(2)
 #: Where a step's result goes: shared by EMBED, MATMUL and QUANTIZE.
 OUT, WIDTH, CODES, CODES_STRIDE, SCALES, FACTOR, NORM_WEIGHT, NORM_BIAS, NORM_SIZE, NORM_EPS = range(2, 12)
 
-#: EMBED
-WORD, WORD_SCALE, POSITION, POSITION_SCALE, TYPE, TYPE_SCALE = range(12, 18)
+#: EMBED. With WORD_PANELS, the words' rows are the outputs of a matrix in panels.
+WORD, WORD_SCALE, POSITION, POSITION_SCALE, TYPE, TYPE_SCALE, WORD_PANELS = range(12, 19)
 
 #: MATMUL: `INNER` is the length of a source row in bytes, `SOURCE_STRIDE` the distance of two rows.
 KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_SUM, BIAS, ACTIVATION, RESIDUAL = range(

@@ -38,6 +38,7 @@ from minibert.kernels.simd import (
     splat_f32,
     store_f32,
     store_f32x16,
+    store_i32,
     swap_neighbours,
     to_f32,
 )
@@ -102,6 +103,20 @@ def table_row(table, scale, index, width, out):
             store_f32x16(out + column, load_f32x16(out + column) + load_f32x16(table + index * width * 4 + column))
 
 
+@kernel(void, int64, int64, int64, int64, int64, int64)
+def panel_row(table, scale, index, width, room, out):
+    """`table_row` of a table that lies as a matrix does: 4 bytes of each of 16 rows side by side."""
+    inner = width
+    if scale != 0:
+        inner = width >> 2
+    word = table + (index >> 4) * inner * 64 + (index & 15) * 4
+    for step in range(inner):
+        store_i32(room + 4 * step, load_i32(word + 64 * step))
+    if scale != 0:
+        scale += 4 * index
+    table_row(room, scale, 0, width, out)
+
+
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
 def embed(step, arena, scratch, ids, types, starts, first, end):
     """Rows first..end: word, position and token type are looked up, added and normalized."""
@@ -118,7 +133,11 @@ def embed(step, arena, scratch, ids, types, starts, first, end):
             for column in range(0, stride, 64):
                 store_f32x16(row + column, splat_f32(_ZERO))
             word = np.int64(load_i32(ids + 4 * token))
-            table_row(field(step, op.WORD), field(step, op.WORD_SCALE), word, width, row)
+            if field(step, op.WORD_PANELS) != 0:
+                room = place_of(step, arena, token)  # not written before all four rows are there
+                panel_row(field(step, op.WORD), field(step, op.WORD_SCALE), word, width, room, row)
+            else:
+                table_row(field(step, op.WORD), field(step, op.WORD_SCALE), word, width, row)
             if field(step, op.POSITION) != 0:
                 table_row(field(step, op.POSITION), field(step, op.POSITION_SCALE), position, width, row)
             if field(step, op.TYPE) != 0:

@@ -8,7 +8,7 @@ from functools import singledispatchmethod
 import numpy as np
 
 from minibert import plan as steps
-from minibert.format.schema import Config
+from minibert.format.schema import LANES, Config
 from minibert.plan import Buffer, Codes, build_plan
 from minibert.reference import functions
 from minibert.reference.attention import attend
@@ -104,8 +104,12 @@ class _Run:
         return functions.layer_norm(rows, weight, bias, size, self.config.architecture.layer_norm_eps)
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
-        rows = self.tensors[f"{name}.weight"][index]
-        if self.config.tables[name].kind == "float32":
+        weight, kind = self.tensors[f"{name}.weight"], self.config.tables[name].kind
+        if kind in ("float32-panels", "int8-panels"):
+            rows = weight[index // LANES, :, index % LANES].reshape(len(index), -1)
+        else:
+            rows = weight[index]
+        if kind in ("float32", "float32-panels"):
             return rows
         return rows.astype(np.float32) * self.tensors[f"{name}.scale"][index][:, None]
 

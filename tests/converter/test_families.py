@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from minibert_converter.convert import convert
+from safetensors.numpy import load_file, save_file
 
 from minibert.engine import Engine
+from minibert.errors import UnsupportedError
 from minibert.format import read_model
-from tests.checkpoints import WORDS
+from tests.checkpoints import WORDS, write_json
 from tests.families import SETUPS, cases, golden, shown_columns, shown_rows, write_family
 
 golden = cache(golden)
@@ -87,3 +90,73 @@ def test_kernels_agree(tmp_path, family):
     convert(folder, tmp_path / "float32.safetensors", dtype="float32")
     wanted = expected(family, task)
     assert largest_error(answers(tmp_path / "float32.safetensors", family, "jit"), wanted) < 2e-5 * scale(wanted)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+@pytest.mark.parametrize("family", ["bert", "albert", "modernbert"])
+def test_tied_words_are_stored_once(tmp_path, family, dtype):
+    folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
+    calibrate = CALIBRATION if dtype == "int8" else None
+    convert(folder, tmp_path / "model.safetensors", dtype=dtype, calibrate=calibrate)
+    model_file = read_model(tmp_path / "model.safetensors")
+    assert model_file.config.tables["embeddings.word"].kind == f"{dtype}-panels"
+    assert model_file.config.aliases["embeddings.word.weight"] == "head.output.weight"
+    assert model_file.tensors["embeddings.word.weight"] is model_file.tensors["head.output.weight"]
+
+
+def test_words_that_are_not_tied_are_stored_apart(tmp_path):
+    entry = golden()["bert"]
+    folder = write_family(tmp_path / "checkpoint", "bert", "fill-mask", entry)
+    weights = load_file(folder / "model.safetensors")
+    weights["cls.predictions.decoder.weight"] = weights["bert.embeddings.word_embeddings.weight"] * np.float32(0.5)
+    save_file(weights, folder / "model.safetensors")
+    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    assert read_model(tmp_path / "model.safetensors").config.aliases == {}
+    made, wanted = answers(tmp_path / "model.safetensors", "bert", "numpy"), expected("bert", "fill-mask")
+    bias = weights["cls.predictions.bias"][shown_columns(203)]
+    assert largest_error(made, [(rows - bias) / 2 + bias for rows in wanted]) < 1e-5 * scale(wanted)
+
+
+def test_shared_layers_are_stored_once(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "albert-groups", "token-classification", golden()["albert-groups"])
+    convert(folder, tmp_path / "model.safetensors", calibrate=CALIBRATION)
+    model_file = read_model(tmp_path / "model.safetensors")
+    targets = [model_file.config.aliases.get(f"layers.{n}.ffn.up.weight") for n in range(5)]
+    assert targets == [None, "layers.0.ffn.up.weight", "layers.0.ffn.up.weight", None, "layers.3.ffn.up.weight"]
+    assert model_file.tensors["layers.4.ffn.norm.bias"] is model_file.tensors["layers.3.ffn.norm.bias"]
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "mpnet", "modernbert", "distilbert", "albert"])
+def test_sentence_transformers_folders(tmp_path, family):
+    """Mean pooling, as the golden vectors have it, and vectors of length 1."""
+    task = "sentence-embedding"
+    folder = write_family(tmp_path / "checkpoint", family, task, golden()[family])
+    names = (("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize"))
+    modules = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (kind, path) in enumerate(names)
+    ]
+    write_json(folder / "modules.json", modules)
+    (folder / "1_Pooling").mkdir()
+    write_json(folder / "1_Pooling/config.json", {"word_embedding_dimension": 96, "pooling_mode_mean_tokens": True})
+    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    texts = cases(SETUPS[family]["config"])
+    engine = Engine(read_model(tmp_path / "model.safetensors"), backend="numpy")
+    rows = engine.forward([ids for ids, _types in texts], [types for _ids, types in texts])
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
+    for row, wanted in zip(rows[:, shown_columns(96)], expected(family, task), strict=True):
+        np.testing.assert_allclose(row / row[0], wanted[0] / wanted[0, 0], rtol=1e-4)
+
+
+def test_scaled_rotary_positions_are_refused(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "nomic", "fill-mask", golden()["nomic"])
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1000.0}})
+    with pytest.raises(UnsupportedError, match="rope_type"):
+        convert(folder, tmp_path / "model.safetensors", dtype="float32")
+
+
+def test_pruning_of_families_it_has_not_learned_is_refused(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "modernbert", "fill-mask", golden()["modernbert"])
+    with pytest.raises(UnsupportedError, match="modernbert cannot be pruned"):
+        convert(folder, tmp_path / "model.safetensors", prune=["4x4:0.5"], calibrate=CALIBRATION)

@@ -49,7 +49,10 @@ class Textbook:
         ) * weight + bias
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
-        rows = self.tensors[f"embeddings.{name}.weight"][index][:, : self.architecture.table_size].astype(np.float64)
+        weight = self.tensors[f"embeddings.{name}.weight"]
+        if weight.ndim > 2:
+            weight = unpack_float32(weight) if weight.dtype == np.float32 else unpack_int8(weight)
+        rows = weight[index][:, : self.architecture.table_size].astype(np.float64)
         scale = self.tensors.get(f"embeddings.{name}.scale")
         return rows if scale is None else rows * scale[index][:, None]
 

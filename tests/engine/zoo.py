@@ -34,6 +34,13 @@ SHAPES: dict[str, dict] = {
         "pooling": "none",
         "head": [(40, "gelu", True), (5, "none", False)],
     },
+    "tied": {"pooling": "none", "head": [(40, "gelu", True), (101, "none", False)], "tied": True},
+    "narrow and tied": {
+        "embedding_size": 20,
+        "pooling": "none",
+        "head": [(20, "gelu_tanh", True), (101, "none", False)],
+        "tied": True,
+    },
     "pre-norm": {"pre_norm": True, "layers": 1},
     "hidden states": {"pooling": "none", "normalize": True},
 }

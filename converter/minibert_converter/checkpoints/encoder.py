@@ -139,6 +139,18 @@ class EncoderReader:
         elif linear.bias is not None and linear.bias in self._tensors:
             self._tensors.read(linear.bias, (outputs,))  # the same numbers under a second name
         self._read_matrix(linear.name, weight, bias, outputs, width)
+        if linear.tied:
+            self._tie(linear.name)
+
+    def _tie(self, name: str) -> None:
+        """Makes the words' table an alias of a linear, if they are the same numbers."""
+        words = "embeddings.word"
+        linear, table = self._network.linears[name], self._network.tables[words]
+        assert isinstance(linear, LinearWeights)
+        assert isinstance(table, np.ndarray)
+        if np.array_equal(linear.weight, table):
+            self._network.aliases[words] = name
+            del self._network.tables[words], self._network.origins[words]
 
     def _read_qkv(self, layer: int, sources: dict[str, str]) -> None:
         """Q, K and V as one matrix, heads padded; features that rotary positions turn together become neighbours."""

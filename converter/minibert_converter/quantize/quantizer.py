@@ -114,6 +114,8 @@ def quantize(
     if method == "compensated" and floats:
         statistics = gather_statistics(network, builtin_texts() if texts is None else texts, progress)
         shifts = centre(network, {name: one.mean for name, one in statistics.items()})
+    # What the words' embeddings are as well is rounded to the nearest: nothing may be multiplied into it.
+    statistics.pop(network.aliases.get("embeddings.word", ""), None)
     tokens = max((one.count for one in statistics.values()), default=0)
 
     errors: list[TensorError] = []
