@@ -9,6 +9,7 @@ from typing import Any
 from minibert.errors import InputError
 from minibert.model import Model
 from minibert.tasks import metrics
+from minibert.tasks.entities import entity_scores, word_tags
 from minibert.text.inputs import Text
 
 #: What stands between the labels of one text in a multi-label file.
@@ -37,6 +38,8 @@ def evaluate(
     """
     if not texts or len(texts) != len(truth):
         raise InputError(f"evaluation needs as many labels as texts, and one at least: {len(texts)} and {len(truth)}")
+    if model.task.kind not in ("sentence-embedding", "text-classification"):
+        raise InputError(f"a {model.task.kind} model is not evaluated on texts with labels")
     if model.task.kind == "sentence-embedding":
         measure = _similarity
     elif model.task.problem_type == "regression":
@@ -48,6 +51,84 @@ def evaluate(
     seconds = time.perf_counter() - start
     rate = len(texts) / seconds
     return {"task": model.task.kind, "texts": len(texts), **figures, "seconds": seconds, "texts_per_second": rate}
+
+
+def evaluate_entities(
+    model: Model,
+    sentences: Sequence[Sequence[str]],
+    truth: Sequence[Sequence[str]],
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Tag the words of sentences and compare: F1 of entities whose words and kind must both be right.
+
+    Args:
+        model: for token classification.
+        sentences: the words of each.
+        truth: the tags of each, in BIO notation.
+        progress: called with the number of sentences answered since the last call.
+
+    Returns:
+        Plain JSON values: "task", "texts", "seconds", "texts_per_second", "entity_f1", "entity_precision",
+        "entity_recall", from 0 to 1.
+
+    Raises:
+        InputError: no sentences, or not as many tags as words.
+    """
+    if not sentences or list(map(len, sentences)) != list(map(len, truth)):
+        raise InputError("evaluation needs one sentence at least, and a tag for each word")
+    start = time.perf_counter()
+    answers = []
+    tokens = model.iter_predict((" ".join(words) for words in sentences), ignore_labels=())
+    for words, answer in zip(sentences, tokens, strict=True):
+        answers.append(word_tags(words, answer))
+        if progress is not None:
+            progress(1)
+    figures = entity_scores(truth, answers)
+    seconds = time.perf_counter() - start
+    rate = len(sentences) / seconds
+    return {"task": model.task.kind, "texts": len(sentences), **figures, "seconds": seconds, "texts_per_second": rate}
+
+
+def evaluate_answers(
+    model: Model,
+    questions: Sequence[tuple[str, str]],
+    truth: Sequence[Sequence[str]],
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Answer questions and compare, as SQuAD does (Rajpurkar et al. 2016, arXiv 1606.05250).
+
+    Args:
+        model: for question answering.
+        questions: pairs of question and context.
+        truth: the answers that count as right for each; none if the context has no answer.
+        progress: called with the number of questions answered since the last call.
+
+    Returns:
+        Plain JSON values: "task", "texts", "seconds", "texts_per_second", "exact_match" and "f1" (of words), 0 to 1.
+
+    Raises:
+        InputError: no questions, or not as many truths.
+    """
+    if not questions or len(questions) != len(truth):
+        raise InputError(f"evaluation needs as many answers as questions, and one at least: {len(questions)}")
+    impossible = not all(truth)
+    start = time.perf_counter()
+    exact = f1 = 0.0
+    answers = model.iter_predict(questions, handle_impossible_answer=impossible)
+    for right, answer in zip(truth, answers, strict=True):
+        exact += max(metrics.answer_match(each, answer["answer"]) for each in right or [""])
+        f1 += max(metrics.answer_f1(each, answer["answer"]) for each in right or [""])
+        if progress is not None:
+            progress(1)
+    seconds = time.perf_counter() - start
+    return {
+        "task": model.task.kind,
+        "texts": len(questions),
+        "exact_match": exact / len(questions),
+        "f1": f1 / len(questions),
+        "seconds": seconds,
+        "texts_per_second": len(questions) / seconds,
+    }
 
 
 def _single_label(

@@ -41,6 +41,67 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> list[tuple[str, ..
     return rows
 
 
+def read_conll(path: str | Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Words and tags of each sentence of a CoNLL file.
+
+    A line is a word and its tag, first and last of the columns (between tabs or, where a line has none, spaces); an
+    empty line ends a sentence.
+
+    Raises:
+        InputError: a line without a tag, or no sentences; names file and line.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    sentences: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+    words: list[tuple[str, str]] = []
+
+    def end() -> None:
+        if words:
+            sentences.append((tuple(word for word, _ in words), tuple(tag for _, tag in words)))
+            words.clear()
+
+    try:
+        with _open(path) as file:
+            for line, content in enumerate(file, 1):
+                content = content.rstrip("\r\n")
+                if not content.strip() or content.startswith("-DOCSTART-"):
+                    end()
+                    continue
+                columns = content.split("\t") if "\t" in content else content.split()
+                if len(columns) < 2 or not columns[0] or not columns[-1]:
+                    raise InputError(f"{path}, line {line}: must be a word and its tag")
+                words.append((columns[0], columns[-1]))
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    end()
+    if not sentences:
+        raise InputError(f"{path}: holds no sentences")
+    return sentences
+
+
+def read_squad(path: str | Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Question, context and right answers of each question of a file in SQuAD's JSON.
+
+    Raises:
+        InputError: the file is not of that form, or holds no questions.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as file:
+            rows = [
+                (question["question"], paragraph["context"], tuple(each["text"] for each in question["answers"]))
+                for article in json.load(file)["data"]
+                for paragraph in article["paragraphs"]
+                for question in paragraph["qas"]
+            ]
+    except (ValueError, KeyError, TypeError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: is no file of questions in SQuAD's JSON: {error!r}") from None
+    if not rows:
+        raise InputError(f"{path}: holds no questions")
+    return rows
+
+
 def _open(path: Path) -> TextIO:
     # newline="": a field may hold "\r", and the csv module wants to see the line ends.
     if path.suffix == ".gz":

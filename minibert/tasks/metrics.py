@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from collections.abc import Hashable, Sequence, Set
 from itertools import chain
@@ -43,6 +44,26 @@ def pearson(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) ->
 def spearman(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> float:
     """Spearman's rank correlation, -1 to 1: Pearson's of the ranks, equal values sharing their mean rank."""
     return pearson(_ranks(np.asarray(x)), _ranks(np.asarray(y)))
+
+
+def answer_match(truth: str, answer: str) -> float:
+    """1 if two answers are the same but for case, punctuation, English articles and spaces, else 0."""
+    return float(_answer_words(truth) == _answer_words(answer))
+
+
+def answer_f1(truth: str, answer: str) -> float:
+    """F1 of the words that two answers share, counted as often as they come, 0 to 1."""
+    right, given = _answer_words(truth), _answer_words(answer)
+    if not right or not given:
+        return float(right == given)
+    shared = (Counter(right) & Counter(given)).total()
+    return 2 * shared / (len(right) + len(given))
+
+
+def _answer_words(text: str) -> list[str]:
+    """Words as the SQuAD script counts them; only ASCII punctuation goes."""
+    bare = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return [word for word in bare.split() if word not in ("a", "an", "the")]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
