@@ -136,7 +136,7 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
         if table.rows != count:
             raise FormatError(f"config.tables['{name}'].rows is {table.rows}, the architecture has {count}")
         if table.kind.endswith("-panels") and name != "embeddings.word":
-            raise FormatError(f"config.tables[{shown(name)}].kind is {table.kind}, which is for the table of words only")
+            raise FormatError(f"config.tables[{shown(name)}].kind is {table.kind}, which is for words only")
         panels = padded(count) // LANES
         if table.kind == "float32":
             specs.add(f"{name}.weight", "F32", count, width)

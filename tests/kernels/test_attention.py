@@ -18,8 +18,10 @@ LENGTHS = [*range(1, 36), 47, 48, 49, 63, 64, 65, 70, 127, 128, 129, 255, 256, 2
 SHAPES = [(3, 12), (12, 26), (1, 64), (2, 1), (1, 80), (5, 32), (1, 256)]
 
 
-def run(kernels, kind: str, heads: int, head_size: int, lengths: list[int], source: np.ndarray) -> np.ndarray:
-    model = random_model(kind, heads=heads, head_size=head_size, layers=1, max_positions=512)
+def run(
+    kernels, kind: str, heads: int, head_size: int, lengths: list[int], source: np.ndarray, **options
+) -> np.ndarray:
+    model = random_model(kind, heads=heads, head_size=head_size, layers=1, max_positions=512, **options)
     steps = Steps(model, kernels, lengths)
     number = steps.find(plan.Attend)
     steps.source(number)[:] = source
@@ -138,3 +140,63 @@ def test_a_text_has_the_same_bits_wherever_it_stands(kernels, kind):
     others = source_rows("mixed sizes", 40, 2, 26)
     together = run(kernels, kind, 2, 26, [3, 33, 37], np.concatenate([others[:3], text, others[3:]]))
     np.testing.assert_array_equal(together[3:36], alone)
+
+
+def biases(heads: int) -> np.ndarray:
+    """What `random_model` draws: float32 [heads, distances]."""
+    return random_model(heads=heads, layers=1, max_positions=512, position_bias=True).tensors[
+        "layers.0.attention.position_bias"
+    ]
+
+
+def far(query: np.ndarray, window: int) -> np.ndarray:
+    place = np.arange(len(query))
+    return np.abs(place[:, None] - place) > window
+
+
+@pytest.mark.parametrize("window", [1, 15, 16, 17, 40, 64, 127, 300, 511])
+def test_windows(kernels, window):
+    """Int8: NumPy's bits; float32: the textbook's numbers."""
+    lengths = [*range(1, 36, 3), 63, 64, 65, 127, 129, 257, 512]
+    source = source_rows("random", sum(lengths), 2, 26) * np.float32(2)
+    made = run(kernels, "int8", 2, 26, lengths, source, windows=[window])
+    twin = partial(attend, head_size=26, exact=False, window=window)
+    np.testing.assert_array_equal(made, expected(twin, 2, lengths, source))
+
+    def exact(query, key, value):
+        scores = query.astype(np.float64) @ key.T / np.sqrt(26)
+        weights = np.exp(np.where(far(query, window), -np.inf, scores))
+        return weights @ value / weights.sum(axis=1, keepdims=True)
+
+    made = run(kernels, "float32", 2, 26, lengths, source, windows=[window])
+    np.testing.assert_allclose(made, expected(exact, 2, lengths, source), rtol=0, atol=3e-5)
+
+
+def test_position_biases(kernels):
+    lengths = [*range(1, 36, 3), 63, 64, 65, 127, 129, 257, 512]
+    source = source_rows("random", sum(lengths), 3, 26)
+    tables = iter(np.tile(biases(3), (2 * len(lengths), 1)))
+    made = run(kernels, "int8", 3, 26, lengths, source, position_bias=True)
+
+    def twin(query, key, value):
+        return attend(query, key, value, 26, exact=False, bias=next(tables))
+
+    np.testing.assert_array_equal(made, expected(twin, 3, lengths, source))
+    made = run(kernels, "float32", 3, 26, lengths, source, position_bias=True)
+
+    def exact(query, key, value):
+        table, place = next(tables), np.arange(len(query))
+        bias = table[place[:, None] - place + len(table) // 2 - 8].astype(np.float64) * np.log(2)
+        weights = np.exp(query.astype(np.float64) @ key.T / np.sqrt(26) + bias)
+        return weights @ value / weights.sum(axis=1, keepdims=True)
+
+    np.testing.assert_allclose(made, expected(exact, 3, lengths, source), rtol=0, atol=1e-5)
+
+
+def test_work_within_a_window_does_not_grow_with_the_text(kernels):
+    """A text of 512 tokens whose far keys are not numbers: they are never read."""
+    source = source_rows("random", 512, 2, 26)
+    clean = run(kernels, "float32", 2, 26, [512], source, windows=[20])
+    source[300:] = np.nan
+    made = run(kernels, "float32", 2, 26, [512], source, windows=[20])
+    np.testing.assert_array_equal(made[:128], clean[:128])

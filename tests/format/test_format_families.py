@@ -1,0 +1,100 @@
+"""What families add to the config: which tensors follow from it, and which combinations are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from minibert.errors import FormatError
+from minibert.format import Config, Linear, Table, Task, expected_tensors
+from tests.models import random_model
+
+
+def changed(config: Config, **values: Any) -> Config:
+    return replace(config, architecture=replace(config.architecture, **values))
+
+
+def test_configs_of_families_survive_json():
+    model = random_model(
+        windows=[3], rotary_bases=[10000.0], pre_norm=True, gated=True, position_table=False, embedding_size=20
+    )
+    assert Config.from_json(model.config.to_json()) == model.config
+
+
+def test_tensors_of_families():
+    specs = expected_tensors(
+        random_model(embedding_size=20, gated=True, position_bias=True, position_table=False).config
+    )
+    assert specs["embeddings.word.weight"].shape == (101, 32)
+    assert specs["embeddings.norm.bias"].shape == (32,)
+    assert specs["embeddings.projection.weight"].shape == (3, 8, 16, 4)
+    assert "embeddings.position.weight" not in specs
+    assert specs["layers.1.attention.position_bias"].shape == (3, 144)
+    assert specs["layers.0.ffn.up.weight"].shape == (8, 12, 16, 4)
+    assert specs["layers.0.ffn.down.weight"].shape == (3, 16, 16, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rotary_bases": [10000.0], "head_size": 13}, "layers.0.rotary_base.*head_size is odd"),
+        ({"windows": [5], "position_bias": True}, "layers.0.window is 5"),
+    ],
+)
+def test_features_that_do_not_go_together(options, message):
+    with pytest.raises(FormatError, match=message):
+        random_model(**options)
+
+
+@pytest.mark.parametrize("base", [0.5, 1, -1.0, float("inf"), float("nan"), 1e10, True, "10000", None])
+def test_bases_that_are_none(base):
+    config = random_model(rotary_bases=[10000.0]).config.to_json()
+    config["architecture"]["layers"][0]["rotary_base"] = base
+    with pytest.raises(FormatError, match="rotary_base"):
+        Config.from_json(config)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"embedding_size": 40}, "config.linears lacks 'embeddings.projection'"),
+        ({"gated": True}, "ffn.up.*out_features is 52, the architecture has 128"),
+        ({"position_table": False}, "embeddings.position"),
+    ],
+)
+def test_linears_and_tables_that_do_not_fit(values, message):
+    with pytest.raises(FormatError, match=message):
+        expected_tensors(changed(random_model().config, **values))
+
+
+def test_only_words_lie_in_panels():
+    config = random_model().config
+    tables = {**config.tables, "embeddings.position": Table("int8-panels", 64)}
+    with pytest.raises(FormatError, match=r"'embeddings.position'.*int8-panels"):
+        expected_tensors(replace(config, tables=tables))
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "pooling", "message"),
+    [
+        ("question-answering", 3, "none", "3 outputs, but question-answering needs 2"),
+        ("fill-mask", 100, "none", "100 outputs, but fill-mask needs 101"),
+        ("question-answering", 2, "cls", "pooling is 'cls', but question-answering needs a row for each token"),
+        ("token-classification", 2, "mean", "pooling is 'mean', but token-classification"),
+    ],
+)
+def test_heads_that_do_not_fit_the_task(task, outputs, pooling, message):
+    model = random_model(head=[(outputs, "none", False)], pooling=pooling)
+    labels = ("a", "b") if task == "token-classification" else ()
+    with pytest.raises(FormatError, match=message):
+        expected_tensors(replace(model.config, task=Task(task, labels=labels)))
+
+
+def test_the_words_are_a_head_of_the_same_kind():
+    config = random_model(pooling="none", head=[(101, "none", False)], tied=True).config
+    expected_tensors(config)
+    linears = {**config.linears, "head.0": Linear("float32", 48, 101)}
+    with pytest.raises(FormatError, match=r"embeddings.word.weight"):
+        expected_tensors(replace(config, linears=linears))
