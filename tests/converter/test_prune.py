@@ -97,7 +97,7 @@ def test_calibrated_blocks_see_through_scales(tmp_path):
 
 def test_structures_shrink_layers_and_are_fitted(network, tmp_path):
     ids = ids_of(network, OTHER_TEXTS)
-    sizes, lost = {}, {}
+    sizes, lost, added = {}, {}, {}
     for method in ("magnitude", "calibrated"):
         pruned = read_network(tmp_path / method)
         truth = answers(pruned, ids)
@@ -107,8 +107,10 @@ def test_structures_shrink_layers_and_are_fitted(network, tmp_path):
         lost[method] = np.square(answers(pruned, ids) - truth).mean()
         assert report.layers == tuple((n, layer.num_heads, layer.ffn_size) for n, layer in enumerate(layers))
         assert all(layer.ffn_size % 16 == 0 for layer in layers)
+        added[method] = report.tensors["layers.1.ffn.down"].error
         assert report.densities["layers.0.ffn.up"] == pytest.approx(layers[0].ffn_size / 100, abs=1e-4)
     assert sizes["calibrated"] == (4, 96)
+    assert 0 < added["calibrated"] < added["magnitude"]
     assert lost["calibrated"] < lost["magnitude"]
 
 

@@ -6,17 +6,14 @@ layers is fitted again), then blocks of the weights that remain. Quantization co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from minibert.errors import InputError, UnsupportedError
-from minibert.reference import Reference
 
-from ..export import export
-from ..network import Float32Array, Network
+from ..network import Network
 from ..progress import Progress, no_progress
 from ..quantize import builtin_texts
 from .block_pass import prune_blocks
@@ -24,7 +21,8 @@ from .blocks import Budget, block_density
 from .detect import Found, find_zeros, remove_dead
 from .encoder import encoder_names, float_linear, is_plain, real_rows_and_columns
 from .layer_pass import prune_layers
-from .moments import Tokens, tokenize
+from .measure import output_errors
+from .moments import tokenize
 from .request import Request, parse_requests
 from .structured_pass import prune_structures
 
@@ -40,8 +38,8 @@ class PrunedTensor:
     Attributes:
         density: part of its 4x4 blocks with a weight other than zero, padding not counted.
         error: relative error added to what it returns for the inputs it had before, on calibration texts: root of the
-            mean square error over the standard deviation. For a matrix that was fitted again, of the sum that enters
-            the LayerNorm.
+            mean square error over the standard deviation. After heads or neurons were removed, that of the sum that
+            enters the LayerNorm, errors of earlier layers included.
     """
 
     density: float
@@ -143,7 +141,7 @@ def prune(
     if found:
         network.notes.append(_describe(found, dead_heads, dead_neurons))
     if not asked:
-        return _finish(report, network, sizes, _measure(network, None, Tokens([], []), {}))
+        return _finish(report, network, sizes, {})
 
     texts = builtin_texts() if texts is None else texts
     tokens = tokenize(network, texts)
@@ -152,15 +150,16 @@ def prune(
         prune_layers(network, request, tokens if calibrated else None, progress)
     errors: dict[str, float] = {}
     if structures := [asked[kind] for kind in ("heads", "ffn") if kind in asked]:
-        errors = prune_structures(network, structures, tokens if calibrated else None, chosen, progress)
-    before = replace(network, linears=dict(network.linears))
+        errors = prune_structures(network, structures, tokens, chosen, progress, calibrated=calibrated)
     if (request := asked.get("blocks")) is not None:
+        before = replace(network, linears=dict(network.linears))
         prune_blocks(network, request, tokens if calibrated else None, chosen, progress)
         _note_fine_blocks(network, request)
-    progress("measuring", 0, 1)
-    tensors = _measure(network, before, tokens.sample(_MEASURED_TEXTS), errors)
-    progress("measuring", 1, 1)
-    return _finish(replace(report, texts=len(texts)), network, sizes, tensors)
+        progress("measuring", 0, 1)
+        added = output_errors(before, network, encoder_names(network), tokens.sample(_MEASURED_TEXTS))
+        errors = {name: math.hypot(error, errors.get(name, 0.0)) for name, error in added.items()}
+        progress("measuring", 1, 1)
+    return _finish(replace(report, texts=len(texts)), network, sizes, errors)
 
 
 def _sizes(network: Network) -> dict[str, int]:
@@ -173,11 +172,9 @@ def _sizes(network: Network) -> dict[str, int]:
     return sizes
 
 
-def _finish(
-    report: PruneReport, network: Network, sizes: dict[str, int], tensors: dict[str, PrunedTensor]
-) -> PruneReport:
+def _finish(report: PruneReport, network: Network, sizes: dict[str, int], errors: Mapping[str, float]) -> PruneReport:
     """The report with what is left of the checkpoint's matrices, whose `sizes` are those before."""
-    left = _sizes(network)
+    left, tensors = _sizes(network), _tensors(network, errors)
     stored = dict(zip(left, (tensors[name].density for name in encoder_names(network)), strict=True))
     densities = {name: stored.get(name, 0.0) * left.get(name, 0) / size for name, size in sizes.items()}
     return replace(report, layers=_layers(network), tensors=tensors, densities=densities)
@@ -187,42 +184,13 @@ def _numbers(network: Network) -> tuple[int, ...]:
     return network.layer_numbers or tuple(range(len(network.architecture.layers)))
 
 
-def _measure(
-    network: Network, before: Network | None, tokens: Tokens, errors: dict[str, float]
-) -> dict[str, PrunedTensor]:
-    """Density of every matrix of the encoder, and the error of those that are not what they were `before`."""
-    sums: dict[str, np.ndarray] = {}
-    changed = [
-        name
-        for name in encoder_names(network)
-        if before is not None and network.linears[name] is not before.linears[name]
-    ]
-
-    def hook(name: str, x: Float32Array) -> None:
-        name = network.aliases.get(name, name)
-        if name in changed and before is not None:
-            old, new = float_linear(before, name), float_linear(network, name)
-            wanted = x @ old.weight.T
-            lost = wanted - x @ new.weight.T + (old.bias - new.bias)
-            terms = [np.square(lost).sum(), np.square(wanted).sum(), len(wanted)]
-            sums[name] = sums.get(name, np.zeros(3)) + np.array(terms, np.float64)
-            means[name] = means.get(name, 0) + wanted.sum(axis=0, dtype=np.float64)
-
-    means: dict[str, Any] = {}
-    if changed and before is not None:
-        reference = Reference(*export(before))
-        for ids, types in tokens.chunks():
-            reference.forward(ids, types, hook)
+def _tensors(network: Network, errors: Mapping[str, float]) -> dict[str, PrunedTensor]:
+    """Density and error of every matrix of the encoder."""
     tensors: dict[str, PrunedTensor] = {}
     for name in encoder_names(network):
-        error = errors.get(name, 0.0)
-        if name in sums:
-            lost, wanted, count = sums[name]
-            spread = max(wanted - np.square(means[name]).sum() / count, 1e-30)
-            error = float(np.hypot(error, np.sqrt(lost / spread)))
-        linear = float_linear(network, name)
         rows, columns = real_rows_and_columns(network.architecture, name)
-        tensors[name] = PrunedTensor(block_density(linear.weight, rows[:, None] & columns), error)
+        density = block_density(float_linear(network, name).weight, rows[:, None] & columns)
+        tensors[name] = PrunedTensor(density, errors.get(name, 0.0))
     return tensors
 
 

@@ -19,7 +19,9 @@ from .moments import Tokens
 from .structured import DAMPING
 
 
-def refit(dense: Network, network: Network, tokens: Tokens, progress: Progress) -> dict[str, float]:
+def refit(
+    dense: Network, network: Network, tokens: Tokens, progress: Progress, *, fit: bool = True
+) -> dict[str, float]:
     """Fits `attention.output` and `ffn.down` of each layer, first to last, each on the fitted layers before it.
 
     What is fitted is the sum that enters the LayerNorm, so that a layer also takes back what earlier ones left wrong.
@@ -28,30 +30,33 @@ def refit(dense: Network, network: Network, tokens: Tokens, progress: Progress) 
         dense: the network before heads and neurons were removed.
         network: the network without them; its entries are replaced.
         tokens: what both read.
-        progress: called with the stage "fitting" and counts of halves of layers.
+        progress: called with the stage "fitting" (or "measuring") and counts of halves of layers.
+        fit: False leaves the matrices as they are, and only measures.
 
     Returns:
-        By matrix, the relative error of that sum on the calibration tokens: root of the mean square error over the
+        By matrix, the relative error that is left of that sum on the calibration tokens: root of the mean square error over the
         standard deviation.
     """
     truth, rows = Rows(dense, tokens), Rows(network, tokens)
     errors: dict[str, float] = {}
+    stage = "fitting" if fit else "measuring"
     halves = [(n, half) for n in range(len(network.architecture.layers)) for half in ("attention", "ffn")]
     for done, (number, half) in enumerate(halves):
-        progress("fitting", done, len(halves))
+        progress(stage, done, len(halves))
         wanted_input = truth.context(dense, number) if half == "attention" else truth.inner(dense, number)
         x = rows.context(network, number) if half == "attention" else rows.inner(network, number)
         wanted = truth.hidden + truth.sum(dense, number, half, wanted_input)
         name = f"layers.{number}.{half}.{'output' if half == 'attention' else 'down'}"
         linear = float_linear(network, name)
         missing = (wanted - rows.hidden - rows.sum(network, number, half, x))[:, : len(linear.weight)]
-        change, offset = regress(x, missing)
-        network.linears[name] = replace(linear, weight=linear.weight + change, bias=linear.bias + offset)
+        if fit:
+            change, offset = regress(x, missing)
+            network.linears[name] = replace(linear, weight=linear.weight + change, bias=linear.bias + offset)
         truth.add(dense, number, half, wanted_input)
         left = wanted - rows.hidden - rows.sum(network, number, half, x)
         errors[name] = float(np.linalg.norm(left) / max(np.linalg.norm(wanted - wanted.mean(axis=0)), 1e-30))
         rows.add(network, number, half, x)
-    progress("fitting", len(halves), len(halves))
+    progress(stage, len(halves), len(halves))
     return errors
 
 

@@ -19,19 +19,26 @@ from .structured import allocate, ffn_removal, head_removal, survivors
 
 
 def prune_structures(
-    network: Network, requests: Sequence[Request], tokens: Tokens | None, budget: Budget, progress: Progress
+    network: Network,
+    requests: Sequence[Request],
+    tokens: Tokens,
+    budget: Budget,
+    progress: Progress,
+    *,
+    calibrated: bool,
 ) -> dict[str, float]:
     """Takes out heads, neurons, or both.
 
     Args:
         network: its layers become smaller.
         requests: of the kinds "heads" and "ffn".
-        tokens: calibration texts; None removes by magnitude and fits nothing.
+        tokens: calibration texts.
         budget: whether every layer loses the same part, or all together.
-        progress: called with the stages "calibrating" and "fitting".
+        progress: called with the stages "calibrating" and "fitting", or "measuring".
+        calibrated: choose by what the answers lose, and fit what stays; False chooses by magnitude and fits nothing.
 
     Returns:
-        By matrix that was fitted, the relative error that is left.
+        By matrix that ends a half of a layer, the relative error of the sum that enters the LayerNorm.
 
     Raises:
         UnsupportedError: layers share their weights, and would not after heads of one were gone.
@@ -43,7 +50,7 @@ def prune_structures(
     endings = {"heads": "attention.output", "ffn": "ffn.down"}
     wanted = tuple(endings[request.kind] for request in requests)
     moments: dict[str, Moments] = {}
-    if tokens is not None:
+    if calibrated:
 
         def whole(name: str) -> tuple[int, int] | None:
             out, inputs = float_linear(network, name).weight.shape
@@ -62,4 +69,4 @@ def prune_structures(
         for number, steps in enumerate(allocate(removals, totals, request.amount, budget)):
             if steps:
                 keep(network, number, survivors(removals[number], totals[number], steps))
-    return refit(dense, network, tokens, progress) if tokens is not None else {}
+    return refit(dense, network, tokens, progress, fit=calibrated)
