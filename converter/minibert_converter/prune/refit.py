@@ -34,8 +34,8 @@ def refit(
         fit: False leaves the matrices as they are, and only measures.
 
     Returns:
-        By matrix, the relative error that is left of that sum on the calibration tokens: root of the mean square error over the
-        standard deviation.
+        By matrix, the relative error of that sum that is left on the calibration tokens: root of the mean square error
+        over the standard deviation.
     """
     truth, rows = Rows(dense, tokens), Rows(network, tokens)
     errors: dict[str, float] = {}
