@@ -44,7 +44,7 @@ def convert(
     Args:
         src: the folder: config.json, weights, tokenizer; sentence-transformers files where there are any.
         out: the file to write; an older one is replaced.
-        task: "text-classification" or "sentence-embedding", if not what the checkpoint says itself.
+        task: one of `minibert.format.schema.TASK_KINDS`, if not what the checkpoint says itself.
         dtype: "int8" quantizes matrices and embedding rows; "float32" keeps every weight as it is.
         calibrate: texts for pruning and the quantizer, or a file of them (see `read_texts`); those that ship with the
             converter where None.

@@ -147,7 +147,7 @@ def make_report(
     parts = []
     for part, names in groups.items():
         present = [new for name in names if (new := _name_now(network, name)) is not None]
-        stored = [f"{name}.{ending}" for name in present for ending in ENDINGS]
+        stored = [*present, *(f"{name}.{ending}" for name in present for ending in ENDINGS)]
         weights = {name: network.origins[name].parameters for name in names if name in (densities or {})}
         left = sum(count * (densities or {})[name] for name, count in weights.items())
         parts.append(

@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="a folder with config.json, weights and tokenizer")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
     parser.add_argument(
-        "--task", metavar="TASK", help="text-classification or sentence-embedding (default: as SRC says)"
+        "--task", metavar="TASK", help="what the model is for, such as fill-mask (default: as SRC says)"
     )
     parser.add_argument(
         "--dtype", choices=("int8", "float32"), default="int8", help="how weights are kept (default: int8)"
