@@ -1,6 +1,6 @@
 """Kernels for CPUs that are well known, compiled and linked ahead: what the wheel carries.
 
-    python -m minibert.kernels.prebuild minibert/kernels/prebuilt
+    python -m minibert.kernels.prebuild minibert/kernels/prebuilt [INSTRUCTION SET...]
 
 Any 64-bit machine makes all of them: numba and LLVM compile for other CPUs, lld links for them. The folder gets one
 shared library of Linux for each instruction set, and a table of their hashes; a machine on which one of them runs needs
@@ -14,7 +14,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minibert.errors import BackendError
@@ -24,8 +24,10 @@ INSTRUCTION_SETS = ("avx512vnni", "avx2", "neon-dotprod", "neon")
 TABLE = "kernels.json"
 
 
-def prebuild(folder: Path, progress: Callable[[str], None] | None = None) -> list[Path]:
-    """Fill a folder with the libraries and their table; the files.
+def prebuild(
+    folder: Path, progress: Callable[[str], None] | None = None, names: Sequence[str] = INSTRUCTION_SETS
+) -> list[Path]:
+    """Fill a folder with the libraries of some instruction sets, and their table; the files.
 
     Raises:
         BackendError: one of them cannot be compiled or linked here.
@@ -33,7 +35,7 @@ def prebuild(folder: Path, progress: Callable[[str], None] | None = None) -> lis
     folder.mkdir(parents=True, exist_ok=True)
     table: dict[str, str] = {}
     files = []
-    for name in INSTRUCTION_SETS:
+    for name in names:
         if progress:
             progress(f"kernels for {name}")
         library = folder / f"{name}.so"
@@ -54,5 +56,6 @@ def prebuild(folder: Path, progress: Callable[[str], None] | None = None) -> lis
 
 
 if __name__ == "__main__":
-    for made in prebuild(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr)):
+    chosen = sys.argv[2:] or INSTRUCTION_SETS
+    for made in prebuild(Path(sys.argv[1]), lambda line: print(line, file=sys.stderr), chosen):
         print(made)

@@ -99,7 +99,7 @@ def test_libraries_of_the_current_folder_are_nothing(carried, monkeypatch, tmp_p
 
 
 def test_library_of_another_architecture_needs_its_linker(jit, tmp_path):
-    """Objects for aarch64 are made anywhere; where lld is installed, a library that needs the C library's yield only."""
+    """Made on any machine that has lld, a library asks for nothing but the C library's yield."""
     library_file = tmp_path / "neon.so"
     command = [sys.executable, "-m", "minibert.kernels.build", "neon", str(library_file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,64 @@
+"""The engine on the three cores of Raspberry Pis, emulated: the same integers, and never an instruction they lack."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+
+from tests.arm.answers import answers
+from tests.arm.conftest import Pi
+
+
+@pytest.fixture(scope="session")
+def expected() -> dict[str, list[float]]:
+    """What NumPy answers on this machine."""
+    return answers("numpy")
+
+
+def test_kernels_are_those_of_the_core(pi: Pi):
+    done = pi.python("-m", "minibert", "doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["backend"], found["kernels"]) == ("prebuilt", pi.isa)
+    assert found["instruction_sets"][0] == pi.isa
+    assert ("asimddp" in found["features"]) == (pi.isa == "neon-dotprod")
+
+
+def test_answers_have_the_bits_of_this_machine(pi: Pi, expected):
+    done = pi.python("-m", "tests.arm.answers", "prebuilt")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        if name.startswith("int8"):
+            assert found[name] == values, name
+        else:
+            size = max(float(np.abs(values).max()), 1.0)
+            np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5 * size, err_msg=name)
+
+
+def test_dot_products_are_refused_where_there_are_none(pi: Pi):
+    """Asked for by name they are refused; loaded by force, the core dies of them: the emulator does tell."""
+    asked = pi.python("-m", "tests.arm.answers", "prebuilt", MINIBERT_ISA="neon-dotprod")
+    force = (
+        "from minibert.engine import library, prebuilt; from tests.models import random_model; "
+        "library.chosen_isa = lambda isa: 'neon-dotprod'; model = random_model(); "
+        "model.engine(backend='prebuilt').forward([[1, 2, 3]])"
+    )
+    forced = pi.python("-c", force)
+    if pi.isa == "neon-dotprod":
+        assert asked.returncode == forced.returncode == 0, asked.stderr + forced.stderr
+    else:
+        assert "this CPU cannot run kernels for 'neon-dotprod'" in asked.stderr
+        assert forced.returncode in (-signal.SIGILL, 128 + signal.SIGILL)
+
+
+@pytest.mark.slow
+def test_the_engines_own_tests(pi: Pi):
+    files = ["tests/kernels", "tests/engine/test_backends.py", "tests/engine/test_same_bits.py"]
+    done = pi.python("-m", "pytest", "-q", "-x", "-p", "tests.arm.guest", *files, timeout=3000)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout
