@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from minibert_converter.convert import convert
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+import minibert
 from minibert.engine import Engine
-from minibert.errors import UnsupportedError
+from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format import read_model
 from tests.checkpoints import WORDS, write_json
 from tests.families import SETUPS, cases, golden, shown_columns, shown_rows, write_family
@@ -160,3 +162,71 @@ def test_pruning_of_families_it_has_not_learned_is_refused(tmp_path):
     folder = write_family(tmp_path / "checkpoint", "modernbert", "fill-mask", golden()["modernbert"])
     with pytest.raises(UnsupportedError, match="modernbert cannot be pruned"):
         convert(folder, tmp_path / "model.safetensors", prune=["4x4:0.5"], calibrate=CALIBRATION)
+
+
+#: Configs as they lie on the Hub, in the words of the code that the models were first published with.
+OLDER_CONFIGS = {
+    "nomic": {
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "n_inner",
+        "max_position_embeddings": "n_positions",
+        "rope_parameters": {"rotary_emb_base": 1000, "activation_function": "swiglu", "layer_norm_epsilon": 1e-12},
+    },
+    "modernbert": {
+        "rope_parameters": {
+            "global_attn_every_n_layers": 3,
+            "global_rope_theta": 160000.0,
+            "local_rope_theta": 10000.0,
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("family", OLDER_CONFIGS)
+def test_older_configs_mean_the_same(tmp_path, family):
+    task = "fill-mask"
+    folder = write_family(tmp_path / "checkpoint", family, task, golden()[family])
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for key, older in OLDER_CONFIGS[family].items():
+        value = config.pop(key, None)
+        config |= {older: value} if isinstance(older, str) else older
+    write_json(folder / "config.json", config)
+    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    wanted = expected(family, task)
+    assert largest_error(answers(tmp_path / "model.safetensors", family, "numpy"), wanted) < 2e-5 * scale(wanted)
+
+
+def test_an_encoder_without_a_pooler(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "bert", "sentence-embedding", golden()["bert"])
+    weights = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if not k.startswith("pooler.")}, folder / "model.safetensors")
+    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    made = answers(tmp_path / "model.safetensors", "bert", "numpy")
+    assert largest_error(made, expected("bert", "sentence-embedding")) < 1e-5
+    with pytest.raises(CheckpointError, match=r"missing: 'classifier\.weight'"):
+        convert(folder, tmp_path / "model.safetensors", dtype="float32", task="text-classification")
+
+
+def test_a_bert_that_reads_pieces_as_xlm_roberta_does(tmp_path):
+    """Multilingual MiniLM: BERT's network, SentencePiece's words."""
+    folder = write_family(tmp_path / "checkpoint", "bert", "text-classification", golden()["bert"])
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁a", "▁good", "▁movie", "▁", *"abcdegimov", "<mask>"]
+    tokenizer = Tokenizer(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=3))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    model = minibert.load(tmp_path / "model.safetensors", backend="numpy")
+    rows = model.forward([[0, 5, 6, 2], [0, 5, 2, 2, 6, 2]])
+    made = [model.predict("good movie", top_k=None), model.predict(("good", "movie"), top_k=None)]
+    for row, answer in zip(rows, made, strict=True):
+        scores = np.exp(row) / np.exp(row).sum()
+        assert {one["label"]: pytest.approx(one["score"], abs=1e-5) for one in answer} == {
+            f"label {number}": score for number, score in enumerate(scores)
+        }
