@@ -1,0 +1,105 @@
+"""Multiply-adds a cycle of the ARM kernels' inner loops, by LLVM's models of the cores: no board, no emulator.
+
+    python bench/arm_cycles.py [--mca llvm-mca-19]
+
+Compiles the kernels to assembly, takes their innermost loops and asks llvm-mca (16 or later) how many cycles a pass
+takes. Loops are told apart by what they multiply: bytes in steps of 4 panels or more are linears, single steps are
+attention and 4x4 blocks. The exit status is 1 if a core falls short of what it is held to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Core: instruction set, LLVM's model (a Neoverse N1 is a Cortex-A76), and least MAC/cycle of dense and of 4x4 blocks.
+CORES = {
+    "cortex-a76": ("neon-dotprod", "neoverse-n1", 30.0, 22.5),
+    "cortex-a72": ("neon", "cortex-a72", 7.5, 5.6),
+    "cortex-a53": ("neon", "cortex-a53", 4.0, 3.0),
+}
+#: Multiply-adds of one instruction.
+_MACS = [(r"sdot\s+v\d+\.4s", 16), (r"sm(?:ull|lal)2?\s+v\d+\.8h", 8)]
+_ITERATIONS = 1000
+
+
+@dataclass(frozen=True)
+class Loop:
+    """An innermost loop.
+
+    Attributes:
+        body: its instructions.
+        macs: multiply-adds of bytes in one pass.
+        indexed: whether it reads the index of 4x4 blocks.
+    """
+
+    body: list[str]
+    macs: int
+    indexed: bool
+
+
+def inner_loops(assembly: str) -> list[Loop]:
+    """The innermost loops that multiply bytes."""
+    lines = [line.split("//")[0].rstrip() for line in assembly.splitlines()]
+    labels = {found[1]: number for number, line in enumerate(lines) if (found := re.match(r"(\.L\w+):", line))}
+    loops = []
+    for number, line in enumerate(lines):
+        jump = re.match(r"\s+(?:b\.?\w*|cbn?z|tbn?z)\s.*?(\.L\w+)$", line)
+        if not jump or labels.get(jump[1], number) >= number:
+            continue
+        body = lines[labels[jump[1]] : number + 1]
+        if sum(each.startswith(".L") for each in body) > 1:
+            continue
+        instructions = [each for each in body if re.match(r"\s+[a-z]", each)]
+        macs = sum(count for each in instructions for pattern, count in _MACS if re.match(rf"\s+{pattern}", each))
+        if macs:
+            loops.append(Loop(instructions, macs, any("ldrh" in each for each in instructions)))
+    return loops
+
+
+def cycles(loop: Loop, model: str, mca: str) -> float:
+    """Cycles of one pass through a loop, without the jump's target."""
+    text = "\n".join(re.sub(r"\.L\w+", "0", each) for each in loop.body) + "\n"
+    command = [mca, "-mtriple=aarch64-linux-gnu", "-mattr=+dotprod", f"-mcpu={model}", f"-iterations={_ITERATIONS}"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    found = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    assert found, done.stdout
+    return int(found[1]) / _ITERATIONS
+
+
+def assembly_of(isa: str) -> str:
+    """The kernels' assembly."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "kernels.s"
+        subprocess.run([sys.executable, "-m", "minibert.kernels.build", isa, str(target)], check=True)
+        return target.read_text()
+
+
+def main() -> int:
+    """Print a line for each core and kind of loop; 1 if one falls short."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mca", default="llvm-mca", help="LLVM's machine code analyzer, 16 or later")
+    mca = parser.parse_args().mca
+    assemblies = {isa: assembly_of(isa) for isa in sorted({core[0] for core in CORES.values()})}
+    short = False
+    for core, (isa, model, dense, sparse) in CORES.items():
+        loops = inner_loops(assemblies[isa])
+        for kind, least, indexed in (("dense", dense, False), ("4x4 blocks", sparse, True)):
+            of_kind = [loop for loop in loops if loop.indexed == indexed]
+            # The widest tile does nearly all of the work; the lower ones finish the last rows.
+            most = max(loop.macs for loop in of_kind)
+            rates = [loop.macs / cycles(loop, model, mca) for loop in of_kind if loop.macs == most]
+            rate = min(rates)
+            short |= rate < least
+            verdict = "" if rate >= least else "  TOO SLOW"
+            print(f"{core}  {kind:<10}  {rate:6.2f} MAC/cycle, {most} in a pass; at least {least}{verdict}")
+    return int(short)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
