@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: The instruction set that must be chosen on each core. Raspberry Pi 3 and Zero 2; 4; 5.
 CORES = {"cortex-a53": "neon", "cortex-a72": "neon", "cortex-a76": "neon-dotprod"}
-_PYTEST = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
+_PYTEST = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def package(tmp_path_factory) -> Path:
         found = importlib.util.find_spec(name)
         if found and found.submodule_search_locations:
             shutil.copytree(found.submodule_search_locations[0], folder / name)
+        elif found and found.origin:
+            shutil.copy(found.origin, folder)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = slow: takes minutes\n")
     # From the copy's own sources: somebody may be editing those here.
     command = [
