@@ -31,6 +31,7 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqr
 VOCABULARY += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
 VOCABULARY += sorted(set(WORDS.split()) - set(VOCABULARY))
 MAX_LENGTH = 24
+ENTITIES = ("O", "B-person", "I-person", "B-place", "I-place")
 
 
 def tokenizer_json() -> str:
@@ -98,6 +99,20 @@ def embedding_config(**task) -> Config:
     )
 
 
+def token_config(kind: str, labels=()) -> Config:
+    """A model that answers for each token."""
+    config = classifier_config()
+    outputs = {"question-answering": 2, "fill-mask": len(VOCABULARY)}.get(kind, len(labels))
+    linears = {name: linear for name, linear in config.linears.items() if name.startswith("layers.")}
+    linears["head.output"] = Linear("int8", padded(config.architecture.hidden_size), outputs)
+    return replace(
+        config,
+        architecture=replace(config.architecture, pooling="none", head=(HeadLayer("head.output"),)),
+        linears=linears,
+        task=Task(kind, tuple(labels)),
+    )
+
+
 def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
     """Weights with which the texts matter: norms about 1, int8 weights of about a unit's scale, padding of zeros."""
     random = np.random.default_rng(seed)
@@ -160,6 +175,10 @@ def tiny_folder(tmp_path_factory) -> Path:
     write(folder / "regression.safetensors", classifier_config(("score",), "regression"))
     write(folder / "embedder.safetensors", embedding_config())
     write(folder / "prompted.safetensors", embedding_config(default_prompt="passage", similarity="dot"))
+    write(folder / "inference.safetensors", classifier_config(("entailment", "neutral", "contradiction")))
+    write(folder / "tokens.safetensors", token_config("token-classification", ENTITIES))
+    write(folder / "questions.safetensors", token_config("question-answering"))
+    write(folder / "masks.safetensors", token_config("fill-mask"))
     (folder / "tokenizer.json").write_text(tokenizer_json())
     return folder
 
@@ -189,3 +208,28 @@ def classifier(classifier_path):
 @pytest.fixture(scope="session")
 def embedder(embedder_path):
     return _model(embedder_path)
+
+
+@pytest.fixture(scope="session")
+def tagger(tiny_folder):
+    return _model(tiny_folder / "tokens.safetensors")
+
+
+@pytest.fixture(scope="session")
+def answerer(tiny_folder):
+    return _model(tiny_folder / "questions.safetensors")
+
+
+@pytest.fixture(scope="session")
+def filler(tiny_folder):
+    return _model(tiny_folder / "masks.safetensors")
+
+
+@pytest.fixture(scope="session")
+def inference(tiny_folder):
+    return _model(tiny_folder / "inference.safetensors")
+
+
+@pytest.fixture(scope="session")
+def ranker(tiny_folder):
+    return _model(tiny_folder / "regression.safetensors")

@@ -1,0 +1,168 @@
+"""predict --task and eval, for every task."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+TEXTS = ["a great movie", "", "the plot was bad"]
+STDIN = "".join(f"{text}\n" for text in TEXTS)
+CONTEXT = "the plot was good and the actor was not very bad"
+
+
+def test_token_classification(run, tagger, tiny_folder):
+    path = tiny_folder / "tokens.safetensors"
+    assert run("predict", path, "--json", stdin=STDIN).json_lines == tagger.predict(TEXTS)
+    outcome = run("predict", path, *TEXTS, "--task", "ner", "--aggregation", "simple", "--ignore-labels", "", "--json")
+    assert outcome.json_lines == tagger.predict(TEXTS, aggregation_strategy="simple", ignore_labels=[])
+    long = "a great movie " * 20
+    outcome = run("predict", path, long, "--aggregation", "max", "--stride", 4, "--json")
+    assert outcome.json_lines == tagger.predict([long], aggregation_strategy="max", stride=4)
+    assert outcome.err == ""
+    shown = run("predict", path, TEXTS[0], "--ignore-labels", "none").out.splitlines()
+    assert shown[0] == TEXTS[0]
+    assert len(shown) == 4
+    assert shown[2].endswith("great 2-7")
+
+
+def test_question_answering(run, answerer, tiny_folder):
+    path = tiny_folder / "questions.safetensors"
+    wanted = answerer.predict([("who", CONTEXT), ("was it good", CONTEXT)])
+    assert run("predict", path, "who", "was it good", "--context", CONTEXT, "--json").json_lines == wanted
+    lines = f"who\t{CONTEXT}\nwas it good\t{CONTEXT}\n"
+    assert run("predict", path, "--task", "question-answering", "--json", stdin=lines).json_lines == wanted
+    assert run("predict", path, "--question", "who", "--context", CONTEXT, "--json").json == wanted[0]
+    options = ["--top-k", 3, "--max-answer-len", 2, "--doc-stride", 3, "--impossible", "--json"]
+    outcome = run("predict", path, "--question", "who", *options, stdin=CONTEXT)
+    assert outcome.json == answerer.predict(
+        ("who", CONTEXT), top_k=3, max_answer_len=2, doc_stride=3, handle_impossible_answer=True
+    )
+    shown = run("predict", path, "who", "--context", CONTEXT).out
+    assert f"{wanted[0]['answer']} {wanted[0]['start']}-{wanted[0]['end']}" in shown
+
+
+def test_fill_mask(run, filler, tiny_folder):
+    path = tiny_folder / "masks.safetensors"
+    texts = ["a [MASK] movie", "[MASK] and [MASK]"]
+    wanted = filler.predict(texts, top_k=2, targets=["plot", "bad", "good"])
+    outcome = run("predict", path, "--top-k", 2, "--targets", "plot,bad, good", "--json", stdin="\n".join(texts))
+    assert outcome.json_lines == wanted
+    shown = run("predict", path, *texts).out.splitlines()
+    assert len(shown) == 6 + 13
+    assert run("predict", path, "no mask").code == 1
+
+
+def test_zero_shot(run, inference, tiny_folder):
+    path = tiny_folder / "inference.safetensors"
+    wanted = inference.predict(TEXTS, candidate_labels="film,plot")
+    assert run("predict", path, "--labels", "film,plot", "--json", stdin=STDIN).json_lines == wanted
+    options = ["--labels", "film,plot", "--multi-label", "--template", "a {} !", "--json"]
+    outcome = run("predict", path, *TEXTS, "--task", "zero-shot-classification", *options)
+    assert outcome.json_lines == inference.zero_shot(TEXTS, "film,plot", multi_label=True, hypothesis_template="a {} !")
+    assert run("predict", path, "a", "--labels", "film,plot").out.splitlines()[0] == "a"
+    assert "--labels" in run("predict", path, "a", "--task", "zero-shot-classification").err
+
+
+def test_reranking(run, ranker, tiny_folder):
+    path = tiny_folder / "regression.safetensors"
+    wanted = ranker.rank("good film", TEXTS, top_k=2, return_documents=True)
+    assert run("predict", path, "--query", "good film", "--top-k", 2, "--json", stdin=STDIN).json == wanted
+    shown = run("predict", path, "--task", "reranking", "--query", "good film", *TEXTS).out.splitlines()
+    assert len(shown) == 3
+    assert "--query" in run("predict", path, "--task", "reranking", "a").err
+
+
+def test_features(run, embedder, embedder_path):
+    outcome = run("predict", embedder_path, "--task", "feature-extraction", "--json", stdin=STDIN)
+    assert outcome.json_lines == [embedder.features(text).tolist() for text in TEXTS]
+
+
+def test_tasks_that_the_file_is_not_for(run, tiny_folder):
+    files = {
+        "token-classification": "tokens",
+        "question-answering": "questions",
+        "fill-mask": "masks",
+        "text-classification": "classifier",
+    }
+    for task in files:
+        for own, file in files.items():
+            if task != own:
+                outcome = run("predict", tiny_folder / f"{file}.safetensors", "a\tb", "--task", task)
+                assert outcome.code == 1
+                assert f"is a {own} model" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("file", "option"),
+    [
+        ("tokens", ["--top-k", "2"]),
+        ("masks", ["--stride", "2"]),
+        ("classifier", ["--aggregation", "max"]),
+        ("classifier", ["--context", "text"]),
+        ("questions", ["--pair"]),
+        ("tokens", ["--multi-label"]),
+    ],
+)
+def test_options_of_other_tasks(run, tiny_folder, file, option):
+    outcome = run("predict", tiny_folder / f"{file}.safetensors", "a", *option)
+    assert outcome.code == 1
+    assert f"{option[0]} is no option of" in outcome.err
+
+
+def test_eval_of_entities(run, tagger, tiny_folder, tmp_path):
+    """With the model's own answers as truth every entity is found; with one tag changed, one is not."""
+    sentences = [["a", "great", "movie"], ["the", "plot", "was", "bad", "xyz!"]]
+    tagged = []
+    for words in sentences:
+        text = " ".join(words)
+        first = {each["start"]: each["entity"] for each in tagger.predict(text, ignore_labels=())}
+        starts = [len(" ".join(words[:place])) + (place > 0) for place in range(len(words))]
+        tagged.append([(word, first[start]) for word, start in zip(words, starts, strict=True)])
+    path = tmp_path / "data.conll.gz"
+
+    def write(separator: str) -> None:
+        blocks = ["".join(f"{word}{separator}{tag}\n" for word, tag in sentence) for sentence in tagged]
+        path.write_bytes(gzip.compress("\n".join(blocks).encode()))
+
+    write("\t")
+    model = tiny_folder / "tokens.safetensors"
+    figures = run("eval", model, path, "--json").json
+    assert figures["texts"] == 2
+    assert (figures["entity_f1"], figures["entity_precision"], figures["entity_recall"]) == (1, 1, 1)
+    tagged[0].append(("good", "B-person" if tagger.predict("a great movie good") == [] else "B-thing"))
+    write(" - X ")
+    figures = run("eval", model, path, "--json").json
+    assert figures["entity_recall"] < 1
+    assert "entity F1" in run("eval", model, path).out
+    path.write_bytes(gzip.compress(b"word\n"))
+    assert "line 1: must be a word and its tag" in run("eval", model, path).err
+    path.write_bytes(gzip.compress(b"\n"))
+    assert "no sentences" in run("eval", model, path).err
+    assert "--text is for tables" in run("eval", model, path, "--text", "x").err
+
+
+def test_eval_of_answers(run, answerer, tiny_folder, tmp_path):
+    answer = answerer.predict(("who", CONTEXT))["answer"]
+    other = answerer.predict(("what", CONTEXT))["answer"]
+
+    def question(text: str, *answers: str) -> dict:
+        return {"question": text, "answers": [{"text": each, "answer_start": 0} for each in answers]}
+
+    asked = [question("who", "nothing", f"The {answer.upper()}!"), question("what", f"{other} zebra")]
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": asked}]}]}))
+    model = tiny_folder / "questions.safetensors"
+    figures = run("eval", model, path, "--json").json
+    words = len([word for word in other.split() if word not in ("a", "an", "the")])
+    assert figures["exact_match"] == 0.5
+    assert figures["f1"] == pytest.approx((1 + 2 * words / (2 * words + 1)) / 2)
+    path.write_text("{}")
+    assert "SQuAD" in run("eval", model, path).err
+
+
+def test_eval_needs_to_know_the_columns(run, classifier_path, tmp_path):
+    path = tmp_path / "data.tsv"
+    path.write_text("label\ttext\npositive\ta\n")
+    assert "--label" in run("eval", classifier_path, path, "--text", "text").err

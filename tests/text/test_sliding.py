@@ -1,0 +1,101 @@
+"""Where tokens come from, and windows of long texts."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from itertools import pairwise
+
+import pytest
+
+from minibert import InputError
+from minibert.text.sliding import slide
+from minibert.text.tokenizer import MAX_CHARACTERS, Tokenizer
+from tests.tiny import tokenizer_json
+
+LONG = "the film was a great movie and i like it . " * 12
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer(tokenizer_json(), max_length=24)
+
+
+def test_one_window_is_what_encode_gives(tokenizer):
+    for text in ("", "a great movie", LONG):
+        (window,), truncated = slide(tokenizer, text, max_length=24)
+        encoded = tokenizer.encode(text)
+        assert (window.ids, window.type_ids, truncated) == encoded
+        assert window.ids[window.start : window.start + len(window.tokens)] == encoded.ids[1:-1]
+    (window,), _ = slide(tokenizer, "a great movie", max_length=24, question="good?")
+    assert (window.ids, window.type_ids, False) == tokenizer.encode("good?", "a great movie")
+    assert window.tokens == ["a", "great", "movie"]
+    assert window.offsets == [(0, 1), (2, 7), (8, 13)]
+
+
+@pytest.mark.parametrize("question", [None, "good film ?"])
+@pytest.mark.parametrize("stride", [0, 1, 5])
+@pytest.mark.parametrize("length", [1, 17, 18, 19, 40, 80])
+def test_windows_cover_everything_and_share_the_stride(tokenizer, question, stride, length):
+    text = " ".join(LONG.split()[:length])
+    windows, truncated = slide(tokenizer, text, max_length=24, stride=stride, question=question)
+    assert not truncated
+    assert all(len(window.ids) == len(window.type_ids or window.ids) <= 24 for window in windows)
+    words = [text[start:end] for start, end in windows[0].offsets]
+    for before, window in pairwise(windows):
+        assert len(before.ids) == 24
+        assert before.offsets[len(before.offsets) - stride :] == window.offsets[:stride]
+        assert len(window.offsets) > stride
+        words += [text[start:end] for start, end in window.offsets[stride:]]
+    assert words == text.split()
+
+
+def test_no_room(tokenizer):
+    with pytest.raises(InputError, match="tokens of the question"):
+        slide(tokenizer, "a", max_length=24, question="very " * 22)
+    with pytest.raises(InputError, match="no room"):
+        slide(tokenizer, "a", max_length=2)
+    with pytest.raises(InputError, match="stride of 22 is too long"):
+        slide(tokenizer, "a", max_length=24, stride=22)
+
+
+def test_surrogates_keep_their_places(tokenizer):
+    text = "a \ud83d\ude80 great \ud800 movie"
+    assert len(text) == 18
+    content = tokenizer.content(text)
+    words = {text[start:end] for start, end in content.offsets}
+    assert {"a", "great", "movie", "\ud83d\ude80", "\ud800"} >= words >= {"a", "great", "movie"}
+
+
+def test_a_text_of_many_pieces(tokenizer):
+    text = "film " * (MAX_CHARACTERS // 4)
+    content = tokenizer.content(text)
+    assert len(content.ids) == MAX_CHARACTERS // 4
+    assert all(text[start:end] == "film" for start, end in content.offsets)
+    assert len(set(content.words)) == len(content.words)
+
+
+def bare(text: str) -> str:
+    """What an uncased BERT makes of characters: no controls, lower case, no marks that combine."""
+    controls = ("Cc", "Cf", "Co", "Cs")
+    kept = (each for each in text if each in "\t\n\r" or (unicodedata.category(each) not in controls))
+    parts = unicodedata.normalize("NFD", "".join(kept).lower())
+    return "".join(each for each in parts if unicodedata.category(each) != "Mn")
+
+
+def test_offsets_on_every_naughty_string(shared):
+    tokenizer = Tokenizer((shared / "models/wnut17-minilm/tokenizer.json").read_text(), max_length=512)
+    tokens = 0
+    for text in json.loads((shared / "data/blns/blns.json").read_text()):
+        content = tokenizer.content(text)
+        end_of_last = 0
+        for id, token, (start, end) in zip(content.ids, content.tokens, content.offsets, strict=True):
+            assert 0 <= start < end <= len(text)
+            said = bare(text[start:end])
+            piece = token.removeprefix("##") if len(token) > 2 else token
+            # A syllable of Hangul is several letters, and so may be several tokens of the same character.
+            assert id == tokenizer.unknown_id or said == piece or (end - start == 1 and piece in said), (text, token)
+            assert start >= end_of_last or (start, end) == (end_of_last - 1, end_of_last) or piece in said
+            end_of_last = end
+            tokens += 1
+    assert tokens > 8000
