@@ -192,7 +192,7 @@ def test_task_can_be_given(folder):
     [
         (3, None, "single_label"),
         (3, "multi_label_classification", "multi_label"),
-        (1, None, "regression"),
+        (1, None, "multi_label"),
         (1, "regression", "regression"),
     ],
 )
@@ -202,6 +202,17 @@ def test_problem_types(folder, labels, problem_type, expected):
     network = read_checkpoint(folder)
     assert network.task.problem_type == expected
     assert network.task.labels == tuple(f"LABEL_{index}" for index in range(labels))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"), [("torch.nn.modules.linear.Identity", "regression"), ("torch.nn.Sigmoid", "multi_label")]
+)
+def test_cross_encoders_say_what_becomes_of_their_output(folder, function, expected):
+    rewrite(folder, bert_weights(CONFIG, 1))
+    change_config(folder, id2label=None, sentence_transformers={"activation_fn": function})
+    assert read_checkpoint(folder).task.problem_type == expected
+    change_config(folder, id2label=None, sbert_ce_default_activation_function=function)
+    assert read_checkpoint(folder).task.problem_type == expected
 
 
 def test_labels_come_in_order_of_their_index(folder):
@@ -272,7 +283,11 @@ def test_integer_weights_are_refused(folder):
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ({"model_type": "gpt2"}, UnsupportedError, "model_type 'gpt2'.*supported are albert, bert, camembert, .*xlm-roberta"),
+        (
+            {"model_type": "gpt2"},
+            UnsupportedError,
+            "model_type 'gpt2'.*supported are albert, bert, camembert, .*xlm-roberta",
+        ),
         ({"architectures": ["BertLMHeadModel"]}, UnsupportedError, "BertLMHeadModel.*BertForSequenceClassification"),
         ({"architectures": None}, CheckpointError, "names no architectures"),
         ({"hidden_act": "quick_gelu"}, UnsupportedError, "quick_gelu.*gelu"),

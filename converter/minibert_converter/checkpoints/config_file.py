@@ -132,6 +132,17 @@ class ConfigFile:
             raise self.wrong("problem_type", "one of " + ", ".join(PROBLEM_TYPES))
         return PROBLEM_TYPES[value]
 
+    def score_of_one_output(self) -> ProblemType:
+        """What a classifier of one output, such as a cross-encoder, means where problem_type does not say.
+
+        Both transformers and sentence-transformers take the sigmoid; the latter unless it noted that there is to be
+        no function.
+        """
+        own = self.values.get("sentence_transformers")
+        function = own.get("activation_fn") if isinstance(own, dict) else None
+        function = function or self.values.get("sbert_ce_default_activation_function")
+        return "regression" if isinstance(function, str) and function.endswith(".Identity") else "multi_label"
+
     def refuse_other_networks(self, family: Family) -> None:
         """Checks the keys that would change what the network computes.
 

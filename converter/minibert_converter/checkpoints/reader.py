@@ -256,10 +256,11 @@ def _task(
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs))
     problem_type = config.problem_type()
-    if problem_type is None:
-        problem_type = "regression" if outputs == 1 else "single_label"
-        if outputs == 1:
-            notes.append("one output and no problem_type: taken as regression, so the score is the output itself")
+    if problem_type is None and outputs == 1:
+        problem_type = config.score_of_one_output()
+        said = "the output itself" if problem_type == "regression" else "the sigmoid of the output"
+        notes.append(f"one output and no problem_type: the score is {said}")
+    problem_type = problem_type or "single_label"
     return Task(kind, labels=config.labels(outputs), problem_type=problem_type)
 
 
