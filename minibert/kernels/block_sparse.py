@@ -7,6 +7,7 @@ panels at once a block is 16 multiply-adds on 16 accumulators, for 4 loads of to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -15,19 +16,21 @@ from numba.extending import intrinsic
 
 from minibert.format.schema import GROUP, LANES
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import Sums
+from minibert.kernels.isa.words import Dot, Sums
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I16, I32, I32_LANES, I64, load, load_i32, store, transpose_16x16
+from minibert.kernels.simd import I16, I32, I64, load, load_i32, store, transpose_16x16
 
 _isa = current()
 _PANEL = 64  # bytes of 16 tokens' codes of one input group
 _BLOCK = 16  # bytes of a block
 _MOST_PANELS = _isa.block_panels
 _LANES = LANES
+#: Sums by (output, panel).
+_Sums = dict[tuple[int, int], Sums]
 
 
-def _make_block_tile(panels: int) -> Any:
-    """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens.
+def _make_block_tile(panels: int, dot: Dot = _isa.int8_panels) -> Any:
+    """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens, or of as many as the dot has lanes.
 
     Its arguments, all int64: address of the first panel, bytes between panels; address of the group's blocks, of
     their uint16 input groups, their number (0 is fine); address of the first token's four int32 results, bytes
@@ -39,7 +42,7 @@ def _make_block_tile(panels: int) -> Any:
         typingctx: Any, panel: Any, panel_stride: Any, blocks: Any, index: Any, count: Any, out: Any, out_stride: Any
     ) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            _emit(builder, panels, *arguments)
+            _emit(builder, dot, panels, *arguments)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 7), codegen
@@ -49,6 +52,7 @@ def _make_block_tile(panels: int) -> Any:
 
 def _emit(
     builder: ir.IRBuilder,
+    dot: Dot,
     panels: int,
     panel: ir.Value,
     panel_stride: ir.Value,
@@ -62,82 +66,116 @@ def _emit(
     results: dict[tuple[int, int], ir.Value] = {}
     for first in range(0, GROUP, _isa.block_outputs):
         outputs = range(first, first + _isa.block_outputs)
-        results |= _emit_pass(builder, outputs, bases, blocks, index, count)
+        results |= _emit_pass(builder, dot, outputs, bases, blocks, index, count)
     for p in range(panels):
         first_token = builder.add(out, builder.mul(out_stride, ir.Constant(I64, p * LANES)))
         _store_by_token(builder, [results[o, p] for o in range(GROUP)], first_token, out_stride)
 
 
 def _emit_pass(
-    builder: ir.IRBuilder, outputs: range, bases: list[ir.Value], blocks: ir.Value, index: ir.Value, count: ir.Value
+    builder: ir.IRBuilder,
+    dot: Dot,
+    outputs: range,
+    bases: list[ir.Value],
+    blocks: ir.Value,
+    index: ir.Value,
+    count: ir.Value,
 ) -> dict[tuple[int, int], ir.Value]:
-    """The loop over a group's blocks for some of their outputs: the sums by (output, panel)."""
-    dot = _isa.int8_panels
-    tiles = [(o, p) for o in outputs for p in range(len(bases))]
+    """The loops over a group's blocks for some of their outputs: the sums by (output, panel)."""
+    sums: _Sums = {(o, p): dot.zero() for o in outputs for p in range(len(bases))}
+
+    def add_blocks(number: ir.Value, sums: _Sums, several: int) -> _Sums:
+        numbers = [builder.add(number, ir.Constant(I64, each)) if each else number for each in range(several)]
+        block_addresses, tokens = [], []
+        for each in numbers:
+            place = builder.add(index, builder.shl(each, ir.Constant(I64, 1)))
+            offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
+            block_addresses.append(builder.add(blocks, builder.mul(each, ir.Constant(I64, _BLOCK))))
+            tokens.append([dot.panel(builder, builder.add(base, offset)) for base in bases])
+        added: _Sums = {}
+        if dot.quads:
+            loaded = [dot.four_rows(builder, address) for address in block_addresses]
+            weights = [[four[o] for four in loaded] for o in outputs]
+            for p in range(len(bases)):
+                of_panel = [sums[o, p] for o in outputs]
+                totals = dot.add_rows(builder, of_panel, weights, [panels[p] for panels in tokens])
+                added |= {(o, p): total for o, total in zip(outputs, totals, strict=True)}
+        else:
+            for o in outputs:
+                weight = dot.row(builder, builder.add(block_addresses[0], ir.Constant(I64, o * GROUP)))
+                for p in range(len(bases)):
+                    added[o, p] = dot.add(builder, sums[o, p], weight, tokens[0][p])
+        return added
+
+    first: ir.Value = ir.Constant(I64, 0)
+    if dot.quads and dot.steps_at_once > 1:
+        whole = builder.and_(count, ir.Constant(I64, -dot.steps_at_once))
+        sums = _emit_loop(builder, sums, first, whole, dot.steps_at_once, add_blocks)
+        first = whole
+    sums = _emit_loop(builder, sums, first, count, 1, add_blocks)
+    return {tile: dot.finish(builder, values) for tile, values in sums.items()}
+
+
+def _emit_loop(
+    builder: ir.IRBuilder,
+    start: _Sums,
+    first: ir.Value,
+    end: ir.Value,
+    stride: int,
+    body: Callable[[ir.Value, _Sums, int], _Sums],
+) -> _Sums:
+    """Sums after blocks first..end, `stride` of them in a pass; there may be none."""
     entry = builder.block
     loop = builder.append_basic_block("blocks")
     done = builder.append_basic_block("done")
-    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(I64, 0)), loop, done)
+    builder.cbranch(builder.icmp_signed(">", end, first), loop, done)
 
     builder.position_at_end(loop)
     number = builder.phi(I64)
-    number.add_incoming(ir.Constant(I64, 0), entry)
-    sums: dict[tuple[int, int], Sums] = {}
-    for tile in tiles:
-        sums[tile] = [builder.phi(start.type) for start in dot.zero()]
-        for phi, start in zip(sums[tile], dot.zero(), strict=True):
-            phi.add_incoming(start, entry)
-    place = builder.add(index, builder.shl(number, ir.Constant(I64, 1)))
-    offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
-    block = builder.add(blocks, builder.mul(number, ir.Constant(I64, _BLOCK)))
-    tokens = [dot.panel(builder, builder.add(base, offset)) for base in bases]
-    added: dict[tuple[int, int], Sums] = {}
-    if dot.quads:
-        weights = [[weight] for weight in dot.four_rows(builder, block)[outputs.start : outputs.stop]]
-        for p in range(len(bases)):
-            totals = dot.add_rows(builder, [sums[o, p] for o in outputs], weights, [tokens[p]])
-            added |= {(o, p): total for o, total in zip(outputs, totals, strict=True)}
-    else:
-        for o in outputs:
-            weight = dot.row(builder, builder.add(block, ir.Constant(I64, o * GROUP)))
-            for p in range(len(bases)):
-                added[o, p] = dot.add(builder, sums[o, p], weight, tokens[p])
-    following = builder.add(number, ir.Constant(I64, 1))
+    number.add_incoming(first, entry)
+    sums: _Sums = {}
+    for tile, values in start.items():
+        sums[tile] = [builder.phi(value.type) for value in values]
+        for phi, value in zip(sums[tile], values, strict=True):
+            phi.add_incoming(value, entry)
+    added = body(number, sums, stride)
+    following = builder.add(number, ir.Constant(I64, stride))
     number.add_incoming(following, builder.block)
-    for tile in tiles:
-        for phi, value in zip(sums[tile], added[tile], strict=True):
+    for tile, phis in sums.items():
+        for phi, value in zip(phis, added[tile], strict=True):
             phi.add_incoming(value, builder.block)
     last = builder.block
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+    builder.cbranch(builder.icmp_signed("<", following, end), loop, done)
 
     builder.position_at_end(done)
-    final: dict[tuple[int, int], Sums] = {}
-    for tile in tiles:
-        final[tile] = [builder.phi(start.type) for start in dot.zero()]
-        for phi, start, value in zip(final[tile], dot.zero(), added[tile], strict=True):
-            phi.add_incoming(start, entry)
-            phi.add_incoming(value, last)
-    return {tile: dot.finish(builder, final[tile]) for tile in tiles}
+    final: _Sums = {}
+    for tile, values in start.items():
+        final[tile] = [builder.phi(value.type) for value in values]
+        for phi, before, after in zip(final[tile], values, added[tile], strict=True):
+            phi.add_incoming(before, entry)
+            phi.add_incoming(after, last)
+    return final
 
 
 def _store_by_token(builder: ir.IRBuilder, outputs: list[ir.Value], address: ir.Value, stride: ir.Value) -> None:
-    """Four vectors of 16 tokens become 16 rows of four results."""
+    """Four vectors of 16 (or 8) tokens become as many rows of four results."""
+    lanes_here = outputs[0].type.count
 
     def interleave(a: ir.Value, b: ir.Value, size: int, *, high: bool) -> ir.Value:
         """Units of `size` lanes of a and b in turn, within each quarter of the register: one unpack instruction."""
         lanes = []
-        for quarter in range(0, LANES, GROUP):
+        for quarter in range(0, lanes_here, GROUP):
             for unit in range(0, GROUP // 2, size):
                 start = quarter + unit + (GROUP // 2 if high else 0)
-                lanes += [*range(start, start + size), *range(LANES + start, LANES + start + size)]
-        return builder.shuffle_vector(a, b, ir.Constant(I32_LANES, lanes))
+                lanes += [*range(start, start + size), *range(lanes_here + start, lanes_here + start + size)]
+        return builder.shuffle_vector(a, b, ir.Constant(outputs[0].type, lanes))
 
     pairs = [interleave(outputs[i], outputs[i + 1], 1, high=high) for high in (False, True) for i in (0, 2)]
     # pairs: outputs 0 and 1 of tokens 0, 1 of each quarter; outputs 2 and 3 of them; both again for tokens 2, 3
     rows = [interleave(pairs[i], pairs[i + 1], 2, high=high) for i in (0, 2) for high in (False, True)]
     for within, row in enumerate(rows):
-        undefined = ir.Constant(I32_LANES, ir.Undefined)
-        for quarter in range(LANES // GROUP):
+        undefined = ir.Constant(row.type, ir.Undefined)
+        for quarter in range(lanes_here // GROUP):
             lanes = ir.Constant(ir.VectorType(I32, GROUP), list(range(GROUP * quarter, GROUP * quarter + GROUP)))
             token = ir.Constant(I64, GROUP * quarter + within)
             store(
@@ -172,11 +210,14 @@ def _make_block_product() -> Any:
     lines += ["            blocks_here = int64(load_i32(starts + 4 * group + 4)) - start"]
     lines += ["            block = blocks + start * BLOCK", "            place = index + start * 2"]
     lines += ["            to = out + panel * LANES * out_stride + group * BLOCK"]
-    for panels in reversed(tiles):
-        word = "if" if panels == _MOST_PANELS else "elif"
-        lines += [f"            {word} height == {panels}:"]
-        lines += [f"                tile{panels}(source, stride, block, place, blocks_here, to, out_stride)"]
+    choices = [(f"height == {panels}", f"tile{panels}") for panels in reversed(tiles)]
     scope: dict[str, Any] = {f"tile{panels}": tile for panels, tile in tiles.items()}
+    if _isa.int8_half is not None:
+        choices = [("count - panel * LANES <= LANES // 2", "half"), *choices]
+        scope["half"] = _make_block_tile(1, _isa.int8_half)
+    for number, (condition, tile) in enumerate(choices):
+        lines += [f"            {'elif' if number else 'if'} {condition}:"]
+        lines += [f"                {tile}(source, stride, block, place, blocks_here, to, out_stride)"]
     scope.update(MOST=_MOST_PANELS, LANES=_LANES, BLOCK=_BLOCK, load_i32=load_i32, int64=types.int64)
     exec("\n".join(lines), scope)
     return kernel(void, *[int64] * 10)(scope["product"])

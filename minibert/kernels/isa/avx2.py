@@ -25,21 +25,24 @@ def _add_pairs(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value)
 
 
 class _Dot(Dot):
-    """A panel is two registers of 8 lanes; a lane is four bytes or two words."""
+    """A panel is two registers of 8 lanes, half of one is one; a lane is four bytes or two words."""
 
-    def __init__(self, lanes: ir.VectorType) -> None:
+    def __init__(self, lanes: ir.VectorType, registers: int = 2) -> None:
         self.lanes = lanes
+        self.registers = range(registers)
 
     def zero(self) -> Sums:
-        return [constant(_I32X8, 0)] * 2
+        return [constant(_I32X8, 0)] * len(self.registers)
 
     def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
         return builder.bitcast(splat(builder, load(builder, address, I32), 8), self.lanes)
 
     def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
-        return [load(builder, builder.add(address, ir.Constant(I64, 32 * half)), self.lanes) for half in range(2)]
+        return [load(builder, builder.add(address, ir.Constant(I64, 32 * half)), self.lanes) for half in self.registers]
 
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
+        if len(sums) == 1:
+            return sums[0]
         return builder.shuffle_vector(*sums, ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))))
 
 
@@ -80,5 +83,6 @@ ISA = Isa(
     attention_rows=4,
     block_outputs=4,
     block_panels=1,
+    int8_half=_Bytes(_I8X32, registers=1),
     machine="x86_64",
 )

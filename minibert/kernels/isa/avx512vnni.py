@@ -7,26 +7,28 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.format.schema import LANES
 from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
-from minibert.kernels.simd import I32, I32_LANES, constant, llvm_function, load, splat
+from minibert.kernels.simd import I32, constant, llvm_function, load, splat
 
 
 class _Vnni(Dot):
-    def __init__(self, instruction: str, *, unsigned_panels: bool = False) -> None:
-        self.instruction = f"llvm.x86.avx512.{instruction}.512"
+    def __init__(self, instruction: str, *, unsigned_panels: bool = False, lanes: int = LANES) -> None:
+        self.lanes = ir.VectorType(I32, lanes)
+        self.instruction = f"llvm.x86.avx512.{instruction}.{I32.width * lanes}"
         self.unsigned_panels = unsigned_panels
 
     def zero(self) -> Sums:
-        return [constant(I32_LANES, 0)]
+        return [constant(self.lanes, 0)]
 
     def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-        return splat(builder, load(builder, address, I32))
+        return splat(builder, load(builder, address, I32), self.lanes.count)
 
     def panel(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-        return load(builder, address, I32_LANES)
+        return load(builder, address, self.lanes)
 
     def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: ir.Value) -> Sums:
-        multiply_add = llvm_function(builder, self.instruction, I32_LANES, [I32_LANES] * 3)
+        multiply_add = llvm_function(builder, self.instruction, self.lanes, [self.lanes] * 3)
         first, second = (panel, row) if self.unsigned_panels else (row, panel)
         return [builder.call(multiply_add, [sums[0], first, second])]
 
@@ -48,5 +50,6 @@ ISA = Isa(
     attention_rows=8,
     block_outputs=4,
     block_panels=2,
+    int8_half=_Vnni("vpdpbusd", unsigned_panels=True, lanes=LANES // 2),
     machine="x86_64",
 )

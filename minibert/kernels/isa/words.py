@@ -117,6 +117,7 @@ class Isa:
         attention_rows: rows of the one-panel tiles in attention; divides 16.
         block_outputs: outputs of a 4x4 block whose sums are held at once; divides 4.
         block_panels: panels of tokens of the largest block-sparse tile.
+        int8_half: as int8_panels for the first 8 lanes of a panel only, where that is faster; results of 8 lanes.
         machine: the architecture, by the name that Linux has for it; empty for any.
     """
 
@@ -133,4 +134,5 @@ class Isa:
     attention_rows: int
     block_outputs: int
     block_panels: int
+    int8_half: Dot | None = None
     machine: str = ""
