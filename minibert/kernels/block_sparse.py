@@ -18,11 +18,12 @@ from minibert.format.schema import GROUP, LANES
 from minibert.kernels.isa import current
 from minibert.kernels.isa.words import Dot, Sums
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I16, I32, I64, load, load_i32, store, transpose_16x16
+from minibert.kernels.simd import I16, I32, I64, load, load_i32, prefetch, store, transpose_16x16
 
 _isa = current()
 _PANEL = 64  # bytes of 16 tokens' codes of one input group
 _BLOCK = 16  # bytes of a block
+_AHEAD = 2048  # bytes of blocks that are fetched before they are needed: few tokens use them up fast
 _MOST_PANELS = _isa.block_panels
 _LANES = LANES
 #: Sums by (output, panel).
@@ -92,6 +93,7 @@ def _emit_pass(
             offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
             block_addresses.append(builder.add(blocks, builder.mul(each, ir.Constant(I64, _BLOCK))))
             tokens.append([dot.panel(builder, builder.add(base, offset)) for base in bases])
+        prefetch(builder, builder.add(block_addresses[0], ir.Constant(I64, _AHEAD)))
         added: _Sums = {}
         if dot.quads:
             loaded = [dot.four_rows(builder, address) for address in block_addresses]

@@ -65,6 +65,14 @@ def store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, align: int 
     builder.store(value, pointer(builder, address, value.type)).align = align
 
 
+def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Have the cache line at an int64 address fetched into the second-level cache; any address will do."""
+    i8_pointer = I8.as_pointer()
+    function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [i8_pointer, I32, I32, I32])
+    flags = [ir.Constant(I32, flag) for flag in (0, 2, 1)]  # to be read; LLVM's locality; data
+    builder.call(function, [builder.inttoptr(address, i8_pointer), *flags])
+
+
 def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Value:
     """A scalar in all lanes."""
     vector = ir.VectorType(scalar.type, lanes)

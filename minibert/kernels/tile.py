@@ -22,10 +22,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from minibert.kernels.isa.words import Dot, Sums
-from minibert.kernels.simd import I32, I64, llvm_function, store
+from minibert.kernels.simd import I64, prefetch, store
 
 _PANEL_BYTES = 64
-_PREFETCH_LEVEL = 2  # LLVM's locality: into the second-level cache
 _QUAD = 4
 
 #: The sums of a tile by (row, panel).
@@ -194,15 +193,11 @@ class _Emitter:
     def _prefetch(self, step: ir.Value) -> None:
         """Fetch what the tile of the following panels will read, so that their streams do not start from afar."""
         builder = self.builder
-        i8_pointer = ir.IntType(8).as_pointer()
-        prefetch = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [i8_pointer, I32, I32, I32])
         offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
         width = builder.sub(self.panel_bases[1], self.panel_bases[0])
         ahead = builder.mul(width, ir.Constant(I64, len(self.panels)))
-        flags = [ir.Constant(I32, flag) for flag in (0, _PREFETCH_LEVEL, 1)]  # to be read, how close, data
         for base in self.panel_bases:
-            address = builder.add(builder.add(base, ahead), offset)
-            builder.call(prefetch, [builder.inttoptr(address, i8_pointer), *flags])
+            prefetch(builder, builder.add(builder.add(base, ahead), offset))
 
     def _four_rows(self, step: ir.Value, sums: _Tile) -> _Tile:
         builder = self.builder
