@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from minibert_converter.prune.encoder import encoder_names, real_rows_and_column
 from minibert_converter.quantize import quantize
 
 import minibert
+from minibert.cli.data import read_columns
 from minibert.errors import InputError
+from minibert.evaluate import evaluate
 from minibert.format import expected_tensors, read_model
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, noise_weights, read_network, some_ids
 
@@ -261,3 +264,15 @@ def test_float32_may_be_pruned_on_given_texts(tmp_path):
     convert(tmp_path / "checkpoint", tmp_path / "model", dtype="float32", prune=["ffn:0.5"], calibrate=TEXTS)
     layers = read_model(tmp_path / "model").config.architecture.layers
     assert sum(layer.ffn_size for layer in layers) == 96
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("requests", "most_lost"), [(["4x4:0.5"], 3.0), (["heads:0.33", "ffn:0.5"], 1.0)])
+def test_accuracy_of_a_real_model(shared, tmp_path, requests, most_lost):
+    """SST-2: pruned on training sentences, labels unread; the dense float32 model has 89.68% right."""
+    texts = [text for (text,) in read_columns(shared / "data/sst2/train.tsv.gz", ["sentence"])]
+    texts = random.Random(0).sample([text for text in texts if text.count(" ") >= 4], 512)
+    convert(shared / "models/sst2-minilm", tmp_path / "model", dtype="float32", prune=requests, calibrate=texts)
+    dev = read_columns(shared / "data/sst2/dev.tsv", ["sentence", "label"])
+    figures = evaluate(minibert.load(tmp_path / "model"), [text for text, _ in dev], [label for _, label in dev])
+    assert 100 * figures["accuracy"] >= 89.68 - most_lost
