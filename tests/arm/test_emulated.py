@@ -56,6 +56,12 @@ def test_dot_products_are_refused_where_there_are_none(pi: Pi):
         assert forced.returncode in (-signal.SIGILL, 128 + signal.SIGILL)
 
 
+def test_block_sparse_models(pi: Pi):
+    done = pi.python("-m", "pytest", "-q", "-x", "-p", "tests.arm.guest", "tests/engine/test_blocks.py")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert "5 passed" in done.stdout
+
+
 @pytest.mark.slow
 def test_the_engines_own_tests(pi: Pi):
     files = ["tests/kernels", "tests/engine/test_backends.py", "tests/engine/test_same_bits.py"]

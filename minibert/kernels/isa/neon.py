@@ -126,10 +126,10 @@ class _Bytes(Dot):
         pipeline = _Pipeline(builder, sums)
         for first in range(0, len(panels), _PRODUCTS):
             steps = slice(first, first + _PRODUCTS)
-            if first:  # then all elements of a row are lanes of one register
-                fours = pipeline.after_products([row[0][0] for row in rows])
-                rows = [[(four, lane) for _, lane in row] for four, row in zip(fours, rows, strict=True)]
-            elements = [[_broadcast(builder, *element) for element in row[steps]] for row in rows]
+            elements = [row[steps] for row in rows]
+            held = list(dict.fromkeys(four for row in elements for four, _ in row))
+            passed = dict(zip(held, pipeline.after_products(held), strict=True))
+            elements = [[_broadcast(builder, passed[four], lane) for four, lane in row] for row in elements]
             for register in range(_REGISTERS):
                 weights = pipeline.after_products([panel[register] for panel in panels[steps]])
                 words = {}
