@@ -33,8 +33,8 @@ def integer_product(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def int8_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """The int8 weights [padded out, in] of a linear, dense or block-sparse."""
     if linear.kind == "int8-4x4":
-        parts = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
-        return unpack_blocks(*parts, linear.in_features)
+        blocks, index, starts = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
+        return unpack_blocks(blocks, index, starts, linear.in_features)
     return unpack_int8(tensors[f"{name}.weight"])
 
 
