@@ -41,7 +41,12 @@ def run(model: RandomModel, kernels, threads: int = 1, dense_below: int = 0) -> 
     from minibert.engine.batch import pack
 
     executor = Executor(
-        build_plan(model.config), model.config, model.tensors, kernels, threads, dense_below=lambda _density: dense_below
+        build_plan(model.config),
+        model.config,
+        model.tensors,
+        kernels,
+        threads,
+        dense_below=lambda _density: dense_below,
     )
     return executor.run(pack(*model.texts(LENGTHS), model.config.architecture))
 
