@@ -69,4 +69,3 @@ VALUE_LIMIT = 4095
 KEY_BLOCK = 128
 #: Where the running maximum of the online softmax starts: below every finite score, and finite itself.
 LOWEST_SCORE = -1e30
-
