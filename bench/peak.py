@@ -67,14 +67,14 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     step.add_incoming(ir.Constant(I64, 0), entry)
     sums = [[builder.phi(start.type) for start in dot.zero()] for _ in range(count)]
     # A row is carried from step to step, through inline assembly that is empty: else the compiler would take its
-    # products, which never change, out of the loop.
-    carried = [builder.phi(row.type) for _ in range(rows)]
+    # products, which never change, out of the loop. Two of them leave registers enough for the sums.
+    carried = [builder.phi(row.type) for _ in range(2)]
     same = ir.FunctionType(row.type, [row.type])
     again = [builder.asm(same, "", "=v,0", [value], side_effect=True) for value in carried]
     for phi, value in zip(carried, again, strict=True):
         phi.add_incoming(row, entry)
         phi.add_incoming(value, loop)
-    added = [dot.add(builder, old, again[number % rows], panel) for number, old in enumerate(sums)]
+    added = [dot.add(builder, old, again[number % len(again)], panel) for number, old in enumerate(sums)]
     following = builder.add(step, ir.Constant(I64, 1))
     step.add_incoming(following, builder.block)
     for one, result in zip(sums, added, strict=True):
