@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minibert.cli import console
 
 if TYPE_CHECKING:
-    from minibert.format import ModelFile
+    from minibert.format import Linear, ModelFile
 
 #: Tensors of a matrix that hold its weights.
 _WEIGHTS = {"float32": ("weight",), "int8": ("weight",), "int8-4x4": ("blocks", "index", "starts")}
@@ -20,7 +20,8 @@ def list_matrices(file: ModelFile) -> list[dict[str, Any]]:
     Returns:
         Dicts of name, kind, outputs, inputs; pattern: "4x4" if only some blocks are stored, else "dense"; density:
         the fraction of the weights that is stored, which is what a kernel multiplies; nonzero: the fraction that
-        isn't zero; bytes: of the weights in the file with their places, 0 if another matrix has them already.
+        isn't zero; bytes: of the weights in the file with their places, 0 if another matrix has them already; kernel:
+        the product that multiplies it on this machine.
     """
     matrices = []
     # In the order of the tensors: the config's own order is whoever wrote it's.
@@ -41,9 +42,23 @@ def list_matrices(file: ModelFile) -> list[dict[str, Any]]:
                 "density": linear.density,
                 "nonzero": int((file.tensors[tensors[0]] != 0).sum()) / weights,
                 "bytes": sum(file.tensors[tensor].nbytes for tensor in stored),
+                "kernel": _kernel(linear),
             }
         )
     return matrices
+
+
+def _kernel(linear: Linear) -> str:
+    """Which product this machine takes: blocks, or a dense copy of them for few tokens, as measured or overridden."""
+    from minibert.engine.choice import ratios
+    from minibert.engine.library import chosen_isa
+
+    if linear.kind != "int8-4x4":
+        return "dense" if linear.kind == "int8" else "float32"
+    below = ratios(chosen_isa()).dense_below(linear.density)
+    if not below:
+        return "blocks"
+    return "dense copy" if below > 1 << 20 else f"blocks; dense copy below {below} tokens"
 
 
 def matrices_table(matrices: list[dict[str, Any]], *, each: bool) -> str:
@@ -64,10 +79,13 @@ def matrices_table(matrices: list[dict[str, Any]], *, each: bool) -> str:
                 group[0]["pattern"],
                 _percent(matrix["density"] for matrix in group),
                 _percent(matrix["nonzero"] for matrix in group),
+                ", ".join(dict.fromkeys(matrix["kernel"] for matrix in group)),
                 console.megabytes(size) if (size := sum(matrix["bytes"] for matrix in group)) else "shared",
             )
         )
-    return console.table(rows, ("matrix", "kind", "outputs x inputs", "pattern", "density", "nonzero", "bytes"))
+    return console.table(
+        rows, ("matrix", "kind", "outputs x inputs", "pattern", "density", "nonzero", "bytes", "kernel")
+    )
 
 
 def _without_layer(name: str) -> str:

@@ -78,13 +78,13 @@ def test_parts_count_the_parameters_of_sparse_matrices(run, tmp_path):
 def test_the_same_matrix_of_several_layers_is_one_line():
     def matrix(layer, density, kind="int8-4x4"):
         name = "head.output" if layer is None else f"layers.{layer}.ffn.up"
-        sizes = {"outputs": 64, "inputs": 16, "pattern": "4x4", "bytes": 1000}
+        sizes = {"outputs": 64, "inputs": 16, "pattern": "4x4", "bytes": 1000, "kernel": "blocks"}
         return {"name": name, "kind": kind, "density": density, "nonzero": density / 2, **sizes}
 
     matrices = [*(matrix(n, 0.2 + n / 100) for n in (0, 1, 2, 5, 7, 8)), matrix(6, 1, "int8"), matrix(None, 0.5)]
     lines = matrices_table(matrices, each=False).splitlines()[1:]
     assert [line.split()[0] for line in lines] == ["layers.0-2,5,7-8.ffn.up", "layers.6.ffn.up", "head.output"]
-    assert "20.0-28.0%  10.0-14.0%  6.0 kB" in lines[0]
+    assert "20.0-28.0%  10.0-14.0%  blocks  6.0 kB" in lines[0]
     assert "50.0%" in lines[2]
     assert len(matrices_table(matrices, each=True).splitlines()) == 9
 
@@ -95,3 +95,16 @@ def test_what_another_matrix_holds_already_is_shared(run, tmp_path):
     lines = run("inspect", path, "--tensors").out.splitlines()
     line = next(line for line in lines if line.startswith("layers.1.ffn.up "))
     assert line.endswith("shared")
+
+
+def test_the_kernel_is_the_one_that_would_run(run, tmp_path, monkeypatch):
+    path = tmp_path / "sparse.safetensors"
+    write_model(path, CONFIGS["sparse"], make_tensors(CONFIGS["sparse"]))
+
+    def kernels() -> set[str]:
+        return {matrix["kernel"] for matrix in run("inspect", path, "--json").json["matrices"]}
+
+    monkeypatch.setenv("MINIBERT_SPARSE", "always")
+    assert kernels() == {"blocks", "dense"}
+    monkeypatch.setenv("MINIBERT_SPARSE", "never")
+    assert kernels() == {"dense copy", "dense"}
