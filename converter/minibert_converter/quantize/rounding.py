@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..network import Float32Array, Int8Array
@@ -30,6 +32,25 @@ def round_to_nearest(weight: Float32Array) -> tuple[Int8Array, Float32Array]:
 
 
 def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Array, Float32Array]:
+    """Rounds so that errors make up for each other, on the grid of `round_to_nearest`.
+
+    Args:
+        weight: float32 [out, in].
+        moments: float64 [in, in], H of `compensate`.
+
+    Returns:
+        Codes int8 [out, in] and scales float32 [out], the scales those of `round_to_nearest`.
+    """
+    scales = row_scales(weight)
+    codes = compensate(
+        weight / scales[:, None].astype(np.float64),
+        moments,
+        lambda number, column: np.clip(np.rint(column), -LIMIT, LIMIT),
+    )
+    return codes.astype(np.int8), scales
+
+
+def compensate(weight: np.ndarray, moments: np.ndarray, nearest: Callable[[int, np.ndarray], np.ndarray]) -> np.ndarray:
     """Rounds column after column, each time moving the columns still to come to make up for the error.
 
     What counts is not the weights' error but that of the outputs, E|(W - W')x|^2 = tr (W - W') H (W - W')^T with
@@ -39,16 +60,16 @@ def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Ar
     pruned and stays zero, as in SparseGPT (arXiv 2301.00774): what it would have made up for, later columns do.
 
     Args:
-        weight: float32 [out, in].
+        weight: float64 [out, in], each row in units of its own choice.
         moments: float64 [in, in], H: symmetric, positive semi-definite.
+        nearest: called with the number of a column and its values [out], what they are rounded to.
 
     Returns:
-        Codes int8 [out, in] and scales float32 [out], the scales those of `round_to_nearest`.
+        float64 [out, in].
     """
-    scales = row_scales(weight)
     order = np.argsort(-np.diag(moments), kind="stable")
-    factor = _inverse_factor(moments[np.ix_(order, order)])
-    left = weight[:, order] / scales[:, None].astype(np.float64)
+    factor = inverse_factor(moments[np.ix_(order, order)])
+    left = weight[:, order]
     codes, pruned = np.empty_like(left), left == 0
     for start in range(0, left.shape[1], _BLOCK):
         block = slice(start, min(start + _BLOCK, left.shape[1]))
@@ -56,17 +77,17 @@ def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Ar
         columns = np.ascontiguousarray(left[:, block].T)
         triangle, errors = factor[block, block], np.empty_like(columns)
         for j, column in enumerate(columns):
-            rounded = np.where(pruned[:, start + j], 0, np.clip(np.rint(column), -LIMIT, LIMIT))
+            rounded = np.where(pruned[:, start + j], 0, nearest(int(order[start + j]), column))
             errors[j] = (column - rounded) / triangle[j, j]
             columns[j + 1 :] -= np.outer(triangle[j, j + 1 :], errors[j])
             codes[:, start + j] = rounded
         left[:, block.stop :] -= errors.T @ factor[block, block.stop :]
-    result = np.empty(weight.shape, np.int8)
+    result = np.empty_like(codes)
     result[:, order] = codes
-    return result, scales
+    return result
 
 
-def _inverse_factor(moments: np.ndarray) -> np.ndarray:
+def inverse_factor(moments: np.ndarray) -> np.ndarray:
     """Upper triangular U with U^T U = (H + damping)^-1."""
     diagonal = np.diag(moments)
     damping = _DAMPING * diagonal.mean()
