@@ -27,7 +27,8 @@ def load(path: str | os.PathLike[str], threads: int | None = None, backend: str 
     Args:
         path: a file that `minibert convert` wrote.
         threads: worker threads; by default as many as this process has cores.
-        backend: "jit" or "numpy"; by default the fastest that runs here.
+        backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest
+            that runs here.
 
     Raises:
         FormatError: there is no such file, or it is broken or no minibert file; the message says where.

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from minibert.errors import CheckpointError, UnsupportedError
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint, write_json
+from tests.pipelines import write_task
 from tests.torch_zip import write_torch_file
 
 GOLDEN = Path(__file__).parents[1] / "golden/sentence"
@@ -101,9 +102,60 @@ def test_prompts_and_similarity(folder):
     write_json(path, {"prompts": prompts, "default_prompt_name": "other"})
     with pytest.raises(CheckpointError, match="default_prompt_name"):
         read_checkpoint(folder)
-    write_json(path, {"model_type": "SparseEncoder"})
-    with pytest.raises(UnsupportedError, match="SparseEncoder"):
+    write_json(path, {"model_type": "MultiVectorEncoder"})
+    with pytest.raises(UnsupportedError, match="MultiVectorEncoder"):
         read_checkpoint(folder)
+    write_json(path, {"model_type": "SparseEncoder"})
+    with pytest.raises(UnsupportedError, match=r"modules\.json.*SparseEncoder may be Transformer and SpladePooling"):
+        read_checkpoint(folder)
+
+
+@pytest.fixture
+def splade(tmp_path) -> Path:
+    """A SparseEncoder, as sentence-transformers saves it."""
+    home = write_task(tmp_path, "fill-mask")
+    names = [("base.modules.transformer.Transformer", ""), ("splade_pooling.SpladePooling", "1_SpladePooling")]
+    write_json(home / "modules.json", [module(*name) for name in names])
+    write_json(home / "config_sentence_transformers.json", {"model_type": "SparseEncoder", "prompts": {"query": ""}})
+    (home / "1_SpladePooling").mkdir()
+    write_json(home / "1_SpladePooling/config.json", {"pooling_strategy": "max", "activation_function": "relu"})
+    return home
+
+
+def test_sparse_encoders_are_for_masked_words(splade):
+    network = read_checkpoint(splade)
+    assert network.task.kind == "fill-mask"
+    assert any("SparseEncoder" in note for note in network.notes)
+    write_json(splade / "modules.json", [module("MLMTransformer", ""), module("SpladePooling", "1_SpladePooling")])
+    assert read_checkpoint(splade).task.kind == "fill-mask"
+    assert read_checkpoint(splade, "sentence-embedding").architecture.pooling == "mean"
+
+
+@pytest.mark.parametrize("values", [{"pooling_strategy": "sum"}, {"activation_function": "log1p_relu"}])
+def test_sparse_vectors_that_are_not_computed(splade, values):
+    write_json(splade / "1_SpladePooling/config.json", values)
+    with pytest.raises(UnsupportedError, match=next(iter(values))):
+        read_checkpoint(splade)
+
+
+def test_a_prompt_before_every_text_of_a_sparse_encoder_is_refused(splade):
+    config = {"model_type": "SparseEncoder", "prompts": {"query": "find: "}, "default_prompt_name": "query"}
+    write_json(splade / "config_sentence_transformers.json", config)
+    with pytest.raises(UnsupportedError, match="prompt"):
+        read_checkpoint(splade)
+
+
+@pytest.mark.parametrize(("function", "expected"), [("Identity", "regression"), ("Sigmoid", "multi_label")])
+def test_cross_encoders(tmp_path, function, expected):
+    config = {**CONFIG, "id2label": {"0": "LABEL_0"}}
+    home = write_checkpoint(tmp_path, config, bert_weights(CONFIG, labels=1))
+    write_json(home / "modules.json", [module("Transformer", "")])
+    own = {"model_type": "CrossEncoder", "activation_fn": f"torch.nn.modules.activation.{function}", "prompts": {}}
+    write_json(home / "config_sentence_transformers.json", own)
+    write_json(home / "sentence_bert_config.json", {"max_seq_length": 40})
+    network = read_checkpoint(home)
+    assert (network.task.kind, network.task.problem_type) == ("text-classification", expected)
+    assert network.text.max_length == 40
 
 
 @pytest.mark.parametrize(

@@ -132,14 +132,14 @@ class ConfigFile:
             raise self.wrong("problem_type", "one of " + ", ".join(PROBLEM_TYPES))
         return PROBLEM_TYPES[value]
 
-    def score_of_one_output(self) -> ProblemType:
+    def score_of_one_output(self, function: str | None) -> ProblemType:
         """What a classifier of one output, such as a cross-encoder, means where problem_type does not say.
 
         Both transformers and sentence-transformers take the sigmoid; the latter unless it noted that there is to be
-        no function.
+        no function: in `function`, or in older folders here.
         """
         own = self.values.get("sentence_transformers")
-        function = own.get("activation_fn") if isinstance(own, dict) else None
+        function = function or (own.get("activation_fn") if isinstance(own, dict) else None)
         function = function or self.values.get("sbert_ce_default_activation_function")
         return "regression" if isinstance(function, str) and function.endswith(".Identity") else "multi_label"
 

@@ -56,9 +56,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
     family = _family(config)
     config.refuse_other_networks(family)
     kind, notes = _task_kind(config, family, task, modules)
-    if kind != "sentence-embedding":
-        modules = None
-    elif modules is None:
+    sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
+    if sentence is None and kind == "sentence-embedding":
         notes.append("no sentence-transformers files: vectors are the mean over tokens, not normalized")
 
     stored = read_weights(home)
@@ -72,14 +71,14 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
     )
     limits = [sizes.max_positions, tokenizer.max_length, modules.max_length if modules else None]
     network = Network(
-        architecture=_architecture(config, family, sizes, head, modules),
+        architecture=_architecture(config, family, sizes, head, sentence),
         task=_task(config, kind, tensors, head, modules, notes),
         text=TextConfig(max_length=min(limit for limit in limits if limit)),
         tokenizer_json=tokenizer.json,
         provenance=_provenance(folder, config, stored),
         notes=[*notes, *tokenizer.notes],
     )
-    _read_tensors(network, family, sizes, tensors, head, modules, progress)
+    _read_tensors(network, family, sizes, tensors, head, sentence, progress)
     return network
 
 
@@ -167,8 +166,8 @@ def _task_kind(
             if kind == asked and kind in family.heads:
                 return kind, []
         raise UnsupportedError(f"task {asked!r} is not supported; supported are {_listed_tasks(family)}")
-    if modules is not None:
-        return "sentence-embedding", ["task sentence-embedding, from modules.json of sentence-transformers"]
+    if modules is not None and modules.task is not None:
+        return modules.task, [f"task {modules.task}, from the {modules.model_type} of sentence-transformers"]
     named = config.architectures()
     for name in named:
         if name in family.architectures:
@@ -242,7 +241,7 @@ def _task(
     notes: list[str],
 ) -> Task:
     if kind == "sentence-embedding":
-        if modules is None:
+        if modules is None or modules.task != kind:
             return Task(kind)
         return Task(
             kind,
@@ -257,7 +256,7 @@ def _task(
         return Task(kind, labels=config.labels(outputs))
     problem_type = config.problem_type()
     if problem_type is None and outputs == 1:
-        problem_type = config.score_of_one_output()
+        problem_type = config.score_of_one_output(modules.score_function if modules else None)
         said = "the output itself" if problem_type == "regression" else "the sigmoid of the output"
         notes.append(f"one output and no problem_type: the score is {said}")
     problem_type = problem_type or "single_label"

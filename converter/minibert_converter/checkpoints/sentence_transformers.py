@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.schema import Activation, Pooling
+from minibert.format.schema import Activation, Pooling, TaskKind
 
 from .json_file import read_json, read_json_if_present
 
@@ -26,7 +26,19 @@ POOLING_FLAGS = {
 }
 DENSE_ACTIVATIONS: Mapping[str, Activation] = {"Identity": "none", "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu"}
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-SUPPORTED_MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
+SUPPORTED_MODULES = ("Transformer", "MLMTransformer", "Pooling", "SpladePooling", "Dense", "Normalize", "Dropout")
+#: What a folder may be, as its config_sentence_transformers.json says, and how it is made of modules.
+LAYOUTS = {
+    "SentenceTransformer": "Transformer, Pooling, any number of Dense, and at most one Normalize",
+    "SparseEncoder": "Transformer and SpladePooling",
+    "CrossEncoder": "Transformer alone",
+}
+#: The task of each; a CrossEncoder's is what its `architectures` say.
+TASKS: Mapping[str, TaskKind | None] = {
+    "SentenceTransformer": "sentence-embedding",
+    "SparseEncoder": "fill-mask",
+    "CrossEncoder": None,
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class SentenceModules:
     """A sentence-transformers folder, without its weights."""
 
     transformer_folder: Path
+    model_type: str = "SentenceTransformer"
     pooling: Pooling = "mean"
     dense: tuple[DenseModule, ...] = ()
     normalize: bool = False
@@ -53,6 +66,12 @@ class SentenceModules:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     similarity: str = "cosine"
+    score_function: str | None = None
+
+    @property
+    def task(self) -> TaskKind | None:
+        """What the folder is for; None where the encoder's own config says it."""
+        return TASKS[self.model_type]
 
 
 def has_sentence_modules(folder: Path) -> bool:
@@ -68,27 +87,36 @@ def read_sentence_modules(folder: Path) -> SentenceModules:
         UnsupportedError: a module, a pooling or an activation is none of those that minibert computes.
     """
     modules = [_module(folder, entry) for entry in read_json(folder / MODULES_FILE, list)]
-    kinds = [kind for kind, _ in modules if kind != "Dropout"]  # does nothing outside training
-    dense_count = kinds.count("Dense")
-    expected = ["Transformer", "Pooling", *["Dense"] * dense_count, *["Normalize"] * kinds.count("Normalize")]
-    if kinds != expected or kinds.count("Normalize") > 1:
+    modules = [(kind, path) for kind, path in modules if kind != "Dropout"]  # does nothing outside training
+    config_path = folder / "config_sentence_transformers.json"
+    config = read_json_if_present(config_path)
+    model_type = config.get("model_type", "SentenceTransformer")
+    if model_type not in tuple(LAYOUTS):
+        raise UnsupportedError(f"{config_path}: model_type {model_type} is not supported; {', '.join(LAYOUTS)} are")
+    kinds = [kind for kind, _ in modules]
+    if kinds != _expected(model_type, kinds):
         raise UnsupportedError(
-            f"{folder / MODULES_FILE}: the modules are {', '.join(kinds)}; supported is Transformer, Pooling, "
-            "any number of Dense, and at most one Normalize, in this order"
+            f"{folder / MODULES_FILE}: the modules are {', '.join(kinds)}; a {model_type} may be "
+            f"{LAYOUTS[model_type]}, in this order"
         )
     paths = dict(modules)
     if "Normalize" in kinds:
         path = paths["Normalize"] / "config.json"
         _refuse_other_values(path, read_json_if_present(path))
+    if model_type == "SparseEncoder":
+        _check_splade(paths["SpladePooling"] / "config.json")
     transformer = paths["Transformer"]
     settings = read_json_if_present(transformer / "sentence_bert_config.json")
     max_length = settings.get("max_seq_length")
     if max_length is not None and (type(max_length) is not int or max_length < 1):
         raise CheckpointError(f"{transformer / 'sentence_bert_config.json'}: max_seq_length is {max_length!r}")
-    prompts, default_prompt, similarity = _read_prompts(folder / "config_sentence_transformers.json")
+    prompts, default_prompt, similarity = _read_prompts(config_path, config)
+    if default_prompt is not None and prompts[default_prompt] and model_type != "SentenceTransformer":
+        raise UnsupportedError(f"{config_path}: a {model_type} that puts a prompt before each text is not supported")
     return SentenceModules(
         transformer_folder=transformer,
-        pooling=_read_pooling(paths["Pooling"] / "config.json"),
+        model_type=model_type,
+        pooling=_read_pooling(paths["Pooling"] / "config.json") if "Pooling" in paths else "mean",
         dense=tuple(_read_dense(path) for kind, path in modules if kind == "Dense"),
         normalize="Normalize" in kinds,
         max_length=max_length,
@@ -96,7 +124,17 @@ def read_sentence_modules(folder: Path) -> SentenceModules:
         prompts=prompts,
         default_prompt=default_prompt,
         similarity=similarity,
+        score_function=config.get("activation_fn"),
     )
+
+
+def _expected(model_type: str, kinds: list[str]) -> list[str]:
+    """The modules that a folder must have, given how often those come that are free to."""
+    if model_type == "CrossEncoder":
+        return ["Transformer"]
+    if model_type == "SparseEncoder":
+        return ["Transformer", "SpladePooling"]
+    return ["Transformer", "Pooling", *["Dense"] * kinds.count("Dense"), *["Normalize"] * ("Normalize" in kinds)]
 
 
 def _module(folder: Path, entry: Any) -> tuple[str, Path]:
@@ -112,7 +150,8 @@ def _module(folder: Path, entry: Any) -> tuple[str, Path]:
     path = Path(entry["path"])
     if path.is_absolute() or ".." in path.parts:
         raise CheckpointError(f"{where}: the path {entry['path']!r} leads out of the folder")
-    return kind, folder / path
+    # The older name of a Transformer with the head for masked words.
+    return "Transformer" if kind == "MLMTransformer" else kind, folder / path
 
 
 def _read_pooling(path: Path) -> Pooling:
@@ -127,6 +166,14 @@ def _read_pooling(path: Path) -> Pooling:
     if config.get("include_prompt", True) is not True:
         raise UnsupportedError(f"{path}: pooling that leaves the prompt out (include_prompt false) is not supported")
     return POOLINGS[modes[0]]
+
+
+def _check_splade(path: Path) -> None:
+    """Checks that sparse vectors are the ones that `Model.encode_sparse` makes: max of log(1 + relu)."""
+    config = read_json_if_present(path)
+    for key, value in (("pooling_strategy", "max"), ("activation_function", "relu")):
+        if config.get(key, value) != value:
+            raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only {value!r} is supported")
 
 
 def _read_dense(folder: Path) -> DenseModule:
@@ -155,10 +202,7 @@ def _refuse_other_values(path: Path, config: Mapping[str, Any]) -> None:
             raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only sentence_embedding is supported")
 
 
-def _read_prompts(path: Path) -> tuple[dict[str, str], str | None, str]:
-    config = read_json_if_present(path)
-    if config.get("model_type", "SentenceTransformer") != "SentenceTransformer":
-        raise UnsupportedError(f"{path}: model_type {config['model_type']} is not supported; SentenceTransformer is")
+def _read_prompts(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None, str]:
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise CheckpointError(f"{path}: prompts must be an object of strings")
