@@ -47,8 +47,9 @@ def measure(
 ) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
+        form = "none" if dtype == "float32" else dtype
         calibrate = texts if requests or dtype == "int8" else None
-        report = convert(checkpoint, file, dtype=dtype, prune=requests, prune_method=method, calibrate=calibrate)
+        report = convert(checkpoint, file, quantize=form, prune=requests, prune_method=method, calibrate=calibrate)
         model = minibert.load(file, threads=1)
         figures = evaluate(model, [text for text, _ in dev], [label for _, label in dev])
         return {
@@ -56,7 +57,7 @@ def measure(
             "file_bytes": report.file_bytes,
             "texts_per_second": round(figures["texts_per_second"], 1),
             "convert_seconds": round(report.seconds, 1),
-            "layers": report.pruning.get("layers"),
+            "layers": report.passes[0].outcome.details.get("layers") if report.passes else None,
         }
 
 

@@ -60,9 +60,6 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         aliases |= {f"{alias}{part}": f"{target}{part}" for part in parts}
     tensors |= {alias: tensors[name] for alias, name in aliases.items()}
     tensors["tokenizer.json"] = pack_tokenizer(network.tokenizer_json)
-    recipe: dict[str, Any] = {"passes": list(network.recipe)}
-    if any(linear.kind != "float32" for linear in linears.values()):
-        recipe["sparse_threshold"] = sparse_threshold
     config = Config(
         architecture=network.architecture,
         task=network.task,
@@ -70,7 +67,7 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         linears=linears,
         tables=tables,
         aliases=aliases,
-        recipe=recipe,
+        recipe=network.recipe,
         provenance=network.provenance,
     )
     return config, tensors

@@ -153,7 +153,7 @@ class Network:
             head, which then has no input_factor.
         origins: for each name in `tables`, `linears` and `norms`, what it was in the checkpoint.
         provenance: where the model came from, as plain JSON values; kept in the file.
-        recipe: what was done to it, as plain JSON values in order; kept in the file.
+        recipe: what was done to it, as plain JSON values (`Recipe.to_json`); kept in the file.
         notes: what the reader had to guess or leave out, in sentences for the user.
         layer_numbers: for each layer, its number in the checkpoint, if layers were taken out; else empty.
     """
@@ -169,6 +169,6 @@ class Network:
     aliases: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
-    recipe: list[dict[str, Any]] = field(default_factory=list)
+    recipe: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     layer_numbers: tuple[int, ...] = ()

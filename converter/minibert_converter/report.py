@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .export import Tensors
 from .network import Network
+from .recipe import PassReport
 
 #: Tensors that one name of a network may become.
 ENDINGS = ("weight", "blocks", "index", "starts", "scale", "weight_sum", "bias", "input_factor")
@@ -43,20 +45,18 @@ class Report:
 
     Attributes:
         task: what the model answers.
-        dtype: what its matrices are stored as.
         parts: what became of each part, in the order of a forward pass.
-        quantization: what the quantizing pass measured; empty if there was none.
-        pruning: what was pruned, or found pruned; empty if nothing was.
+        passes: what each pass did, in order.
+        calibration: where the texts came from that passes read; empty if none did.
         notes: what was guessed or left out, in sentences.
         file_bytes: size of the file; 0 until it is written.
         seconds: time it all took.
     """
 
     task: str
-    dtype: str
     parts: tuple[Part, ...]
-    quantization: Mapping[str, Any] = field(default_factory=dict)
-    pruning: Mapping[str, Any] = field(default_factory=dict)
+    passes: tuple[PassReport, ...] = ()
+    calibration: str = ""
     notes: tuple[str, ...] = ()
     file_bytes: int = 0
     seconds: float = 0.0
@@ -79,13 +79,12 @@ class Report:
         """What is kept in the file itself: only what the same checkpoint and recipe always give."""
         return {
             "task": self.task,
-            "dtype": self.dtype,
             "parts": [
                 {**asdict(part), "error": float(f"{part.error:.4g}"), "density": round(part.density, 4)}
                 for part in self.parts
             ],
-            "quantization": dict(self.quantization),
-            "pruning": dict(self.pruning),
+            "passes": [each.to_json() for each in self.passes],
+            "calibration": self.calibration,
             "notes": list(self.notes),
         }
 
@@ -115,32 +114,26 @@ class Report:
         rule = "-" * max(len(line) for line in lines)
         lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
         if self.file_bytes:
-            lines.append(f"file: {format_bytes(self.file_bytes)}, {self.dtype}, {self.task}, in {self.seconds:.1f} s")
+            lines.append(f"file: {format_bytes(self.file_bytes)}, {self.task}, in {self.seconds:.1f} s")
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
-def make_report(
-    network: Network,
-    tensors: Tensors,
-    *,
-    dtype: str,
-    errors: Mapping[str, float] | None = None,
-    densities: Mapping[str, float] | None = None,
-    quantization: Mapping[str, Any] | None = None,
-    pruning: Mapping[str, Any] | None = None,
-) -> Report:
+def make_report(network: Network, tensors: Tensors, passes: Sequence[PassReport] = (), calibration: str = "") -> Report:
     """Compares what a network was in the checkpoint with the tensors it will be stored as.
 
     Args:
         network: the network as it is exported.
         tensors: what `export` made of it.
-        dtype: what the matrices are stored as.
-        errors: by name of a matrix or table, the relative error that passes added to it.
-        densities: by name of a matrix in the checkpoint, the part of its weights that pruning left.
-        quantization: what the quantizing pass measured, as plain JSON values.
-        pruning: what was pruned, as plain JSON values.
+        passes: what was done to it.
+        calibration: where the texts came from that passes read.
     """
+    errors: dict[str, float] = {}
+    densities: Mapping[str, float] = {}
+    for each in passes:
+        densities = each.outcome.densities or densities
+        for name, error in each.outcome.errors.items():  # of different passes: they have nothing to do with one another
+            errors[name] = math.hypot(errors.get(name, 0.0), error)
     groups: dict[str, list[str]] = {}
     for name in sorted(network.origins, key=_place):
         groups.setdefault(_part_of(name), []).append(name)
@@ -148,21 +141,21 @@ def make_report(
     for part, names in groups.items():
         present = [new for name in names if (new := _name_now(network, name)) is not None]
         stored = [*present, *(f"{name}.{ending}" for name in present for ending in ENDINGS)]
-        weights = {name: network.origins[name].parameters for name in names if name in (densities or {})}
-        left = sum(count * (densities or {})[name] for name, count in weights.items())
+        weights = {name: network.origins[name].parameters for name in names if name in densities}
+        left = sum(count * densities[name] for name, count in weights.items())
         parts.append(
             Part(
                 part,
                 sum(network.origins[name].parameters for name in names),
                 sum(network.origins[name].bytes for name in names),
                 sum(tensors[name].nbytes for name in stored if name in tensors),
-                max(((errors or {}).get(name, 0.0) for name in present), default=0.0),
+                max((errors.get(name, 0.0) for name in present), default=0.0),
                 left / sum(weights.values()) if weights else 1.0,
             )
         )
     text = len(network.tokenizer_json.encode())
     parts.append(Part("tokenizer", 0, text, tensors["tokenizer.json"].nbytes))
-    return Report(network.task.kind, dtype, tuple(parts), quantization or {}, pruning or {}, tuple(network.notes))
+    return Report(network.task.kind, tuple(parts), tuple(passes), calibration, tuple(network.notes))
 
 
 def format_bytes(count: int) -> str:

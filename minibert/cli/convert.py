@@ -11,6 +11,10 @@ from minibert.errors import UnsupportedError
 HELP = "turn a checkpoint folder into one model file"
 
 
+#: Options that stand for passes of a recipe.
+FLAGS = ("prune", "prune_method", "prune_budget", "quantize", "seed")
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("source", metavar="SRC", help="a folder with config.json, weights and tokenizer")
@@ -19,20 +23,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--task", metavar="TASK", help="what the model is for, such as fill-mask (default: as SRC says)"
     )
     parser.add_argument(
-        "--dtype", choices=("int8", "float32"), default="int8", help="how weights are kept (default: int8)"
+        "--recipe", metavar="TOML", help="a file that says what to do, pass after pass, instead of the flags below"
     )
+    parser.add_argument("--quantize", choices=("int8", "none"), help="how weights are kept (default: int8)")
     parser.add_argument("--calibrate", metavar="TEXTS", help="a file of texts like those to come, one a line")
     parser.add_argument(
         "--prune",
         action="append",
-        default=[],
         metavar="WHAT:PART",
         help="remove a part: 4x4:0.5 (blocks of weights), heads:0.33, ffn:0.5, layers:2 or layers:1,3; repeatable",
     )
     parser.add_argument(
         "--prune-method",
         choices=("calibrated", "magnitude"),
-        default="calibrated",
         help="remove what changes the answers to texts least, or the smallest weights (default: calibrated)",
     )
     parser.add_argument(
@@ -41,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="remove that part of the whole, or of each matrix (default: global if calibrated, else matrix)",
     )
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text by default")
+    parser.add_argument("--seed", type=int, metavar="N", help="of random choices (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -54,13 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.source,
             arguments.output,
             task=arguments.task,
-            dtype=arguments.dtype,
             calibrate=arguments.calibrate,
-            prune=arguments.prune,
-            prune_method=arguments.prune_method,
-            prune_budget=arguments.prune_budget,
             max_length=arguments.max_length,
             progress=stages,
+            recipe=arguments.recipe,
+            **{name: value for name in FLAGS if (value := getattr(arguments, name)) is not None},
         )
     if arguments.json:
         console.say_json(report.to_json(), indent=2)

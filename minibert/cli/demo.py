@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         before = Path(folder) / "float32.safetensors"
         after = Path(arguments.output) if arguments.output else Path(folder) / "int8.safetensors"
         with Stages() as stages:
-            convert(example / "model", before, dtype="float32", progress=stages)
+            convert(example / "model", before, quantize="none", progress=stages)
             convert(example / "model", after, progress=stages)
         figures = {}
         for name, path in (("float32", before), ("int8", after)):

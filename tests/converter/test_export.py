@@ -74,7 +74,6 @@ def test_the_threshold_decides(network, tmp_path, blocks, threshold, kind):
     config, tensors = export(network, threshold)
     assert config.linears[UP].kind == kind
     assert config.linears[UP].blocks == (blocks if kind == "int8-4x4" else 0)
-    assert config.recipe["sparse_threshold"] == threshold
     write_model(tmp_path / "model.safetensors", config, tensors)
     file = read_model(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(stored_codes(file.config, file.tensors, UP), codes)
@@ -104,7 +103,7 @@ def test_sparse_and_dense_files_answer_alike(network):
 def test_report_counts_the_bytes_of_blocks(network):
     prune(network, UP, 120)
     tensors = export(network)[1]
-    report = make_report(network, tensors, dtype="int8")
+    report = make_report(network, tensors)
     assert report.total.bytes_after == sum(tensor.nbytes for tensor in tensors.values())
 
 

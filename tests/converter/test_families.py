@@ -48,7 +48,7 @@ def largest_error(made: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 @pytest.mark.parametrize(("family", "task"), ALL)
 def test_float32_answers_are_those_of_transformers(tmp_path, family, task, dtype):
     folder = write_family(tmp_path / "checkpoint", family, task, golden()[family], dtype)
-    report = convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    report = convert(folder, tmp_path / "model.safetensors", quantize="none")
     assert report.task == task
     wanted = expected(family, task)
     assert max(np.abs(rows).max() for rows in wanted) > 0.3
@@ -89,7 +89,7 @@ def test_kernels_agree(tmp_path, family):
     made: dict[str, Any] = {b: answers(tmp_path / "int8.safetensors", family, b) for b in ("numpy", "jit")}
     for numpy, jit in zip(made["numpy"], made["jit"], strict=True):
         np.testing.assert_array_equal(jit, numpy)
-    convert(folder, tmp_path / "float32.safetensors", dtype="float32")
+    convert(folder, tmp_path / "float32.safetensors", quantize="none")
     wanted = expected(family, task)
     assert largest_error(answers(tmp_path / "float32.safetensors", family, "jit"), wanted) < 2e-5 * scale(wanted)
 
@@ -99,7 +99,8 @@ def test_kernels_agree(tmp_path, family):
 def test_tied_words_are_stored_once(tmp_path, family, dtype):
     folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
     calibrate = CALIBRATION if dtype == "int8" else None
-    convert(folder, tmp_path / "model.safetensors", dtype=dtype, calibrate=calibrate)
+    quantize = "none" if dtype == "float32" else dtype
+    convert(folder, tmp_path / "model.safetensors", quantize=quantize, calibrate=calibrate)
     model_file = read_model(tmp_path / "model.safetensors")
     assert model_file.config.tables["embeddings.word"].kind == f"{dtype}-panels"
     assert model_file.config.aliases["embeddings.word.weight"] == "head.output.weight"
@@ -112,7 +113,7 @@ def test_words_that_are_not_tied_are_stored_apart(tmp_path):
     weights = load_file(folder / "model.safetensors")
     weights["cls.predictions.decoder.weight"] = weights["bert.embeddings.word_embeddings.weight"] * np.float32(0.5)
     save_file(weights, folder / "model.safetensors")
-    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
     assert read_model(tmp_path / "model.safetensors").config.aliases == {}
     made, wanted = answers(tmp_path / "model.safetensors", "bert", "numpy"), expected("bert", "fill-mask")
     bias = weights["cls.predictions.bias"][shown_columns(203)]
@@ -141,7 +142,7 @@ def test_sentence_transformers_folders(tmp_path, family):
     write_json(folder / "modules.json", modules)
     (folder / "1_Pooling").mkdir()
     write_json(folder / "1_Pooling/config.json", {"word_embedding_dimension": 96, "pooling_mode_mean_tokens": True})
-    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
     texts = cases(SETUPS[family]["config"])
     engine = Engine(read_model(tmp_path / "model.safetensors"), backend="numpy")
     rows = engine.forward([ids for ids, _types in texts], [types for _ids, types in texts])
@@ -155,7 +156,7 @@ def test_scaled_rotary_positions_are_refused(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", config | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1000.0}})
     with pytest.raises(UnsupportedError, match="rope_type"):
-        convert(folder, tmp_path / "model.safetensors", dtype="float32")
+        convert(folder, tmp_path / "model.safetensors", quantize="none")
 
 
 def test_pruning_of_families_it_has_not_learned_is_refused(tmp_path):
@@ -193,7 +194,7 @@ def test_older_configs_mean_the_same(tmp_path, family):
         value = config.pop(key, None)
         config |= {older: value} if isinstance(older, str) else older
     write_json(folder / "config.json", config)
-    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
     wanted = expected(family, task)
     assert largest_error(answers(tmp_path / "model.safetensors", family, "numpy"), wanted) < 2e-5 * scale(wanted)
 
@@ -202,11 +203,11 @@ def test_an_encoder_without_a_pooler(tmp_path):
     folder = write_family(tmp_path / "checkpoint", "bert", "sentence-embedding", golden()["bert"])
     weights = load_file(folder / "model.safetensors")
     save_file({k: v for k, v in weights.items() if not k.startswith("pooler.")}, folder / "model.safetensors")
-    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
     made = answers(tmp_path / "model.safetensors", "bert", "numpy")
     assert largest_error(made, expected("bert", "sentence-embedding")) < 1e-5
     with pytest.raises(CheckpointError, match=r"missing: 'classifier\.weight'"):
-        convert(folder, tmp_path / "model.safetensors", dtype="float32", task="text-classification")
+        convert(folder, tmp_path / "model.safetensors", quantize="none", task="text-classification")
 
 
 def test_a_bert_that_reads_pieces_as_xlm_roberta_does(tmp_path):
@@ -221,7 +222,7 @@ def test_a_bert_that_reads_pieces_as_xlm_roberta_does(tmp_path):
     )
     tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
     model = minibert.load(tmp_path / "model.safetensors", backend="numpy")
     rows = model.forward([[0, 5, 6, 2], [0, 5, 2, 2, 6, 2]])
     made = [model.predict("good movie", top_k=None), model.predict(("good", "movie"), top_k=None)]

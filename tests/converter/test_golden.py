@@ -23,7 +23,7 @@ SENTENCE = json.loads((GOLDEN / "sentence.json").read_text(encoding="utf-8"))
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "relu"])
 def test_float32_logits_are_those_of_transformers(tmp_path, hidden_act):
     folder = write_checkpoint(tmp_path / "checkpoint", {**CONFIG, "hidden_act": hidden_act})
-    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
     model_file = read_model(tmp_path / "model.safetensors")
     tokenizer = Tokenizer.from_str(model_file.tokenizer_json())
     tokenizer.enable_truncation(model_file.config.text.max_length)
@@ -49,7 +49,7 @@ def test_pytorch_bin_with_old_names_gives_the_same_logits(tmp_path):
         weights[name] = values
     weights["bert.embeddings.position_ids"] = np.arange(64)[None]
     write_torch_file(folder / "pytorch_model.bin", weights)
-    convert(folder, tmp_path / "model.safetensors", dtype="float32")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
     case = CASES[1]
     logits = Engine(read_model(tmp_path / "model.safetensors"), backend="numpy").forward([case["ids"]])
     np.testing.assert_allclose(logits[0], case["logits"], rtol=0, atol=1e-5)
@@ -57,7 +57,7 @@ def test_pytorch_bin_with_old_names_gives_the_same_logits(tmp_path):
 
 @pytest.mark.parametrize(("name", "prompt"), [("", ""), ("query", "what is ")])
 def test_float32_vectors_are_those_of_sentence_transformers(tmp_path, name, prompt):
-    convert(GOLDEN / "sentence", tmp_path / "model.safetensors", dtype="float32")
+    convert(GOLDEN / "sentence", tmp_path / "model.safetensors", quantize="none")
     model_file = read_model(tmp_path / "model.safetensors")
     assert model_file.config.task.prompts == {"query": "what is ", "document": "the "}
     assert model_file.config.text.max_length == 32

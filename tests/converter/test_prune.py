@@ -224,13 +224,8 @@ def test_convert_prunes_and_says_so(tmp_path):
     model = read_model(tmp_path / "model")
     assert len(model.config.architecture.layers) == 2
     assert {name for name in model.tensors} >= set(expected_tensors(model.config))
-    assert model.config.recipe["passes"][0] == {
-        "pass": "prune",
-        "remove": requests,
-        "method": "calibrated",
-        "budget": "global",
-        "calibration": "given",
-    }
+    assert model.config.recipe["pass"] == [{"prune": requests}, {"quantize": "int8"}]
+    assert model.config.report["calibration"] == f"{len(TEXTS)} texts given"
     assert sum(linear.kind == "int8-4x4" for linear in model.config.linears.values()) >= 6
     parts = {part.name: part for part in report.parts}
     assert parts["layers.1.attention"].bytes_after == parts["layers.1.ffn"].density == 0
@@ -238,9 +233,9 @@ def test_convert_prunes_and_says_so(tmp_path):
         assert 0.1 < parts[name].density < 0.5
         assert parts[name].error > 0.05
     assert "density" in report.table()
-    stored = model.config.report["pruning"]
+    stored = model.config.report["passes"][0]["details"]
     assert [layer["number"] for layer in stored["layers"]] == [0, 2]
-    assert json.loads(json.dumps(report.to_json()))["pruning"] == stored
+    assert json.loads(json.dumps(report.to_json()))["passes"][0]["details"] == stored
     assert {"calibrating", "fitting", "measuring"} <= stages
     label = minibert.load(tmp_path / "model", backend="numpy").predict("a very good movie")["label"]
     assert label in ("bad", "so-so", "good")
@@ -248,10 +243,10 @@ def test_convert_prunes_and_says_so(tmp_path):
 
 def test_convert_without_pruning_says_nothing_of_it(tmp_path):
     read_network(tmp_path / "checkpoint")
-    report = convert(tmp_path / "checkpoint", tmp_path / "model", dtype="float32")
+    report = convert(tmp_path / "checkpoint", tmp_path / "model", quantize="none")
     assert "density" not in report.table()
-    assert report.pruning == {}
-    assert read_model(tmp_path / "model").config.recipe["passes"] == []
+    assert report.passes == ()
+    assert read_model(tmp_path / "model").config.recipe["pass"] == []
 
 
 def test_convert_refuses_before_it_reads(tmp_path):
@@ -261,7 +256,7 @@ def test_convert_refuses_before_it_reads(tmp_path):
 
 def test_float32_may_be_pruned_on_given_texts(tmp_path):
     read_network(tmp_path / "checkpoint")
-    convert(tmp_path / "checkpoint", tmp_path / "model", dtype="float32", prune=["ffn:0.5"], calibrate=TEXTS)
+    convert(tmp_path / "checkpoint", tmp_path / "model", quantize="none", prune=["ffn:0.5"], calibrate=TEXTS)
     layers = read_model(tmp_path / "model").config.architecture.layers
     assert sum(layer.ffn_size for layer in layers) == 96
 
@@ -272,7 +267,7 @@ def test_accuracy_of_a_real_model(shared, tmp_path, requests, most_lost):
     """SST-2: pruned on training sentences, labels unread; the dense float32 model has 89.68% right."""
     texts = [text for (text,) in read_columns(shared / "data/sst2/train.tsv.gz", ["sentence"])]
     texts = random.Random(0).sample([text for text in texts if text.count(" ") >= 4], 512)
-    convert(shared / "models/sst2-minilm", tmp_path / "model", dtype="float32", prune=requests, calibrate=texts)
+    convert(shared / "models/sst2-minilm", tmp_path / "model", quantize="none", prune=requests, calibrate=texts)
     dev = read_columns(shared / "data/sst2/dev.tsv", ["sentence", "label"])
     figures = evaluate(minibert.load(tmp_path / "model"), [text for text, _ in dev], [label for _, label in dev])
     assert 100 * figures["accuracy"] >= 89.68 - most_lost

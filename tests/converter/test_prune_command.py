@@ -35,9 +35,9 @@ def test_options_reach_the_file(convert, tmp_path):
     assert code == 0
     assert "density" in out.splitlines()[0]
     config = read_model(tmp_path / "model").config
-    entry = config.recipe["passes"][0]
-    assert (entry["pass"], entry["method"], entry["budget"]) == ("prune", "magnitude", "global")
-    assert entry["remove"] == ["4x4:0.6", "ffn:0.5"]
+    requests = ["4x4:0.6", "ffn:0.5"]
+    prune = {"prune": requests, "method": "magnitude", "budget": "global"}
+    assert config.recipe["pass"] == [prune, {"quantize": "int8"}]
     assert {layer.ffn_size for layer in config.architecture.layers} <= {32, 48, 64}
 
 
@@ -45,7 +45,7 @@ def test_json(convert):
     code, out, _ = convert("--prune", "heads:0.33", "--json")
     report = json.loads(out)
     assert code == 0
-    assert sum(layer["num_heads"] for layer in report["pruning"]["layers"]) == 4
+    assert sum(layer["num_heads"] for layer in report["passes"][0]["details"]["layers"]) == 4
     assert min(part["density"] for part in report["parts"]) < 1
 
 

@@ -177,6 +177,6 @@ def test_a_sparse_checkpoint_becomes_a_sparse_file(tmp_path):
     assert all(linear.density == pytest.approx(0.2, abs=0.05) for linear in encoder.values())
     assert model.config.architecture.layers[0].num_heads == 3
     assert any("the checkpoint is sparse" in note for note in report.notes)
-    assert model.config.report["pruning"]["found"]["layers.0.ffn.up"]["pattern"] == "4x4"
+    assert model.config.report["passes"][0]["details"]["found"]["layers.0.ffn.up"]["pattern"] == "4x4"
     answer = minibert.load(tmp_path / "model", backend="numpy").predict("a good movie")
     assert answer["label"] in ("bad", "so-so", "good")

@@ -1,0 +1,44 @@
+"""The flags of `minibert convert` as a recipe, so that there is one road for both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from minibert.errors import InputError
+
+from .recipe import Recipe
+
+#: What `--quantize` takes.
+FORMS = ("int8", "none")
+
+
+def recipe_of(
+    *,
+    prune: Sequence[str] = (),
+    prune_method: str = "calibrated",
+    prune_budget: str | None = None,
+    quantize: str = "int8",
+    **shared: Any,
+) -> Recipe:
+    """The recipe that flags stand for: passes in the order in which each finds what it needs.
+
+    Args:
+        prune: what to remove; nothing if empty.
+        prune_method: how it is chosen.
+        prune_budget: whether of each matrix or of all together.
+        quantize: one of FORMS; "none" leaves every weight as it is.
+        shared: keys of the recipe itself: seed, sparse_threshold.
+
+    Raises:
+        InputError: a value makes no sense.
+    """
+    if quantize not in FORMS:
+        raise InputError(f"quantize {quantize!r} is none of {', '.join(FORMS)}")
+    passes: list[dict[str, Any]] = []
+    if prune:
+        requests = [prune] if isinstance(prune, str) else list(prune)
+        passes.append({"prune": requests, "method": prune_method, "budget": prune_budget or ""})
+    if quantize != "none":
+        passes.append({"quantize": quantize})
+    return Recipe.from_json({"pass": passes, **shared})

@@ -1,0 +1,73 @@
+"""The kinds of passes there are: each reads its options from a table and hands them to the technique itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..network import Network
+from ..prune import Budget, Method, parse_requests, prune
+from ..quantize import quantize
+from .keys import Keys
+from .step import Context, Outcome, Pass
+
+
+@dataclass(frozen=True)
+class Prune(Pass):
+    """Removes blocks, heads, neurons or layers; with nothing to remove it only reads what a checkpoint had pruned."""
+
+    prune: tuple[str, ...] = ()
+    method: Method = "calibrated"
+    budget: Budget | None = None
+
+    verb = "prune"
+
+    @classmethod
+    def read(cls, keys: Keys) -> Prune:
+        """Keys: prune (what to remove), method, budget."""
+        requests = keys.texts("prune")
+        parse_requests(requests)
+        method = keys.choice("method", ("calibrated", "magnitude"), "calibrated")
+        budget = keys.choice("budget", ("", "global", "matrix"), "") or None
+        return cls(requests, method, budget)
+
+    def reads_texts(self) -> bool:
+        """Only to remove something."""
+        return bool(self.prune)
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `prune.prune`."""
+        report = prune(
+            network,
+            self.prune,
+            method=self.method,
+            budget=self.budget,
+            texts=context.texts,
+            progress=context.progress,
+        )
+        errors = {name: one.error for name, one in report.tensors.items()}
+        return Outcome(errors, report.densities, report.to_json() if report.changed else {})
+
+
+@dataclass(frozen=True)
+class Quantize(Pass):
+    """Rounds every matrix and table that is still float32."""
+
+    quantize: Literal["int8"] = "int8"
+
+    verb = "quantize"
+
+    @classmethod
+    def read(cls, keys: Keys) -> Quantize:
+        """Keys: quantize (the form)."""
+        return cls(keys.choice("quantize", ("int8",)))
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `quantize.quantize`."""
+        report = quantize(network, texts=context.texts, progress=context.progress)
+        return Outcome({one.name: one.error or 0.0 for one in report.tensors}, details=report.to_json())
+
+
+#: By verb, in the order in which they best follow one another.
+PASSES: Mapping[str, type[Pass]] = {kind.verb: kind for kind in (Prune, Quantize)}

@@ -1,0 +1,99 @@
+"""Running a recipe: pass after pass over one network, counting what each left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minibert.format.schema import Linear
+
+from ..export import SPARSE_THRESHOLD, export
+from ..network import LinearWeights, Network
+from ..prune.blocks import block_density
+from .passes import Prune
+from .recipe import Recipe
+from .step import Context, Outcome
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a network is.
+
+    Attributes:
+        parameters: numbers that its tensors store: weights, entries of tables, biases; not scales and indices.
+        bytes: bytes of its tensors in a file, the tokenizer included.
+        macs: multiplications for one token by the encoder's matrices, blocks of zeros and attention itself not counted.
+    """
+
+    parameters: int
+    bytes: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """What one pass did.
+
+    Attributes:
+        step: the pass as the recipe has it.
+        size: the network after it.
+        outcome: what the pass says itself.
+        seconds: time it took.
+    """
+
+    step: dict[str, Any]
+    size: Size
+    outcome: Outcome
+    seconds: float = field(compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the file keeps: all but the time, so that the same recipe gives the same bytes."""
+        errors = {name: float(f"{error:.4g}") for name, error in self.outcome.errors.items() if error}
+        return {"pass": self.step, **asdict(self.size), "errors": errors, "details": dict(self.outcome.details)}
+
+
+def run(recipe: Recipe, network: Network, context: Context) -> list[PassReport]:
+    """Does to the network what the recipe says.
+
+    What a sparse checkpoint had pruned is read in any case, ahead of everything where the recipe itself doesn't prune.
+
+    Returns:
+        What each pass did.
+    """
+    steps = recipe.passes
+    if not any(isinstance(each, Prune) for each in steps):
+        steps = (Prune(), *steps)
+    reports = []
+    for step in steps:
+        start = time.perf_counter()
+        outcome = step.run(network, context)
+        if step in recipe.passes or outcome.details:
+            seconds = time.perf_counter() - start
+            reports.append(PassReport(step.to_json(), measure(network, recipe.sparse_threshold), outcome, seconds))
+    network.recipe = recipe.to_json()
+    return reports
+
+
+def measure(network: Network, threshold: float = SPARSE_THRESHOLD) -> Size:
+    """Counts what a network stores and multiplies."""
+    config, tensors = export(network, threshold)
+    stored = {name: tensor for name, tensor in tensors.items() if name not in config.aliases}
+    macs = sum(
+        round(_density(network, name, linear) * linear.in_features * linear.out_features)
+        for name, linear in config.linears.items()
+        if name.startswith(("layers.", "embeddings."))
+    )
+    counted = ("weight", "blocks", "bias")
+    parameters = sum(tensor.size for name, tensor in stored.items() if name.rpartition(".")[2] in counted)
+    return Size(parameters, sum(tensor.nbytes for tensor in stored.values()), macs)
+
+
+def _density(network: Network, name: str, linear: Linear) -> float:
+    """The part of a matrix that is multiplied, or will be once it is quantized."""
+    now = network.linears[network.aliases.get(name, name)]
+    if isinstance(now, LinearWeights):
+        return block_density(now.weight, np.ones(now.weight.shape, bool))
+    return linear.density

@@ -1,0 +1,98 @@
+"""Recipes: reading them, refusing what makes no sense, and that a recipe and the flags it stands for are one thing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from minibert_converter.convert import convert
+from minibert_converter.recipe import Recipe, read_recipe
+from minibert_converter.recipe.flags import recipe_of
+
+from minibert.errors import InputError
+from minibert.format import read_model
+from tests.checkpoints import write_checkpoint
+from tests.converter.networks import TEXTS
+
+RECIPE = """
+calibrate = "texts.txt"
+seed = 7
+
+[[pass]]
+prune = ["ffn:0.5", "4x4:0.6"]
+budget = "matrix"
+
+[[pass]]
+quantize = "int8"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint")
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_recipe_and_its_flags_give_the_same_bytes(folder, tmp_path):
+    write(tmp_path / "texts.txt", "\n".join(TEXTS))
+    write(tmp_path / "recipe.toml", RECIPE)
+    report = convert(folder, tmp_path / "one", recipe=tmp_path / "recipe.toml")
+    flags = {"prune": ["ffn:0.5", "4x4:0.6"], "prune_budget": "matrix", "seed": 7}
+    convert(folder, tmp_path / "two", calibrate=tmp_path / "texts.txt", **flags)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    stored = read_model(tmp_path / "one").config
+    assert Recipe.from_json(json.loads(json.dumps(stored.recipe))).passes == recipe_of(**flags).passes
+    pruned, quantized = stored.report["passes"]
+    assert pruned["macs"] < 0.5 * (96 * 96 * 4 + 96 * 100 * 2) * 2
+    assert pruned["bytes"] > 2 * quantized["bytes"]
+    assert pruned["parameters"] > quantized["parameters"]  # whose blocks of zeros are no longer stored
+    assert set(quantized["errors"]) >= {"layers.0.ffn.up", "embeddings.word"}
+    assert [each.step for each in report.passes] == [pruned["pass"], quantized["pass"]]
+
+
+def test_an_empty_recipe_changes_nothing(folder, tmp_path):
+    convert(folder, tmp_path / "one", recipe=Recipe())
+    convert(folder, tmp_path / "two", quantize="none")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_recipe_survives_json():
+    recipe = recipe_of(prune="heads:0.33", prune_method="magnitude", seed=3, sparse_threshold=0.25)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[pass]]\nsqueeze = 1", r"pass\[0\] must have one of the keys .*prune.*quantize.*; it has none"),
+        ("[[pass]]\nprune = '4x4:0.5'\nquantize = 'int8'", "it has prune and quantize"),
+        ("[[pass]]\nquantize = 'int7'", r"pass\[0\]\.quantize must be one of .*int8.*, not 'int7'"),
+        ("[[pass]]\nquantize = 'int8'\nspeed = 1", "unknown key 'speed'; there are: quantize"),
+        ("[[pass]]\nprune = '4x4:50'", r"pass\[0\]: .*write 0.5"),
+        ("[[pass]]\nprune = 0.5", "a string or an array of strings"),
+        ("[[pass]]\nprune = '4x4:0.5'\nmethod = 'guess'", "method must be one of"),
+        ("pass = 3", "pass must be an array"),
+        ("seed = -1", "seed must be a whole number from 0"),
+        ("sparse_threshold = 2", "a number from 0 to 1"),
+        ("colour = 'red'", "unknown key 'colour'; there are: pass, seed"),
+        ("[[pass]\n", "cannot be read as a recipe"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_file_and_key(tmp_path, text, message):
+    path = write(tmp_path / "recipe.toml", text)
+    with pytest.raises(InputError, match=message) as raised:
+        read_recipe(path)
+    assert str(path) in str(raised.value)
+
+
+def test_what_recipes_and_flags_cannot_be_combined(folder, tmp_path):
+    with pytest.raises(InputError, match="put prune into it"):
+        convert(folder, tmp_path / "model", recipe=Recipe(), prune=["4x4:0.5"])
+    with pytest.raises(InputError, match="cannot be read"):
+        convert(folder, tmp_path / "model", recipe=tmp_path / "absent.toml")
+    with pytest.raises(InputError, match="quantize 'int9' is none of"):
+        recipe_of(quantize="int9")
