@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import minibert
+from minibert.evaluate import evaluate_ranking
+from minibert.tasks import metrics
 
 #: Ranks that count for nDCG.
 DEPTH = 10
@@ -31,13 +33,6 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as file:
         yield from csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def ndcg(ranked: list[str], relevant: set[str]) -> float:
-    """nDCG at DEPTH of a ranking, 0 to 1."""
-    discounts = 1 / np.log2(np.arange(2, DEPTH + 2))
-    gained = sum(discount for discount, each in zip(discounts, ranked, strict=False) if each in relevant)
-    return float(gained / discounts[: len(relevant)].sum())
 
 
 def cranfield(model: minibert.Model, folder: Path) -> dict[str, float]:
@@ -55,25 +50,16 @@ def cranfield(model: minibert.Model, folder: Path) -> dict[str, float]:
     names = list(documents)
     scores = []
     for query, row in zip(queries, similar, strict=True):
-        best = np.argsort(-row, kind="stable")[:DEPTH]
-        scores.append(ndcg([names[place] for place in best], relevant[query]))
+        gains = np.array([name in relevant[query] for name in names], float)
+        scores.append(metrics.ndcg(gains[np.argsort(-row, kind="stable")], DEPTH))
     return {"queries": len(queries), "ndcg@10": float(np.mean(scores))}
 
 
 def trec_qa(model: minibert.Model, folder: Path) -> dict[str, float]:
     """Mean reciprocal rank of the first right answer."""
-    candidates: dict[str, list[tuple[str, bool]]] = defaultdict(list)
-    for row in rows(folder / "test.tsv.gz"):
-        candidates[row["question"]].append((row["answer"], row["label"] == "1"))
-    ranks = []
-    for question, answers in candidates.items():
-        right = np.array([label for _, label in answers])
-        if right.all() or not right.any():
-            continue
-        vectors = model.encode_document([answer for answer, _ in answers])
-        similar = model.similarity(model.encode_query(question), vectors)[0]
-        ranks.append(1 / (1 + int(np.argmax(right[np.argsort(-similar, kind="stable")]))))
-    return {"questions": len(ranks), "mrr": float(np.mean(ranks))}
+    table = list(rows(folder / "test.tsv.gz"))
+    figures = evaluate_ranking(model, *([row[column] for row in table] for column in ("question", "answer", "label")))
+    return {"questions": figures["queries"], "mrr": figures["mrr"]}
 
 
 def main() -> int:

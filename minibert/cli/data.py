@@ -23,7 +23,7 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> list[tuple[str, ..
         OSError: the file cannot be read.
     """
     path = Path(path)
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    kind = _kind(path)
     if kind not in _READERS:
         raise InputError(f"{path}: must be a {', '.join(_READERS)} file, or one of these with .gz behind")
     rows = []
@@ -79,27 +79,51 @@ def read_conll(path: str | Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]
     return sentences
 
 
-def read_squad(path: str | Path) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Question, context and right answers of each question of a file in SQuAD's JSON.
+def read_questions(path: str | Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Question, context and right answers of each question, from SQuAD's JSON or from a .jsonl file.
+
+    A line of the latter has "question", "context" and "answers", these as `{"text": [...]}` or as a list of texts;
+    none where the context has no answer.
 
     Raises:
-        InputError: the file is not of that form, or holds no questions.
+        InputError: the file is not of that form, or holds no questions; names file and line.
         OSError: the file cannot be read.
     """
     path = Path(path)
+    lines = _kind(path) == ".jsonl"
     try:
         with _open(path) as file:
-            rows = [
-                (question["question"], paragraph["context"], tuple(each["text"] for each in question["answers"]))
-                for article in json.load(file)["data"]
-                for paragraph in article["paragraphs"]
-                for question in paragraph["qas"]
-            ]
+            rows = list(_flat_questions(file, path) if lines else _squad(json.load(file)))
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, EOFError, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: is no file of questions in SQuAD's JSON: {error!r}") from None
     if not rows:
         raise InputError(f"{path}: holds no questions")
     return rows
+
+
+def _squad(value: Any) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    for article in value["data"]:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                yield question["question"], paragraph["context"], tuple(each["text"] for each in question["answers"])
+
+
+def _flat_questions(file: TextIO, path: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    for line, row in _jsonl(file, path):
+        answers = row.get("answers")
+        if isinstance(answers, dict):
+            answers = answers.get("text")
+        texts = [row.get("question"), row.get("context"), *(answers if isinstance(answers, list) else [None])]
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f'{path}, line {line}: must have "question", "context" and "answers", a list of texts')
+        yield texts[0], texts[1], tuple(texts[2:])
+
+
+def _kind(path: Path) -> str:
+    """What a file ends in, without .gz."""
+    return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
 
 
 def _open(path: Path) -> TextIO:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
 from minibert.cli.options import add_model, add_texts, lines, load_model, positive, window
+from minibert.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("float32", "binary", "ubinary"), default="float32", help="type of the numbers"
     )
+    parser.add_argument(
+        "--sparse", action="store_true", help="the weight of each word that matters, from a SPLADE model (fill-mask)"
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--npy", metavar="OUT", help="write one matrix to this .npy file instead of lines to stdout")
     output.add_argument("--json", action="store_true", help="one line of JSON for each sentence (the default)")
@@ -37,6 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write one vector a line, as a JSON list; or one matrix to a file."""
     model = load_model(arguments)
+    read = {"truncation": not arguments.no_truncation, "max_length": arguments.max_length}
+    if arguments.sparse:
+        return _write_words(arguments, model, read)
     vectors = model.iter_encode(
         lines(arguments),
         arguments.prompt_name,
@@ -46,8 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         normalize_embeddings=arguments.normalize,
         truncate_dim=arguments.truncate_dim,
-        truncation=not arguments.no_truncation,
-        max_length=arguments.max_length,
+        **read,
     )
     if arguments.npy is None:
         for vector in vectors:
@@ -57,6 +64,30 @@ def run(arguments: argparse.Namespace) -> int:
                 console.flush()
         return 0
     return _write_matrix(arguments, model, vectors)
+
+
+def _write_words(arguments: argparse.Namespace, model: Model, read: dict[str, Any]) -> int:
+    """A JSON object for each text, tokens and their weights, as search engines take them; the heaviest first."""
+    for option in ("prompt_name", "prompt", "normalize", "truncate_dim", "npy"):
+        if getattr(arguments, option) not in (None, False):
+            raise InputError(f"--{option.replace('_', '-')} is no option of --sparse")
+    if arguments.precision != "float32":
+        raise InputError("--precision is no option of --sparse")
+    vectors = model.iter_encode_sparse(
+        lines(arguments), window=window(arguments), batch_size=arguments.batch_size, **read
+    )
+    for vector in vectors:
+        order = (-vector.values).argsort(kind="stable")
+        words = zip(vector.indices[order].tolist(), vector.values[order], strict=True)
+        # A vocabulary may have fewer words than the matrix has rows.
+        shown = (
+            f"{json.dumps(model.tokenizer.token(id) or str(id), ensure_ascii=False)}: {weight!s}"
+            for id, weight in words
+        )
+        console.say(f"{{{', '.join(shown)}}}")
+        if arguments.stream:
+            console.flush()
+    return 0
 
 
 def _write_matrix(arguments: argparse.Namespace, model: Model, vectors: Iterator[np.ndarray]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,9 @@ from minibert.engine import Engine
 from minibert.format.schema import Task
 from minibert.model.base import BaseModel, ReadOptions
 from minibert.pipeline import Pipeline
-from minibert.tasks.sparse import FeatureReader, SparseReader
+from minibert.tasks.sparse import FeatureReader, SparseReader, SparseVector
 from minibert.text.inputs import Text, is_one, many
+from minibert.text.packing import WINDOW
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -54,12 +55,16 @@ class Features(BaseModel):
             InputError: inputs are no texts, or with `truncation=False` one is too long.
             UnsupportedError: the model is none for fill-mask.
         """
-        self.need("fill-mask")
-        limits = self.pipeline.limits(**read)
         one = is_one(inputs)
-        items = [inputs] if one else many(inputs)
-        found = list(self.pipeline.answers(items, SparseReader(), limits))
+        found = list(self.iter_encode_sparse([inputs] if one else inputs, **read))  # pyright: ignore[reportArgumentType]
         return found[0] if one else found
+
+    def iter_encode_sparse(
+        self, inputs: Iterable[str], *, window: int = WINDOW, **read: Unpack[ReadOptions]
+    ) -> Iterator[SparseVector]:
+        """`encode_sparse` for inputs without end: reads `window` of them, yields their vectors in order, reads on."""
+        self.need("fill-mask")
+        return self.pipeline.answers(many(inputs), SparseReader(), self.pipeline.limits(**read), window=window)
 
     @cached_property
     def _encoder(self) -> Pipeline:

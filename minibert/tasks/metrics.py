@@ -1,4 +1,4 @@
-"""Figures that judge answers: accuracy, F1, and correlation."""
+"""Figures that judge answers: accuracy, F1, correlation, and the quality of rankings."""
 
 from __future__ import annotations
 
@@ -58,6 +58,24 @@ def answer_f1(truth: str, answer: str) -> float:
         return float(right == given)
     shared = (Counter(right) & Counter(given)).total()
     return 2 * shared / (len(right) + len(given))
+
+
+def ndcg(gains: np.ndarray, depth: int) -> float:
+    """Normalized discounted cumulative gain of the first `depth` ranks (Jarvelin and Kekalainen 2002), 0 to 1.
+
+    Args:
+        gains: of all documents in the order in which they were ranked; one at least is above 0.
+        depth: ranks that count.
+    """
+    best = -np.sort(-gains)[:depth]
+    discounts = 1 / np.log2(np.arange(2, len(best) + 2))
+    return float(discounts @ gains[:depth] / (discounts @ best))
+
+
+def reciprocal_rank(gains: np.ndarray) -> float:
+    """One over the rank of the first document whose gain is above 0; 0 if there is none."""
+    relevant = np.flatnonzero(gains > 0)
+    return 1 / (1 + int(relevant[0])) if len(relevant) else 0.0
 
 
 def _answer_words(text: str) -> list[str]:

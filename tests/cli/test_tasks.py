@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+from unittest.mock import ANY
 
 import pytest
 
@@ -79,6 +81,18 @@ def test_features(run, embedder, embedder_path):
     assert outcome.json_lines == [embedder.features(text).tolist() for text in TEXTS]
 
 
+def test_sparse_vectors(run, filler, tiny_folder):
+    path = tiny_folder / "masks.safetensors"
+    found = run("encode", path, "--sparse", stdin=STDIN).json_lines
+    for made, vector in zip(found, filler.encode_sparse(TEXTS), strict=True):
+        words = [filler.tokenizer.token(id) for id in vector.indices.tolist()]
+        assert made == dict(zip(words, map(float, map(str, vector.values)), strict=True))
+        assert list(made.values()) == sorted(made.values(), reverse=True)
+    assert "--truncate-dim is no option of --sparse" in run("encode", path, "--sparse", "--truncate-dim", 2, "a").err
+    assert "is a fill-mask model" in run("encode", path, "a").err
+    assert run("encode", tiny_folder / "tokens.safetensors", "--sparse", "a").code == 1
+
+
 def test_tasks_that_the_file_is_not_for(run, tiny_folder):
     files = {
         "token-classification": "tokens",
@@ -140,7 +154,7 @@ def test_eval_of_entities(run, tagger, tiny_folder, tmp_path):
     assert "line 1: must be a word and its tag" in run("eval", model, path).err
     path.write_bytes(gzip.compress(b"\n"))
     assert "no sentences" in run("eval", model, path).err
-    assert "--text is for tables" in run("eval", model, path, "--text", "x").err
+    assert "--text is no option of token-classification" in run("eval", model, path, "--text", "x").err
 
 
 def test_eval_of_answers(run, answerer, tiny_folder, tmp_path):
@@ -160,6 +174,87 @@ def test_eval_of_answers(run, answerer, tiny_folder, tmp_path):
     assert figures["f1"] == pytest.approx((1 + 2 * words / (2 * words + 1)) / 2)
     path.write_text("{}")
     assert "SQuAD" in run("eval", model, path).err
+    lines = tmp_path / "questions.jsonl"
+    flat = [
+        {"question": "who", "context": CONTEXT, "answers": {"text": [answer], "answer_start": [0]}},
+        {"question": "what", "context": CONTEXT, "answers": [f"{other} zebra"]},
+    ]
+    lines.write_text("".join(f"{json.dumps(each)}\n" for each in flat))
+    again = run("eval", model, lines, "--json").json
+    assert (again["exact_match"], again["f1"]) == (figures["exact_match"], figures["f1"])
+    lines.write_text('{"question": "who", "context": "x", "answers": "x"}\n')
+    assert "questions.jsonl, line 1: must have" in run("eval", model, lines).err
+
+
+def test_eval_of_masked_words(run, filler, tiny_folder, tmp_path):
+    texts = ["a [MASK] movie", "the plot [MASK] bad", "it is [MASK]"]
+    best = [[each["token_str"] for each in filler.predict(text)] for text in texts]
+    rows = [(texts[0], best[0][0]), (texts[1], best[1][4]), (texts[2], "zebra crossing")]
+    path = tmp_path / "masks.tsv"
+    path.write_text("text\tword\n" + "".join(f"{text}\t{word}\n" for text, word in rows))
+    command = ["eval", tiny_folder / "masks.safetensors", path, "--text", "text", "--label", "word"]
+    figures = run(*command, "--json").json
+    assert figures["task"] == "fill-mask"
+    assert [figures[each] for each in ("accuracy", "top_5_accuracy", "single_token")] == [1 / 3, 2 / 3, 2 / 3]
+    assert "among the best five  66.67 %" in run(*command).out
+    path.write_text("text\tword\n[MASK] and [MASK]\tbad\n")
+    assert "has 2 masks" in run(*command).err
+
+
+def test_eval_of_zero_shot(run, inference, tiny_folder, tmp_path):
+    texts = ["a great movie", "the plot was bad", "hello world", "not very good"]
+    chosen = [each["labels"][0] for each in inference.zero_shot(texts, ["film", "plot"])]
+    truth = [*chosen[:3], "film" if chosen[3] == "plot" else "plot"]
+    path = tmp_path / "topics.jsonl"
+    path.write_text("".join(json.dumps({"t": t, "y": y}) + "\n" for t, y in zip(texts, truth, strict=True)))
+    command = ["eval", tiny_folder / "inference.safetensors", path, "--text", "t", "--label", "y"]
+    figures = run(*command, "--labels", "film,plot", "--json").json
+    assert (figures["task"], figures["accuracy"], figures["labels"]) == ("zero-shot-classification", 0.75, 2)
+    assert set(truth) == {"film", "plot"}  # so that they may also be taken from the table
+    assert run(*command, "--task", "zero-shot-classification", "--json").json == figures | {
+        "seconds": ANY,
+        "texts_per_second": ANY,
+    }
+    template = "a {} !"
+    by_template = [each["labels"][0] for each in inference.zero_shot(texts, "film,plot", hypothesis_template=template)]
+    right = sum(a == b for a, b in zip(by_template, truth, strict=True))
+    assert run(*command, "--labels", "film,plot", "--template", template, "--json").json["accuracy"] == right / 4
+    assert "none of the labels" in run(*command, "--labels", "x,y").err
+    command[1] = tiny_folder / "multi.safetensors"
+    assert "natural language inference" in run(*command, "--labels", "film,plot").err
+
+
+def test_eval_of_rankings(run, ranker, embedder, embedder_path, tiny_folder, tmp_path):
+    """A table whose grades are the model's own order is ranked perfectly; upside down, as badly as can be."""
+    documents = ["a great movie", "the plot was bad", "hello world"]
+    path = tmp_path / "documents.csv"
+
+    def write(order: list[int]) -> None:
+        grades = {place: len(order) - 1 - rank for rank, place in enumerate(order)}
+        rows = [f"good film,{document},{grades[place]}\n" for place, document in enumerate(documents)]
+        path.write_text("q,d,grade\n" + "".join(rows) + "other,all the same,1\n")
+
+    scores = embedder.similarity(embedder.encode_query("good film"), embedder.encode_document(documents))[0]
+    orders = {
+        tiny_folder / "regression.safetensors": [each["corpus_id"] for each in ranker.rank("good film", documents)],
+        embedder_path: (-scores).argsort(kind="stable").tolist(),
+    }
+    for model, order in orders.items():
+        command = ["eval", model, path, "--query", "q", "--text", "d", "--label", "grade"]
+        write(order)
+        figures = run(*command, "--json").json
+        assert (figures["task"], figures["queries"], figures["texts"]) == ("reranking", 1, 3)
+        assert (figures["ndcg_at_10"], figures["mrr"]) == (pytest.approx(1), 1)
+        write(order[::-1])
+        figures = run(*command, "--json").json
+        assert figures["ndcg_at_10"] == pytest.approx((1 / math.log2(3) + 2 / 2) / (2 + 1 / math.log2(3)))
+        assert figures["mrr"] == 1 / 2
+        assert "nDCG@10" in run(*command).out
+    assert "is a token-classification model" in run("eval", tiny_folder / "tokens.safetensors", *command[2:]).err
+    path.write_text("q,d,grade\nx,y,1\nx,z,1\n")
+    assert "nothing to rank" in run(*command).err
+    path.write_text("q,d,grade\nx,y,good\n")
+    assert "must be numbers" in run(*command).err
 
 
 def test_eval_needs_to_know_the_columns(run, classifier_path, tmp_path):

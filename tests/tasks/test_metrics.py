@@ -35,3 +35,15 @@ def test_correlations_are_scipys_with_ties_too(pairs):
     else:
         assert metrics.pearson(x, y) == pytest.approx(scipy_stats.pearsonr(x, y).statistic, abs=1e-9)
         assert metrics.spearman(x, y) == pytest.approx(scipy_stats.spearmanr(x, y).statistic, abs=1e-9)
+
+
+def test_rankings_by_hand():
+    assert metrics.ndcg(np.array([3.0, 2, 1]), 10) == pytest.approx(1)
+    # Gains 0, 1, 3 at ranks 1, 2, 3; the best order has 3 and 1 at ranks 1 and 2.
+    wanted = (1 / math.log2(3) + 3 / math.log2(4)) / (3 + 1 / math.log2(3))
+    assert metrics.ndcg(np.array([0.0, 1, 3]), 10) == pytest.approx(wanted)
+    # Of two relevant documents only one can be among the first one.
+    assert metrics.ndcg(np.array([0.0, 1, 1]), 1) == 0
+    assert metrics.ndcg(np.array([1.0, 0, 1]), 1) == 1
+    assert metrics.reciprocal_rank(np.array([0.0, 0, 2, 1])) == pytest.approx(1 / 3)
+    assert metrics.reciprocal_rank(np.zeros(3)) == 0

@@ -1,4 +1,4 @@
-"""How good a model's answers are on data whose answers are known."""
+"""Labels of whole texts, and numbers for texts and pairs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minibert.errors import InputError
+from minibert.evaluate.report import report
 from minibert.model import Model
 from minibert.tasks import metrics
-from minibert.tasks.entities import entity_scores, word_tags
+from minibert.tasks.zero_shot import TEMPLATE, ZeroShot
 from minibert.text.inputs import Text
 
 #: What stands between the labels of one text in a multi-label file.
@@ -36,8 +37,7 @@ def evaluate(
     Raises:
         InputError: no texts, as many truths as there are texts not, or a truth that is no label or number.
     """
-    if not texts or len(texts) != len(truth):
-        raise InputError(f"evaluation needs as many labels as texts, and one at least: {len(texts)} and {len(truth)}")
+    _refuse_uneven(texts, truth)
     if model.task.kind not in ("sentence-embedding", "text-classification"):
         raise InputError(f"a {model.task.kind} model is not evaluated on texts with labels")
     if model.task.kind == "sentence-embedding":
@@ -48,87 +48,55 @@ def evaluate(
         measure = _multi_label if model.task.problem_type == "multi_label" else _single_label
     start = time.perf_counter()
     figures = measure(model, texts, truth, progress or (lambda count: None))
-    seconds = time.perf_counter() - start
-    rate = len(texts) / seconds
-    return {"task": model.task.kind, "texts": len(texts), **figures, "seconds": seconds, "texts_per_second": rate}
+    return report(model.task.kind, len(texts), figures, start)
 
 
-def evaluate_entities(
+def evaluate_zero_shot(
     model: Model,
-    sentences: Sequence[Sequence[str]],
-    truth: Sequence[Sequence[str]],
+    texts: Sequence[str],
+    truth: Sequence[str],
+    candidate_labels: str | Sequence[str] | None = None,
+    hypothesis_template: str = TEMPLATE,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Tag the words of sentences and compare: F1 of entities whose words and kind must both be right.
+    """Choose among labels that the model was not trained on, and compare.
 
     Args:
-        model: for token classification.
-        sentences: the words of each.
-        truth: the tags of each, in BIO notation.
-        progress: called with the number of sentences answered since the last call.
+        model: for text classification, with a label "entailment".
+        texts: to answer.
+        truth: the right label of each.
+        candidate_labels: what to choose from, as a list or separated by commas; by default every label of `truth`.
+        hypothesis_template: a sentence with {} where the label goes.
+        progress: called with the number of texts answered since the last call.
 
     Returns:
-        Plain JSON values: "task", "texts", "seconds", "texts_per_second", "entity_f1", "entity_precision",
-        "entity_recall", from 0 to 1.
+        Plain JSON values: "task", "texts", "labels" (how many there were to choose from), "accuracy", "macro_f1",
+        "seconds", "texts_per_second".
 
     Raises:
-        InputError: no sentences, or not as many tags as words.
+        InputError: no texts, not as many truths, or a truth that is none of the candidates.
+        UnsupportedError: the model has no label "entailment".
     """
-    if not sentences or list(map(len, sentences)) != list(map(len, truth)):
-        raise InputError("evaluation needs one sentence at least, and a tag for each word")
+    _refuse_uneven(texts, truth)
+    if candidate_labels is None:
+        candidate_labels = sorted(set(truth))
+    candidates = ZeroShot(model.labels, candidate_labels, hypothesis_template).candidates
+    unknown = sorted(set(truth) - set(candidates))
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is none of the labels to choose from: {', '.join(candidates[:8])}")
     start = time.perf_counter()
     answers = []
-    tokens = model.iter_predict((" ".join(words) for words in sentences), ignore_labels=())
-    for words, answer in zip(sentences, tokens, strict=True):
-        answers.append(word_tags(words, answer))
+    for answer in model.iter_predict(texts, candidate_labels=candidates, hypothesis_template=hypothesis_template):
+        answers.append(answer["labels"][0])
         if progress is not None:
             progress(1)
-    figures = entity_scores(truth, answers)
-    seconds = time.perf_counter() - start
-    rate = len(sentences) / seconds
-    return {"task": model.task.kind, "texts": len(sentences), **figures, "seconds": seconds, "texts_per_second": rate}
+    figures = {"accuracy": metrics.accuracy(truth, answers), "macro_f1": metrics.macro_f1(truth, answers)}
+    return report("zero-shot-classification", len(texts), {"labels": len(candidates), **figures}, start)
 
 
-def evaluate_answers(
-    model: Model,
-    questions: Sequence[tuple[str, str]],
-    truth: Sequence[Sequence[str]],
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Answer questions and compare, as SQuAD does (Rajpurkar et al. 2016, arXiv 1606.05250).
-
-    Args:
-        model: for question answering.
-        questions: pairs of question and context.
-        truth: the answers that count as right for each; none if the context has no answer.
-        progress: called with the number of questions answered since the last call.
-
-    Returns:
-        Plain JSON values: "task", "texts", "seconds", "texts_per_second", "exact_match" and "f1" (of words), 0 to 1.
-
-    Raises:
-        InputError: no questions, or not as many truths.
-    """
-    if not questions or len(questions) != len(truth):
-        raise InputError(f"evaluation needs as many answers as questions, and one at least: {len(questions)}")
-    impossible = not all(truth)
-    start = time.perf_counter()
-    exact = f1 = 0.0
-    answers = model.iter_predict(questions, handle_impossible_answer=impossible)
-    for right, answer in zip(truth, answers, strict=True):
-        exact += max(metrics.answer_match(each, answer["answer"]) for each in right or [""])
-        f1 += max(metrics.answer_f1(each, answer["answer"]) for each in right or [""])
-        if progress is not None:
-            progress(1)
-    seconds = time.perf_counter() - start
-    return {
-        "task": model.task.kind,
-        "texts": len(questions),
-        "exact_match": exact / len(questions),
-        "f1": f1 / len(questions),
-        "seconds": seconds,
-        "texts_per_second": len(questions) / seconds,
-    }
+def _refuse_uneven(texts: Sequence[Any], truth: Sequence[Any]) -> None:
+    if not texts or len(texts) != len(truth):
+        raise InputError(f"evaluation needs as many labels as texts, and one at least: {len(texts)} and {len(truth)}")
 
 
 def _single_label(
