@@ -2,70 +2,84 @@
 
 from __future__ import annotations
 
-import csv
+import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from minibert.cli.data import open_text, read_rows
 from minibert.errors import InputError
 
 #: Columns of a table, or keys of a JSON line, that hold the text; the first that is there is taken.
 TEXT_COLUMNS = ("text", "sentence", "sentence1", "question", "query")
+#: More texts than this teach no pass anything new; of more, so many are taken at even distances.
+MAX_TEXTS = 1024
 
 
 def read_texts(source: str | Path | Sequence[str]) -> list[str]:
     """Texts from a file, or as they are; empty ones are left out.
 
     Args:
-        source: a sequence of texts, or a file: .jsonl (a string, or an object with one of TEXT_COLUMNS, on each
-            line), .tsv or .csv (with a header that names one of TEXT_COLUMNS), anything else one text a line.
+        source: a sequence of texts, or a file (see `iter_texts`); of a file at most MAX_TEXTS are kept, at even
+            distances, so that memory doesn't grow with it.
 
     Raises:
         InputError: the file cannot be read, or there is no text in it.
     """
     if isinstance(source, (str, Path)):
-        texts = _read_file(Path(source))
+        path = Path(source)
+        count = sum(1 for _ in iter_texts(path))
+        chosen = set(range(count)) if count <= MAX_TEXTS else {i * count // MAX_TEXTS for i in range(MAX_TEXTS)}
+        texts = [text for number, text in enumerate(iter_texts(path)) if number in chosen]
         where = str(source)
     else:
         texts, where = list(source), "calibration texts"
         if not all(isinstance(text, str) for text in texts):
             raise InputError("calibration texts must be strings")
-    texts = [text for text in texts if text.strip()]
+        texts = [text for text in texts if text.strip()]
     if not texts:
         raise InputError(f"{where}: no text in it")
     return texts
 
 
-def _read_file(path: Path) -> list[str]:
+def iter_texts(path: Path) -> Iterator[str]:
+    """The texts of a file one after another, empty ones left out.
+
+    Args:
+        path: .jsonl (a string, or an object with one of TEXT_COLUMNS, on each line), .tsv or .csv (with a header that
+            names one of TEXT_COLUMNS), anything else one text a line; also with .gz behind.
+
+    Raises:
+        InputError: the file cannot be read, or a line of it has no text.
+    """
     try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        for text in _texts(path, path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix):
+            if text.strip():
+                yield text
+    except (OSError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    if path.suffix == ".jsonl":
-        return [_json_text(path, number, line) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
-    lines = content.splitlines()
-    if path.suffix == ".tsv":
-        return _column(path, [line.split("\t") for line in lines])
-    if path.suffix == ".csv":
-        return _column(path, list(csv.reader(lines)))
-    return lines
 
 
-def _json_text(path: Path, number: int, line: str) -> str:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: line {number} is not valid JSON ({error})") from error
-    if isinstance(value, dict):
-        value = next((value[key] for key in TEXT_COLUMNS if key in value), None)
-    if not isinstance(value, str):
-        raise InputError(f"{path}: line {number} has no text under any of {', '.join(TEXT_COLUMNS)}")
-    return value
+def _texts(path: Path, kind: str) -> Iterator[str]:
+    if kind in (".tsv", ".csv"):
+        for line, row in read_rows(path):
+            yield _text(row, path, line)
+        return
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            if kind != ".jsonl":
+                yield line.rstrip("\r\n")
+            elif line.strip():
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise InputError(f"{path}, line {number}: not JSON: {error}") from error
+                yield value if isinstance(value, str) else _text(value, path, number)
 
 
-def _column(path: Path, rows: list[list[str]]) -> list[str]:
-    header = rows[0] if rows else []
-    column = next((header.index(name) for name in TEXT_COLUMNS if name in header), None)
-    if column is None:
-        raise InputError(f"{path}: the first line names none of the columns {', '.join(TEXT_COLUMNS)}")
-    return [row[column] for row in rows[1:] if len(row) > column]
+def _text(row: Any, path: Path, line: int) -> str:
+    text = next((row[key] for key in TEXT_COLUMNS if key in row), None) if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        raise InputError(f"{path}, line {line}: has none of the columns {', '.join(TEXT_COLUMNS)} with a text in it")
+    return text

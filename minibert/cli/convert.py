@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minibert.cli import console
 from minibert.cli.options import positive
-from minibert.errors import UnsupportedError
+from minibert.errors import InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from minibert_converter.report import Report
 
 HELP = "turn a checkpoint folder into one model file"
 
@@ -44,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="remove that part of the whole, or of each matrix (default: global if calibrated, else matrix)",
     )
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text by default")
+    parser.add_argument("--report", metavar="HTML", help="draw what became of each part on a page")
     parser.add_argument("--seed", type=int, metavar="N", help="of random choices (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -52,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert, then print what became of each part."""
     from minibert.progress import Stages
 
+    if arguments.report and not Path(arguments.report).resolve().parent.is_dir():
+        raise InputError(f"{Path(arguments.report).parent}: no such folder; make it first")
     convert = converter()
     with Stages() as stages:
         report = convert(
@@ -64,11 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
             recipe=arguments.recipe,
             **{name: value for name in FLAGS if (value := getattr(arguments, name)) is not None},
         )
+    if arguments.report:
+        draw_report(report, arguments.report, arguments.source)
     if arguments.json:
         console.say_json(report.to_json(), indent=2)
     else:
         console.say(report.table())
     return 0
+
+
+def draw_report(report: Report, path: str, source: str) -> None:
+    """Write the report's page."""
+    from minibert_converter.report_page import write_page
+
+    write_page(report, path, f"{source} in minibert")
 
 
 def converter():  # noqa: ANN201

@@ -22,23 +22,32 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> list[tuple[str, ..
         InputError: no such kind of file or column, or a line that doesn't fit; names file and line.
         OSError: the file cannot be read.
     """
-    path = Path(path)
-    kind = _kind(path)
-    if kind not in _READERS:
-        raise InputError(f"{path}: must be a {', '.join(_READERS)} file, or one of these with .gz behind")
     rows = []
-    try:
-        with _open(path) as file:
-            for line, row in _READERS[kind](file, path):
-                missing = next((column for column in columns if column not in row), None)
-                if missing is not None:
-                    raise InputError(f"{path}, line {line}: no column {missing!r}; there are: {', '.join(row)}")
-                rows.append(tuple(_text(row[column]) for column in columns))
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    for line, row in read_rows(Path(path)):
+        missing = next((column for column in columns if column not in row), None)
+        if missing is not None:
+            raise InputError(f"{path}, line {line}: no column {missing!r}; there are: {', '.join(row)}")
+        rows.append(tuple(_text(row[column]) for column in columns))
     if not rows:
         raise InputError(f"{path}: holds no examples")
     return rows
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The number and the columns of each line of a table, one after another: see `read_columns`.
+
+    Raises:
+        InputError: no such kind of file, or a line that doesn't fit; names file and line.
+        OSError: the file cannot be read.
+    """
+    kind = _kind(path)
+    if kind not in _READERS:
+        raise InputError(f"{path}: must be a {', '.join(_READERS)} file, or one of these with .gz behind")
+    try:
+        with open_text(path) as file:
+            yield from _READERS[kind](file, path)
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
 
 
 def read_conll(path: str | Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -61,7 +70,7 @@ def read_conll(path: str | Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]
             words.clear()
 
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             for line, content in enumerate(file, 1):
                 content = content.rstrip("\r\n")
                 if not content.strip() or content.startswith("-DOCSTART-"):
@@ -92,7 +101,7 @@ def read_questions(path: str | Path) -> list[tuple[str, str, tuple[str, ...]]]:
     path = Path(path)
     lines = _kind(path) == ".jsonl"
     try:
-        with _open(path) as file:
+        with open_text(path) as file:
             rows = list(_flat_questions(file, path) if lines else _squad(json.load(file)))
     except InputError:
         raise
@@ -126,7 +135,8 @@ def _kind(path: Path) -> str:
     return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
 
 
-def _open(path: Path) -> TextIO:
+def open_text(path: Path) -> TextIO:
+    """The file as text, unpacked if its name ends in .gz; OSError if it cannot be opened."""
     # newline="": a field may hold "\r", and the csv module wants to see the line ends.
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
 from minibert.cli.matrices import list_matrices, matrices_table
+from minibert.cli.recipes import as_toml, passes_table
 
 if TYPE_CHECKING:
     from minibert.format import ModelFile
@@ -40,11 +41,18 @@ def run(arguments: argparse.Namespace) -> int:
     console.say(_parts_table(file, parts))
     console.say()
     console.say(matrices_table(matrices, each=arguments.tensors))
-    for name in ("recipe", "report", "provenance"):
-        value = getattr(file.config, name)
-        if value:
+    if passes := passes_table(file.config.report):
+        console.say(f"\n{passes}")
+    report = {key: each for key, each in file.config.report.items() if key not in ("parts", "passes")}
+    lines = {
+        "recipe": as_toml(file.config.recipe),
+        "report": _lines(report),
+        "provenance": _lines(file.config.provenance),
+    }
+    for name, each in lines.items():
+        if each:
             console.say(f"\n{console.bold(name)}")
-            for line in _lines({key: each for key, each in value.items() if key != "parts"}):
+            for line in each:
                 console.say(f"  {console.one_line(line, 160)}")
     if arguments.tensors:
         console.say()

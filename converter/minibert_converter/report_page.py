@@ -1,0 +1,136 @@
+"""A report as one HTML page: tables and drawings, nothing to fetch and nothing to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+
+from .report import Part, Report, format_bytes
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; } th, td { padding: .15rem .8rem .15rem 0; text-align: right; }
+th:first-child, td:first-child { text-align: left; } th { font-weight: 600; border-bottom: 1px solid #bbb; }
+code { font-size: .9em; } svg text { font: 12px system-ui, sans-serif; fill: #222; }
+@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; } svg text { fill: #ddd; } }
+"""
+_ROW, _NAME, _BAR, _GAP = 20, 170, 220, 30
+
+
+def write_page(report: Report, path: str | Path, title: str) -> None:
+    """Writes the page.
+
+    Args:
+        report: what a conversion returned.
+        path: the file to write; an older one is replaced.
+        title: what was converted.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    Path(path).write_text(page(report, title), encoding="utf-8")
+
+
+def page(report: Report, title: str) -> str:
+    """The page as text."""
+    total = report.total
+    facts = f"{format_bytes(total.bytes_before)} became {format_bytes(report.file_bytes or total.bytes_after)}"
+    calibration = f", calibration texts: {report.calibration}" if report.calibration else ""
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(report.task)}: {facts}{escape(calibration)}.</p>",
+        "<h2>Passes</h2>",
+        _passes(report),
+        "<h2>Parts</h2>",
+        _drawing(report.parts),
+        _parts(report),
+        *(f"<p>{escape(note)}</p>" for note in report.notes),
+    ]
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+
+
+def _passes(report: Report) -> str:
+    rows = []
+    for each in report.passes:
+        worst = max(each.outcome.errors.items(), key=lambda item: item[1], default=("", 0.0))
+        size = each.size
+        rows.append(
+            (
+                f"<code>{escape(', '.join(f'{key} = {value}' for key, value in each.step.items()))}</code>",
+                f"{size.parameters:,}",
+                format_bytes(size.bytes),
+                f"{size.macs / 1e6:,.1f} M",
+                f"{worst[1]:.2%} {escape(worst[0])}" if worst[1] else "",
+            )
+        )
+    return _table(("pass", "parameters", "bytes", "multiplications a token", "largest error"), rows)
+
+
+def _parts(report: Report) -> str:
+    rows = [
+        (
+            escape(part.name),
+            f"{part.parameters:,}" if part.parameters else "",
+            format_bytes(part.bytes_before),
+            format_bytes(part.bytes_after),
+            f"{part.density:.0%}",
+            f"{part.error:.2%}" if part.error else "",
+        )
+        for part in (*report.parts, report.total)
+    ]
+    return _table(("part", "parameters", "before", "after", "density", "error"), rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["<tr>" + "".join(f"<th>{cell}" for cell in header)]
+    lines += ["<tr>" + "".join(f"<td>{cell}" for cell in row) for row in rows]
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
+
+
+def _drawing(parts: Sequence[Part]) -> str:
+    """Three columns of bars, one line a part: bytes (what they were as an outline), density, error."""
+    most = max((part.bytes_before for part in parts), default=1) or 1
+    worst = max((part.error for part in parts), default=0.0) or 1.0
+    width, height = _NAME + 3 * (_BAR + _GAP), _ROW * (len(parts) + 1) + 8
+    shapes: list[str] = []
+
+    def column(
+        number: int, title: str, length: Callable[[Part], float], colour: str, said: Callable[[Part], str]
+    ) -> None:
+        left = _NAME + number * (_BAR + _GAP)
+        shapes.append(f'<text x="{left}" y="14">{title}</text>')
+        for line, part in enumerate(parts, 1):
+            top = _ROW * line + 3
+            title_of = f"<title>{escape(part.name)}: {said(part)}</title>"
+            if number == 0:
+                before = _BAR * part.bytes_before / most
+                shapes.append(_bar(left, top, before, "none", title_of, stroke="#999"))
+            shapes.append(_bar(left, top, _BAR * length(part), colour, title_of))
+
+    for line, part in enumerate(parts, 1):
+        shapes.append(f'<text x="0" y="{_ROW * line + 14}">{escape(part.name)}</text>')
+    column(
+        0,
+        f"bytes, and before (up to {format_bytes(most)})",
+        lambda part: part.bytes_after / most,
+        "#3b75af",
+        lambda part: f"{format_bytes(part.bytes_before)} before, {format_bytes(part.bytes_after)} after",
+    )
+    column(1, "density", lambda part: part.density, "#519e3e", lambda part: f"{part.density:.1%}")
+    column(
+        2,
+        f"error (up to {worst:.1%})" if worst < 1 else "error",
+        lambda part: part.error / worst,
+        "#c53a32",
+        lambda part: f"{part.error:.2%}",
+    )
+    box = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" style="max-width: 100%"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {box}>\n' + "\n".join(shapes) + "\n</svg>"
+
+
+def _bar(x: float, y: float, width: float, fill: str, content: str, stroke: str = "none") -> str:
+    size = f'x="{x}" y="{y}" width="{width:.1f}" height="{_ROW - 6}"'
+    return f'<rect {size} fill="{fill}" stroke="{stroke}">{content}</rect>'
