@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from xml.etree import ElementTree
 
 import pytest
 from minibert_converter.convert import convert
 from minibert_converter.recipe import Recipe, read_recipe
 from minibert_converter.recipe.flags import recipe_of
+from minibert_converter.report_page import write_page
+from minibert_converter.texts import MAX_TEXTS, read_texts
 
+from minibert.cli import main
 from minibert.errors import InputError
 from minibert.format import read_model
 from tests.checkpoints import write_checkpoint
@@ -96,3 +101,40 @@ def test_what_recipes_and_flags_cannot_be_combined(folder, tmp_path):
         convert(folder, tmp_path / "model", recipe=tmp_path / "absent.toml")
     with pytest.raises(InputError, match="quantize 'int9' is none of"):
         recipe_of(quantize="int9")
+
+
+def test_the_page_shows_every_part_and_needs_nothing_else(folder, tmp_path):
+    report = convert(folder, tmp_path / "model", prune=["4x4:0.5"], calibrate=TEXTS)
+    write_page(report, tmp_path / "report.html", "a <model>")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    drawing = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
+    bars = drawing.findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == 4 * len(report.parts)
+    ffn = [bar for bar in bars if (bar[0].text or "").startswith("layers.0.ffn")]
+    part = next(part for part in report.parts if part.name == "layers.0.ffn")
+    before, after, density, error = (float(bar.get("width", "nan")) for bar in ffn)
+    assert after / before == pytest.approx(part.bytes_after / part.bytes_before, rel=0.01)
+    assert density == pytest.approx(220 * part.density, abs=0.1)
+    assert 0 < error <= 220
+    assert "a &lt;model&gt;" in text
+    assert "<script" not in text
+    assert "http" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
+
+
+def test_inspect_shows_recipe_and_passes(folder, tmp_path, capsys):
+    convert(folder, tmp_path / "model", prune=["4x4:0.5"], calibrate=TEXTS)
+    assert main(["inspect", str(tmp_path / "model")]) == 0
+    out = capsys.readouterr().out
+    assert 'quantize "int8"' in out
+    lines = out[out.index("\nrecipe\n") + 8 : out.index("\nreport\n")]
+    path = write(tmp_path / "again.toml", "\n".join(line.strip() for line in lines.splitlines()))
+    assert read_recipe(path).passes == recipe_of(prune=["4x4:0.5"]).passes
+
+
+def test_no_more_than_so_many_texts_are_held(tmp_path):
+    with gzip.open(tmp_path / "texts.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("sentence\n" + "".join(f"text {number}\n" for number in range(5000)))
+    texts = read_texts(tmp_path / "texts.tsv.gz")
+    assert len(texts) == MAX_TEXTS
+    assert texts[:2] == ["text 0", "text 4"]
+    assert texts[-1] == "text 4995"
