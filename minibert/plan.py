@@ -15,6 +15,8 @@ from minibert.format.schema import Activation, Config, Pooling, padded
 Rows = Literal["tokens", "texts"]
 #: "gelu_codes" is the GELU of rows that are kept as codes only: it need not be finer than they are.
 StepActivation = Activation | Literal["gelu_codes"]
+#: Embedding tables in the order in which their rows are added up.
+TABLES = ("embeddings.word", "embeddings.position", "embeddings.token_type")
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,10 @@ class Codes:
 
 @dataclass(frozen=True)
 class Embed:
-    """out = LayerNorm(word[id] + position[i] + token_type[type]); the last two tables where the model has them."""
+    """out = LayerNorm(word[id] + position[i] + token_type[type]): the sum of those `tables`, and the norm if any."""
 
+    tables: tuple[str, ...]
+    norm: str | None
     out: Buffer
     codes: Codes | None
 
@@ -200,13 +204,14 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     """Token ids to `hidden`; returns what the first layer reads."""
     architecture = build.config.architecture
     first = "layers.0.attention.qkv"
+    tables = tuple(name for name in TABLES if name in build.config.tables)
     if not architecture.embedding_size:
         codes = build.codes_for(first)
-        build.steps.append(Embed(hidden, codes))
+        build.steps.append(Embed(tables, "embeddings.norm", hidden, codes))
         return codes or hidden
     embedded = Buffer("embedded", "tokens", padded(architecture.embedding_size))
     codes = build.codes_for("embeddings.projection")
-    build.steps.append(Embed(embedded, codes))
+    build.steps.append(Embed(tables, "embeddings.norm", embedded, codes))
     return build.matmul("embeddings.projection", codes or embedded, hidden, following=first)
 
 

@@ -25,8 +25,10 @@ from minibert.format import (
     expected_tensors,
     pack_float32,
     pack_int8,
+    pack_nibbles,
     padded,
 )
+from minibert.format.schema import CODEBOOK_ENTRIES, MAX_MULTIPLIER, NIBBLE_GROUP
 from minibert.reference import Reference
 
 #: Kind of a linear, for all of them or by name.
@@ -73,7 +75,7 @@ def random_model(
     pooling: str = "cls",
     head: Sequence[tuple[int, str, bool]] = (),
     normalize: bool = False,
-    tables: str = "int8",
+    tables: str | Table = "int8",
     input_factor: bool = False,
     seed: int = 0,
     embedding_size: int = 0,
@@ -102,7 +104,7 @@ def random_model(
         pooling: how tokens become a row.
         head: (out_features, activation, norm) of each layer after pooling.
         normalize: whether rows end with length 1.
-        tables: kind of the embedding tables.
+        tables: kind of the embedding tables, or how all of them are stored.
         input_factor: whether int8 linears have one.
         seed: of the random numbers.
         embedding_size: columns of the embedding tables, if a matrix follows them.
@@ -141,6 +143,7 @@ def random_model(
     rows = {"word": vocab_size, "position": position_table * max_positions, "token_type": token_types}
     extras = [windows[n] if n < len(windows) else 0 for n in range(layers)]
     bases = [rotary_bases[n] if n < len(rotary_bases) else 0.0 for n in range(layers)]
+    stored = Table(tables, 1) if isinstance(tables, str) else tables
     config = Config(
         Architecture(
             model_type="bert",
@@ -164,7 +167,7 @@ def random_model(
         Task("sentence-embedding"),
         TextConfig(max_positions),
         linears,
-        {f"embeddings.{name}": Table(tables, count) for name, count in rows.items() if count},
+        {f"embeddings.{name}": replace(stored, rows=count) for name, count in rows.items() if count},
     )
     if tied:
         config = _tie(config, head_layers[-1].name)
@@ -209,11 +212,7 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
         columns = architecture.table_size
         weight = np.zeros((table.rows, padded(columns)), np.float32)
         weight[:, :columns] = random.standard_normal((table.rows, columns))
-        if table.kind == "float32":
-            tensors[f"{name}.weight"] = weight
-        else:
-            tensors[f"{name}.weight"], scale = _quantized(weight)
-            tensors[f"{name}.scale"] = np.pad(scale, (0, padded(table.rows) - table.rows))
+        store_table(tensors, name, table, weight)
 
     for name, linear in config.linears.items():
         random = _generator(seed, name)
@@ -231,6 +230,32 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
 def _generator(seed: int, name: str) -> np.random.Generator:
     """One for each tensor, so that a tensor does not depend on the kinds of the others."""
     return np.random.default_rng([seed, crc32(name.encode())])
+
+
+def store_table(tensors: dict[str, np.ndarray], name: str, table: Table, weight: np.ndarray) -> None:
+    """Store a table float32 [rows, columns] as its kind has it."""
+    if table.kind == "float32":
+        tensors[f"{name}.weight"] = weight
+        return
+    if table.kind == "int8":
+        tensors[f"{name}.weight"], scale = _quantized(weight)
+    elif table.kind == "codebook":  # numbers of their own: nothing here says which entry is near to a row
+        random, size = _generator(0, f"{name}.codebook"), table.subvector_size
+        book = random.integers(-127, 128, (weight.shape[1] // size, CODEBOOK_ENTRIES, size), dtype=np.int8)
+        used = (np.arange(weight.shape[1]) < np.flatnonzero(weight.any(axis=0))[-1] + 1).reshape(-1, 1, size)
+        tensors[f"{name}.codebook"] = book * used
+        tensors[f"{name}.codes"] = random.integers(0, CODEBOOK_ENTRIES, (len(weight), len(book)), dtype=np.uint8)
+        scale = np.abs(weight).max(axis=1) / np.float32(127)
+    else:
+        groups = padded(weight.shape[1], NIBBLE_GROUP) // NIBBLE_GROUP
+        filled = np.pad(weight, ((0, 0), (0, groups * NIBBLE_GROUP - weight.shape[1]))).reshape(len(weight), groups, -1)
+        largest = np.abs(filled).max(axis=2) / 7
+        scale = (largest.max(axis=1) / MAX_MULTIPLIER).astype(np.float32)
+        multiplier = np.clip(np.rint(largest / scale[:, None]), 1, MAX_MULTIPLIER)
+        codes = np.clip(np.rint(filled / (multiplier * scale[:, None])[:, :, None]), -7, 7).astype(np.int8)
+        tensors[f"{name}.codes"] = pack_nibbles(codes.reshape(len(weight), -1)[:, : weight.shape[1]])
+        tensors[f"{name}.multiplier"] = multiplier.astype(np.uint8)
+    tensors[f"{name}.scale"] = np.pad(scale, (0, padded(table.rows) - table.rows))
 
 
 def store_linear(

@@ -26,6 +26,16 @@ _NO_WINDOW = 1 << 40
 #: Rows beyond the last one that may be read (and ignored) where rows go 16 at a time.
 _SPARE_ROWS = 16
 _KINDS = {"int8": op.INT8, "float32": op.FLOAT32, "int8-4x4": op.BLOCK_SPARSE}
+#: Where a step has the entries of each table; of each kind of table, the parts that hold its rows and decode them.
+_TABLES = {"embeddings.word": op.WORD, "embeddings.position": op.POSITION, "embeddings.token_type": op.TYPE}
+_TABLE_KINDS = {
+    "float32": (op.FLOAT32_ROWS, "weight", ""),
+    "float32-panels": (op.FLOAT32_PANELS, "weight", ""),
+    "int8": (op.INT8_ROWS, "weight", ""),
+    "int8-panels": (op.INT8_PANELS, "weight", ""),
+    "int4": (op.INT4_ROWS, "codes", "multiplier"),
+    "codebook": (op.CODEBOOK, "codes", "codebook"),
+}
 _POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
 
 
@@ -173,19 +183,16 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Embed) -> dict[int, int]:
         columns = self.config.architecture.table_size
-        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, "embeddings.norm", columns)
-        for name, weight, scale in (
-            ("embeddings.word", op.WORD, op.WORD_SCALE),
-            ("embeddings.position", op.POSITION, op.POSITION_SCALE),
-            ("embeddings.token_type", op.TYPE, op.TYPE_SCALE),
-        ):
-            if name in self.config.tables:
-                kind = self.config.tables[name].kind
-                row[weight] = self.address(f"{name}.weight")
-                if kind in ("float32-panels", "int8-panels"):
-                    row[op.WORD_PANELS] = 1
-                if kind in ("int8", "int8-panels"):
-                    row[scale] = self.address(f"{name}.scale")
+        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, step.norm, columns)
+        for name in step.tables:
+            first, kind, size = _TABLES[name], self.config.tables[name].kind, self.config.tables[name].subvector_size
+            number, rows, decoder = _TABLE_KINDS[kind]
+            row[first + op.TABLE_KIND] = number + size.bit_length() - 1 if size else number
+            row[first + op.TABLE] = self.address(f"{name}.{rows}")
+            if not kind.startswith("float32"):
+                row[first + op.TABLE_SCALE] = self.address(f"{name}.scale")
+            if decoder:
+                row[first + op.TABLE_DECODER] = self.address(f"{name}.{decoder}")
         return row
 
     @lower.register

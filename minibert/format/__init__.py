@@ -6,9 +6,11 @@ from minibert.format.layout import (
     pack_blocks,
     pack_float32,
     pack_int8,
+    pack_nibbles,
     unpack_blocks,
     unpack_float32,
     unpack_int8,
+    unpack_nibbles,
 )
 from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import (
@@ -41,12 +43,14 @@ __all__ = [
     "pack_blocks",
     "pack_float32",
     "pack_int8",
+    "pack_nibbles",
     "pack_tokenizer",
     "padded",
     "read_model",
     "unpack_blocks",
     "unpack_float32",
     "unpack_int8",
+    "unpack_nibbles",
     "unpack_tokenizer",
     "write_model",
 ]

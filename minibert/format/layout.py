@@ -137,6 +137,32 @@ def unpack_blocks(
     return np.ascontiguousarray(grid.transpose(0, 2, 1, 3).reshape(groups * BLOCK, in_features)[:out_features])
 
 
+def pack_nibbles(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Two codes of 4 bits in a byte: of 16 columns, byte i has column i in its low half and column i + 8 in its high.
+
+    Args:
+        codes: int8 `[rows, columns]` in [-8, 7], `columns` a multiple of LANES.
+
+    Returns:
+        uint8 `[rows, columns / 2]`, C-contiguous.
+
+    Raises:
+        ValueError: if the codes are not int8, not two-dimensional, do not fit, or `columns` is not such a multiple.
+    """
+    rows, columns = _matrix_shape(codes, np.int8)
+    if columns % LANES or (codes.size and (codes.min() < -8 or codes.max() > 7)):
+        raise ValueError(f"4-bit codes lie in [-8, 7], in a multiple of {LANES} columns; there are {columns}")
+    halves = (codes.view(np.uint8) & 15).reshape(rows, columns // LANES, 2, LANES // 2)
+    return (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(rows, columns // 2)
+
+
+def unpack_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Undo `pack_nibbles`: int8 `[rows, columns]` from uint8 `[rows, columns / 2]`."""
+    pairs = packed.view(np.int8).reshape(len(packed), -1, LANES // 2)
+    halves = np.stack([pairs << 4 >> 4, pairs >> 4], axis=2)
+    return halves.reshape(len(packed), 2 * packed.shape[1])
+
+
 def _matrix_shape(weight: NDArray, dtype: type) -> tuple[int, int]:
     if weight.ndim != 2 or weight.dtype != dtype:
         raise ValueError(f"expected a {np.dtype(dtype)} matrix, not {weight.dtype} {list(weight.shape)}")

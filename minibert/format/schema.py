@@ -23,6 +23,13 @@ LANES = 16
 GROUP = 4
 #: A block-sparse matrix is made of blocks of BLOCK outputs x GROUP inputs: 16 bytes, one 128-bit register.
 BLOCK = 4
+#: Columns of an embedding table of 4-bit codes that share a multiplier, and the largest of these: 7 * 18 is below 127,
+#: so the products are codes of 8 bits.
+NIBBLE_GROUP = 32
+MAX_MULTIPLIER = 18
+#: Entries of a codebook, as many as a byte can tell apart, and how many columns an entry may have.
+CODEBOOK_ENTRIES = 256
+SUBVECTOR_SIZES = (4, 8, 16)
 #: Every tensor that a kernel reads starts on a multiple of ALIGNMENT bytes of the file.
 ALIGNMENT = 64
 
@@ -47,7 +54,7 @@ MAX_ELEMENTS = 1 << 40
 MAX_LABELS = MAX_OUTPUTS
 
 LinearKind = Literal["float32", "int8", "int8-4x4"]
-TableKind = Literal["float32", "int8", "float32-panels", "int8-panels"]
+TableKind = Literal["float32", "int8", "float32-panels", "int8-panels", "int4", "codebook"]
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last"]
 TaskKind = Literal[
@@ -69,7 +76,7 @@ MODEL_TYPES = (
     "xlm-roberta",
 )
 LINEAR_KINDS = ("float32", "int8", "int8-4x4")
-TABLE_KINDS = ("float32", "int8", "float32-panels", "int8-panels")
+TABLE_KINDS = ("float32", "int8", "float32-panels", "int8-panels", "int4", "codebook")
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
 POOLINGS = ("none", "cls", "mean", "max", "last")
 TASK_KINDS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
@@ -141,21 +148,32 @@ class Linear:
 
 @dataclass(frozen=True)
 class Table:
-    """One embedding table, `rows` rows of the padded hidden size; "int8" has one float32 scale a row.
+    """One embedding table, `rows` rows of the padded hidden size; all but "float32" have one float32 scale a row.
 
-    The kinds with "panels" lie as a linear of `rows` outputs does, so that the head of a fill-mask model can be the
-    same tensor; only the table of words may.
+    A row of "int4" has 4-bit codes, and for each NIBBLE_GROUP columns a small whole number that multiplies them. A row
+    of "codebook" has a byte for each `subvector_size` columns, which says what entry of a codebook they are (product
+    quantization; Jégou et al., IEEE TPAMI 33(1), 2011). The kinds with "panels" lie as a linear of `rows` outputs
+    does, so that the head of a fill-mask model can be the same tensor; only the table of words may.
     """
 
     kind: TableKind
     rows: int
+    subvector_size: int = 0
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Table:
         """Read and check one table; raises FormatError naming the key."""
         keys = Fields(value, where)
-        table = cls(kind=keys.choice("kind", TABLE_KINDS), rows=keys.integer("rows", 1, MAX_VOCAB_SIZE))
+        table = cls(
+            kind=keys.choice("kind", TABLE_KINDS),
+            rows=keys.integer("rows", 1, MAX_VOCAB_SIZE),
+            subvector_size=keys.integer("subvector_size", 0, max(SUBVECTOR_SIZES), 0),
+        )
         keys.end()
+        sizes = SUBVECTOR_SIZES if table.kind == "codebook" else (0,)
+        if table.subvector_size not in sizes:
+            allowed = " or ".join(map(str, sizes))
+            raise FormatError(f"{where}.subvector_size is {table.subvector_size}; of {table.kind} it must be {allowed}")
         return table
 
 

@@ -8,11 +8,13 @@ from typing import NamedTuple
 from minibert.errors import FormatError
 from minibert.format.schema import (
     BLOCK,
+    CODEBOOK_ENTRIES,
     GROUP,
     LANES,
     MAX_ELEMENTS,
     MAX_OUTPUTS,
     MAX_WIDTH,
+    NIBBLE_GROUP,
     Architecture,
     Config,
     Layer,
@@ -114,6 +116,26 @@ class _Specs:
         if linear.input_factor:
             self.add(f"{name}.input_factor", "F32", linear.in_features)
 
+    def table(self, name: str, table: Table, width: int) -> None:
+        rows, panels = table.rows, padded(table.rows) // LANES
+        if table.kind == "float32":
+            self.add(f"{name}.weight", "F32", rows, width)
+        elif table.kind == "float32-panels":
+            self.add(f"{name}.weight", "F32", panels, width, LANES)
+        elif table.kind == "int8":
+            self.add(f"{name}.weight", "I8", rows, width)
+        elif table.kind == "int8-panels":
+            self.add(f"{name}.weight", "I8", panels, width // GROUP, LANES, GROUP)
+        elif table.kind == "codebook":
+            parts = width // table.subvector_size
+            self.add(f"{name}.codes", "U8", rows, parts)
+            self.add(f"{name}.codebook", "I8", parts, CODEBOOK_ENTRIES, table.subvector_size)
+        else:
+            self.add(f"{name}.codes", "U8", rows, width // 2)
+            self.add(f"{name}.multiplier", "U8", rows, -(-width // NIBBLE_GROUP))
+        if not table.kind.startswith("float32"):
+            self.add(f"{name}.scale", "F32", padded(rows))
+
 
 def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Architecture) -> None:
     rows = {
@@ -137,17 +159,7 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
             raise FormatError(f"config.tables['{name}'].rows is {table.rows}, the architecture has {count}")
         if table.kind.endswith("-panels") and name != "embeddings.word":
             raise FormatError(f"config.tables[{shown(name)}].kind is {table.kind}, which is for words only")
-        panels = padded(count) // LANES
-        if table.kind == "float32":
-            specs.add(f"{name}.weight", "F32", count, width)
-        elif table.kind == "float32-panels":
-            specs.add(f"{name}.weight", "F32", panels, width, LANES)
-        elif table.kind == "int8":
-            specs.add(f"{name}.weight", "I8", count, width)
-        else:
-            specs.add(f"{name}.weight", "I8", panels, width // GROUP, LANES, GROUP)
-        if table.kind in ("int8", "int8-panels"):
-            specs.add(f"{name}.scale", "F32", padded(count))
+        specs.table(name, table, width)
 
 
 def _add_layer(

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from minibert.errors import FormatError, InputError, MinibertError
 from minibert.format.blocks import block_sums, prove_blocks
+from minibert.format.layout import unpack_nibbles
 from minibert.format.reader import DTYPES, PADDING, read_model
-from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, Config
+from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, MAX_MULTIPLIER, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer
 from minibert.format.values import shown
@@ -94,7 +95,13 @@ def _stored(config: Config, tensors: Mapping[str, NDArray[Any]]) -> dict[str, ND
 
 
 def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Blocks lie within their matrix, and sums are the sums of the weights."""
+    """Blocks lie within their matrix, sums are the sums of the weights, and codes of 4 bits are symmetric."""
+    for name, table in config.tables.items():
+        if table.kind == "int4":
+            if unpack_nibbles(tensors[f"{name}.codes"]).min() < -7:
+                raise FormatError(f"tensor {shown(f'{name}.codes')} holds -8; 4-bit codes are symmetric, in [-7, 7]")
+            if tensors[f"{name}.multiplier"].max() > MAX_MULTIPLIER:
+                raise FormatError(f"tensor {shown(f'{name}.multiplier')} holds more than {MAX_MULTIPLIER}")
     for name, linear in config.linears.items():
         if linear.kind == "float32":
             continue

@@ -21,8 +21,13 @@ TOKENS, TEXTS = range(2)
 #: Where a step's result goes: shared by EMBED, MATMUL and QUANTIZE.
 OUT, WIDTH, CODES, CODES_STRIDE, SCALES, FACTOR, NORM_WEIGHT, NORM_BIAS, NORM_SIZE, NORM_EPS = range(2, 12)
 
-#: EMBED. With WORD_PANELS, the words' rows are the outputs of a matrix in panels.
-WORD, WORD_SCALE, POSITION, POSITION_SCALE, TYPE, TYPE_SCALE, WORD_PANELS = range(12, 19)
+#: EMBED: where the entries of each table begin, ...
+WORD, POSITION, TYPE = range(12, 24, 4)
+#: ... and what they are: rows, scales, what rows are decoded with (multipliers, a codebook), and one of NO_TABLE etc.
+TABLE, TABLE_SCALE, TABLE_DECODER, TABLE_KIND = range(4)
+NO_TABLE, FLOAT32_ROWS, FLOAT32_PANELS, INT8_ROWS, INT8_PANELS, INT4_ROWS = range(6)
+#: A codebook's TABLE_KIND is CODEBOOK plus log2 of the numbers in one of its entries.
+CODEBOOK = 16
 
 #: MATMUL: `INNER` is the length of a source row in bytes, `SOURCE_STRIDE` the distance of two rows.
 KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_SUM, BIAS, ACTIVATION, RESIDUAL = range(

@@ -8,11 +8,12 @@ from functools import singledispatchmethod
 import numpy as np
 
 from minibert import plan as steps
-from minibert.format.schema import LANES, Config
+from minibert.format.schema import Config
 from minibert.plan import Buffer, Codes, build_plan
 from minibert.reference import functions
 from minibert.reference.attention import attend
 from minibert.reference.linear import apply_float32, apply_int8
+from minibert.reference.tables import look_up
 
 #: Called with the name of a linear and its float32 input [rows, in], before any input_factor or quantization.
 Hook = Callable[[str, np.ndarray], None]
@@ -103,28 +104,19 @@ class _Run:
         weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
         return functions.layer_norm(rows, weight, bias, size, self.config.architecture.layer_norm_eps)
 
-    def table(self, name: str, index: np.ndarray) -> np.ndarray:
-        weight, kind = self.tensors[f"{name}.weight"], self.config.tables[name].kind
-        if kind in ("float32-panels", "int8-panels"):
-            rows = weight[index // LANES, :, index % LANES].reshape(len(index), -1)
-        else:
-            rows = weight[index]
-        if kind in ("float32", "float32-panels"):
-            return rows
-        return rows.astype(np.float32) * self.tensors[f"{name}.scale"][index][:, None]
-
     @singledispatchmethod
     def execute(self, step: steps.Step) -> None:
         raise TypeError(type(step))
 
     @execute.register
     def _(self, step: steps.Embed) -> None:
-        rows = self.table("embeddings.word", self.ids)
-        if "embeddings.position" in self.config.tables:
-            rows = rows + self.table("embeddings.position", self.positions)
-        if "embeddings.token_type" in self.config.tables:
-            rows = rows + self.table("embeddings.token_type", self.token_types)
-        rows = self.norm(rows, "embeddings.norm", self.config.architecture.table_size)
+        index = {"word": self.ids, "position": self.positions, "token_type": self.token_types}
+        rows = np.zeros((len(self.ids), step.out.width), np.float32)
+        for name in step.tables:
+            table = self.config.tables[name]
+            rows = rows + look_up(name, table, self.tensors, index[name.removeprefix("embeddings.")])
+        if step.norm is not None:
+            rows = self.norm(rows, step.norm, self.config.architecture.table_size)
         self.finish(rows, step.out, step.codes)
 
     @execute.register

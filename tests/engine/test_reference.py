@@ -49,12 +49,34 @@ class Textbook:
         ) * weight + bias
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
+        decode = {"int4": self.int4_row, "codebook": self.codebook_row}.get(
+            self.config.tables[f"embeddings.{name}"].kind
+        )
+        if decode:
+            scale = self.tensors[f"embeddings.{name}.scale"]
+            rows = [np.array(decode(f"embeddings.{name}", row)) * float(scale[row]) for row in index]
+            return np.stack(rows)[:, : self.architecture.table_size]
         weight = self.tensors[f"embeddings.{name}.weight"]
         if weight.ndim > 2:
             weight = unpack_float32(weight) if weight.dtype == np.float32 else unpack_int8(weight)
         rows = weight[index][:, : self.architecture.table_size].astype(np.float64)
         scale = self.tensors.get(f"embeddings.{name}.scale")
         return rows if scale is None else rows * scale[index][:, None]
+
+    def int4_row(self, name: str, row: int) -> list[int]:
+        """Number by number: half a byte, less 16 if its highest bit is set, times that of its 32 columns."""
+        codes, times = self.tensors[f"{name}.codes"][row], self.tensors[f"{name}.multiplier"][row]
+        numbers = []
+        for column in range(2 * len(codes)):
+            byte = int(codes[column // 16 * 8 + column % 8])
+            nibble = byte % 16 if column % 16 < 8 else byte // 16
+            numbers.append((nibble - 16 * (nibble > 7)) * int(times[column // 32]))
+        return numbers
+
+    def codebook_row(self, name: str, row: int) -> list[int]:
+        """Entry after entry."""
+        codes, book = self.tensors[f"{name}.codes"][row], self.tensors[f"{name}.codebook"]
+        return [int(number) for part, code in enumerate(codes) for number in book[part][code]]
 
     def text(self, ids: list[int], types: list[int]) -> np.ndarray:
         a = self.architecture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minibert.format import Table
 from tests.models import RandomModel, random_model
 
 SHAPES: dict[str, dict] = {
@@ -14,6 +15,9 @@ SHAPES: dict[str, dict] = {
     "pruned": {"heads": [1, 4, 2], "ffn_size": [16, 130, 77], "layers": 3, "activation": "relu"},
     "long": {"max_positions": 512, "layers": 1, "pooling": "mean", "normalize": True},
     "pooler": {"head": [(40, "tanh", False), (1, "none", False)]},
+    "int4 tables": {"tables": "int4", "hidden_size": 56},
+    "codebook of 4": {"tables": Table("codebook", 1, 4)},
+    "codebook of 8": {"tables": Table("codebook", 1, 8), "head": [(2, "none", False)]},
     "head with norm": {"head": [(20, "gelu", True), (100, "relu", True), (3, "none", False)], "input_factor": True},
     "tokens": {"pooling": "none", "head": [(52, "gelu", True), (9, "none", False)]},
     "narrow embeddings": {"embedding_size": 20, "activation": "gelu_tanh"},

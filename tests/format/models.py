@@ -20,6 +20,7 @@ from minibert.format import (
     pack_blocks,
     pack_float32,
     pack_int8,
+    pack_nibbles,
     pack_tokenizer,
     padded,
 )
@@ -83,9 +84,16 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
     for name, spec in expected_tensors(config).items():
         if spec.dtype == "F32":
             tensors[name] = random.standard_normal(spec.shape, dtype=np.float32)
+        elif spec.dtype == "U8":
+            tensors[name] = random.integers(0, 256, spec.shape, dtype=np.uint8)
         elif spec.dtype == "I8":
             tensors[name] = random.integers(-127, 128, spec.shape, dtype=np.int8)
-    for name, linear in config.linears.items():  # as a converter makes them
+    for name, table in config.tables.items():  # as a converter makes them
+        if table.kind == "int4":
+            codes, multiplier = tensors[f"{name}.codes"], tensors[f"{name}.multiplier"]
+            tensors[f"{name}.codes"] = pack_nibbles(random.integers(-7, 8, (table.rows, 2 * codes.shape[1]), np.int8))
+            tensors[f"{name}.multiplier"] = random.integers(1, 19, multiplier.shape, np.uint8)
+    for name, linear in config.linears.items():
         weight = random.integers(-127, 128, (linear.out_features, linear.in_features), dtype=np.int8)
         if linear.kind == "float32":
             tensors[f"{name}.weight"] = pack_float32(weight.astype(np.float32))
@@ -142,6 +150,13 @@ def embedding_config() -> Config:
     return replace(config, architecture=architecture, linears=linears, tables=tables, task=task)
 
 
+def compact_config() -> Config:
+    """Every compact kind of table, and a codebook for each size of its entries."""
+    config = make_config(table_kind="int4", layers=1)
+    tables = {**config.tables, "embeddings.word": Table("codebook", 23, 4), "embeddings.token_type": Table("int4", 2)}
+    return replace(config, tables=tables)
+
+
 CONFIGS = {
     "int8": make_config(),
     "float32": make_config("float32", "float32"),
@@ -149,5 +164,6 @@ CONFIGS = {
     "embedding": embedding_config(),
     "sparse": sparse_config(),
     "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
+    "compact": compact_config(),
     "mixed": make_config("int8", "float32", layers=1, heads=1, labels=("x",)),
 }

@@ -45,7 +45,7 @@ def block(language: str, number: int = 0) -> str:
         f"multiple of {schema.ALIGNMENT} bytes",
         *(f"`{name}`" for name in DTYPES),
         *(f"`{name}`" for name in schema.ACTIVATIONS + schema.POOLINGS + schema.PROBLEM_TYPES + schema.SIMILARITIES),
-        *(f"`{name}`" for name in schema.TASK_KINDS + schema.LINEAR_KINDS + schema.MODEL_TYPES),
+        *(f"`{name}`" for name in schema.TASK_KINDS + schema.LINEAR_KINDS + schema.TABLE_KINDS + schema.MODEL_TYPES),
     ],
 )
 def test_limits_of_the_page_are_those_of_the_code(limit):

@@ -265,6 +265,19 @@ def test_writer_names_what_is_wrong_with_blocks(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "words"), [("codes", 0x80, "-8"), ("codes", 8, "-8"), ("multiplier", 19, "18")]
+)
+def test_writer_names_what_is_wrong_with_4_bit_codes(tmp_path, part, value, words):
+    config = CONFIGS["compact"]
+    tensors = make_tensors(config)
+    name = f"embeddings.position.{part}"
+    tensors[name][3, 1] = value
+    with pytest.raises(FormatError, match=words) as caught:
+        write_model(tmp_path / "model.safetensors", config, tensors)
+    assert f"'{name}'" in str(caught.value)
+
+
 def test_writer_proves_what_an_alias_stands_for(tmp_path):
     """An alias joins tensors that are right by themselves; together they may be wrong."""
     config = CONFIGS["shared_sparse"]

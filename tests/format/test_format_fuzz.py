@@ -56,7 +56,7 @@ def assert_proven(file: ModelFile, content: bytes, number: int) -> None:
     buffer = np.frombuffer(_base(file.tensors["tokenizer.json"]), np.uint8)
     start, end = buffer.ctypes.data, buffer.ctypes.data + buffer.size
     assert buffer.size == len(content) == file.size, number
-    dtypes = {"F32": np.float32, "I32": np.int32, "U16": np.uint16, "I8": np.int8}
+    dtypes = {"F32": np.float32, "I32": np.int32, "U16": np.uint16, "I8": np.int8, "U8": np.uint8}
     places = [f"{name}.{part}" for name in file.config.linears for part in ("index", "starts")]
     for name, spec in specs.items():
         tensor = file.tensors[name]

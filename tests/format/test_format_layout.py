@@ -3,7 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minibert.format import pack_blocks, pack_float32, pack_int8, unpack_blocks, unpack_float32, unpack_int8
+from minibert.format import (
+    pack_blocks,
+    pack_float32,
+    pack_int8,
+    pack_nibbles,
+    unpack_blocks,
+    unpack_float32,
+    unpack_int8,
+    unpack_nibbles,
+)
 from minibert.format.blocks import block_sums
 
 SIZES = [(1, 4), (16, 16), (17, 20), (40, 48), (33, 4), (48, 64)]
@@ -123,3 +132,25 @@ def test_packing_takes_views_of_any_strides():
 def test_packing_refuses_what_has_no_layout(pack, weight):
     with pytest.raises(ValueError, match="matrix"):
         pack(weight)
+
+
+def test_4_bit_codes_lie_8_columns_apart_in_a_byte():
+    codes = np.random.default_rng(1).integers(-8, 8, (5, 48), dtype=np.int8)
+    packed = pack_nibbles(codes)
+    assert packed.shape == (5, 24)
+    assert packed.dtype == np.uint8
+    assert packed.flags.c_contiguous
+    for row in range(5):
+        for column in range(48):
+            byte = int(packed[row, column // 16 * 8 + column % 8])
+            assert byte >> (column % 16 // 8 * 4) & 15 == int(codes[row, column]) & 15
+    np.testing.assert_array_equal(unpack_nibbles(packed), codes)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [np.zeros((2, 24), np.int8), np.zeros((2, 16), np.int32), np.full((1, 16), 8, np.int8), np.zeros(16, np.int8)],
+)
+def test_codes_that_do_not_fit_4_bits(codes):
+    with pytest.raises(ValueError, match=r"4-bit codes|int8 matrix"):
+        pack_nibbles(codes)

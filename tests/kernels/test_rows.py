@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 
 from minibert import plan
+from minibert.format import Table
+from minibert.format.schema import SUBVECTOR_SIZES
 from minibert.reference import functions
+from minibert.reference.tables import look_up
 from tests.kernels.inputs import ROWS, rows
 from tests.kernels.steps import Steps
 from tests.models import RandomModel, random_model
 
+CODEBOOKS = [Table("codebook", 1, size) for size in SUBVECTOR_SIZES]
 LENGTHS = [1, 2, 13, 1, 40, 7]
 
 
 @pytest.mark.parametrize("following", ["int8", "float32"])
-@pytest.mark.parametrize("tables", ["int8", "float32"])
+@pytest.mark.parametrize("tables", ["int8", "float32", "int4", *CODEBOOKS], ids=str)
 @pytest.mark.parametrize(
     "sizes",
     [
@@ -46,9 +50,8 @@ def test_embedding(kernels, sizes, tables, following):
 
 
 def _looked_up(model: RandomModel, name: str, index: np.ndarray) -> np.ndarray:
-    table = model.tensors[f"embeddings.{name}.weight"][index].astype(np.float32)
-    scale = model.tensors.get(f"embeddings.{name}.scale")
-    return table if scale is None else table * scale[index][:, None]
+    name = f"embeddings.{name}"
+    return look_up(name, model.config.tables[name], model.tensors, index)
 
 
 @pytest.mark.parametrize("input_factor", [False, True])

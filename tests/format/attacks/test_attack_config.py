@@ -245,6 +245,32 @@ def test_inputs_that_fill_no_group(forge):
     forge.refused("layers.0.ffn.up", "multiple of 16")
 
 
+@pytest.mark.parametrize(
+    ("kind", "size"), [("codebook", 0), ("codebook", 5), ("codebook", 12), ("int8", 4), ("int4", 8), ("float32", 16)]
+)
+def test_sizes_of_subvectors(forge, kind, size):
+    forge.config["tables"]["embeddings.word"].update(kind=kind, subvector_size=size)
+    forge.refused("embeddings.word", "subvector_size", str(size))
+
+
+@pytest.mark.parametrize("size", [-4, 32, True, 4.0, "4", None], ids=str)
+def test_sizes_of_subvectors_that_are_no_sizes(forge, size):
+    forge.config["tables"]["embeddings.word"].update(kind="codebook", subvector_size=size)
+    forge.refused("embeddings.word", "subvector_size", "must be a whole number")
+
+
+@pytest.mark.parametrize("kind", ["int4", "codebook"])
+def test_a_kind_of_table_whose_tensors_are_not_there(forge, kind):
+    """Were it believed, the kernel would walk codes of one width in memory of another."""
+    forge.config["tables"]["embeddings.word"].update(kind=kind, subvector_size=4 * (kind == "codebook"))
+    forge.refused("embeddings.word")
+
+
+def test_codes_of_another_width(compact_forge):
+    compact_forge.config["tables"]["embeddings.word"]["subvector_size"] = 8
+    compact_forge.refused("embeddings.word", "calls for")
+
+
 def test_the_reserved_sparse_kind(forge):
     forge.config["linears"]["layers.0.ffn.up"].update(kind="int8-4x4", blocks=7)
     forge.refused("kind", "layers.0.ffn.up")
