@@ -101,7 +101,8 @@ def list_parts(file: ModelFile) -> list[dict[str, Any]]:
             part["parameters"] += {"weight": weights, "blocks": weights, "bias": linear.out_features}.get(last, 0)
         elif base in config.tables:
             part["kind"] = config.tables[base].kind
-            part["parameters"] += config.tables[base].rows * config.architecture.hidden_size if last == "weight" else 0
+            entries = config.tables[base].rows * config.architecture.table_size
+            part["parameters"] += entries if last in ("weight", "codes") else 0
         elif name != "tokenizer.json":
             part["parameters"] += tensor.size
     return list(parts.values())
