@@ -96,6 +96,7 @@ class Attend:
     `head_size` is the model's own (it sets the scale 1/sqrt(head_size)); in memory a head is `padded_head_size` wide.
     With `exact` the products are float32, else of integer codes. `bias` names a tensor of what is added to the scores
     by head and distance of query and key; keys further away than `window` are left out, if it isn't 0.
+    If the rows of `out` are texts, only the first token of each asks.
     """
 
     source: Buffer
@@ -184,16 +185,22 @@ class _Builder:
         return codes
 
 
-def build_plan(config: Config) -> Plan:
-    """The plan of a model (shapes only: no tensor is looked at)."""
+def build_plan(config: Config, every_token: bool = False) -> Plan:
+    """The plan of a model (shapes only: no tensor is looked at).
+
+    Of the last layer most of what isn't read is not computed: with "cls" pooling, only the first token of each text goes
+    on from its attention. `every_token` lets all of them through, for whoever wants to see the inputs of all linears.
+    """
     architecture = config.architecture
     build = _Builder(config)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
     source = _embed(build, hidden)
-    for number in range(len(architecture.layers)):
-        source = _layer(build, number, source, hidden)
+    for number in range(len(architecture.layers) - 1):
+        source = _layer(build, number, source, hidden, hidden)
+    asking = Buffer("pooled", "texts", hidden.width) if architecture.pooling == "cls" and not every_token else hidden
+    _layer(build, len(architecture.layers) - 1, source, hidden, asking)
 
-    output = _head(build, hidden)
+    output = _head(build, asking)
     features = (
         config.linears[architecture.head[-1].name].out_features if architecture.head else architecture.hidden_size
     )
@@ -215,27 +222,29 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     return build.matmul("embeddings.projection", codes or embedded, hidden, following=first)
 
 
-def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer) -> Buffer | Codes:
-    """One transformer layer, from what it reads to what the next one reads."""
+def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer, asking: Buffer) -> Buffer | Codes:
+    """One transformer layer, from what it reads to what the next one reads; from attention on with rows `asking`."""
     architecture = build.config.architecture
     layer, name = architecture.layers[number], f"layers.{number}"
     last = number + 1 == len(architecture.layers)
     following = None if last else f"layers.{number + 1}.attention.qkv"
     head_width = padded(architecture.head_size)
     qkv = Buffer("qkv", "tokens", 3 * layer.num_heads * head_width)
-    context = Buffer("context", "tokens", layer.num_heads * head_width)
-    inner = Buffer("inner", "tokens", padded(layer.ffn_size))
+    context = Buffer("context", asking.rows, layer.num_heads * head_width)
+    inner = Buffer("inner", asking.rows, padded(layer.ffn_size))
     exact = build.config.linears[f"{name}.attention.qkv"].kind == "float32"
     bias = f"{name}.attention.position_bias" if architecture.position_bias else None
     heads = (layer.num_heads, architecture.head_size, head_width)
     # Before a norm that stands ahead of what reads it, the sum itself stays in `hidden` for the residual.
     pre_norm = architecture.pre_norm
-    normed = Buffer("normed", "tokens", hidden.width) if pre_norm else hidden
+    normed = Buffer("normed", asking.rows, hidden.width) if pre_norm else asking
 
     build.matmul(f"{name}.attention.qkv", source, qkv)
     if layer.rotary_base:
         build.steps.append(Rotate(qkv, *heads, layer.rotary_base))
     build.steps.append(Attend(qkv, context, *heads, exact, bias, layer.window))
+    if asking != hidden:
+        build.steps.append(Pool("cls", hidden, asking))
     source = build.quantize(context, f"{name}.attention.output")
     source = build.matmul(
         f"{name}.attention.output",
@@ -243,9 +252,9 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer)
         normed,
         following=f"{name}.ffn.up",
         keep=not pre_norm,
-        residual=hidden,
+        residual=asking,
         norm=f"{name}.attention.norm",
-        total=hidden if pre_norm else None,
+        total=asking if pre_norm else None,
     )
     source = build.matmul(
         f"{name}.ffn.up",
@@ -259,12 +268,12 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer)
     return build.matmul(
         f"{name}.ffn.down",
         source,
-        hidden if last else normed,
+        asking if last else normed,
         following=following,
         keep=last or not pre_norm,
-        residual=hidden,
+        residual=asking,
         norm=f"{name}.ffn.norm",
-        total=hidden if pre_norm and not last else None,
+        total=asking if pre_norm and not last else None,
     )
 
 
@@ -272,7 +281,7 @@ def _head(build: _Builder, hidden: Buffer) -> Buffer:
     """Pooling, the layers after it, and normalization."""
     architecture = build.config.architecture
     current = hidden
-    if architecture.pooling != "none":
+    if architecture.pooling != "none" and hidden.rows == "tokens":
         current = Buffer("pooled", "texts", hidden.width)
         build.steps.append(Pool(architecture.pooling, hidden, current))
     source: Buffer | Codes = build.quantize(current, architecture.head[0].name) if architecture.head else current

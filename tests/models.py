@@ -45,8 +45,8 @@ class RandomModel:
     def engine(self, *, threads: int = 1, backend: str = "jit") -> Engine:
         return Engine(self, threads=threads, backend=backend)
 
-    def reference(self) -> Reference:
-        return Reference(self.config, self.tensors)
+    def reference(self, every_token: bool = False) -> Reference:
+        return Reference(self.config, self.tensors, every_token)
 
     def texts(self, lengths: Sequence[int], seed: int = 0) -> tuple[list[list[int]], list[list[int]]]:
         """Token ids and token types of texts of these lengths."""

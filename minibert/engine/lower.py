@@ -282,6 +282,7 @@ class _Lowering:
         self.most_head_width = max(self.most_head_width, step.padded_head_size)
         return self._biases(step) | {
             op.OP: op.ATTEND,
+            op.ROWS: _rows(step.out),
             op.SOURCE: self.buffer(step.source),
             op.OUT: self.buffer(step.out),
             op.WIDTH: step.out.width,

@@ -245,9 +245,9 @@ def store_context(context, width, turned, count, out, stride):
             store_f32x16(out + row * stride + dim * 4, load_f32x16(turned + row * _ROW))
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
-def attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch):
-    """One head: rows of float32 `stride` bytes apart in, context rows `out_stride` bytes apart out.
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
+def attend_integer(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
+    """One head: rows of float32 `stride` bytes apart in, context rows of the first `queries` `out_stride` bytes apart out.
 
     `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
     next entry is for a query one further behind its key. No key further than `window` from all of 16 queries is read.
@@ -269,7 +269,7 @@ def attend_integer(query, key, value, stride, tokens, width, scale, out, out_str
         pack_panel(turned, width, _KEY_OFFSET, key_codes + first * width, key_scale + first * 4)
     quantize_values(value, stride, tokens, width, value_codes, value_scale)
 
-    for first in range(0, tokens, 16):
+    for first in range(0, queries, 16):
         turn(query + first * stride, stride, width, turned)
         total = pack_panel(turned, width, _NOTHING, panel, scratch + _QUERY_SCALE)
         store_f32x16(scratch + _QUERY_SCALE, load_f32x16(scratch + _QUERY_SCALE) * splat_f32(scale))
@@ -304,11 +304,11 @@ def attend_integer(query, key, value, stride, tokens, width, scale, out, out_str
         for dim in range(width):
             row = context + dim * _ROW
             store_f32x16(row, (load_f32x16(row) * splat_f32(load_f32(value_scale + 4 * dim))) * inverse)
-        store_context(context, width, turned, min(tokens - first, 16), out + first * out_stride, out_stride)
+        store_context(context, width, turned, min(queries - first, 16), out + first * out_stride, out_stride)
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
-def attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch):
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
+def attend_float32(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
     """`attend_integer` with float32 products; keys and values are read where they are."""
     unit = width * _ROW
     turned = scratch + _BY_WIDTH
@@ -317,7 +317,7 @@ def attend_float32(query, key, value, stride, tokens, width, scale, out, out_str
     context = sums + unit
     scales = splat_f32(scale)
 
-    for first in range(0, tokens, 16):
+    for first in range(0, queries, 16):
         turn(query + first * stride, stride, width, panel)
         for dim in range(width):
             store_f32x16(panel + dim * _ROW, load_f32x16(panel + dim * _ROW) * scales)
@@ -343,4 +343,4 @@ def attend_float32(query, key, value, stride, tokens, width, scale, out, out_str
         inverse = splat_f32(_ONE) / load_f32x16(scratch + _TOTAL)
         for dim in range(width):
             store_f32x16(context + dim * _ROW, load_f32x16(context + dim * _ROW) * inverse)
-        store_context(context, width, turned, min(tokens - first, 16), out + first * out_stride, out_stride)
+        store_context(context, width, turned, min(queries - first, 16), out + first * out_stride, out_stride)

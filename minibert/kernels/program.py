@@ -142,7 +142,10 @@ def matmul_rows(step, arena, scratch, panels, sums, first, end):
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64)
 def attend(step, arena, scratch, starts, texts, thread, threads):
-    """Attention of all heads of all texts; heads are shared out among the threads."""
+    """Attention of all heads of all texts; heads are shared out among the threads.
+
+    Where the step's rows are texts, each text's first token alone asks.
+    """
     width = field(step, op.HEAD_WIDTH)
     heads = field(step, op.HEADS)
     stride = 3 * heads * width * 4
@@ -158,16 +161,19 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
         query = arena + field(step, op.SOURCE) + first * stride + column
         key = query + heads * width * 4
         value = key + heads * width * 4
-        out = arena + field(step, op.OUT) + first * out_stride + column
+        queries, row = tokens, first
+        if field(step, op.ROWS) == op.TEXTS:
+            queries, row = 1, text
+        out = arena + field(step, op.OUT) + row * out_stride + column
         bias = biases
         if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only shut out what is far away
             bias = 0
         elif biases != 0:
             bias = biases + (item - text * heads) * field(step, op.BIAS_STRIDE)
         if field(step, op.EXACT) != 0:
-            attend_float32(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch)
+            attend_float32(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
         else:
-            attend_integer(query, key, value, stride, tokens, width, scale, out, out_stride, bias, window, scratch)
+            attend_integer(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
 
 
 @kernel(void, int64, int64, int64, int64)
@@ -264,7 +270,7 @@ def run_span(job, span):
         step = field(job, op.JOB_TABLE) + number * (8 * op.STEP_FIELDS)
         code = field(step, op.OP)
         first, end, earlier, share_columns = first_row, end_row, first_token, by_columns
-        if field(step, op.ROWS) == op.TEXTS:  # a few rows only: the first thread's, once all tokens are done
+        if field(step, op.ROWS) == op.TEXTS and code != op.ATTEND:  # a few rows only: the first thread's, once all tokens are done
             if code == op.POOL:
                 wait_for_team(barrier, threads)
             if thread != 0:

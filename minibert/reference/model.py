@@ -25,12 +25,13 @@ class Reference:
     Args:
         config: the description of the model.
         tensors: its tensors by name, in the file's layouts.
+        every_token: rows of all tokens go through all linears, also where nothing reads them: see `build_plan`.
     """
 
-    def __init__(self, config: Config, tensors: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, config: Config, tensors: Mapping[str, np.ndarray], every_token: bool = False) -> None:
         self.config = config
         self.tensors = tensors
-        self.plan = build_plan(config)
+        self.plan = build_plan(config, every_token)
 
     def forward(
         self,
@@ -175,7 +176,7 @@ class _Run:
                     bias=bias[head],
                     window=step.window,
                 )
-        self.rows[step.out.name] = context
+        self.rows[step.out.name] = context if step.out.rows == "tokens" else context[self.starts[:-1]]
 
     @execute.register
     def _(self, step: steps.Pool) -> None:

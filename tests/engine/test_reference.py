@@ -169,7 +169,7 @@ def test_hook_sees_the_input_of_every_linear_once():
         seen[name] = rows
 
     texts = model.texts([4, 9])
-    with_hook = model.reference().forward(*texts, hook=hook)
+    with_hook = model.reference(every_token=True).forward(*texts, hook=hook)
     assert list(seen) == list(model.config.linears)
     for name, linear in model.config.linears.items():
         assert seen[name].dtype == np.float32

@@ -21,7 +21,7 @@ SHAPES = [(3, 12), (12, 26), (1, 64), (2, 1), (1, 80), (5, 32), (1, 256)]
 def run(
     kernels, kind: str, heads: int, head_size: int, lengths: list[int], source: np.ndarray, **options
 ) -> np.ndarray:
-    model = random_model(kind, heads=heads, head_size=head_size, layers=1, max_positions=512, **options)
+    model = random_model(kind, heads=heads, head_size=head_size, layers=2, max_positions=512, **options)
     steps = Steps(model, kernels, lengths)
     number = steps.find(plan.Attend)
     steps.source(number)[:] = source
@@ -200,3 +200,17 @@ def test_work_within_a_window_does_not_grow_with_the_text(kernels):
     source[300:] = np.nan
     made = run(kernels, "float32", 2, 26, [512], source, windows=[20])
     np.testing.assert_array_equal(made[:128], clean[:128])
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_only_the_first_token_asks(kernels, kind):
+    """What "cls" pooling reads of the last layer has the bits that it has among all tokens' rows."""
+    lengths = [1, 2, 17, 64, 129, 300]
+    model = random_model(kind, heads=3, head_size=12, layers=1, max_positions=512)
+    steps = Steps(model, kernels, lengths)
+    number = steps.find(plan.Attend)
+    source = source_rows("random", sum(lengths), 3, 12)
+    steps.source(number)[:] = source
+    steps.run(number)
+    whole = run(kernels, kind, 3, 12, lengths, source)
+    np.testing.assert_array_equal(steps.out(number), whole[steps.starts[:-1]])

@@ -88,7 +88,7 @@ def test_a_row_has_the_same_bits_at_every_place_in_a_block(kernels, kind):
 @pytest.mark.parametrize("weight", [127, -127, -128])
 def test_the_widest_sums_are_exact(kernels, weight, sign):
     """MAX_WIDTH inputs, all codes and weights as large as a file can hold: 2**31 is near, and not passed."""
-    model = random_model(hidden_size=16, heads=1, layers=1, ffn_size=MAX_WIDTH)
+    model = random_model(hidden_size=16, heads=1, layers=1, pooling="mean", ffn_size=MAX_WIDTH)
     name = "layers.0.ffn.down"
     model.tensors[f"{name}.weight"][:] = pack_int8(np.full((16, MAX_WIDTH), weight, np.int8))
     model.tensors[f"{name}.weight_sum"][:] = weight * MAX_WIDTH
@@ -147,6 +147,7 @@ def test_residual_norm_and_codes(kernels, case, hidden_size, following):
         hidden_size=hidden_size,
         heads=2,
         layers=1,
+        pooling="mean",
         input_factor=bool(factors),
     )
     steps = Steps(model, kernels, [21])
@@ -178,7 +179,7 @@ def test_residual_norm_and_codes(kernels, case, hidden_size, following):
 @pytest.mark.parametrize("ffn_size", [52, 1200])
 def test_activation_straight_to_codes(kernels, activation, ffn_size):
     """ffn.up keeps no float32 rows: they end as the codes of ffn.down."""
-    model = random_model(ffn_size=ffn_size, activation=activation, layers=1, input_factor=True)
+    model = random_model(ffn_size=ffn_size, activation=activation, layers=1, pooling="mean", input_factor=True)
     steps = Steps(model, kernels, [50])
     number = steps.find(plan.Matmul, linear="layers.0.ffn.up")
     assert steps.plan.steps[number].out is None

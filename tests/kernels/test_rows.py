@@ -31,7 +31,7 @@ LENGTHS = [1, 2, 13, 1, 40, 7]
     ids=str,
 )
 def test_embedding(kernels, sizes, tables, following):
-    model = random_model(following, tables=tables, layers=1, **sizes)
+    model = random_model(following, tables=tables, layers=1, pooling="mean", **sizes)
     ids, types = model.texts(LENGTHS)
     steps = Steps(model, kernels, LENGTHS, ids, types)
     steps.run(0)
@@ -57,7 +57,7 @@ def _looked_up(model: RandomModel, name: str, index: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("input_factor", [False, True])
 @pytest.mark.parametrize("case", ROWS)
 def test_quantizing(kernels, case, input_factor):
-    model = random_model(layers=1, heads=5, head_size=26, input_factor=input_factor)
+    model = random_model(layers=1, pooling="mean", heads=5, head_size=26, input_factor=input_factor)
     steps = Steps(model, kernels, [37])
     number = steps.find(plan.Quantize)
     source = rows(case, 37, 160)
@@ -67,7 +67,7 @@ def test_quantizing(kernels, case, input_factor):
 
 
 def test_halves_are_rounded_to_even(kernels):
-    steps = Steps(random_model(layers=1, heads=1, head_size=16), kernels, [2])
+    steps = Steps(random_model(layers=1, pooling="mean", heads=1, head_size=16), kernels, [2])
     number = steps.find(plan.Quantize)
     halves = np.array([127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 63.5, -63.5, 126.5, -126.5, 0, 1, -1, -127, 100.5])
     steps.source(number)[:] = halves
@@ -79,7 +79,7 @@ def test_halves_are_rounded_to_even(kernels):
 
 def test_codes_never_leave_their_range(kernels):
     """The largest magnitude of a row is 127, whatever it is: rounding must not make it 128."""
-    model = random_model(layers=1, heads=1, head_size=16)
+    model = random_model(layers=1, pooling="mean", heads=1, head_size=16)
     random = np.random.default_rng(5)
     source = np.exp2(random.uniform(-99, 99, (4096, 1))) * random.uniform(-1, 1, (4096, 16))
     steps = Steps(model, kernels, [len(source)])
@@ -91,7 +91,7 @@ def test_codes_never_leave_their_range(kernels):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_end_as_codes(kernels, value):
-    steps = Steps(random_model(layers=1, heads=1, head_size=16), kernels, [3])
+    steps = Steps(random_model(layers=1, pooling="mean", heads=1, head_size=16), kernels, [3])
     number = steps.find(plan.Quantize)
     steps.source(number)[:] = 1
     steps.source(number)[1, 3] = value

@@ -33,7 +33,7 @@ class Rows:
                 seen.append(x)
                 raise _FirstLayerError
 
-        reference = Reference(*export(network))
+        reference = Reference(*export(network), every_token=True)
         for first in range(0, len(tokens.ids), 64):
             part = slice(first, first + 64)
             try:

@@ -45,7 +45,7 @@ class Gradients:
 
     def __init__(self, network: Network, seed: int = 0) -> None:
         self._network = network
-        self._reference = Reference(*export(network))
+        self._reference = Reference(*export(network), every_token=True)
         self._random = np.random.default_rng(seed)
 
     def run(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]], visit: Visitor) -> Float32Array:

@@ -65,7 +65,7 @@ def _answers(network: Network, kept: list[int] | range, tokens: Tokens) -> Float
     """What the network answers with these layers alone."""
     smaller = replace(network, linears=dict(network.linears), norms=dict(network.norms))
     keep_layers(smaller, kept)
-    reference = Reference(*export(smaller))
+    reference = Reference(*export(smaller), every_token=True)
     return np.concatenate([reference.forward(ids, types) for ids, types in tokens.chunks()])
 
 

@@ -45,7 +45,7 @@ def output_errors(before: Network, after: Network, names: Iterable[str], tokens:
             totals[name] = totals[name] + wanted.sum(axis=0, dtype=np.float64)
             rows[name] += len(x)
 
-    reference = Reference(*export(before))
+    reference = Reference(*export(before), every_token=True)
     for ids, types in tokens.chunks():
         reference.forward(ids, types, hook)
     spread = {name: squares[name] - float(np.square(totals[name]).sum()) / rows[name] for name in names}

@@ -63,7 +63,7 @@ def gather_statistics(
         if name in statistics:
             statistics[name].add(rows)
 
-    reference = Reference(*export(network))
+    reference = Reference(*export(network), every_token=True)
     done = 0
     for chunk in _chunks(encoded):
         progress("calibrating", done, len(encoded))
