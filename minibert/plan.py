@@ -188,8 +188,8 @@ class _Builder:
 def build_plan(config: Config, every_token: bool = False) -> Plan:
     """The plan of a model (shapes only: no tensor is looked at).
 
-    Of the last layer most of what isn't read is not computed: with "cls" pooling, only the first token of each text goes
-    on from its attention. `every_token` lets all of them through, for whoever wants to see the inputs of all linears.
+    What nobody reads is not computed: with "cls" pooling, only the first token of each text goes on from the last
+    layer's attention. `every_token` lets all of them through, for whoever wants to see the inputs of all linears.
     """
     architecture = config.architecture
     build = _Builder(config)

@@ -247,7 +247,7 @@ def store_context(context, width, turned, count, out, stride):
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
 def attend_integer(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
-    """One head: rows of float32 `stride` bytes apart in, context rows of the first `queries` `out_stride` bytes apart out.
+    """One head: rows of float32 `stride` bytes apart in; context rows of the first `queries`, `out_stride` apart, out.
 
     `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
     next entry is for a query one further behind its key. No key further than `window` from all of 16 queries is read.

@@ -171,9 +171,13 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
         elif biases != 0:
             bias = biases + (item - text * heads) * field(step, op.BIAS_STRIDE)
         if field(step, op.EXACT) != 0:
-            attend_float32(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
+            attend_float32(
+                query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch
+            )
         else:
-            attend_integer(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
+            attend_integer(
+                query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch
+            )
 
 
 @kernel(void, int64, int64, int64, int64)
@@ -270,7 +274,8 @@ def run_span(job, span):
         step = field(job, op.JOB_TABLE) + number * (8 * op.STEP_FIELDS)
         code = field(step, op.OP)
         first, end, earlier, share_columns = first_row, end_row, first_token, by_columns
-        if field(step, op.ROWS) == op.TEXTS and code != op.ATTEND:  # a few rows only: the first thread's, once all tokens are done
+        # A row a text is little work: the first thread's, once all tokens are done. But attention reads all tokens.
+        if field(step, op.ROWS) == op.TEXTS and code != op.ATTEND:
             if code == op.POOL:
                 wait_for_team(barrier, threads)
             if thread != 0:
