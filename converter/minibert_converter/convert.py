@@ -57,7 +57,7 @@ def convert(
     progress = progress or no_progress
     chosen = _recipe(recipe, flags)
     source, target = Path(src), Path(out)
-    _check_target(source, target)
+    check_target(source, target)
     if calibrate is None and chosen.calibrate is not None:
         calibrate = chosen.folder / chosen.calibrate
     if calibrate is not None and not chosen.reads_texts:
@@ -89,7 +89,7 @@ def _recipe(recipe: Recipe | str | Path | None, flags: dict[str, Any]) -> Recipe
     return recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
 
 
-def _check_target(source: Path, target: Path) -> None:
+def check_target(source: Path, target: Path) -> None:
     """Finds what would make writing fail before the long work starts, and guards the checkpoint's own files."""
     if target.is_dir():
         raise InputError(f"{target}: is a folder; name the file to write")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minibert.cli import console
+from minibert.cli import budget, console
 from minibert.cli.options import positive
 from minibert.errors import InputError, UnsupportedError
 
@@ -51,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text by default")
     parser.add_argument("--report", metavar="HTML", help="draw what became of each part on a page")
     parser.add_argument("--seed", type=int, metavar="N", help="of random choices (default: 0)")
+    budget.configure(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -60,24 +61,32 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.report and not Path(arguments.report).resolve().parent.is_dir():
         raise InputError(f"{Path(arguments.report).parent}: no such folder; make it first")
-    convert = converter()
+    flags = {name: value for name in FLAGS if (value := getattr(arguments, name)) is not None}
+    convert, found = converter(), None
     with Stages() as stages:
-        report = convert(
-            arguments.source,
-            arguments.output,
-            task=arguments.task,
-            calibrate=arguments.calibrate,
-            max_length=arguments.max_length,
-            progress=stages,
-            recipe=arguments.recipe,
-            **{name: value for name in FLAGS if (value := getattr(arguments, name)) is not None},
-        )
+        if budget.wanted(arguments):
+            if others := [name for name in (*flags, "recipe") if name != "seed" and getattr(arguments, name)]:
+                raise InputError(f"a budget finds the recipe itself: leave out --{others[0].replace('_', '-')}")
+            report, found = budget.convert_within(arguments, stages)
+        else:
+            report = convert(
+                arguments.source,
+                arguments.output,
+                task=arguments.task,
+                calibrate=arguments.calibrate,
+                max_length=arguments.max_length,
+                progress=stages,
+                recipe=arguments.recipe,
+                **flags,
+            )
     if arguments.report:
         draw_report(report, arguments.report, arguments.source)
     if arguments.json:
-        console.say_json(report.to_json(), indent=2)
+        console.say_json({**report.to_json(), **({"search": found.to_json()} if found else {})}, indent=2)
     else:
         console.say(report.table())
+        if found is not None:
+            console.say(found.table())
     return 0
 
 

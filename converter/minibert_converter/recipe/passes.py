@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from ..network import Network
 from ..prune import Budget, Method, parse_requests, prune
 from ..quantize import quantize
 from .keys import Keys
 from .step import Context, Outcome, Pass
+
+#: What weights of matrices, and rows of the table of words, can be rounded to.
+MATRIX_FORMS = ("int8",)
+TABLE_FORMS = ("int8",)
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,14 @@ class Prune(Pass):
 class Quantize(Pass):
     """Rounds every matrix and table that is still float32."""
 
-    quantize: Literal["int8"] = "int8"
+    quantize: str = "int8"
 
     verb = "quantize"
 
     @classmethod
     def read(cls, keys: Keys) -> Quantize:
         """Keys: quantize (the form)."""
-        return cls(keys.choice("quantize", ("int8",)))
+        return cls(keys.choice("quantize", MATRIX_FORMS))
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `quantize.quantize`."""

@@ -1,0 +1,8 @@
+"""A recipe found for a budget: so many bytes, so much of the score, so much of the time, at the least loss."""
+
+from __future__ import annotations
+
+from .goal import Goal, parse_size
+from .search import Found, GoalError, Score, search
+
+__all__ = ["Found", "Goal", "GoalError", "Score", "parse_size", "search"]

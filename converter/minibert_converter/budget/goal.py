@@ -1,0 +1,67 @@
+"""What a user asks of the result: a size, a score, a time."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from minibert.errors import InputError
+
+from ..report import format_bytes
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What must hold of the file; None asks for nothing.
+
+    Attributes:
+        max_size: bytes of the file.
+        min_score: the part of the float32 model's score that must be kept, on the user's own examples.
+        max_latency_ratio: the most time for a text, as a part of what the dense int8 model takes; estimated.
+    """
+
+    max_size: int | None = None
+    min_score: float | None = None
+    max_latency_ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_size is None and self.min_score is None and self.max_latency_ratio is None:
+            raise InputError("a budget needs a size, a score or a latency ratio")
+        if self.max_size is not None and self.max_size < 1:
+            raise InputError(f"max_size is {self.max_size}; a file has one byte at least")
+        for name in ("min_score", "max_latency_ratio"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and 0 < value <= 1):
+                raise InputError(f"{name} is {value}; a part of what the full model has is above 0 and at most 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """The goal as plain JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        words = []
+        if self.max_size is not None:
+            words.append(f"at most {format_bytes(self.max_size)}")
+        if self.min_score is not None:
+            words.append(f"at least {self.min_score:.2%} of the float32 score")
+        if self.max_latency_ratio is not None:
+            words.append(f"at most {self.max_latency_ratio:.2f} of the time of dense int8")
+        return ", ".join(words)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "8MB" (8,000,000), "7.5 MiB" or "800000".
+
+    Raises:
+        InputError: it is nothing of the kind.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    unit = None if match is None else _UNITS.get(match[2].upper())
+    if match is None or unit is None or float(match[1]) * unit < 1:
+        raise InputError(f"{text!r} is no size: write 8MB, 7.5MiB or 800000")
+    return int(float(match[1]) * unit)

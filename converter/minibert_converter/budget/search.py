@@ -1,0 +1,435 @@
+"""The search itself: measure what each choice costs alone, choose, and try the best of them for real."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minibert.errors import InputError, MinibertError
+
+from ..checkpoints import read_checkpoint
+from ..convert import check_target, convert
+from ..export import SPARSE_THRESHOLD, WORDS, export
+from ..network import LinearWeights, Network
+from ..progress import Progress, no_progress
+from ..prune.blocks import block_density
+from ..prune.encoder import encoder_names, is_plain, real_rows_and_columns
+from ..prune.moments import Tokens, tokenize
+from ..quantize import builtin_texts
+from ..recipe import Context, Recipe, run
+from ..report import Report, format_bytes
+from .goal import Goal
+from .knapsack import Option, frontier
+from .sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
+from .space import FAMILIES, MATRIX_FORMS, TABLE_FORMS, Shape, latency_ratio, recipe_for, stored_bytes
+from .state import State, folder_key, key_of
+
+#: How good a file is on the user's examples: any figure of which more is better.
+Score = Callable[[Path], float]
+
+#: Files that are made and measured before a search gives up.
+MAX_TRIALS = 8
+#: What the header of a file weighs, about: it is known when the file is made.
+HEADER_BYTES = 32_000
+
+
+class GoalError(MinibertError):
+    """A budget cannot be met; says how near the best that was found comes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One point that a search may try.
+
+    Attributes:
+        recipe: how to make it.
+        bytes: what the file is expected to weigh.
+        loss: what the answers are expected to lose (see `sensitivity.loss`).
+        latency: the part of the dense int8 model's time that it is expected to take.
+    """
+
+    recipe: Recipe
+    bytes: int
+    loss: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search ends with.
+
+    Attributes:
+        report: of the conversion.
+        recipe: that was found.
+        score: on the user's examples; None where there are none.
+        float_score: that of the float32 model.
+        latency: the part of the dense int8 model's time that it is expected to take.
+        trials: files that were made.
+    """
+
+    report: Report
+    recipe: Recipe
+    score: float | None
+    float_score: float | None
+    latency: float
+    trials: int
+
+    def table(self) -> str:
+        """What was found, as lines of text."""
+        lines = [f"found in {self.trials} trials: {format_bytes(self.report.file_bytes)}"]
+        if self.score is not None and self.float_score is not None:
+            part = f", {self.score / self.float_score:.2%} of it" if self.float_score else ""
+            lines.append(f"score: {self.score:.4f}; float32: {self.float_score:.4f}{part}")
+        lines.append(f"time for a text, estimated: {self.latency:.2f} of dense int8")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same, as plain JSON values."""
+        return {
+            "recipe": self.recipe.to_json(),
+            "score": self.score,
+            "float_score": self.float_score,
+            "latency_ratio": self.latency,
+            "trials": self.trials,
+        }
+
+
+def search(
+    src: str | Path,
+    out: str | Path,
+    goal: Goal,
+    *,
+    texts: Sequence[str] | None = None,
+    score: Score | None = None,
+    score_key: str = "",
+    seed: int = 0,
+    task: str | None = None,
+    max_length: int | None = None,
+    progress: Progress | None = None,
+) -> Found:
+    """Finds a recipe that meets a goal at the least measured loss, and writes the file; or writes nothing.
+
+    Each way of storing each matrix and the word embeddings is tried alone on calibration texts; pruning is tried as
+    a whole, at rising shares, where the goal can't be had without. A knapsack (`knapsack.frontier`) combines them.
+    The best combinations are then made for real, weighed, and scored on the user's examples.
+
+    What was measured is kept in the folder `OUT.search` until the end, so that a search that was stopped goes on where
+    it was. The same inputs and seed give the same file.
+
+    Args:
+        src: the checkpoint folder.
+        out: the file to write.
+        goal: what must hold of it.
+        texts: calibration texts; None takes those that ship with the converter.
+        score: how good a file is; needed for a goal with a score.
+        score_key: names what `score` measures: a state of other examples is not taken up again.
+        seed: of every random choice.
+        task: as `convert` has it.
+        max_length: as `convert` has it.
+        progress: called as `progress(stage, done, total)`.
+
+    Raises:
+        GoalError: the goal can't be met; says by how much.
+        InputError: a goal with a score without examples, and all that `convert` raises.
+    """
+    if goal.min_score is not None and score is None:
+        raise InputError("a least score needs examples to measure it on (--eval)")
+    source, target = Path(src), Path(out)
+    check_target(source, target)
+    texts = list(texts) if texts is not None else None
+    inputs = [folder_key(source, target), goal.to_json(), texts, score_key, seed, task, max_length, _SPACE]
+    state = State(target, inputs)
+    made = _Search(source, goal, texts, score, seed, task, max_length, state, progress or no_progress)
+    found, path = made.best()
+    os.replace(path, target)
+    state.remove()
+    return found
+
+
+#: A state measured over other choices is of no use.
+_SPACE = [list(FAMILIES.items()), list(MATRIX_FORMS), list(TABLE_FORMS)]
+
+
+@dataclass
+class _Search:
+    source: Path
+    goal: Goal
+    texts: list[str] | None
+    score: Score | None
+    seed: int
+    task: str | None
+    max_length: int | None
+    state: State
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._network: Network | None = None
+        self._tokens: Tokens | None = None
+        self._wanted: list[np.ndarray] | None = None
+        self._rounded: dict[str, Network] = {}
+        self._reports: dict[Path, Report] = {}
+
+    # What is measured.
+
+    def network(self) -> Network:
+        """A copy of the checkpoint's network that passes may change."""
+        if self._network is None:
+            self._network = read_checkpoint(self.source, self.task, self.progress)
+        network = copy(self._network)
+        for name in ("tables", "linears", "norms", "aliases", "position_biases"):
+            setattr(network, name, dict(getattr(network, name)))
+        network.notes = list(network.notes)
+        return network
+
+    def after(self, passes: list[dict[str, Any]]) -> Network:
+        """The network after some passes."""
+        network = self.network()
+        recipe = Recipe.from_json({"pass": passes, "seed": self.seed})
+        run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
+        return network
+
+    def tokens(self) -> Tokens:
+        if self._tokens is None:
+            texts = builtin_texts() if self.texts is None else self.texts
+            self._tokens = tokenize(self.network(), texts).sample(MEASURED_TEXTS)
+        return self._tokens
+
+    def loss_of(self, network: Network) -> float:
+        """What the answers of a network lose against the float32 checkpoint's."""
+        if self._wanted is None:
+            self._wanted = answers(self.network(), self.tokens())
+        return loss(answers(network, self.tokens()), self._wanted)
+
+    def rounded(self, form: str) -> Network:
+        if form not in self._rounded:
+            self._rounded[form] = self.after([{"quantize": form}])
+        return self._rounded[form]
+
+    def float_score(self) -> float | None:
+        if self.score is None:
+            return None
+        return self.state.get("float score", lambda: self._scored(Recipe(), "float32")[1])
+
+    def forms(self) -> dict[str, dict[str, list[float]]]:
+        """By form and matrix: bytes, and the loss if only this matrix had the form rather than int8."""
+        return {
+            form: self.state.get(f"form {form}", lambda form=form: self._measure_form(form)) for form in MATRIX_FORMS
+        }
+
+    def _measure_form(self, form: str) -> dict[str, list[float]]:
+        network = self.rounded(form)
+        sizes = matrix_bytes(network, -1.0)
+        tied = network.aliases.get(WORDS)
+        names = [name for name in network.linears if name != tied]
+        if form == "int8":
+            return {name: [sizes[name], 0.0] for name in names}
+        measured = {}
+        for done, (name, one) in enumerate(swapped_losses(self.rounded("int8"), network, names, self.tokens())):
+            self.progress(f"measuring {form}", done, len(names))
+            measured[name] = [sizes[name], one]
+        self.progress(f"measuring {form}", len(names), len(names))
+        return measured
+
+    def tables(self) -> dict[str, list[float]]:
+        """By form of the word embeddings: bytes of a file but for its matrices, and the loss by that form alone."""
+        forms = TABLE_FORMS if self.network().aliases.get(WORDS) is None else ("int8",)
+        return {form: self.state.get(f"table {form}", lambda form=form: self._measure_table(form)) for form in forms}
+
+    def _measure_table(self, form: str) -> list[float]:
+        if form == "int8":  # what every quantize pass makes of a table that has no other form yet
+            network = self.rounded("int8")
+            size = self._bytes_beside(network)
+            network = replace(self.network(), tables=network.tables)
+        else:
+            network = self.after([{"embeddings": form}])
+            size = self._bytes_beside(self.after([{"embeddings": form}, {"quantize": "int8"}]))
+        return [size, self.loss_of(network)]
+
+    def _bytes_beside(self, network: Network) -> int:
+        """Bytes of a file without those of the matrices that a form is chosen for."""
+        config, tensors = export(network, -1.0)
+        total = sum(tensor.nbytes for name, tensor in tensors.items() if name not in config.aliases)
+        sizes = matrix_bytes(network, -1.0)
+        return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES
+
+    def shapes(self, requests: tuple[str, ...]) -> tuple[dict[str, Shape], float]:
+        """The encoder's matrices after pruning, and what that loses."""
+        key = " ".join(("pruned", *requests))
+        measured = self.state.get(key, lambda: self._measure_pruned(requests))
+        return {name: Shape(*shape) for name, shape in measured["shapes"].items()}, measured["loss"]
+
+    def _measure_pruned(self, requests: tuple[str, ...]) -> dict[str, Any]:
+        network = self.after([{"prune": list(requests)}]) if requests else self.network()
+        shapes = {}
+        for name in encoder_names(network):
+            linear = network.linears[name]
+            assert isinstance(linear, LinearWeights)
+            rows, columns = real_rows_and_columns(network.architecture, name)
+            shapes[name] = [linear.weight.size, block_density(linear.weight, rows[:, None] & columns)]
+        return {"shapes": shapes, "loss": self.loss_of(network) if requests else 0.0}
+
+    # What is chosen.
+
+    def plans(self, requests: tuple[str, ...]) -> list[Plan]:
+        """Every point of the frontier at one way of pruning."""
+        shapes, lost = self.shapes(requests)
+        dense, _ = self.shapes(())
+        forms = self.forms()
+        items = {}
+        for name, (size, _) in forms["int8"].items():
+            whole = dense.get(name)
+            options = []
+            for form, measured in forms.items():
+                shape = shapes.get(name)
+                if whole is None or shape is None:
+                    size = round(measured[name][0])
+                else:
+                    size = stored_bytes(shape, form, measured[name][0] / whole.weights, SPARSE_THRESHOLD)
+                options.append(Option(form, size, measured[name][1]))
+            items[name] = options
+        latency = latency_ratio(shapes, sum(shape.weights for shape in dense.values()))
+        plans = []
+        for table, (beside, table_loss) in self.tables().items():
+            for choice in frontier(items):
+                recipe = recipe_for(requests, table, choice.options, self.seed, SPARSE_THRESHOLD)
+                plans.append(Plan(recipe, round(beside) + choice.bytes, lost + table_loss + choice.loss, latency))
+        return plans
+
+    def candidates(self) -> list[Plan]:
+        """Points worth a trial: those of unpruned models, and of the least pruned ones that meet the goal."""
+        plans = self.plans(())
+        if any(self.fits(plan) for plan in plans) or not is_plain(self.network().architecture):
+            return plans
+        for family, levels in FAMILIES.items():
+            if family == "structures" and any(name.startswith("layers.") for name in self.network().aliases):
+                continue
+            for requests in levels:
+                new = self.plans(requests)
+                plans += new
+                if any(self.fits(plan) for plan in new):
+                    break
+        return plans
+
+    def fits(self, plan: Plan, slack: int = 0) -> bool:
+        size, ratio = self.goal.max_size, self.goal.max_latency_ratio
+        return (size is None or plan.bytes + slack <= size) and (ratio is None or plan.latency <= ratio)
+
+    # What is tried.
+
+    def best(self) -> tuple[Found, Path]:
+        """The best file that meets the goal, made and measured."""
+        plans = self.candidates()
+        float_score = self.float_score()
+        fitting = [plan for plan in plans if self.fits(plan)]
+        if not fitting:
+            raise GoalError(f"no recipe meets the budget ({self.goal}): {self._nearest(plans)}")
+        least = None if self.goal.min_score is None else self.goal.min_score * (float_score or 0.0)
+        tried: list[tuple[Plan, int, float | None]] = []
+        good: tuple[Plan, int, float | None] | None = None
+        for plan in self._order(fitting, tried, least):
+            size, value = self.trial(plan)
+            tried.append((plan, size, value))
+            fits = self.goal.max_size is None or size <= self.goal.max_size
+            if fits and (least is None or (value is not None and value >= least)):
+                if good is None or size < good[1]:
+                    good = tried[-1]
+                if least is None or self.goal.max_size is not None:
+                    break
+            if len(tried) >= MAX_TRIALS:
+                break
+        if good is None:
+            raise GoalError(
+                f"no recipe was found that meets the budget ({self.goal}): {self._closest(tried, float_score)}"
+            )
+        plan, _, value = good
+        path = self.state.folder / key_of(plan.recipe.to_json())
+        report = self._reports.get(path) or self._file(plan.recipe)[0]
+        return Found(report, plan.recipe, value, float_score, plan.latency, len(tried)), path
+
+    def _order(
+        self, fitting: list[Plan], tried: list[tuple[Plan, int, float | None]], least: float | None
+    ) -> Iterator[Plan]:
+        """Points in the order in which to try them, as the trials so far suggest."""
+        if least is not None and self.goal.max_size is None:
+            yield from self._smallest(fitting, tried, least)
+            return
+        # The least loss first; what turned out larger than expected raises all expectations.
+        left = sorted(fitting, key=lambda plan: (plan.loss, plan.bytes))
+        while left:
+            slack = max((size - plan.bytes for plan, size, _ in tried), default=0)
+            left = [plan for plan in left if self.fits(plan, slack)]
+            if left:
+                yield left.pop(0)
+
+    @staticmethod
+    def _smallest(fitting: list[Plan], tried: list[tuple[Plan, int, float | None]], least: float) -> Iterator[Plan]:
+        """Halves the frontier of all points again and again: smaller if the score was enough, larger if not."""
+        front: list[Plan] = []
+        for plan in sorted(fitting, key=lambda plan: (plan.loss, plan.bytes)):
+            if not front or plan.bytes < front[-1].bytes:
+                front.append(plan)
+        low, high = 0, len(front) - 1  # from the largest to the smallest
+        while low <= high:
+            middle = (low + high) // 2
+            yield front[middle]
+            value = tried[-1][2]
+            if value is not None and value >= least:
+                low = middle + 1
+            else:
+                high = middle - 1
+
+    def trial(self, plan: Plan) -> tuple[int, float | None]:
+        """Makes a file and measures it: bytes, score."""
+        key = f"trial {key_of(plan.recipe.to_json())}"
+        size, value = self.state.get(key, lambda: self._scored(plan.recipe))
+        return size, value
+
+    def _scored(self, recipe: Recipe, name: str | None = None) -> list[Any]:
+        report, path = self._file(recipe, name)
+        return [report.file_bytes, None if self.score is None else self.score(path)]
+
+    def _file(self, recipe: Recipe, name: str | None = None) -> tuple[Report, Path]:
+        path = self.state.folder / (name or key_of(recipe.to_json()))
+        texts = self.texts if recipe.reads_texts else None
+        report = convert(
+            self.source,
+            path,
+            recipe=recipe,
+            task=self.task,
+            calibrate=texts,
+            max_length=self.max_length,
+            progress=self.progress,
+        )
+        self._reports[path] = report
+        return report, path
+
+    # What is said when it cannot be had.
+
+    def _nearest(self, plans: list[Plan]) -> str:
+        size, ratio = self.goal.max_size, self.goal.max_latency_ratio
+        if ratio is not None and min(plan.latency for plan in plans) > ratio:
+            fastest = min(plan.latency for plan in plans)
+            return f"the fastest is expected to take {fastest:.2f} of the time of dense int8"
+        plans = [plan for plan in plans if ratio is None or plan.latency <= ratio]
+        smallest = min(plans, key=lambda plan: plan.bytes)
+        over = smallest.bytes - (size or 0)
+        return f"the smallest is expected to weigh {format_bytes(smallest.bytes)}, {format_bytes(over)} too much"
+
+    def _closest(self, tried: list[tuple[Plan, int, float | None]], float_score: float | None) -> str:
+        size = self.goal.max_size
+        fitting = [each for each in tried if size is None or each[1] <= size]
+        if not fitting:
+            smallest = min(each[1] for each in tried)
+            return f"the smallest weighs {format_bytes(smallest)}, {format_bytes(smallest - (size or 0))} too much"
+        _, weight, value = max(fitting, key=lambda each: each[2] or 0.0)
+        assert value is not None
+        assert float_score is not None
+        part = value / float_score if float_score else 0.0
+        missing = (self.goal.min_score or 0.0) - part
+        return f"the best has {part:.2%} of the float32 score at {format_bytes(weight)}, {missing:.2%} too little"

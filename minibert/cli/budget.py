@@ -1,0 +1,103 @@
+"""The part of `minibert convert` that searches a recipe for a budget: --max-size, --min-score, --max-latency-ratio."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minibert.cli import console
+from minibert.errors import InputError
+
+if TYPE_CHECKING:
+    from minibert_converter.report import Report
+
+#: The figure by which a model is judged: the first that its task has.
+PRIMARY = ("accuracy", "entity_f1", "f1", "micro_f1", "ndcg_at_10", "spearman")
+GOALS = ("max_size", "min_score", "max_latency_ratio")
+#: Options of `minibert eval` that say how the examples are read.
+COLUMNS = ("text", "text_pair", "label", "query")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    group = parser.add_argument_group(
+        "a budget", "instead of saying what to do: find what loses least, or refuse and say by how much"
+    )
+    group.add_argument("--max-size", metavar="SIZE", help="of the file, such as 8MB")
+    group.add_argument("--min-score", type=float, metavar="PART", help="of the float32 model's score, such as 0.99")
+    group.add_argument(
+        "--max-latency-ratio", type=float, metavar="PART", help="of the dense int8 model's time for a text, estimated"
+    )
+    group.add_argument("--eval", metavar="DATA", help="examples that the score is taken on, as `minibert eval` reads")
+    for name in COLUMNS:
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="COL", help=argparse.SUPPRESS)
+
+
+def wanted(arguments: argparse.Namespace) -> bool:
+    """Whether the command line names a budget.
+
+    Raises:
+        InputError: it has options for a budget, but none; or says what to do as well.
+    """
+    if any(getattr(arguments, name) is not None for name in GOALS):
+        return True
+    for name in ("eval", *COLUMNS):
+        if getattr(arguments, name) is not None:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for a budget: --max-size, --min-score or --max-latency-ratio"
+            )
+    return False
+
+
+def convert_within(arguments: argparse.Namespace, progress: Callable[[str, int, int], None]) -> tuple[Report, Any]:
+    """Search a recipe and write the file; returns the report and what was found."""
+    from minibert_converter.budget import Goal, parse_size, search
+    from minibert_converter.texts import read_texts
+
+    size = None if arguments.max_size is None else parse_size(arguments.max_size)
+    found = search(
+        arguments.source,
+        arguments.output,
+        Goal(size, arguments.min_score, arguments.max_latency_ratio),
+        texts=None if arguments.calibrate is None else read_texts(arguments.calibrate),
+        score=None if arguments.eval is None else _score(arguments),
+        score_key="" if arguments.eval is None else _key(arguments),
+        seed=arguments.seed or 0,
+        task=arguments.task,
+        max_length=arguments.max_length,
+        progress=progress,
+    )
+    return found.report, found
+
+
+def _score(arguments: argparse.Namespace) -> Callable[[Path], float]:
+    from minibert.cli import parse
+    from minibert.cli.eval import measure
+
+    options: list[str] = []
+    for name in COLUMNS:
+        if (value := getattr(arguments, name)) is not None:
+            options += [f"--{name.replace('_', '-')}", value]
+
+    def score(path: Path) -> float:
+        figures = measure(parse(["eval", str(path), arguments.eval, *options]))
+        name = next((name for name in PRIMARY if name in figures), None)
+        if name is None:
+            raise InputError(f"{arguments.eval}: gives none of the figures {', '.join(PRIMARY)}")
+        console.note(f"{name}: {figures[name]:.4f}")
+        return figures[name]
+
+    return score
+
+
+def _key(arguments: argparse.Namespace) -> str:
+    """Names the examples: a file that changed is another one."""
+    path = Path(arguments.eval)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    columns = " ".join(str(getattr(arguments, name)) for name in COLUMNS)
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {columns}"

@@ -1,0 +1,162 @@
+"""Budgets: the knapsack, goals that are met, refused, taken up again; and the same seed's same bytes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from minibert_converter.budget import Goal, GoalError, parse_size, search
+from minibert_converter.budget.knapsack import Option, frontier
+from minibert_converter.convert import convert
+
+from minibert.cli import main
+from minibert.errors import InputError
+from minibert.format import read_model
+from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
+from tests.converter.networks import OTHER_TEXTS, TEXTS
+
+#: Wide enough that weights, not the header, are most of the file.
+WIDE = {**CONFIG, "hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 6}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint", WIDE, bert_weights(WIDE))
+
+
+@pytest.fixture(scope="module")
+def int8_size(folder, tmp_path_factory):
+    return convert(folder, tmp_path_factory.mktemp("int8") / "model", calibrate=TEXTS).file_bytes
+
+
+def test_the_frontier_is_the_best_for_its_bytes():
+    random = np.random.default_rng(3)
+    items = {
+        name: [
+            Option(form, int(size), float(loss))
+            for form, size, loss in zip("abc", random.integers(10, 100, 3), random.random(3), strict=True)
+        ]
+        for name in ("one", "two", "three", "four")
+    }
+    choices = frontier(items)
+    assert choices[0].loss == pytest.approx(sum(min(each.loss for each in options) for options in items.values()))
+    assert choices[-1].bytes == sum(min(each.bytes for each in options) for options in items.values())
+    everything = [
+        (sum(each.bytes for each in chosen), sum(each.loss for each in chosen))
+        for chosen in itertools.product(*items.values())
+    ]
+    for choice in choices:
+        assert choice.bytes == sum(
+            next(each.bytes for each in items[name] if each.name == form) for name, form in choice.options.items()
+        )
+        assert min(loss for size, loss in everything if size <= choice.bytes) == pytest.approx(choice.loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("8MB", 8_000_000), ("7.5 MiB", 7_864_320), ("800000", 800_000), ("12kb", 12_000)]
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "8 apples", "-3MB", "0"])
+def test_what_is_no_size(text):
+    with pytest.raises(InputError, match="no size"):
+        parse_size(text)
+
+
+def test_goals_that_make_no_sense():
+    for wrong in ({}, {"min_score": 99.0}, {"max_latency_ratio": 0.0}, {"max_size": 0}, {"min_score": float("nan")}):
+        with pytest.raises(InputError):
+            Goal(**wrong)
+
+
+def test_a_size_is_met_at_the_least_loss_and_the_same_seed_gives_the_same_bytes(folder, tmp_path, int8_size):
+    goal = Goal(max_size=int(0.8 * int8_size))
+    for name in ("one", "two"):
+        found = search(folder, tmp_path / name, goal, texts=TEXTS, seed=5)
+        assert found.report.file_bytes == (tmp_path / name).stat().st_size <= goal.max_size
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    convert(folder, tmp_path / "three", recipe=found.recipe, calibrate=TEXTS)
+    assert (tmp_path / "three").read_bytes() == (tmp_path / "one").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
+    config = read_model(tmp_path / "one").config
+    assert config.recipe["pass"][-1]["quantize"]
+
+
+def test_a_size_that_int8_has_already_needs_nothing_else(folder, tmp_path, int8_size):
+    found = search(folder, tmp_path / "model", Goal(max_size=2 * int8_size), texts=TEXTS)
+    assert found.recipe.to_json()["pass"] == [{"quantize": "int8"}]
+
+
+def test_what_cannot_be_had_is_refused_with_the_best_there_is(folder, tmp_path):
+    with pytest.raises(GoalError, match=r"smallest is expected to weigh .* too much"):
+        search(folder, tmp_path / "model", Goal(max_size=10_000), texts=TEXTS)
+    with pytest.raises(GoalError, match=r"fastest is expected to take 0\.\d\d of the time"):
+        search(folder, tmp_path / "model", Goal(max_latency_ratio=0.01), texts=TEXTS)
+    with pytest.raises(InputError, match="needs examples"):
+        search(folder, tmp_path / "model", Goal(min_score=0.5), texts=TEXTS)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_latency_ratio_is_met_by_pruning(folder, tmp_path):
+    found = search(folder, tmp_path / "model", Goal(max_latency_ratio=0.75), texts=TEXTS)
+    assert found.latency <= 0.75
+    assert found.recipe.to_json()["pass"][0]["prune"]
+
+
+def examples(tmp_path, folder):
+    """A table whose labels are what the float32 model says, so that its score is 1."""
+    import minibert
+
+    convert(folder, tmp_path / "float32", quantize="none")
+    model = minibert.load(tmp_path / "float32", backend="numpy")
+    lines = [f"{text}\t{answer['label']}" for text, answer in zip(OTHER_TEXTS, model.predict(OTHER_TEXTS), strict=True)]
+    (tmp_path / "float32").unlink()
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    (tmp_path / "dev.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_a_score_is_met_or_refused_from_the_command_line(folder, tmp_path, capsys, monkeypatch, int8_size):
+    monkeypatch.setenv("MINIBERT_BACKEND", "numpy")
+    examples(tmp_path, folder)
+    out = tmp_path / "model"
+    common = ["convert", str(folder), "-o", str(out), "--calibrate", str(tmp_path / "texts.txt")]
+    common += ["--eval", str(tmp_path / "dev.tsv"), "--text", "text", "--label", "label"]
+    assert main([*common, "--min-score", "0.9", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["search"]
+    assert found["float_score"] == 1.0
+    assert found["score"] >= 0.9
+    assert out.stat().st_size <= int8_size + 1000
+    out.unlink()
+    smaller = str(int(0.45 * int8_size))
+    assert main([*common, "--min-score", "1.0", "--max-size", smaller]) == 1
+    assert "% of the float32 score at" in (complaint := capsys.readouterr().err) or "too much" in complaint
+    assert not out.exists()
+    assert main([*common, "--max-size", "8MB", "--prune", "4x4:0.5"]) == 1
+    assert "leave out --prune" in capsys.readouterr().err
+    assert main([*common]) == 1
+    assert "--eval is for a budget" in capsys.readouterr().err
+
+
+def test_a_search_that_was_stopped_goes_on_where_it_was(folder, tmp_path, int8_size):
+    goal = Goal(max_size=int(0.8 * int8_size))
+    whole = search(folder, tmp_path / "whole", goal, texts=TEXTS)
+    stages: list[str] = []
+
+    def stop(stage: str, done: int, total: int) -> None:
+        stages.append(stage)
+        if stage == "writing" and done == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(folder, tmp_path / "model", goal, texts=TEXTS, progress=stop)
+    assert (tmp_path / "model.search/measured.json").exists()
+    before, stages = len(stages), []
+    again = search(folder, tmp_path / "model", goal, texts=TEXTS, progress=lambda stage, *_: stages.append(stage))
+    assert len(stages) < before
+    assert again.recipe == whole.recipe
+    assert (tmp_path / "model").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not (tmp_path / "model.search").exists()
