@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from minibert_converter.budget import Goal, GoalError, parse_size, search
 from minibert_converter.budget.knapsack import Option, frontier
+from minibert_converter.budget.space import FAMILIES
 from minibert_converter.convert import convert
 
 from minibert.cli import main
@@ -18,12 +19,20 @@ from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS
 
 #: Wide enough that weights, not the header, are most of the file.
-WIDE = {**CONFIG, "hidden_size": 192, "intermediate_size": 768, "num_attention_heads": 6}
+WIDE = {**CONFIG, "hidden_size": 96, "intermediate_size": 768, "num_hidden_layers": 1}
+TEXTS = TEXTS[:16]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint", WIDE, bert_weights(WIDE))
+
+
+@pytest.fixture(autouse=True)
+def few_levels(monkeypatch):
+    levels = {"blocks": (("4x4:0.5",), ("4x4:0.8",)), "structures": (("ffn:0.5",), ("heads:0.33", "ffn:0.75"))}
+    for family, each in levels.items():
+        monkeypatch.setitem(FAMILIES, family, each)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
