@@ -23,7 +23,9 @@ from minibert.format import (
     Task,
     TextConfig,
     expected_tensors,
+    pack_codebook,
     pack_float32,
+    pack_int4,
     pack_int8,
     pack_nibbles,
     padded,
@@ -90,7 +92,7 @@ def random_model(
     """A model of random weights.
 
     Args:
-        kind: "int8", "float32", or a function from a linear's name to one of them.
+        kind: "int8", "float32", "int4", "codebook", or a function from a linear's name to one of them.
         hidden_size: columns of the hidden state that count.
         head_size: columns of an attention head that count.
         heads: attention heads, of every layer or of each.
@@ -124,7 +126,8 @@ def random_model(
 
     def add(name: str, in_features: int, out_features: int) -> None:
         this = kind_of(name)
-        linears[name] = Linear(this, in_features, out_features, input_factor and this == "int8")
+        factor = input_factor and this != "float32"
+        linears[name] = Linear(this, in_features, out_features, factor, group_size=32 if this == "int4" else 0)
 
     if embedding_size:
         add("embeddings.projection", padded(embedding_size), hidden_size)
@@ -277,9 +280,31 @@ def store_linear(
         tensors[f"{name}.input_factor"] = factor
         weight = weight / factor
     codes, scale = _quantized(weight)
+    if linear.kind in ("int4", "codebook"):
+        _store_four_bits(tensors, name, linear, codes, random)
+        tensors[f"{name}.scale"] = np.pad(scale, (0, missing))
+        return
     tensors[f"{name}.weight"] = pack_int8(codes)
     tensors[f"{name}.scale"] = np.pad(scale, (0, missing))
     tensors[f"{name}.weight_sum"] = np.pad(codes.sum(axis=1, dtype=np.int32), (0, missing))
+
+
+def _store_four_bits(
+    tensors: dict[str, np.ndarray], name: str, linear: Linear, weight: np.ndarray, random: np.random.Generator
+) -> None:
+    """Something near the int8 weights [out, in], with multipliers or codebooks that all differ."""
+    if linear.kind == "int4":
+        multiplier = random.integers(10, 19, (linear.out_features, linear.groups)).astype(np.uint8)
+        steps = np.repeat(multiplier, linear.group_size, axis=1)[:, : weight.shape[1]]
+        codes = np.clip(np.rint(weight / steps), -7, 7).astype(np.int8)
+        tensors[f"{name}.codes"], tensors[f"{name}.multiplier"] = pack_int4(codes, multiplier)
+    else:
+        panels = padded(linear.out_features) // 16
+        values = np.linspace(-120, 120, 16) + random.integers(-6, 7, (panels, 16))
+        values[:, 8] = 0
+        near = np.abs(weight[:, :, None] - values[np.arange(len(weight)) // 16][:, None, :]).argmin(axis=2)
+        tensors[f"{name}.codes"] = pack_codebook(near.astype(np.uint8))
+        tensors[f"{name}.codebook"] = values.astype(np.int8)
 
 
 def _quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -98,7 +98,12 @@ def list_parts(file: ModelFile) -> list[dict[str, Any]]:
             kinds = [kind for kind in (part["kind"], linear.kind) if kind not in ("", "shared")]
             part["kind"] = ", ".join(dict.fromkeys(", ".join(kinds).split(", ")))
             weights = linear.in_features * linear.out_features
-            part["parameters"] += {"weight": weights, "blocks": weights, "bias": linear.out_features}.get(last, 0)
+            part["parameters"] += {
+                "weight": weights,
+                "blocks": weights,
+                "codes": weights,
+                "bias": linear.out_features,
+            }.get(last, 0)
         elif base in config.tables:
             part["kind"] = config.tables[base].kind
             entries = config.tables[base].rows * config.architecture.table_size

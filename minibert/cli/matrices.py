@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from minibert.format import Linear, ModelFile
 
 #: Tensors of a matrix that hold its weights.
-_WEIGHTS = {"float32": ("weight",), "int8": ("weight",), "int8-4x4": ("blocks", "index", "starts")}
+_WEIGHTS = {
+    "float32": ("weight",),
+    "int8": ("weight",),
+    "int8-4x4": ("blocks", "index", "starts"),
+    "int4": ("codes", "multiplier"),
+    "codebook": ("codes", "codebook"),
+}
 
 
 def list_matrices(file: ModelFile) -> list[dict[str, Any]]:
@@ -40,12 +46,22 @@ def list_matrices(file: ModelFile) -> list[dict[str, Any]]:
                 "inputs": linear.in_features,
                 "pattern": "4x4" if linear.kind == "int8-4x4" else "dense",
                 "density": linear.density,
-                "nonzero": int((file.tensors[tensors[0]] != 0).sum()) / weights,
+                "nonzero": _nonzero(file, name, linear) / weights,
                 "bytes": sum(file.tensors[tensor].nbytes for tensor in stored),
                 "kernel": _kernel(linear),
             }
         )
     return matrices
+
+
+def _nonzero(file: ModelFile, name: str, linear: Linear) -> int:
+    """How many weights aren't zero."""
+    from minibert.format import expand_four_bit, unpack_int8
+
+    if linear.kind in ("int4", "codebook"):
+        panels = expand_four_bit(name, linear, file.tensors)
+        return int((unpack_int8(panels, linear.out_features) != 0).sum())
+    return int((file.tensors[f"{name}.{_WEIGHTS[linear.kind][0]}"] != 0).sum())
 
 
 def _kernel(linear: Linear) -> str:
@@ -54,7 +70,7 @@ def _kernel(linear: Linear) -> str:
     from minibert.engine.library import chosen_isa
 
     if linear.kind != "int8-4x4":
-        return "dense" if linear.kind == "int8" else "float32"
+        return {"float32": "float32", "int8": "dense"}.get(linear.kind, "dense, as int8")
     below = ratios(chosen_isa()).dense_below(linear.density)
     if not below:
         return "blocks"

@@ -11,6 +11,7 @@ import numpy as np
 from minibert.engine.backends import choose_backend
 from minibert.engine.batch import PackedBatch, pack
 from minibert.engine.executor import Executor
+from minibert.engine.expand import expand
 from minibert.engine.library import kernels
 from minibert.engine.schedule import CHUNK_TOKENS, cut
 from minibert.errors import InputError
@@ -49,9 +50,8 @@ class Engine:
         self.backend = choose_backend(backend)
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
-        self.config = model_file.config
-        self.tensors = model_file.tensors
-        self.plan = build_plan(model_file.config)
+        self.config, self.tensors = expand(model_file.config, model_file.tensors)
+        self.plan = build_plan(self.config)
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"
         self.threads = 1 if self.backend == "numpy" else threads or available_cpus()

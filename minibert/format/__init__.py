@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minibert.format.four_bit import expand_four_bit, pack_codebook, pack_int4
 from minibert.format.layout import (
     pack_blocks,
     pack_float32,
@@ -39,9 +40,12 @@ __all__ = [
     "Task",
     "TensorSpec",
     "TextConfig",
+    "expand_four_bit",
     "expected_tensors",
     "pack_blocks",
+    "pack_codebook",
     "pack_float32",
+    "pack_int4",
     "pack_int8",
     "pack_nibbles",
     "pack_tokenizer",

@@ -29,11 +29,10 @@ def pack_int8(weight: NDArray[np.int8]) -> NDArray[np.int8]:
     Raises:
         ValueError: if the matrix is not int8, not two-dimensional, or `in` is not a multiple of GROUP.
     """
-    out_features, in_features = _matrix_shape(weight, np.int8)
+    in_features = _matrix_shape(weight, np.int8)[1]
     if in_features % GROUP:
         raise ValueError(f"an int8 matrix needs a multiple of {GROUP} inputs, not {in_features}: pad it with zeros")
-    panels = _padded_rows(weight).reshape(padded(out_features) // LANES, LANES, in_features // GROUP, GROUP)
-    return np.ascontiguousarray(panels.transpose(0, 2, 1, 3))
+    return np.ascontiguousarray(panels_of(weight))
 
 
 def unpack_int8(packed: NDArray[np.int8], out_features: int | None = None) -> NDArray[np.int8]:
@@ -167,6 +166,12 @@ def _matrix_shape(weight: NDArray, dtype: type) -> tuple[int, int]:
     if weight.ndim != 2 or weight.dtype != dtype:
         raise ValueError(f"expected a {np.dtype(dtype)} matrix, not {weight.dtype} {list(weight.shape)}")
     return weight.shape
+
+
+def panels_of(weight: NDArray) -> NDArray:
+    """A matrix of bytes `[out, in]` as a view or copy `[padded(out) / 16, in / 4, 16, 4]`, zero in the padding."""
+    panels = _padded_rows(weight).reshape(-1, LANES, weight.shape[1] // GROUP, GROUP)
+    return panels.transpose(0, 2, 1, 3)
 
 
 def _padded_rows(weight: NDArray) -> NDArray:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from minibert.errors import FormatError
 from minibert.format.blocks import prove_blocks
+from minibert.format.four_bit import prove_multiplier
 from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer
@@ -115,6 +116,9 @@ def _read(path: Path) -> ModelFile:
     tensors[TOKENIZER] = views.tensors[TOKENIZER]
     for name, linear in sparse.items():
         prove_blocks(name, linear, tensors[f"{name}.index"], tensors[f"{name}.starts"])
+    for name, linear in config.linears.items():
+        if linear.kind == "int4":
+            prove_multiplier(name, tensors[f"{name}.multiplier"])
     return ModelFile(config, tensors, path, len(buffer))
 
 

@@ -23,13 +23,17 @@ LANES = 16
 GROUP = 4
 #: A block-sparse matrix is made of blocks of BLOCK outputs x GROUP inputs: 16 bytes, one 128-bit register.
 BLOCK = 4
-#: Columns of an embedding table of 4-bit codes that share a multiplier, and the largest of these: 7 * 18 is below 127,
-#: so the products are codes of 8 bits.
-NIBBLE_GROUP = 32
+#: Codes of 4 bits lie in [-INT4_LIMIT, INT4_LIMIT]. A group of them shares a whole-numbered multiplier, of which the
+#: largest is MAX_MULTIPLIER: 7 * 18 is below 127, so the products are codes of 8 bits.
+INT4_LIMIT = 7
 MAX_MULTIPLIER = 18
-#: Entries of a codebook, as many as a byte can tell apart, and how many columns an entry may have.
+#: Columns of an embedding table of 4-bit codes that share a multiplier.
+NIBBLE_GROUP = 32
+#: Entries of a table's codebook, as many as a byte can tell apart, and how many columns an entry may have.
 CODEBOOK_ENTRIES = 256
 SUBVECTOR_SIZES = (4, 8, 16)
+#: Values that a panel of a matrix of kind "codebook" shares, as many as half a byte can tell apart.
+CODEBOOK_VALUES = 16
 #: Every tensor that a kernel reads starts on a multiple of ALIGNMENT bytes of the file.
 ALIGNMENT = 64
 
@@ -53,7 +57,7 @@ MAX_VOCAB_SIZE = 1 << 24
 MAX_ELEMENTS = 1 << 40
 MAX_LABELS = MAX_OUTPUTS
 
-LinearKind = Literal["float32", "int8", "int8-4x4"]
+LinearKind = Literal["float32", "int8", "int8-4x4", "int4", "codebook"]
 TableKind = Literal["float32", "int8", "float32-panels", "int8-panels", "int4", "codebook"]
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last"]
@@ -75,7 +79,9 @@ MODEL_TYPES = (
     "roberta",
     "xlm-roberta",
 )
-LINEAR_KINDS = ("float32", "int8", "int8-4x4")
+LINEAR_KINDS = ("float32", "int8", "int8-4x4", "int4", "codebook")
+#: Stored with four bits a weight; each stands for an int8 matrix exactly.
+FOUR_BIT_KINDS = ("int4", "codebook")
 TABLE_KINDS = ("float32", "int8", "float32-panels", "int8-panels", "int4", "codebook")
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
 POOLINGS = ("none", "cls", "mean", "max", "last")
@@ -105,6 +111,7 @@ class Linear:
         input_factor: whether a vector multiplies the input before it is quantized (outlier migration,
             SmoothQuant, arXiv 2211.10438); only for int8 kinds.
         blocks: number of stored blocks of BLOCK outputs x GROUP inputs; for "int8-4x4" only.
+        group_size: inputs of one output that share a multiplier, a multiple of GROUP; for "int4" only.
     """
 
     kind: LinearKind
@@ -112,6 +119,12 @@ class Linear:
     out_features: int
     input_factor: bool = False
     blocks: int = 0
+    group_size: int = 0
+
+    @property
+    def groups(self) -> int:
+        """Multipliers of one output of an "int4" matrix; the last may have fewer inputs than the others."""
+        return -(-self.in_features // self.group_size)
 
     @property
     def all_blocks(self) -> int:
@@ -133,6 +146,7 @@ class Linear:
             out_features=keys.integer("out_features", 1, MAX_OUTPUTS),
             input_factor=keys.boolean("input_factor", False),
             blocks=keys.integer("blocks", 0, MAX_BLOCKS, 0),
+            group_size=keys.integer("group_size", 0, MAX_WIDTH, 0),
         )
         keys.end()
         if linear.in_features % LANES:
@@ -143,6 +157,10 @@ class Linear:
             raise FormatError(f"{where}.blocks is for the kind int8-4x4, not for {linear.kind}")
         if linear.blocks > linear.all_blocks:
             raise FormatError(f"{where}.blocks is {linear.blocks}, but the matrix has {linear.all_blocks} of them")
+        if (linear.kind == "int4") != (linear.group_size > 0):
+            raise FormatError(f"{where}.group_size is {linear.group_size}; int4 matrices have one, and no others")
+        if linear.group_size % GROUP:
+            raise FormatError(f"{where}.group_size must be a multiple of {GROUP}, not {linear.group_size}")
         return linear
 
 

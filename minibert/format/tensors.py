@@ -9,6 +9,8 @@ from minibert.errors import FormatError
 from minibert.format.schema import (
     BLOCK,
     CODEBOOK_ENTRIES,
+    CODEBOOK_VALUES,
+    FOUR_BIT_KINDS,
     GROUP,
     LANES,
     MAX_ELEMENTS,
@@ -105,12 +107,19 @@ class _Specs:
             self.add(f"{name}.weight", "F32", panels, linear.in_features, LANES)
         elif linear.kind == "int8":
             self.add(f"{name}.weight", "I8", panels, linear.in_features // GROUP, LANES, GROUP)
+        elif linear.kind in FOUR_BIT_KINDS:
+            self.add(f"{name}.codes", "U8", panels, linear.in_features // GROUP, LANES, GROUP // 2)
+            if linear.kind == "int4":
+                self.add(f"{name}.multiplier", "U8", panels, linear.groups, LANES)
+            else:
+                self.add(f"{name}.codebook", "I8", panels, CODEBOOK_VALUES)
         else:
             self.add(f"{name}.blocks", "I8", linear.blocks, BLOCK, GROUP)
             self.add(f"{name}.index", "U16", linear.blocks)
             self.add(f"{name}.starts", "I32", outputs // BLOCK + 1)
         if linear.kind != "float32":
             self.add(f"{name}.scale", "F32", outputs)
+        if linear.kind in ("int8", "int8-4x4"):
             self.add(f"{name}.weight_sum", "I32", outputs)
         self.add(f"{name}.bias", "F32", outputs)
         if linear.input_factor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from minibert.errors import FormatError, InputError, MinibertError
 from minibert.format.blocks import block_sums, prove_blocks
+from minibert.format.four_bit import prove_int4_codes, prove_multiplier
 from minibert.format.layout import unpack_nibbles
 from minibert.format.reader import DTYPES, PADDING, read_model
 from minibert.format.schema import ALIGNMENT, FORMAT_NAME, FORMAT_VERSION, MAX_MULTIPLIER, Config
@@ -103,7 +104,10 @@ def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None
             if tensors[f"{name}.multiplier"].max() > MAX_MULTIPLIER:
                 raise FormatError(f"tensor {shown(f'{name}.multiplier')} holds more than {MAX_MULTIPLIER}")
     for name, linear in config.linears.items():
-        if linear.kind == "float32":
+        if linear.kind == "int4":
+            prove_int4_codes(name, tensors[f"{name}.codes"])
+            prove_multiplier(name, tensors[f"{name}.multiplier"])
+        if linear.kind not in ("int8", "int8-4x4"):
             continue
         if linear.kind == "int8-4x4":
             starts = tensors[f"{name}.starts"]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from minibert.format.four_bit import expand_four_bit
 from minibert.format.layout import unpack_blocks, unpack_float32, unpack_int8
-from minibert.format.schema import Linear
+from minibert.format.schema import FOUR_BIT_KINDS, Linear
 
 #: 127 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.
 EXACT = 1024
@@ -31,10 +32,12 @@ def integer_product(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def int8_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The int8 weights [padded out, in] of a linear, dense or block-sparse."""
+    """The int8 weights [padded out, in] of a linear, however they are stored."""
     if linear.kind == "int8-4x4":
         blocks, index, starts = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
         return unpack_blocks(blocks, index, starts, linear.in_features)
+    if linear.kind in FOUR_BIT_KINDS:
+        return unpack_int8(expand_four_bit(name, linear, tensors))
     return unpack_int8(tensors[f"{name}.weight"])
 
 

@@ -10,7 +10,7 @@ from minibert.format import read_model, unpack_blocks, write_model
 from tests.format.models import CONFIGS, make_tensors
 
 
-@pytest.fixture(scope="module", params=["sparse", "shared_sparse", "int8", "float32"])
+@pytest.fixture(scope="module", params=["sparse", "shared_sparse", "four_bit", "shared_four_bit", "int8", "float32"])
 def path(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / f"{request.param}.safetensors"
     write_model(path, CONFIGS[request.param], make_tensors(CONFIGS[request.param]))
@@ -43,7 +43,7 @@ def test_every_matrix_is_listed_in_the_order_of_a_forward_pass(path):
 
 def test_bytes_are_counted_once(path):
     file = read_model(path)
-    stored = {"weight", "blocks", "index", "starts"}
+    stored = {"weight", "blocks", "index", "starts", "codes", "multiplier", "codebook"}
     expected = sum(
         tensor.nbytes
         for name, tensor in file.tensors.items()

@@ -19,6 +19,7 @@ from minibert.format import (
     expected_tensors,
     pack_blocks,
     pack_float32,
+    pack_int4,
     pack_int8,
     pack_nibbles,
     pack_tokenizer,
@@ -44,6 +45,8 @@ def make_config(
         linears[f"layers.{number}.ffn.up"] = Linear(kind, hidden, ffn_size, factor)
         linears[f"layers.{number}.ffn.down"] = Linear(kind, ffn, hidden_size)
     linears["head.dense"] = Linear(kind, hidden, 20)
+    if kind == "int4":
+        linears = {name: replace(linear, group_size=32) for name, linear in linears.items()}
     if kind == "int8-4x4":
         linears = {name: replace(linear, blocks=linear.all_blocks // 5) for name, linear in linears.items()}
     linears["head.output"] = Linear("float32", 32, len(labels))
@@ -98,6 +101,12 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
         if linear.kind == "float32":
             tensors[f"{name}.weight"] = pack_float32(weight.astype(np.float32))
             continue
+        if linear.kind == "int4":
+            multiplier = random.integers(1, 19, (linear.out_features, linear.groups), dtype=np.uint8)
+            tensors[f"{name}.codes"], tensors[f"{name}.multiplier"] = pack_int4(weight % 15 - 7, multiplier)
+            continue
+        if linear.kind == "codebook":
+            continue
         if linear.kind == "int8":
             tensors[f"{name}.weight"] = pack_int8(weight)
         else:
@@ -141,6 +150,18 @@ def sparse_config() -> Config:
     return replace(config, linears=linears)
 
 
+def four_bit_config() -> Config:
+    """Codebooks, and multipliers of groups that end with the inputs and of groups that don't."""
+    config = make_config("int4")
+    linears = dict(config.linears)
+    for name in ("layers.0.ffn.up", "layers.1.attention.qkv", "head.dense"):
+        linears[name] = make_config("codebook").linears[name]
+    linears["layers.0.ffn.down"] = replace(linears["layers.0.ffn.down"], group_size=12)
+    linears["layers.1.ffn.down"] = make_config().linears["layers.1.ffn.down"]
+    linears["layers.1.ffn.up"] = replace(linears["layers.1.ffn.up"], group_size=48)
+    return replace(config, linears=linears)
+
+
 def embedding_config() -> Config:
     config = make_config("float32", "float32")
     architecture = replace(config.architecture, pooling="mean", head=(), normalize=True, token_types=0)
@@ -163,6 +184,8 @@ CONFIGS = {
     "shared": shared_layers(make_config(layers=4)),
     "embedding": embedding_config(),
     "sparse": sparse_config(),
+    "four_bit": four_bit_config(),
+    "shared_four_bit": shared_layers(make_config("int4", layers=3)),
     "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
     "compact": compact_config(),
     "mixed": make_config("int8", "float32", layers=1, heads=1, labels=("x",)),

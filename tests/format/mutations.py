@@ -23,7 +23,8 @@ NASTY = [
 def mutate(forge: Forge, rng: random.Random) -> bytes:
     """The bytes of a damaged file; `forge` is spoiled."""
     sparse = any(name.endswith(".index") for name in forge.header)
-    kind = rng.choice(_KINDS + _SPARSE_KINDS if sparse else _KINDS)
+    small = any(linear["group_size"] for linear in forge.config["linears"].values())
+    kind = rng.choice(_KINDS + sparse * _SPARSE_KINDS + small * _SMALL_KINDS)
     return kind(forge, rng)
 
 
@@ -264,6 +265,21 @@ def _block_counts(forge: Forge, rng: random.Random) -> bytes:
     return forge.bytes()
 
 
+def _group_sizes(forge: Forge, rng: random.Random) -> bytes:
+    """Another number of inputs to a multiplier; now and then one with which there are as many multipliers."""
+    linear = rng.choice([linear for linear in forge.config["linears"].values() if linear["group_size"]])
+    linear["group_size"] = rng.choice([-4, 0, 1, 4, 8, 28, 30, 32, 36, 44, 48, 64, 65536, 65540, 2**64, 32.0, "32"])
+    return forge.bytes()
+
+
+def _multipliers(forge: Forge, rng: random.Random) -> bytes:
+    values = _sparse_tensor(forge, rng, ["multiplier"]).reshape(-1)
+    for _ in range(rng.choice([1, 1, 9])):
+        values[rng.randrange(values.size)] = rng.choice([0, 1, 18, 19, 127, 128, 255])
+    return forge.bytes()
+
+
+_SMALL_KINDS = [_group_sizes, _multipliers, _multipliers]
 _SPARSE_KINDS = [_block_places] * 6 + [_block_counts] * 2
 _KINDS = [
     *(_header_values, _header_values, _config_values, _config_values, _config_values, _metadata_values),

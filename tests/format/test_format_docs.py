@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minibert.format import Config, expected_tensors, read_model, schema, tokenizer, unpack_blocks, unpack_int8
+from minibert.format import (
+    Config,
+    expand_four_bit,
+    expected_tensors,
+    read_model,
+    schema,
+    tokenizer,
+    unpack_blocks,
+    unpack_int8,
+)
 from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
 from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
 
@@ -39,6 +48,9 @@ def block(language: str, number: int = 0) -> str:
         f"at most {schema.MAX_WIDTH:,} inputs, a multiple of {schema.LANES}",
         f"at most {schema.MAX_OUTPUTS:,} outputs",
         f"blocks ≤ {schema.MAX_BLOCKS:,}",
+        f"multiplier from 1 to {schema.MAX_MULTIPLIER}",
+        f"code in [-{schema.INT4_LIMIT}, {schema.INT4_LIMIT}]",
+        f"`NAME.codebook` | I8 [P, {schema.CODEBOOK_VALUES}]",
         f"inputs / 4 ≤ {schema.MAX_WIDTH // schema.GROUP:,}",
         f"at most {schema.MAX_WIDTH * 255 * 128:,} < 2³¹",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
@@ -80,6 +92,17 @@ def test_the_snippet_for_blocks_reads_a_file(model_files):
     name = "layers.0.ffn.down"
     parts = [file.tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts")]
     weight = unpack_blocks(*parts, file.config.linears[name].in_features)
+    assert weight.any()
+    np.testing.assert_array_equal(names["rows"], weight)
+
+
+@pytest.mark.parametrize("name", ["layers.0.ffn.down", "layers.0.ffn.up"])  # int4, codebook
+def test_the_snippet_for_four_bits_reads_a_file(model_files, name):
+    names: dict = {}
+    for code in (block("python", 0).split("\n\nwith")[0], block("python", 2).replace("layers.0.ffn.down", name)):
+        exec(code.replace("model.safetensors", str(model_files["four_bit"])), names)
+    file = read_model(model_files["four_bit"])
+    weight = unpack_int8(expand_four_bit(name, file.config.linears[name], file.tensors))
     assert weight.any()
     np.testing.assert_array_equal(names["rows"], weight)
 

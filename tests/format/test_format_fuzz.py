@@ -71,6 +71,8 @@ def assert_proven(file: ModelFile, content: bytes, number: int) -> None:
     for name, linear in file.config.linears.items():
         if linear.kind == "int8-4x4":
             assert_blocks_lie_within(name, linear, file.tensors, number)
+        if linear.kind == "int4":
+            assert set(file.tensors[f"{name}.multiplier"].reshape(-1).tolist()) <= set(range(1, 19)), number
 
 
 def assert_blocks_lie_within(name, linear, tensors, number) -> None:

@@ -1,0 +1,126 @@
+"""Matrices that take four bits a weight in the file, and stand for an int8 matrix exactly.
+
+Codes lie as the weights of an int8 matrix do (see layout.py), two to a byte, the even input in the lower half. What a
+code means is its matrix's kind:
+
+    int4        a whole number in [-7, 7], times the multiplier of its output and group of inputs
+    codebook    the place of a value in the codebook of its panel (k-means, Deep Compression, arXiv 1510.00149)
+
+Nothing multiplies codes as they are: they are expanded once, and the kernels of int8 matrices do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minibert.errors import FormatError
+from minibert.format.layout import panels_of
+from minibert.format.schema import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, Linear, padded
+from minibert.format.values import shown
+
+#: Code of each half of a byte: two's complement of four bits.
+_INT4 = np.array([*range(8), *range(-8, 0)], np.int8)
+
+
+def four_bit_parts(kind: str) -> tuple[str, str]:
+    """The tensors of a matrix of one of FOUR_BIT_KINDS that its weights are made of: the codes, what they mean."""
+    return "codes", "multiplier" if kind == "int4" else "codebook"
+
+
+def pack_int4(codes: NDArray[np.int8], multiplier: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Lay out an int4 matrix.
+
+    Args:
+        codes: int8 `[out, in]`, each in [-7, 7], `in` a multiple of GROUP.
+        multiplier: uint8 `[out, groups]`, each in [1, 18].
+
+    Returns:
+        The codes, uint8 `[P, in / 4, 16, 2]`, and the multipliers, uint8 `[P, groups, 16]`; outputs that are padding
+        have the code 0 and the multiplier 1.
+    """
+    outputs = padded(len(multiplier))
+    rows = np.ones((outputs, multiplier.shape[1]), np.uint8)
+    rows[: len(multiplier)] = multiplier
+    panels = rows.reshape(outputs // LANES, LANES, -1).transpose(0, 2, 1)
+    return _pack((codes & 15).astype(np.uint8)), np.ascontiguousarray(panels)
+
+
+def pack_codebook(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay out the codes of a codebook matrix: uint8 `[out, in]`, below 16, to uint8 `[P, in / 4, 16, 2]`."""
+    return _pack(codes)
+
+
+def unpack_codes(packed: NDArray[np.uint8], out_features: int | None = None) -> NDArray[np.uint8]:
+    """The halves of bytes, uint8 `[out_features, in]`, each below 16, from uint8 `[P, in / 4, 16, 2]`."""
+    halves = np.stack([packed & 15, packed >> 4], axis=-1)
+    panels, groups = packed.shape[:2]
+    rows = halves.reshape(panels, groups, LANES, GROUP).transpose(0, 2, 1, 3)
+    return rows.reshape(panels * LANES, groups * GROUP)[:out_features]
+
+
+def expand_four_bit(
+    name: str, linear: Linear, tensors: Mapping[str, NDArray], out: NDArray[np.int8] | None = None
+) -> NDArray[np.int8]:
+    """The int8 matrix that a matrix of one of FOUR_BIT_KINDS stands for.
+
+    Args:
+        name: the matrix.
+        linear: its description.
+        tensors: those of the model, by name.
+        out: int8 `[P, in / 4, 16, 4]`, written over; new memory if None.
+
+    Returns:
+        int8 `[P, in / 4, 16, 4]`, in the layout of an int8 matrix.
+    """
+    codes, meaning = (tensors[f"{name}.{part}"] for part in four_bit_parts(linear.kind))
+    if out is None:
+        out = np.empty((*codes.shape[:3], GROUP), np.int8)
+    pairs = _pairs(_INT4)
+    for panel, target in enumerate(out):
+        if linear.kind == "codebook":
+            pairs = _pairs(meaning[panel])
+        # A byte is looked up as the two weights that it holds.
+        np.take(pairs, codes[panel], out=target.view(np.int16), mode="clip")
+        if linear.kind == "int4":
+            multiplier = np.repeat(meaning[panel].view(np.int8), linear.group_size // GROUP, axis=0)
+            target *= multiplier[: len(target), :, None]
+    return out
+
+
+def prove_multiplier(name: str, multiplier: NDArray[np.uint8]) -> None:
+    """Prove that the multipliers of an int4 matrix keep its weights within int8.
+
+    Raises:
+        FormatError: naming the tensor, and the first multiplier that is wrong.
+    """
+    if multiplier.size and not 1 <= multiplier.min() <= multiplier.max() <= MAX_MULTIPLIER:
+        panel, group, lane = np.argwhere((multiplier < 1) | (multiplier > MAX_MULTIPLIER))[0]
+        raise FormatError(
+            f"tensor {shown(f'{name}.multiplier')}: that of output {LANES * panel + lane} and group {group} of inputs "
+            f"is {multiplier[panel, group, lane]}, not from 1 to {MAX_MULTIPLIER}"
+        )
+
+
+def prove_int4_codes(name: str, codes: NDArray[np.uint8]) -> None:
+    """Prove that no code is -8, which has no counterpart.
+
+    Raises:
+        FormatError: naming the tensor.
+    """
+    if ((codes & 15) == 8).any() or ((codes >> 4) == 8).any():
+        raise FormatError(f"tensor {shown(f'{name}.codes')} holds -8; codes lie in [-{INT4_LIMIT}, {INT4_LIMIT}]")
+
+
+def _pack(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    panels = panels_of(values)
+    return np.ascontiguousarray(panels[..., 0::2] | panels[..., 1::2] << 4)
+
+
+def _pairs(values: NDArray[np.int8]) -> NDArray[np.int16]:
+    """int16 [256], for each byte the int8 values of its lower and upper half side by side in memory."""
+    pairs = np.empty((CODEBOOK_VALUES, CODEBOOK_VALUES, 2), np.int8)
+    pairs[..., 0], pairs[..., 1] = values[None, :], values[:, None]
+    return pairs.reshape(-1, 2).view(np.int16).reshape(-1)

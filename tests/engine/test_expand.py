@@ -1,0 +1,98 @@
+"""Four-bit matrices answer as the int8 matrices that they stand for, bit for bit, and are expanded once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minibert.engine.expand import expand
+from minibert.format import pack_codebook, pack_int4, pack_int8, unpack_int8
+from minibert.format.four_bit import expand_four_bit, unpack_codes
+from minibert.format.schema import Linear, padded
+from minibert.reference import Reference
+from minibert.reference.linear import int8_weight
+from tests.engine.zoo import SHAPES
+from tests.models import RandomModel, random_model
+
+LENGTHS = [1, 17, 5, 33, 2, 48]
+
+
+def as_int8(model: RandomModel) -> RandomModel:
+    """The model with its matrices written out, by the definition and not by `expand`."""
+    linears, tensors = dict(model.config.linears), dict(model.tensors)
+    for name, linear in linears.items():
+        codes = tensors[f"{name}.codes"]
+        rows = np.zeros((16 * len(codes), linear.in_features), np.int8)
+        for n in range(len(rows)):
+            for k in range(linear.in_features):
+                code = int(codes[n // 16, k // 4, n % 16, k % 4 // 2] >> 4 * (k % 2)) & 15
+                if linear.kind == "codebook":
+                    rows[n, k] = tensors[f"{name}.codebook"][n // 16, code]
+                else:
+                    multiplier = int(tensors[f"{name}.multiplier"][n // 16, k // linear.group_size, n % 16])
+                    rows[n, k] = (code - 16 * (code > 7)) * multiplier
+        linears[name] = replace(linear, kind="int8", group_size=0)
+        tensors[f"{name}.weight"] = pack_int8(rows)
+        tensors[f"{name}.weight_sum"] = rows.sum(axis=1, dtype=np.int32)
+    return RandomModel(replace(model.config, linears=linears), tensors)
+
+
+@pytest.mark.parametrize("kind", ["int4", "codebook"])
+@pytest.mark.parametrize("shape", ["plain", "factors", "head with norm", "rotary"])
+def test_same_bits_as_int8(isa, kind, shape):
+    model = random_model(kind, **SHAPES[shape])
+    wanted = as_int8(model)
+    assert all(wanted.tensors[f"{name}.weight"].any() for name in wanted.config.linears)
+    texts = model.texts(LENGTHS)
+    answers = wanted.engine().forward(*texts)
+    assert np.isfinite(answers).all()
+    assert model.engine().forward(*texts).tobytes() == answers.tobytes()
+    assert model.engine(backend="numpy").forward(*texts).tobytes() == answers.tobytes()
+    assert Reference(model.config, model.tensors).forward(*texts).tobytes() == answers.tobytes()
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "group"), [(16, 16, 32), (40, 96, 32), (33, 48, 20), (7, 64, 4)])
+def test_packing_and_expanding(outputs, inputs, group):
+    random = np.random.default_rng(outputs)
+    linear = Linear("int4", inputs, outputs, group_size=group)
+    codes = random.integers(-7, 8, (outputs, inputs)).astype(np.int8)
+    multiplier = random.integers(1, 19, (outputs, linear.groups)).astype(np.uint8)
+    tensors = dict(zip(("w.codes", "w.multiplier"), pack_int4(codes, multiplier), strict=True))
+    expected = codes * multiplier.astype(int).repeat(group, axis=1)[:, :inputs]
+    np.testing.assert_array_equal(unpack_int8(expand_four_bit("w", linear, tensors), outputs), expected)
+    assert not int8_weight("w", linear, tensors)[outputs:].any()
+
+    linear = Linear("codebook", inputs, outputs)
+    places = random.integers(0, 16, (outputs, inputs)).astype(np.uint8)
+    values = random.integers(-127, 128, (padded(outputs) // 16, 16)).astype(np.int8)
+    tensors = {"w.codes": pack_codebook(places), "w.codebook": values}
+    np.testing.assert_array_equal(unpack_codes(tensors["w.codes"], outputs), places)
+    expected = values[np.arange(outputs)[:, None] // 16, places]
+    np.testing.assert_array_equal(unpack_int8(expand_four_bit("w", linear, tensors), outputs), expected)
+
+
+def test_what_is_one_in_the_file_is_one_in_memory():
+    model = random_model("int4", layers=3)
+    tensors = dict(model.tensors)
+    for part in ("codes", "multiplier"):
+        for number in (1, 2):
+            tensors[f"layers.{number}.ffn.up.{part}"] = tensors[f"layers.0.ffn.up.{part}"]
+    # The same codes with multipliers of their own are another matrix.
+    tensors["layers.2.ffn.up.multiplier"] = tensors["layers.0.ffn.up.multiplier"].copy()
+    config, expanded = expand(model.config, tensors)
+    assert {linear.kind for linear in config.linears.values()} == {"int8"}
+    assert expanded["layers.1.ffn.up.weight"] is expanded["layers.0.ffn.up.weight"]
+    assert expanded["layers.2.ffn.up.weight"] is not expanded["layers.0.ffn.up.weight"]
+    assert not any(name.endswith((".codes", ".multiplier")) for name in expanded)
+    for name in config.linears:
+        weight = expanded[f"{name}.weight"]
+        assert weight.ctypes.data % 64 == 0
+        np.testing.assert_array_equal(expanded[f"{name}.weight_sum"], unpack_int8(weight).sum(axis=1))
+    assert expanded["layers.0.ffn.up.scale"] is tensors["layers.0.ffn.up.scale"]
+
+
+def test_nothing_is_copied_where_nothing_is_small():
+    model = random_model("int8")
+    assert expand(model.config, model.tensors) == (model.config, model.tensors)
