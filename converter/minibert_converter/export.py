@@ -8,17 +8,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format import Config, Linear, pack_blocks, pack_float32, pack_int8, pack_tokenizer, padded
-from minibert.format.schema import Table, TableKind
+from minibert.format import (
+    Config,
+    Linear,
+    pack_blocks,
+    pack_codebook,
+    pack_float32,
+    pack_int4,
+    pack_int8,
+    pack_tokenizer,
+    padded,
+)
+from minibert.format.schema import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, Table, TableKind
 
-from .network import AnyLinear, AnyTable, LinearWeights, Network, QuantizedTable
+from .network import (
+    AnyLinear,
+    AnyTable,
+    CodebookGrid,
+    GroupGrid,
+    Int8Array,
+    LinearWeights,
+    Network,
+    QuantizedTable,
+)
 
 Tensors = dict[str, npt.NDArray[Any]]
 
 #: Above this density a block-sparse matrix is hardly smaller than a dense one: a block takes 18 bytes instead of 16.
 SPARSE_THRESHOLD = 0.6
-
-
+#: Up to this density a block-sparse matrix is also smaller than one in four bits.
+_FOUR_BIT_DENSITY = 0.47
 #: The table that a linear of the head may be.
 WORDS = "embeddings.word"
 _PANELS: dict[str, TableKind] = {"float32": "float32-panels", "int8": "int8-panels"}
@@ -81,17 +100,39 @@ def store_linear(name: str, linear: AnyLinear, sparse_threshold: float) -> tuple
     blocks, index, starts = pack_blocks(linear.q)
     sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
     tensors: Tensors
-    if sparse.density <= sparse_threshold:
+    if sparse.density <= sparse_threshold and (linear.grid is None or sparse.density <= _FOUR_BIT_DENSITY):
         schema = sparse
         tensors = {f"{name}.blocks": blocks, f"{name}.index": index, f"{name}.starts": starts}
+    elif linear.grid is not None:
+        schema, tensors = four_bits(name, linear.q, linear.grid, schema)
     else:
         tensors = {f"{name}.weight": pack_int8(linear.q)}
     tensors[f"{name}.scale"] = _to_panels(linear.scale)
-    tensors[f"{name}.weight_sum"] = _to_panels(linear.q.sum(axis=1, dtype=np.int32))
+    if schema.kind not in FOUR_BIT_KINDS:
+        tensors[f"{name}.weight_sum"] = _to_panels(linear.q.sum(axis=1, dtype=np.int32))
     if linear.input_factor is not None:
         tensors[f"{name}.input_factor"] = linear.input_factor
     tensors[f"{name}.bias"] = _to_panels(linear.bias)
     return schema, tensors
+
+
+def four_bits(name: str, q: Int8Array, grid: GroupGrid | CodebookGrid, schema: Linear) -> tuple[Linear, Tensors]:
+    """The codes of an int8 matrix [out, in] all of whose weights lie on a grid, and what the config says of it."""
+    if isinstance(grid, GroupGrid):
+        steps = grid.steps(q.shape[1]).astype(np.int8)
+        codes = q // steps
+        if (codes * steps != q).any():
+            raise ValueError(f"{name} has weights beside its grid")
+        packed = zip((f"{name}.codes", f"{name}.multiplier"), pack_int4(codes, grid.multiplier), strict=True)
+        return replace(schema, kind="int4", group_size=grid.group_size), dict(packed)
+    codes = np.zeros(q.shape, np.uint8)
+    found = np.zeros(q.shape, bool)
+    for place in range(CODEBOOK_VALUES):
+        same = q == grid.values[:, place].repeat(LANES)[: len(q), None]
+        codes[same], found[same] = place, True
+    if not found.all():
+        raise ValueError(f"{name} has weights beside its grid")
+    return replace(schema, kind="codebook"), {f"{name}.codes": pack_codebook(codes), f"{name}.codebook": grid.values}
 
 
 def table_tensors(name: str, table: AnyTable) -> Tensors:

@@ -52,6 +52,34 @@ class LinearWeights:
         return Linear(kind="float32", in_features=self.weight.shape[1], out_features=self.weight.shape[0])
 
 
+@dataclass(frozen=True)
+class GroupGrid:
+    """int8 weights that are codes in [-7, 7] times a multiplier, stored as kind "int4".
+
+    Attributes:
+        multiplier: uint8 [out, groups], from 1 to 18.
+        group_size: inputs that share one, a multiple of 4.
+    """
+
+    multiplier: npt.NDArray[np.uint8]
+    group_size: int
+
+    def steps(self, in_features: int) -> npt.NDArray[np.uint8]:
+        """The multiplier of each weight: uint8 [out, in]."""
+        return np.repeat(self.multiplier, self.group_size, axis=1)[:, :in_features]
+
+
+@dataclass(frozen=True)
+class CodebookGrid:
+    """int8 weights that are among sixteen values of their panel of outputs, stored as kind "codebook".
+
+    Attributes:
+        values: int8 [padded(out) / 16, 16].
+    """
+
+    values: Int8Array
+
+
 @dataclass
 class QuantizedLinear:
     """A matrix in int8 with one scale an output: `y = scale * (q @ (input_factor * x)) + bias`.
@@ -61,12 +89,14 @@ class QuantizedLinear:
         scale: float32 [out].
         bias: float32 [out].
         input_factor: float32 [in], multiplies the input before it is quantized; None is a factor of 1.
+        grid: on what all of `q` lies, if it is to be stored in four bits; None stores int8.
     """
 
     q: Int8Array
     scale: Float32Array
     bias: Float32Array
     input_factor: Float32Array | None = None
+    grid: GroupGrid | CodebookGrid | None = None
 
     @property
     def parameters(self) -> int:

@@ -12,7 +12,19 @@ from .network import Network
 from .recipe import PassReport
 
 #: Tensors that one name of a network may become.
-ENDINGS = ("weight", "blocks", "index", "starts", "scale", "weight_sum", "bias", "input_factor")
+ENDINGS = (
+    "weight",
+    "blocks",
+    "index",
+    "starts",
+    "codes",
+    "multiplier",
+    "codebook",
+    "scale",
+    "weight_sum",
+    "bias",
+    "input_factor",
+)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", metavar="TOML", help="a file that says what to do, pass after pass, instead of the flags below"
     )
-    parser.add_argument("--quantize", choices=("int8", "none"), help="how weights are kept (default: int8)")
+    parser.add_argument(
+        "--quantize", choices=("int8", "int4", "codebook", "none"), help="how weights are kept (default: int8)"
+    )
     parser.add_argument("--calibrate", metavar="TEXTS", help="a file of texts like those to come, one a line")
     parser.add_argument(
         "--prune",

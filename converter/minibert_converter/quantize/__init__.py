@@ -1,8 +1,9 @@
-"""Float32 weights to int8: calibration, centring, migration of outliers, error-compensated rounding."""
+"""Float32 weights to int8 or four bits: calibration, centring, migration of outliers, error-compensated rounding."""
 
 from __future__ import annotations
 
 from .calibration import builtin_texts
+from .matrix import Form
 from .quantizer import QuantizeReport, TensorError, quantize
 
-__all__ = ["QuantizeReport", "TensorError", "builtin_texts", "quantize"]
+__all__ = ["Form", "QuantizeReport", "TensorError", "builtin_texts", "quantize"]

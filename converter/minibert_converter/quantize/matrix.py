@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
 import numpy as np
 
 from ..network import Float32Array, LinearWeights, QuantizedLinear, QuantizedTable
+from .four_bit import round_codebook, round_int4
 from .migration import input_factors
 from .rounding import LIMIT, round_compensated, round_to_nearest
 from .statistics import InputStatistics
 
+#: What the weights of a matrix can be stored as.
+Form = Literal["int8", "int4", "codebook"]
+_ROUNDINGS: Mapping[str, Callable[[Float32Array, np.ndarray], tuple[Any, Float32Array, Any]]] = {
+    "int8": lambda weight, moments: (*round_compensated(weight, moments), None),
+    "int4": round_int4,
+    "codebook": round_codebook,
+}
 
-def quantize_nearest(linear: LinearWeights) -> QuantizedLinear:
+
+def quantize_nearest(linear: LinearWeights, form: Form = "int8") -> QuantizedLinear:
     """Every weight to the nearest code."""
-    return QuantizedLinear(*round_to_nearest(linear.weight), linear.bias)
+    if form == "int8":
+        return QuantizedLinear(*round_to_nearest(linear.weight), linear.bias)
+    codes, scales, grid = _ROUNDINGS[form](linear.weight, np.eye(linear.weight.shape[1]))
+    return QuantizedLinear(codes, scales, linear.bias, grid=grid)
 
 
 def quantize_table(table: Float32Array) -> QuantizedTable:
@@ -20,7 +35,9 @@ def quantize_table(table: Float32Array) -> QuantizedTable:
     return QuantizedTable(*round_to_nearest(table))
 
 
-def quantize_calibrated(linear: LinearWeights, seen: InputStatistics, shift: Float32Array) -> QuantizedLinear:
+def quantize_calibrated(
+    linear: LinearWeights, seen: InputStatistics, shift: Float32Array, form: Form = "int8"
+) -> QuantizedLinear:
     """Factors from a sample of the inputs, then rounding against all of their second moments.
 
     The weights' errors meet the mean input in every row alike, so the bias takes that part of them back (bias
@@ -30,13 +47,17 @@ def quantize_calibrated(linear: LinearWeights, seen: InputStatistics, shift: Flo
         linear: the matrix; its bias is that for shifted inputs.
         seen: statistics of the inputs before the shift.
         shift: float32 [in], what is subtracted from the inputs.
+        form: what weights are stored as.
     """
     factor = input_factors(linear.weight, seen.sample - shift)
+    if form != "int8":
+        # Weights of four bits have less room for the outliers of inputs: half the way, in logarithms.
+        factor = np.sqrt(factor)
     weight = linear.weight / factor
-    codes, scales = round_compensated(weight, seen.moments_about(seen.mean) * np.outer(factor, factor))
+    codes, scales, grid = _ROUNDINGS[form](weight, seen.moments_about(seen.mean) * np.outer(factor, factor))
     lost = weight - codes.astype(np.float32) * scales[:, None]
     bias = linear.bias + lost @ (factor * (seen.mean - shift))
-    return QuantizedLinear(codes, scales, bias.astype(np.float32), factor)
+    return QuantizedLinear(codes, scales, bias.astype(np.float32), factor, grid)
 
 
 def output_error(weight: Float32Array, quantized: QuantizedLinear, rows: Float32Array) -> float:

@@ -1,8 +1,8 @@
-"""The pass that quantizes a network: every matrix and embedding table to int8, and what that loses in each."""
+"""The pass that quantizes a network: every matrix and embedding table to integers, and what that loses in each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from minibert.errors import InputError
 
+from ..export import store_linear
 from ..network import Float32Array, LinearWeights, Network
 from ..progress import Progress, no_progress
 from .calibration import builtin_texts, gather_statistics
 from .centring import centre
-from .matrix import output_error, quantize_calibrated, quantize_nearest, quantize_table, table_error
+from .matrix import Form, output_error, quantize_calibrated, quantize_nearest, quantize_table, table_error
 from .statistics import InputStatistics
 
 Method = Literal["compensated", "nearest"]
@@ -36,7 +37,7 @@ class TensorError:
         nearest: the error if everything were rounded to the nearest code as it is; None where it was not measured.
         error: the error of what the pass made; None where there were no inputs to measure it on.
         bytes_before: bytes in float32.
-        bytes_after: bytes in int8, scales, bias and factors included.
+        bytes_after: bytes as quantized, scales, bias and factors included.
     """
 
     name: str
@@ -82,9 +83,11 @@ def quantize(
     *,
     texts: Sequence[str] | None = None,
     method: Method = "compensated",
+    form: Form = "int8",
+    forms: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> QuantizeReport:
-    """Replaces every float32 matrix, and every float32 table but the smallest, by int8.
+    """Replaces every float32 matrix, and every float32 table but the smallest, by integers.
 
     "compensated" runs texts through the float32 network, then moves the mean of inputs into biases (`centring`),
     their outliers into the weights (`migration`), and rounds so that errors make up for each other (`rounding`).
@@ -95,15 +98,21 @@ def quantize(
             stays as it is.
         texts: what the model will read, or texts like it; None takes the sentences that ship with the converter.
         method: how to round.
+        form: what the matrices of layers are stored as; others, which are small, and tables become int8.
+        forms: by name of a matrix, the form of those that are to have another one; "none" leaves it as it is.
         progress: called with the stages "calibrating" and "quantizing".
 
     Raises:
-        InputError: the method is unknown, or no text has a token.
+        InputError: the method or a form is unknown, a matrix that is named isn't there or is what the words'
+            embeddings are as well, or no text has a token.
     """
     if method not in get_args(Method):
         raise InputError(f"method {method!r} is none of {', '.join(get_args(Method))}")
+    chosen = _forms(network, form, forms or {})
     progress = progress or no_progress
-    floats = [name for name, linear in network.linears.items() if isinstance(linear, LinearWeights)]
+    floats = [
+        name for name, linear in network.linears.items() if isinstance(linear, LinearWeights) and chosen[name] != "none"
+    ]
     tables = {
         name: table
         for name, table in network.tables.items()
@@ -128,28 +137,41 @@ def quantize(
     for name in floats:
         progress("quantizing", len(errors), total)
         # Popped, so that statistics are let go as they are used up.
-        errors.append(_quantize_linear(network, name, statistics.pop(name, None), shifts.get(name)))
+        errors.append(_quantize_linear(network, name, chosen[name], statistics.pop(name, None), shifts.get(name)))
     progress("quantizing", total, total)
     return QuantizeReport(method, tokens, tuple(errors))
 
 
+def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, Any]:
+    """The form of every matrix."""
+    for name, one in {"form": form, **forms}.items():
+        if one not in get_args(Form) and not (one == "none" and name in forms):
+            raise InputError(f"{name} {one!r} is none of {', '.join(get_args(Form))}")
+    if unknown := forms.keys() - network.linears.keys():
+        raise InputError(f"there is no matrix {min(unknown)!r} to be given a form")
+    words = network.aliases.get("embeddings.word")
+    if forms.get(words or "", "int8") != "int8":
+        raise InputError(f"{words} is what words are looked up in as well: it can only be int8")
+    usual = {name: form if name.startswith("layers.") else "int8" for name in network.linears}
+    return {**usual, **forms}
+
+
 def _quantize_linear(
-    network: Network, name: str, seen: InputStatistics | None, shift: Float32Array | None
+    network: Network, name: str, form: Form, seen: InputStatistics | None, shift: Float32Array | None
 ) -> TensorError:
     """Replaces one matrix; to the nearest codes where nothing was `seen` of its inputs."""
     linear = network.linears[name]
     assert isinstance(linear, LinearWeights)
     nearest = error = None
     if seen is None:
-        quantized = quantize_nearest(linear)
+        quantized = quantize_nearest(linear, form)
     else:
         shift = np.zeros_like(seen.mean) if shift is None else shift
-        quantized = quantize_calibrated(linear, seen, shift)
-        nearest = output_error(linear.weight, quantize_nearest(linear), seen.sample)
+        quantized = quantize_calibrated(linear, seen, shift, form)
+        nearest = output_error(linear.weight, quantize_nearest(linear, form), seen.sample)
         error = output_error(linear.weight, quantized, seen.sample - shift)
     network.linears[name] = quantized
-    after = quantized.q.nbytes + quantized.scale.nbytes + quantized.bias.nbytes
-    after += 0 if quantized.input_factor is None else quantized.input_factor.nbytes
+    after = sum(tensor.nbytes for tensor in store_linear(name, quantized, -1.0)[1].values())
     return TensorError(name, nearest, error, linear.weight.nbytes + linear.bias.nbytes, after)
 
 

@@ -10,7 +10,7 @@ from minibert.errors import InputError
 from .recipe import Recipe
 
 #: What `--quantize` takes.
-FORMS = ("int8", "none")
+FORMS = ("int8", "int4", "codebook", "none")
 
 
 def recipe_of(

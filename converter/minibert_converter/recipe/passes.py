@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from minibert.errors import FormatError
 
 from ..network import Network
 from ..prune import Budget, Method, parse_requests, prune
-from ..quantize import quantize
+from ..quantize import Form, quantize
 from .keys import Keys
 from .step import Context, Outcome, Pass
 
 #: What weights of matrices, and rows of the table of words, can be rounded to.
-MATRIX_FORMS = ("int8",)
+MATRIX_FORMS = ("int8", "int4", "codebook")
 TABLE_FORMS = ("int8",)
 
 
@@ -57,19 +60,28 @@ class Prune(Pass):
 class Quantize(Pass):
     """Rounds every matrix and table that is still float32."""
 
-    quantize: str = "int8"
+    quantize: Form = "int8"
+    tensors: Mapping[str, str] = field(default_factory=dict)
 
     verb = "quantize"
 
     @classmethod
     def read(cls, keys: Keys) -> Quantize:
-        """Keys: quantize (the form)."""
-        return cls(keys.choice("quantize", MATRIX_FORMS))
+        """Keys: quantize (the form), tensors (by name of a matrix, another form, or "none" to leave it float32)."""
+        return cls(keys.choice("quantize", MATRIX_FORMS), keys.mapping("tensors", _form, {}))
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `quantize.quantize`."""
-        report = quantize(network, texts=context.texts, progress=context.progress)
+        report = quantize(
+            network, texts=context.texts, form=self.quantize, forms=self.tensors, progress=context.progress
+        )
         return Outcome({one.name: one.error or 0.0 for one in report.tensors}, details=report.to_json())
+
+
+def _form(value: Any, where: str) -> str:
+    if value not in (*MATRIX_FORMS, "none"):
+        raise FormatError(f"{where} must be one of {', '.join(MATRIX_FORMS)}, none")
+    return value
 
 
 #: By verb, in the order in which they best follow one another.

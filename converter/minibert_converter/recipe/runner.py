@@ -88,6 +88,7 @@ def measure(network: Network, threshold: float = SPARSE_THRESHOLD) -> Size:
     )
     counted = ("weight", "blocks", "bias")
     parameters = sum(tensor.size for name, tensor in stored.items() if name.rpartition(".")[2] in counted)
+    parameters += sum(2 * tensor.size for name, tensor in stored.items() if name.endswith(".codes"))
     return Size(parameters, sum(tensor.nbytes for tensor in stored.values()), macs)
 
 
