@@ -66,3 +66,33 @@ def write_task(folder: Path, task: str) -> Path:
     }[task]
     config["architectures"] = [f"BertFor{suffix}"]
     return write_checkpoint(folder, config, weights)
+
+
+def spans(windows: list[Any], context: str, longest: int, impossible: bool) -> list[dict[str, Any]]:
+    """All answers by falling score, one span after another: nothing of the product's code.
+
+    Args:
+        windows: of each its logits of beginning and end, which text each token is of (0 the question, 1 the context,
+            None special tokens), the number of its word, and its characters.
+        context: where answers are looked for.
+        longest: tokens of an answer.
+        impossible: whether "" may be an answer.
+    """
+    best: dict[tuple[int, int], float] = {}
+    nothing = 1.0
+    for logits, owners, words, offsets in windows:
+        inside = [place for place, owner in enumerate(owners) if owner == 1]
+        kept = [0, *inside]
+        weights = [np.exp(np.array([row[place] for place in kept])) for row in logits]
+        starts, ends = (dict(zip(kept, row / row.sum(), strict=True)) for row in weights)
+        nothing = min(nothing, float(starts[0] * ends[0]))
+        heads = {words[place]: offsets[place][0] for place in reversed(inside)}
+        tails = {words[place]: offsets[place][1] for place in inside}
+        for first in inside:
+            for last in range(first, min(first + longest, inside[-1] + 1)):
+                span = heads[words[first]], tails[words[last]]
+                best[span] = max(best.get(span, 0.0), float(starts[first] * ends[last]))
+    answers = [{"score": s, "start": a, "end": b, "answer": context[a:b]} for (a, b), s in best.items()]
+    if impossible:
+        answers.append({"score": nothing, "start": 0, "end": 0, "answer": ""})
+    return sorted(answers, key=lambda each: -each["score"])

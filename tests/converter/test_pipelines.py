@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from minibert_converter.convert import convert
 
 import minibert
-from tests.pipelines import CANDIDATES, MASKED, QUESTIONS, TARGETS, TEMPLATE, TEXTS, write_task
+from tests.pipelines import CANDIDATES, MASKED, QUESTIONS, TARGETS, TEMPLATE, TEXTS, spans, write_task
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "pipelines.json").read_text(encoding="utf-8"))
 
@@ -67,28 +66,6 @@ def test_zero_shot(models):
     alike(models["nli"].predict(TEXTS, candidate_labels=CANDIDATES), GOLDEN["nli"]["one"])
     answers = models["nli"].zero_shot(TEXTS, CANDIDATES, multi_label=True, hypothesis_template=TEMPLATE)
     alike(answers, GOLDEN["nli"]["many"])
-
-
-def spans(windows: list[Any], context: str, longest: int, impossible: bool) -> list[dict[str, Any]]:
-    """All answers by falling score, one span after another: nothing of the product's code."""
-    best: dict[tuple[int, int], float] = {}
-    nothing = 1.0
-    for logits, owners, words, offsets in windows:
-        inside = [place for place, owner in enumerate(owners) if owner == 1]
-        kept = [0, *inside]
-        weights = [np.exp(np.array([row[place] for place in kept])) for row in logits]
-        starts, ends = (dict(zip(kept, row / row.sum(), strict=True)) for row in weights)
-        nothing = min(nothing, float(starts[0] * ends[0]))
-        for first in inside:
-            for last in range(first, min(first + longest, inside[-1] + 1)):
-                head = next(place for place in inside if words[place] == words[first])
-                tail = next(place for place in reversed(inside) if words[place] == words[last])
-                span = offsets[head][0], offsets[tail][1]
-                best[span] = max(best.get(span, 0.0), float(starts[first] * ends[last]))
-    answers = [{"score": s, "start": a, "end": b, "answer": context[a:b]} for (a, b), s in best.items()]
-    if impossible:
-        answers.append({"score": nothing, "start": 0, "end": 0, "answer": ""})
-    return sorted(answers, key=lambda each: -each["score"])
 
 
 @pytest.mark.parametrize(("longest", "impossible"), [(15, False), (3, True)])

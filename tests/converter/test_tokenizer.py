@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from minibert.errors import CheckpointError, UnsupportedError
 from tests.checkpoints import vocabulary, write_json, write_tokenizer
@@ -81,6 +81,21 @@ def test_lowercasing_by_sentence_transformers(folder):
 def test_max_length(folder, value, expected):
     write_json(folder / "tokenizer_config.json", {"model_max_length": value})
     assert read_tokenizer(folder, 203).max_length == expected
+
+
+@pytest.mark.parametrize("kind", ["template", "bert", "sequence"])
+def test_inputs_without_token_types(folder, kind):
+    tokenizer = read(folder)
+    wanted = tokenizer.encode("a great movie", "good")
+    assert set(wanted.type_ids) == {0, 1}
+    bert = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    if kind != "template":
+        tokenizer.post_processor = bert if kind == "bert" else processors.Sequence([processors.ByteLevel(), bert])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", {"model_input_names": ["input_ids", "attention_mask"]})
+    made = read(folder).encode("a great movie", "good")
+    assert (made.tokens, made.ids, set(made.type_ids)) == (wanted.tokens, wanted.ids, {0})
+    assert read(folder).encode("good").tokens == ["[CLS]", "good", "[SEP]"]
 
 
 def test_added_tokens(folder):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer, normalizers, processors
 
 from minibert.errors import CheckpointError, UnsupportedError
 
@@ -69,6 +69,9 @@ def read_tokenizer(
     if lowercase:
         steps = [normalizers.Lowercase()] + ([tokenizer.normalizer] if tokenizer.normalizer else [])
         tokenizer.normalizer = normalizers.Sequence(steps)  # type: ignore[assignment]
+    names = config.get("model_input_names")
+    if isinstance(names, list) and "token_type_ids" not in names:
+        tokenizer = _without_types(tokenizer)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     last, token = max(((id, token) for token, id in tokenizer.get_vocab().items()), default=(-1, ""))
@@ -114,6 +117,23 @@ def _load(path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
                 notes.append(f"tokenizer_config.json overrules tokenizer.json: {key} is {json.dumps(value)}")
         tokenizer.normalizer = normalizer  # type: ignore[assignment]
     return tokenizer
+
+
+def _without_types(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokens, all of type 0: transformers gives a model no types if its inputs do not name them."""
+    value = json.loads(tokenizer.to_str())
+    step = value["post_processor"] or {}
+    for each in step.get("processors", [step]):
+        if each.get("type") == "BertProcessing":
+            (cls, cls_id), (sep, sep_id) = each["cls"], each["sep"]
+            made = processors.TemplateProcessing(
+                f"{cls} $A {sep}", f"{cls} $A {sep} $B {sep}", [(cls, cls_id), (sep, sep_id)]
+            )
+            each.clear()
+            each.update(json.loads(made.__getstate__()))
+        for part in [*each.get("single", []), *each.get("pair", [])]:
+            next(iter(part.values()))["type_id"] = 0
+    return Tokenizer.from_str(json.dumps(value))
 
 
 def _max_length(folder: Path, config: dict[str, Any]) -> int | None:

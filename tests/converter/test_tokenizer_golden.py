@@ -1,0 +1,51 @@
+"""Byte-level and Unigram tokenizers against what transformers makes of them (see tests/golden/make_tokenizers.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from minibert_converter.checkpoints.tokenizer import read_tokenizer
+
+from minibert.text.tokenizer import Tokenizer
+from tests.checkpoints import write_json
+
+FOLDERS = sorted((Path(__file__).parents[1] / "golden/tokenizers").iterdir())
+STYLES = {"roberta": "roberta", "xlm_roberta": "roberta", "modernbert": "bert"}
+
+
+def read(folder: Path, style: str) -> Tokenizer:
+    made = read_tokenizer(folder, 400, style=style)
+    assert made.max_length == 40
+    return Tokenizer(made.json, max_length=40)
+
+
+def check(tokenizer: Tokenizer, folder: Path) -> None:
+    cut = 0
+    cases = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    assert len(cases) > 50
+    for case in cases:
+        text, pair = case["text"], case.get("pair")
+        encoded = tokenizer.encode(text, pair)
+        assert encoded.ids == case["ids"], (text, pair)
+        assert not any(encoded.type_ids or ())
+        cut += encoded.truncated
+        if pair is None:
+            content = tokenizer.content(text)
+            wanted = [tuple(place) for place in case["offsets"][1:-1]]
+            assert content.offsets[: len(wanted)] == wanted, text
+    assert cut > 10
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_ids_and_characters_are_those_of_transformers(folder):
+    check(read(folder, STYLES[folder.name]), folder)
+
+
+def test_vocab_json_and_merges_make_the_same_as_tokenizer_json(tmp_path):
+    folder = next(folder for folder in FOLDERS if folder.name == "roberta")
+    assert not (folder / "tokenizer.json").exists()
+    write_json(tmp_path / "tokenizer_config.json", json.loads((folder / "tokenizer_config.json").read_text()))
+    (tmp_path / "tokenizer.json").write_text(read_tokenizer(folder, 400, style="roberta").json, encoding="utf-8")
+    check(read(tmp_path, "roberta"), folder)
