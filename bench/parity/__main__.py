@@ -2,7 +2,7 @@
 
     pip install -e '.[train]' sentence-transformers
     python bench/parity                                    # small checkpoints with random weights
-    python bench/parity CHECKPOINT... --data ../shared/data    # and these; real texts too
+    python bench/parity --only pipelines --data ../shared/data CHECKPOINT...    # these, on real texts too
     python bench/parity --only families                    # also what int8 costs in each
 
 Exits with 1 if anything differs that docs/TASKS.md does not say.
@@ -49,7 +49,11 @@ def rows(options: argparse.Namespace, folder: Path) -> Iterator[Row | networks.R
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "checkpoints", nargs="*", type=Path, metavar="CHECKPOINT", help="folders with a head for a task"
+        "checkpoints",
+        nargs="*",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="folders with a head for a task (default: small ones, made up)",
     )
     parser.add_argument("--texts", type=int, default=200, metavar="N", help="texts to compare on (default: 200)")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds blns/, xquad/ and wnut17/")

@@ -24,7 +24,7 @@ WINDOW, STRIDE = 64, 16
 
 
 def rows(folder: Path, texts: Sequence[str], own: Sequence[Path]) -> Iterator[Row]:
-    """All comparisons, on made-up checkpoints and then on those of the caller."""
+    """All comparisons, on `own` checkpoints or else on made-up ones."""
     comparisons = {
         "ner": _entities,
         "ner-bytes": _entities,
@@ -36,7 +36,7 @@ def rows(folder: Path, texts: Sequence[str], own: Sequence[Path]) -> Iterator[Ro
         "questions-bytes": _questions,
         "encoder": _features,
     }
-    for name, comparison in comparisons.items():
+    for name, comparison in comparisons.items() if not own else ():
         yield from comparison(
             write(folder, name, texts), _converted(folder / name, folder / f"{name}.safetensors"), texts
         )
@@ -53,7 +53,7 @@ def rows(folder: Path, texts: Sequence[str], own: Sequence[Path]) -> Iterator[Ro
 
 
 def _converted(checkpoint: Path, file: Path) -> minibert.Model:
-    convert(checkpoint, file, dtype="float32")
+    convert(checkpoint, file, quantize="none")
     return minibert.load(file, threads=1)
 
 

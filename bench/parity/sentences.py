@@ -18,7 +18,7 @@ def rows(folder: Path, texts: Sequence[str]) -> Iterator[Row]:
     folders = write_sentence_models(folder, texts)
     models = {}
     for name, checkpoint in folders.items():
-        convert(checkpoint, folder / f"{name}.safetensors", dtype="float32")
+        convert(checkpoint, folder / f"{name}.safetensors", quantize="none")
         models[name] = minibert.load(folder / f"{name}.safetensors", threads=1)
     for pooling in ("mean", "cls", "max", "lasttoken"):
         yield from _vectors(pooling, folders[pooling], models[pooling], texts)
