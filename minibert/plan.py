@@ -209,17 +209,29 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
 
 def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     """Token ids to `hidden`; returns what the first layer reads."""
-    architecture = build.config.architecture
-    first = "layers.0.attention.qkv"
+    architecture, norm = build.config.architecture, "embeddings.norm"
     tables = tuple(name for name in TABLES if name in build.config.tables)
-    if not architecture.embedding_size:
-        codes = build.codes_for(first)
-        build.steps.append(Embed(tables, "embeddings.norm", hidden, codes))
-        return codes or hidden
-    embedded = Buffer("embedded", "tokens", padded(architecture.embedding_size))
-    codes = build.codes_for("embeddings.projection")
-    build.steps.append(Embed(tables, "embeddings.norm", embedded, codes))
-    return build.matmul("embeddings.projection", codes or embedded, hidden, following=first)
+    first = "layers.0.attention.qkv"
+    following, embedded = first, hidden
+    if architecture.embedding_size:
+        following, embedded = "embeddings.projection", Buffer("embedded", "tokens", padded(architecture.embedding_size))
+    if architecture.word_size:
+        words, others = Buffer("words", "tokens", padded(architecture.word_size)), tables[1:]
+        codes = build.codes_for("embeddings.word_projection")
+        build.steps.append(Embed(tables[:1], None, words, codes))
+        if others:
+            build.steps.append(Embed(others, None, embedded, None))
+        residual = embedded if others else None
+        source = build.matmul(
+            "embeddings.word_projection", codes or words, embedded, following=following, residual=residual, norm=norm
+        )
+    else:
+        codes = build.codes_for(following)
+        build.steps.append(Embed(tables, norm, embedded, codes))
+        source = codes or embedded
+    if architecture.embedding_size:
+        return build.matmul("embeddings.projection", source, hidden, following=first)
+    return source
 
 
 def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer, asking: Buffer) -> Buffer | Codes:

@@ -88,6 +88,7 @@ def random_model(
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
     tied: bool = False,
+    word_size: int = 0,
 ) -> RandomModel:
     """A model of random weights.
 
@@ -117,6 +118,7 @@ def random_model(
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
         tied: whether the last layer of the head is the table of words.
+        word_size: columns of the table of words, if a matrix of their own follows them.
     """
     kind_of = kind if callable(kind) else lambda _name: kind
     heads = [heads] * layers if isinstance(heads, int) else heads
@@ -129,6 +131,8 @@ def random_model(
         factor = input_factor and this != "float32"
         linears[name] = Linear(this, in_features, out_features, factor, group_size=32 if this == "int4" else 0)
 
+    if word_size:
+        add("embeddings.word_projection", padded(word_size), embedding_size or hidden_size)
     if embedding_size:
         add("embeddings.projection", padded(embedding_size), hidden_size)
     for number in range(layers):
@@ -166,6 +170,7 @@ def random_model(
             position_bias=position_bias,
             pre_norm=pre_norm,
             gated=gated,
+            word_size=word_size,
         ),
         Task("sentence-embedding"),
         TextConfig(max_positions),
@@ -212,7 +217,7 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
         if table.kind.endswith("panels"):
             continue
         random = _generator(seed, name)
-        columns = architecture.table_size
+        columns = (name == "embeddings.word" and architecture.word_size) or architecture.table_size
         weight = np.zeros((table.rows, padded(columns)), np.float32)
         weight[:, :columns] = random.standard_normal((table.rows, columns))
         store_table(tensors, name, table, weight)
@@ -328,6 +333,8 @@ def _real(name: str, linear: Linear, architecture: Architecture, heads: Sequence
         inputs[hidden_size:] = False
     if name.endswith("ffn.up") and architecture.gated:
         outputs = np.tile(np.arange(len(outputs) // 2) < architecture.layers[int(name.split(".")[1])].ffn_size, 2)
-    if name == "embeddings.projection":
+    if name == "embeddings.word_projection":
+        inputs[architecture.word_size :] = False
+    elif name == "embeddings.projection":
         inputs[architecture.embedding_size :] = False
     return outputs, inputs

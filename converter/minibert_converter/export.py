@@ -16,6 +16,7 @@ from minibert.format import (
     pack_float32,
     pack_int4,
     pack_int8,
+    pack_nibbles,
     pack_tokenizer,
     padded,
 )
@@ -25,11 +26,12 @@ from .network import (
     AnyLinear,
     AnyTable,
     CodebookGrid,
+    CodebookTable,
     GroupGrid,
+    Int4Table,
     Int8Array,
     LinearWeights,
     Network,
-    QuantizedTable,
 )
 
 Tensors = dict[str, npt.NDArray[Any]]
@@ -137,13 +139,18 @@ def four_bits(name: str, q: Int8Array, grid: GroupGrid | CodebookGrid, schema: L
 
 def table_tensors(name: str, table: AnyTable) -> Tensors:
     """The tensors of one embedding table."""
-    if isinstance(table, QuantizedTable):
-        return {f"{name}.weight": table.q, f"{name}.scale": _to_panels(table.scale)}
-    return {f"{name}.weight": table}
+    if isinstance(table, np.ndarray):
+        return {f"{name}.weight": table}
+    scale = {f"{name}.scale": _to_panels(table.scale)}
+    if isinstance(table, Int4Table):
+        return {f"{name}.codes": pack_nibbles(table.codes), f"{name}.multiplier": table.multiplier} | scale
+    if isinstance(table, CodebookTable):
+        return {f"{name}.codes": table.codes, f"{name}.codebook": table.codebook} | scale
+    return {f"{name}.weight": table.q} | scale
 
 
 def _table_schema(table: AnyTable) -> Table:
-    return table.schema() if isinstance(table, QuantizedTable) else Table("float32", table.shape[0])
+    return Table("float32", table.shape[0]) if isinstance(table, np.ndarray) else table.schema()
 
 
 def _to_panels(vector: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -4,7 +4,8 @@ Names, order of rows and padding are already those of the file (see minibert.for
 that a pass sees the very matrices the kernels will multiply; only the byte layout is left to `export`. With
 H = padded(hidden_size), d = padded(head_size) and F = padded(ffn_size):
 
-    tables   embeddings.{word,position,token_type}   [rows, H], or [rows, padded(embedding_size)]
+    tables   embeddings.{word,position,token_type}   [rows, H], or [rows, padded(embedding_size)]; words of a
+             low rank [rows, padded(word_size)]
     norms    embeddings.norm, layers.L.attention.norm, layers.L.ffn.norm   weight and bias [H]
     linears  layers.L.attention.qkv      [3 * heads * d, H]   all Q heads, all K heads, all V heads
              layers.L.attention.output   [hidden_size, heads * d]
@@ -12,6 +13,7 @@ H = padded(hidden_size), d = padded(head_size) and F = padded(ffn_size):
              layers.L.ffn.down           [hidden_size, F]
              head.*                      [out, padded(in)]
              embeddings.projection       [hidden_size, padded(embedding_size)]   where embeddings are narrower
+             embeddings.word_projection  [hidden_size, padded(word_size)]        where words alone are
 
 Inputs are padded with zero columns; outputs are the real ones, except the rows of the padded heads in qkv.
 """
@@ -24,7 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format.schema import Architecture, Linear, Table, Task, TextConfig
+from minibert.format.schema import NIBBLE_GROUP, Architecture, Linear, Table, Task, TextConfig
 
 Float32Array = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]
@@ -140,6 +142,60 @@ class QuantizedTable:
 
 
 @dataclass
+class Int4Table:
+    """An embedding table in 4-bit codes: `row(i)[k] = scale[i] * multiplier[i, k // 32] * codes[i, k]`.
+
+    Attributes:
+        codes: int8 [rows, H], in [-7, 7].
+        multiplier: uint8 [rows, groups of 32 columns], in [1, 18].
+        scale: float32 [rows].
+    """
+
+    codes: Int8Array
+    multiplier: npt.NDArray[np.uint8]
+    scale: Float32Array
+
+    def dequantized(self) -> Float32Array:
+        """The float32 [rows, H] rows that this table stands for."""
+        times = np.repeat(self.multiplier, NIBBLE_GROUP, axis=1)[:, : self.codes.shape[1]]
+        return (self.codes * times.astype(np.int16)).astype(np.float32) * self.scale[:, None]
+
+    def schema(self) -> Table:
+        """What the file's config says of this table."""
+        return Table(kind="int4", rows=self.codes.shape[0])
+
+
+@dataclass
+class CodebookTable:
+    """An embedding table of entries of codebooks, one for each s columns.
+
+    With entry = codebook[p, codes[i, p]], `row(i)[s p : s p + s] = scale[i] * entry`.
+
+    Attributes:
+        codes: uint8 [rows, H / s].
+        codebook: int8 [H / s, 256, s], in [-127, 127].
+        scale: float32 [rows].
+    """
+
+    codes: npt.NDArray[np.uint8]
+    codebook: Int8Array
+    scale: Float32Array
+
+    def entries(self, rows: slice) -> Int8Array:
+        """Rows without their scales, int8 [n, H]."""
+        codes = self.codes[rows]
+        return self.codebook[np.arange(codes.shape[1]), codes].reshape(len(codes), -1)
+
+    def dequantized(self) -> Float32Array:
+        """The float32 [rows, H] rows that this table stands for."""
+        return self.entries(slice(None)).astype(np.float32) * self.scale[:, None]
+
+    def schema(self) -> Table:
+        """What the file's config says of this table."""
+        return Table(kind="codebook", rows=self.codes.shape[0], subvector_size=self.codebook.shape[2])
+
+
+@dataclass
 class Norm:
     """A LayerNorm's weight and bias, float32 [H], zero in the padding."""
 
@@ -161,7 +217,8 @@ class Origin:
 
 
 AnyLinear = LinearWeights | QuantizedLinear
-AnyTable = Float32Array | QuantizedTable
+CompactTable = QuantizedTable | Int4Table | CodebookTable
+AnyTable = Float32Array | CompactTable
 
 
 @dataclass

@@ -182,7 +182,7 @@ class _Lowering:
 
     @lower.register
     def _(self, step: steps.Embed) -> dict[int, int]:
-        columns = self.config.architecture.table_size
+        columns = self.config.architecture.table_size if step.norm else step.out.width
         row = {op.OP: op.EMBED} | self.result(step.out, step.codes, step.norm, columns)
         for name in step.tables:
             first, kind, size = _TABLES[name], self.config.tables[name].kind, self.config.tables[name].subvector_size

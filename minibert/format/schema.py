@@ -255,6 +255,8 @@ class Architecture:
     Attributes:
         embedding_size: columns of the embedding tables, which `embeddings.projection` brings to `hidden_size`; 0 where
             the tables have `hidden_size` columns and there is no projection.
+        word_size: columns of the table of words, where `embeddings.word_projection` brings them to those of the other
+            tables before they are added up; 0 where it has as many as they.
         position_table: whether there is a table of position embeddings.
         position_bias: whether each layer adds a number for each head and distance of two tokens to attention scores.
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
@@ -278,6 +280,7 @@ class Architecture:
     position_bias: bool = False
     pre_norm: bool = False
     gated: bool = False
+    word_size: int = 0
 
     @property
     def table_size(self) -> int:
@@ -306,6 +309,7 @@ class Architecture:
             position_bias=keys.boolean("position_bias", False),
             pre_norm=keys.boolean("pre_norm", False),
             gated=keys.boolean("gated", False),
+            word_size=keys.integer("word_size", 0, MAX_HIDDEN_SIZE, 0),
         )
         keys.end()
         return architecture

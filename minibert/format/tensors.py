@@ -61,6 +61,9 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     _add_tables(specs, config.tables, architecture)
     specs.norm("embeddings.norm", padded(architecture.table_size))
     linears = dict(config.linears)
+    if architecture.word_size:
+        name = "embeddings.word_projection"
+        specs.linear(name, _take(linears, name, padded(architecture.word_size), architecture.table_size))
     if architecture.embedding_size:
         name = "embeddings.projection"
         specs.linear(name, _take(linears, name, padded(architecture.embedding_size), architecture.hidden_size))
@@ -159,7 +162,6 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
     for name in tables:
         if name not in rows:
             raise FormatError(f"config.tables holds {shown(name)}, which the architecture has no place for")
-    width = padded(architecture.table_size)
     for name, count in rows.items():
         table = tables.get(name)
         if table is None:
@@ -168,7 +170,8 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
             raise FormatError(f"config.tables['{name}'].rows is {table.rows}, the architecture has {count}")
         if table.kind.endswith("-panels") and name != "embeddings.word":
             raise FormatError(f"config.tables[{shown(name)}].kind is {table.kind}, which is for words only")
-        specs.table(name, table, width)
+        narrow = architecture.word_size if name == "embeddings.word" else 0
+        specs.table(name, table, padded(narrow or architecture.table_size))
 
 
 def _add_layer(

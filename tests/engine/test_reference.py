@@ -49,17 +49,18 @@ class Textbook:
         ) * weight + bias
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
+        columns = (name == "word" and self.architecture.word_size) or self.architecture.table_size
         decode = {"int4": self.int4_row, "codebook": self.codebook_row}.get(
             self.config.tables[f"embeddings.{name}"].kind
         )
         if decode:
             scale = self.tensors[f"embeddings.{name}.scale"]
             rows = [np.array(decode(f"embeddings.{name}", row)) * float(scale[row]) for row in index]
-            return np.stack(rows)[:, : self.architecture.table_size]
+            return np.stack(rows)[:, :columns]
         weight = self.tensors[f"embeddings.{name}.weight"]
         if weight.ndim > 2:
             weight = unpack_float32(weight) if weight.dtype == np.float32 else unpack_int8(weight)
-        rows = weight[index][:, : self.architecture.table_size].astype(np.float64)
+        rows = weight[index][:, :columns].astype(np.float64)
         scale = self.tensors.get(f"embeddings.{name}.scale")
         return rows if scale is None else rows * scale[index][:, None]
 
@@ -81,6 +82,8 @@ class Textbook:
     def text(self, ids: list[int], types: list[int]) -> np.ndarray:
         a = self.architecture
         x = self.table("word", np.array(ids))
+        if a.word_size:
+            x = self.linear("embeddings.word_projection", x)
         if a.position_table:
             x = x + self.table("position", np.arange(len(ids)))
         if a.token_types:
