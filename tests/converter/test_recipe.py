@@ -138,3 +138,15 @@ def test_no_more_than_so_many_texts_are_held(tmp_path):
     assert len(texts) == MAX_TEXTS
     assert texts[:2] == ["text 0", "text 4"]
     assert texts[-1] == "text 4995"
+
+
+def test_patterns_choose_forms_of_matrices(folder, tmp_path):
+    tensors = {"layers.*": "int4", "layers.1.ffn.*": "codebook", "head.output": "none"}
+    recipe = Recipe.from_json({"pass": [{"quantize": "int8", "tensors": tensors}]})
+    convert(folder, tmp_path / "model", recipe=recipe, calibrate=TEXTS[:8])
+    kinds = {name: linear.kind for name, linear in read_model(tmp_path / "model").config.linears.items()}
+    assert {kinds[f"layers.0.{part}"] for part in ("attention.qkv", "ffn.up")} == {"int4"}
+    assert (kinds["layers.1.ffn.down"], kinds["head.output"], kinds["head.dense"]) == ("codebook", "float32", "int8")
+    wrong = Recipe.from_json({"pass": [{"quantize": "int8", "tensors": {"layers.9.*": "int4"}}]})
+    with pytest.raises(InputError, match=r"layers\.9"):
+        convert(folder, tmp_path / "model", recipe=wrong, calibrate=TEXTS[:8])

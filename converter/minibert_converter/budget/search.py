@@ -229,6 +229,8 @@ class _Search:
         names = [name for name in network.linears if name != tied]
         if form == "int8":
             return {name: [sizes[name], 0.0] for name in names}
+        # A quantize pass leaves some matrices int8, whatever the form.
+        names = [name for name in names if network.linears[name].schema().kind == form]
         measured = {}
         for done, (name, one) in enumerate(swapped_losses(self.rounded("int8"), network, names, self.tokens())):
             self.progress(f"measuring {form}", done, len(names))
@@ -286,6 +288,8 @@ class _Search:
             whole = dense.get(name)
             options = []
             for form, measured in forms.items():
+                if name not in measured:
+                    continue
                 shape = shapes.get(name)
                 if whole is None or shape is None:
                     size = round(measured[name][0])

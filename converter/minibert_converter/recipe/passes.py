@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import filter as filter_names
 from typing import Any
 
 from minibert.errors import FormatError
@@ -67,15 +68,22 @@ class Quantize(Pass):
 
     @classmethod
     def read(cls, keys: Keys) -> Quantize:
-        """Keys: quantize (the form), tensors (by name of a matrix, another form, or "none" to leave it float32)."""
+        """Keys: quantize (the form), tensors (another form by name of a matrix or pattern, such as `layers.*.ffn.up`).
+
+        The form "none" leaves a matrix in float32; of several patterns that fit a name the last one counts.
+        """
         return cls(keys.choice("quantize", MATRIX_FORMS), keys.mapping("tensors", _form, {}))
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `quantize.quantize`."""
-        report = quantize(
-            network, texts=context.texts, form=self.quantize, forms=self.tensors, progress=context.progress
-        )
+        forms = _by_name(self.tensors, list(network.linears))
+        report = quantize(network, texts=context.texts, form=self.quantize, forms=forms, progress=context.progress)
         return Outcome({one.name: one.error or 0.0 for one in report.tensors}, details=report.to_json())
+
+
+def _by_name(patterns: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """The forms of matrices that patterns fit; a pattern that fits none stays, to be refused as a name."""
+    return {name: form for pattern, form in patterns.items() for name in filter_names(names, pattern) or [pattern]}
 
 
 def _form(value: Any, where: str) -> str:

@@ -1,0 +1,238 @@
+"""What each way of compressing MiniLM weighs and keeps: the table and the plot of docs/COMPRESSION.md.
+
+    python bench/compression.py SENTENCE_MINILM ../shared/data/stsb SST2_MINILM ../shared/data/sst2
+
+Each row is a recipe; its file, score and sizes are kept in build/compression/, so that a run can be continued; a row is
+made anew when its recipe changes, or with --again NAME. --speed times what is there: it wants a quiet machine.
+--draw only writes the table and the plot. The data stays where it is: only figures are kept. Texts to calibrate on are
+sentences of the training sets, labels unread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from machine import describe
+from minibert_converter.convert import convert
+from minibert_converter.recipe import Recipe
+
+import minibert
+from minibert.cli.data import read_columns
+from minibert.evaluate import evaluate
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build/compression"
+DOCS = ROOT / "docs"
+CALIBRATION_TEXTS = 1024
+#: Passes of each row, in the order of the table.
+INT8 = {"quantize": "int8"}
+INT4 = {"quantize": "int4"}
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "float32": [],
+    "int8": [INT8],
+    "codebook": [{"quantize": "codebook"}],
+    "int4": [INT4],
+}
+TURNS = 15
+TOKENS = 64
+
+
+class Task:
+    """One of the two: how it is scored and what it is calibrated on."""
+
+    def __init__(self, name: str, checkpoint: Path, data: Path) -> None:
+        self.name, self.checkpoint = name, checkpoint
+        self.figure = {"stsb": "spearman", "sst2": "accuracy"}[name]
+        if name == "stsb":
+            rows = read_columns(data / "dev.tsv.gz", ["score", "sentence1", "sentence2"])
+            self.examples = [(row[1], row[2]) for row in rows]
+            texts = [text for row in read_columns(data / "train.tsv.gz", ["sentence1", "sentence2"]) for text in row]
+        else:
+            rows = read_columns(data / "dev.tsv", ["label", "sentence"])
+            self.examples = [row[1] for row in rows]
+            # Of five words or more: the set has many that are a word or two.
+            texts = [text for (text,) in read_columns(data / "train.tsv.gz", ["sentence"]) if text.count(" ") >= 4]
+        self.truth = [row[0] for row in rows]
+        self.texts = random.Random(0).sample(texts, CALIBRATION_TEXTS)
+
+    def path(self, row: str, ending: str) -> Path:
+        """Where something of a row is kept."""
+        return BUILD / f"{self.name}-{row.replace(' ', '_').replace(':', '-')}.{ending}"
+
+    def known(self, row: str) -> dict[str, Any] | None:
+        """What was measured of a row."""
+        path = self.path(row, "json")
+        return json.loads(path.read_text()) if path.is_file() else None
+
+    def measure(self, row: str, passes: list[dict[str, Any]]) -> dict[str, Any]:
+        """Makes the file of a row and measures all but its speed."""
+        file = self.path(row, "safetensors")
+        start = time.process_time()
+        recipe = Recipe.from_json({"pass": passes})
+        report = convert(self.checkpoint, file, recipe=recipe, calibrate=self.texts if recipe.reads_texts else None)
+        seconds = time.process_time() - start
+        figures = evaluate(minibert.load(file, threads=1), self.examples, self.truth)
+        return {
+            "passes": passes,
+            "score": round(100 * figures[self.figure], 2),
+            "file_bytes": report.file_bytes,
+            "resident_bytes": resident(file),
+            "convert_cpu_seconds": round(seconds, 1),
+        }
+
+
+RESIDENT = """
+import re, sys
+import minibert
+def resident():
+    return 1024 * int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1])
+import numpy, tokenizers
+before = resident()
+model = minibert.load(sys.argv[1], threads=1)
+model.forward([[101, *range(1000, 1062), 102]])
+print(resident() - before)
+"""
+
+
+def resident(file: Path) -> int:
+    """Bytes of memory that a model takes in a process of its own after one text of 64 tokens, its tokenizer unread."""
+    minibert.load(file, threads=1).warmup()
+    done = subprocess.run([sys.executable, "-c", RESIDENT, str(file)], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def speed(task: Task, rows: list[str]) -> dict[str, float]:
+    """By row, how many times as fast as dense int8: the fastest of many turns of each, in turn."""
+    ids = [[101, *range(1000, 1000 + TOKENS - 2), 102]]
+    models = {row: minibert.load(task.path(row, "safetensors"), threads=1) for row in rows}
+    best = dict.fromkeys(rows, float("inf"))
+    for _ in range(TURNS):
+        for row, model in models.items():
+            for _ in range(5):
+                start = time.perf_counter()
+                model.forward(ids)
+                best[row] = min(best[row], time.perf_counter() - start)
+    return {row: round(best["int8"] / seconds, 3) for row, seconds in best.items()}
+
+
+def table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Markdown: a line for each row that was measured."""
+    header = ["", "file", "resident", "speed", "STS-B", "of float32", "SST-2", "of float32"]
+    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    for row in ROWS:
+        if row not in points["stsb"] and row not in points["sst2"]:
+            continue
+        one = points["stsb"].get(row) or points["sst2"][row]
+        cells = [
+            row,
+            f"{one['file_bytes'] / 1e6:.2f} MB",
+            f"{one['resident_bytes'] / 1e6:.1f} MB",
+            f"{one['speed']:.2f}" if "speed" in one else "",
+        ]
+        for name in ("stsb", "sst2"):
+            point, whole = points[name].get(row), points[name].get("float32")
+            cells += ["", ""] if point is None else [f"{point['score']:.2f}", _part(point, whole)]
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _part(point: dict[str, Any], whole: dict[str, Any] | None) -> str:
+    return f"{point['score'] / whole['score']:.1%}" if whole else ""
+
+
+def front(points: dict[str, dict[str, Any]]) -> list[str]:
+    """Rows that no other row beats in both size and score, from small to large."""
+    best, found = -1.0, []
+    for row in sorted(points, key=lambda row: (points[row]["file_bytes"], -points[row]["score"])):
+        if points[row]["score"] > best:
+            best = points[row]["score"]
+            found.append(row)
+    return found
+
+
+def plot(points: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
+    """Score against size, the Pareto front drawn through."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "minibert"  # the same figures give the same bytes
+    import matplotlib.pyplot as plt
+
+    figure, all_axes = plt.subplots(1, 2, figsize=(11, 5))
+    titles = {"stsb": "STS-B dev, Spearman", "sst2": "SST-2 dev, accuracy"}
+    for axes, (name, title) in zip(all_axes, titles.items(), strict=True):
+        known = points[name]
+        if not known:
+            continue
+        best = front(known)
+        sizes = {row: point["file_bytes"] / 1e6 for row, point in known.items()}
+        others = [row for row in known if row not in best]
+        axes.scatter([sizes[row] for row in others], [known[row]["score"] for row in others], s=14, color="0.6")
+        axes.plot([sizes[row] for row in best], [known[row]["score"] for row in best], "o-", markersize=4)
+        for row in best:
+            axes.annotate(row, (sizes[row], known[row]["score"]), (4, -9), textcoords="offset points", fontsize=7)
+        whole = known.get("float32", {}).get("score")
+        if whole is not None:
+            for part in (1.0, 0.99, 0.97):
+                axes.axhline(part * whole, color="0.8", linewidth=0.8, zorder=0)
+                axes.annotate(f"{part:.0%}", (sizes["float32"], part * whole), color="0.5", fontsize=7, va="bottom")
+            axes.set_ylim(0.9 * whole, 1.01 * whole)
+        axes.set(xscale="log", xlabel="file, MB", title=title)
+        axes.set_xticks([6, 8, 12, 16, 23, 45, 90], ["6", "8", "12", "16", "23", "45", "90"])
+        axes.minorticks_off()
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def fill(path: Path, text: str) -> None:
+    """Puts the table between its two marks."""
+    first, last = "<!-- table: bench/compression.py -->", "<!-- end of table -->"
+    content = path.read_text(encoding="utf-8")
+    start, end = content.index(first) + len(first), content.index(last)
+    path.write_text(f"{content[:start]}\n{text}\n{content[end:]}", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("stsb", "sst2"):
+        parser.add_argument(f"{name}_checkpoint", type=Path)
+        parser.add_argument(f"{name}_data", type=Path)
+    parser.add_argument("--only", nargs="*", metavar="ROW", help="rows to make; all of them by default")
+    parser.add_argument("--again", nargs="*", default=[], metavar="ROW", help="rows to make anew")
+    parser.add_argument("--task", choices=("stsb", "sst2"), help="one of the two")
+    parser.add_argument("--speed", action="store_true", help="time what is there instead of making rows")
+    parser.add_argument("--draw", action="store_true", help="only write the table and the plot")
+    arguments = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    tasks = [
+        Task(name, getattr(arguments, f"{name}_checkpoint"), getattr(arguments, f"{name}_data"))
+        for name in ("stsb", "sst2")
+        if arguments.task in (None, name)
+    ]
+    for row in () if arguments.speed or arguments.draw else arguments.only or ROWS:
+        for task in tasks:
+            point = task.known(row)
+            if point is None or point["passes"] != ROWS[row] or row in arguments.again:
+                point = task.measure(row, ROWS[row])
+                task.path(row, "json").write_text(json.dumps({**point, "machine": describe()}, indent=1))
+                print(f"{task.name} {row}: {point['score']:.2f}, {point['file_bytes'] / 1e6:.2f} MB", flush=True)
+    points = {task.name: {row: point for row in ROWS if (point := task.known(row))} for task in tasks}
+    if arguments.speed:
+        for task in tasks:
+            for row, ratio in speed(task, list(points[task.name])).items():
+                points[task.name][row]["speed"] = ratio
+                task.path(row, "json").write_text(json.dumps(points[task.name][row], indent=1))
+    if arguments.task is None:
+        plot(points, DOCS / "compression.svg")
+        fill(DOCS / "COMPRESSION.md", table(points))
+
+
+if __name__ == "__main__":
+    main()
