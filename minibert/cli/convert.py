@@ -17,7 +17,7 @@ HELP = "turn a checkpoint folder into one model file"
 
 
 #: Options that stand for passes of a recipe.
-FLAGS = ("prune", "prune_method", "prune_budget", "quantize", "seed")
+FLAGS = ("prune", "prune_method", "prune_budget", "embeddings", "quantize", "seed")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quantize", choices=("int8", "int4", "codebook", "none"), help="how weights are kept (default: int8)"
+    )
+    parser.add_argument(
+        "--embeddings",
+        action="append",
+        metavar="FORM",
+        help="how words are kept: int8, int4, codebook, codebook:8, low-rank:128; repeatable, one after another",
     )
     parser.add_argument("--calibrate", metavar="TEXTS", help="a file of texts like those to come, one a line")
     parser.add_argument(

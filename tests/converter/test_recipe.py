@@ -59,6 +59,16 @@ def test_a_recipe_and_its_flags_give_the_same_bytes(folder, tmp_path):
     assert [each.step for each in report.passes] == [pruned["pass"], quantized["pass"]]
 
 
+def test_forms_of_embeddings_one_after_another(folder, tmp_path):
+    convert(folder, tmp_path / "model", embeddings=["low-rank:32", "int4"], calibrate=TEXTS[:8])
+    config = read_model(tmp_path / "model").config
+    assert config.recipe["pass"] == [{"embeddings": ["low-rank:32", "int4"]}, {"quantize": "int8"}]
+    assert config.architecture.word_size == 32
+    assert config.tables["embeddings.word"].kind == "int4"
+    errors = config.report["passes"][0]["errors"]
+    assert 0 < errors["embeddings.position"] < errors["embeddings.word"] < 1
+
+
 def test_an_empty_recipe_changes_nothing(folder, tmp_path):
     convert(folder, tmp_path / "one", recipe=Recipe())
     convert(folder, tmp_path / "two", quantize="none")
@@ -80,6 +90,7 @@ def test_a_recipe_survives_json():
         ("[[pass]]\nprune = '4x4:50'", r"pass\[0\]: .*write 0.5"),
         ("[[pass]]\nprune = 0.5", "a string or an array of strings"),
         ("[[pass]]\nprune = '4x4:0.5'\nmethod = 'guess'", "method must be one of"),
+        ("[[pass]]\nembeddings = 'int5'", r"pass\[0\]: .*int8, int4, codebook"),
         ("pass = 3", "pass must be an array"),
         ("seed = -1", "seed must be a whole number from 0"),
         ("sparse_threshold = 2", "a number from 0 to 1"),

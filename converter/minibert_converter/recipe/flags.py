@@ -18,6 +18,7 @@ def recipe_of(
     prune: Sequence[str] = (),
     prune_method: str = "calibrated",
     prune_budget: str | None = None,
+    embeddings: Sequence[str] = (),
     quantize: str = "int8",
     **shared: Any,
 ) -> Recipe:
@@ -27,6 +28,7 @@ def recipe_of(
         prune: what to remove; nothing if empty.
         prune_method: how it is chosen.
         prune_budget: whether of each matrix or of all together.
+        embeddings: forms of the embedding tables, one after another; what `quantize` makes of them if empty.
         quantize: one of FORMS; "none" leaves every weight as it is.
         shared: keys of the recipe itself: seed, sparse_threshold.
 
@@ -37,8 +39,13 @@ def recipe_of(
         raise InputError(f"quantize {quantize!r} is none of {', '.join(FORMS)}")
     passes: list[dict[str, Any]] = []
     if prune:
-        requests = [prune] if isinstance(prune, str) else list(prune)
-        passes.append({"prune": requests, "method": prune_method, "budget": prune_budget or ""})
+        passes.append({"prune": _list(prune), "method": prune_method, "budget": prune_budget or ""})
+    if embeddings:
+        passes.append({"embeddings": _list(embeddings)})
     if quantize != "none":
         passes.append({"quantize": quantize})
     return Recipe.from_json({"pass": passes, **shared})
+
+
+def _list(values: str | Sequence[str]) -> list[str]:
+    return [values] if isinstance(values, str) else list(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import filter as filter_names
@@ -9,6 +10,7 @@ from typing import Any
 
 from minibert.errors import FormatError
 
+from ..embeddings import compress_embeddings, parse_form
 from ..network import Network
 from ..prune import Budget, Method, parse_requests, prune
 from ..quantize import Form, quantize
@@ -17,7 +19,7 @@ from .step import Context, Outcome, Pass
 
 #: What weights of matrices, and rows of the table of words, can be rounded to.
 MATRIX_FORMS = ("int8", "int4", "codebook")
-TABLE_FORMS = ("int8",)
+TABLE_FORMS = ("int8", "int4", "codebook", "codebook:8", "low-rank:128")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,36 @@ class Prune(Pass):
 
 
 @dataclass(frozen=True)
+class Embeddings(Pass):
+    """Stores the embedding tables in less: fewer bits, codebooks, fewer dimensions; several forms one after another."""
+
+    embeddings: tuple[str, ...] = ()
+
+    verb = "embeddings"
+
+    @classmethod
+    def read(cls, keys: Keys) -> Embeddings:
+        """Keys: embeddings (the form, or several: `["low-rank:192", "int4"]`)."""
+        forms = keys.texts("embeddings")
+        for form in forms:
+            parse_form(form)
+        return cls(forms)
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `embeddings.compress_embeddings`."""
+        errors: dict[str, float] = {}
+        details: dict[str, Any] = {}
+        for form in self.embeddings:
+            report = compress_embeddings(
+                network, form, texts=context.texts, seed=context.seed, progress=context.progress
+            )
+            details[form] = report.to_json()
+            for name, table in report.tables.items():
+                errors[name] = math.hypot(errors.get(name, 0.0), table.error)
+        return Outcome(errors, details=details)
+
+
+@dataclass(frozen=True)
 class Quantize(Pass):
     """Rounds every matrix and table that is still float32."""
 
@@ -93,4 +125,4 @@ def _form(value: Any, where: str) -> str:
 
 
 #: By verb, in the order in which they best follow one another.
-PASSES: Mapping[str, type[Pass]] = {kind.verb: kind for kind in (Prune, Quantize)}
+PASSES: Mapping[str, type[Pass]] = {kind.verb: kind for kind in (Prune, Embeddings, Quantize)}
