@@ -140,8 +140,8 @@ class BaseModel:
         """Raise UnsupportedError unless the model's task is one of `kinds`."""
         if self.task.kind not in kinds:
             raise UnsupportedError(
-                f"{self.path.name} is a {self.task.kind} model: use {_METHODS[self.task.kind]}, "
-                f"or convert a checkpoint with --task {kinds[0]}"
+                f"{self.path.name} is a {self.task.kind} model, not one for {kinds[0]}: use "
+                f"{_METHODS[self.task.kind]}, or convert a checkpoint with --task {kinds[0]}"
             )
 
 

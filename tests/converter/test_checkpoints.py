@@ -292,6 +292,8 @@ def test_integer_weights_are_refused(folder):
         ({"architectures": None}, CheckpointError, "names no architectures"),
         ({"hidden_act": "quick_gelu"}, UnsupportedError, "quick_gelu.*gelu"),
         ({"position_embedding_type": "relative_key"}, UnsupportedError, "relative_key"),
+        ({"position_embedding_type": "alibi"}, UnsupportedError, "alibi"),
+        ({"model_type": "mobilebert"}, UnsupportedError, "supported are albert"),
         ({"is_decoder": True}, UnsupportedError, "is_decoder"),
         ({"quantization_config": {"bits": 4}}, UnsupportedError, "already quantized"),
         ({"num_attention_heads": 5}, CheckpointError, "5, which does not divide"),

@@ -11,6 +11,7 @@ from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from minibert.errors import CheckpointError, UnsupportedError
+from minibert.text.tokenizer import Tokenizer as DeviceTokenizer
 from tests.checkpoints import vocabulary, write_json, write_tokenizer
 
 TEXTS = ["A Great movie", "naïve Café?!", "你好 good", "plays\tnot\u200bbad\x00", "[MASK] [SEP]", "", "x" * 300]
@@ -68,6 +69,28 @@ def test_tokenizer_json_is_kept_but_for_truncation_and_padding(folder):
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "vocab.txt").unlink()
     assert [read(folder).encode(text).ids for text in TEXTS] == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "config", "tokens"),
+    [
+        ("right", {}, ["[CLS]", "a", "great", "[SEP]"]),
+        ("left", {}, ["[CLS]", "great", "movie", "[SEP]"]),
+        ("right", {"truncation_side": "left"}, ["[CLS]", "great", "movie", "[SEP]"]),
+        ("left", {"truncation_side": "right"}, ["[CLS]", "a", "great", "[SEP]"]),
+    ],
+)
+def test_side_of_truncation(folder, own, config, tokens):
+    tokenizer = read(folder)
+    tokenizer.enable_truncation(3, direction=own)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", config)
+    device = DeviceTokenizer(read_tokenizer(folder, 203).json, max_length=4)
+    assert [device.token(id) for id in device.encode("a great movie").ids] == tokens
+    assert len(device.encode("a great movie", max_length=40).ids) == 5
+    write_json(folder / "tokenizer_config.json", {"truncation_side": "middle"})
+    with pytest.raises(CheckpointError, match="truncation_side"):
+        read_tokenizer(folder, 203)
 
 
 def test_lowercasing_by_sentence_transformers(folder):

@@ -28,7 +28,8 @@ class TokenizerFile:
     """A tokenizer in the tokenizers library's own JSON.
 
     Attributes:
-        json: ready for Tokenizer.from_str; neither truncates nor pads.
+        json: ready for Tokenizer.from_str; does not pad, and truncates only to say that it is the beginning of a text
+            that is cut off.
         max_length: most tokens, special ones included, that the checkpoint says a text may have; None if it says
             nothing.
         notes: what was found otherwise than expected, for the user.
@@ -72,7 +73,7 @@ def read_tokenizer(
     names = config.get("model_input_names")
     if isinstance(names, list) and "token_type_ids" not in names:
         tokenizer = _without_types(tokenizer)
-    tokenizer.no_truncation()
+    _set_side(folder, config, tokenizer)
     tokenizer.no_padding()
     last, token = max(((id, token) for token, id in tokenizer.get_vocab().items()), default=(-1, ""))
     if last >= vocab_size:
@@ -117,6 +118,16 @@ def _load(path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
                 notes.append(f"tokenizer_config.json overrules tokenizer.json: {key} is {json.dumps(value)}")
         tokenizer.normalizer = normalizer  # type: ignore[assignment]
     return tokenizer
+
+
+def _set_side(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Keeps where a text is cut, which tokenizer_config.json may overrule, and forgets how long it may be."""
+    side = config.get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
+    if side not in ("left", "right"):
+        raise CheckpointError(f"{folder / 'tokenizer_config.json'}: truncation_side is {side!r}, not left or right")
+    tokenizer.no_truncation()
+    if side == "left":
+        tokenizer.enable_truncation(_max_length(folder, config) or 512, direction="left")
 
 
 def _without_types(tokenizer: Tokenizer) -> Tokenizer:
