@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "minibert"
 #: Everything that the device half may import beside the standard library; llvmlite is numba's own backend.
 ALLOWED = {"minibert", "numpy", "numba", "llvmlite", "safetensors", "tokenizers"}
 #: The commands that lead to the workstation half, from inside a function only.
-CONVERTER_USERS = {"cli/convert.py", "cli/budget.py"}
+CONVERTER_USERS = {"cli/convert.py", "cli/budget.py", "cli/distill.py"}
 #: Parts of the package from the ground up: a part imports only parts below it.
 LAYERS = [
     {"errors", "numerics", "progress"},

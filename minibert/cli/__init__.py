@@ -14,7 +14,7 @@ from minibert.cli import console
 from minibert.errors import MinibertError
 
 #: Each is a module of this package with HELP, `configure(parser)` and `run(arguments) -> int`.
-COMMANDS = ("convert", "predict", "encode", "eval", "inspect", "bench", "warmup", "doctor", "demo")
+COMMANDS = ("convert", "distill", "predict", "encode", "eval", "inspect", "bench", "warmup", "doctor", "demo")
 
 #: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C.
 FAILED, USAGE, INTERRUPTED = 1, 2, 130

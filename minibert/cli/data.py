@@ -50,6 +50,18 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
+def read_header(path: str | Path) -> list[str]:
+    """Names of the columns of a table, as its first line has them.
+
+    Raises:
+        InputError: no such kind of file, or it holds no examples.
+        OSError: the file cannot be read.
+    """
+    for _, row in read_rows(Path(path)):
+        return list(row)
+    raise InputError(f"{path}: holds no examples")
+
+
 def read_conll(path: str | Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Words and tags of each sentence of a CoNLL file.
 

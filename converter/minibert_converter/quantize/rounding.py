@@ -10,6 +10,8 @@ from ..network import Float32Array, Int8Array
 
 #: Codes span -LIMIT..LIMIT; -128 is left out, so that a weight and its negative have opposite codes.
 LIMIT = 127
+#: A row whose largest magnitude is no more counts as zero: its scale would be no normal float32 number.
+SMALLEST_ROW = 1e-30
 #: Added to the diagonal of the second moments, as a part of its mean: ten times what GPTQ takes. MiniLM loses as much
 #: with either, and with more of it the weights keep nearer to themselves in directions that few texts have shown.
 _DAMPING = 0.1
@@ -20,8 +22,7 @@ _BLOCK = 128
 def row_scales(weight: Float32Array) -> Float32Array:
     """float32 [out], largest magnitude of each row / LIMIT; 1 for a row of zeros."""
     largest = np.abs(weight).max(axis=1, initial=0)
-    # A row too small for its scale to be a normal float32 number counts as zero.
-    return np.where(largest > 1e-30, largest / np.float32(LIMIT), np.float32(1)).astype(np.float32)
+    return np.where(largest > SMALLEST_ROW, largest / np.float32(LIMIT), np.float32(1)).astype(np.float32)
 
 
 def round_to_nearest(weight: Float32Array) -> tuple[Int8Array, Float32Array]:

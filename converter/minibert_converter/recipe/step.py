@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,12 +23,14 @@ class Context:
         seed: of every random choice; the same seed gives the same bytes.
         folder: where relative paths in the recipe start.
         progress: told how far the work is.
+        train: what does a pass `distill`, given the pass and the network; None where there is no teacher.
     """
 
     texts: Sequence[str] | None = None
     seed: int = 0
     folder: Path = Path()
     progress: Progress = no_progress
+    train: Callable[[Any, Network], Outcome] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""The engine's int8 arithmetic, with gradients: what a student trains with is what will run.
+
+Forward, numbers are what `minibert.reference` computes: codes of activations with one scale a token, codes of weights
+with one scale an output, exact sums of products. Backward, rounding counts as the identity (straight-through,
+arXiv 1308.3432; quantisation-aware training, arXiv 1712.05877).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from minibert.numerics import ACTIVATION_LIMIT, LOG2_E, LOWEST_SCORE, SMALLEST_ABSMAX, VALUE_LIMIT, WEIGHT_BITS
+
+from ..quantize.rounding import LIMIT, SMALLEST_ROW
+
+
+def row_codes(x: Tensor, limit: int = ACTIVATION_LIMIT) -> tuple[Tensor, Tensor]:
+    """Integer codes of activations with one scale a row, as the engine makes them.
+
+    Args:
+        x: float32 [..., n].
+        limit: the largest code.
+
+    Returns:
+        Codes, whole numbers as float32 [..., n], and scales float32 [..., 1]: x is about codes * scales.
+    """
+    largest = x.abs().amax(dim=-1, keepdim=True)
+    zero = largest < SMALLEST_ABSMAX
+    inverse = torch.where(zero, 0.0, limit / torch.where(zero, 1.0, largest))
+    scale = torch.where(zero, 0.0, largest * torch.tensor(1.0 / limit, dtype=torch.float32))
+    return torch.round(x * inverse), scale
+
+
+def weight_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes of weights with one scale a row, as `quantize.rounding.round_to_nearest` makes them.
+
+    Args:
+        weight: float32 [out, in].
+
+    Returns:
+        Codes, whole numbers as float32 [out, in], and scales float32 [out, 1].
+    """
+    largest = weight.abs().amax(dim=1, keepdim=True)
+    scale = torch.where(largest > SMALLEST_ROW, largest / LIMIT, 1.0)
+    return torch.round(weight / scale).clamp(-LIMIT, LIMIT), scale
+
+
+class _Product(torch.autograd.Function):
+    """x W^T in int8, differentiated as if nothing had been rounded."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        codes, step = row_codes(x)
+        weights, scale = weight_codes(weight)
+        # Codes are exact in bfloat16 too; its sums are float32, but what it returns has 8 bits.
+        codes, weights = codes.to(dtype), weights.to(dtype)
+        ctx.save_for_backward(codes, step, weights, scale)
+        return (functional.linear(codes, weights).float() * step) * scale.T
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (gradient,) = gradients
+        codes, step, weights, scale = ctx.saved_tensors
+        rows = (gradient * scale.T).to(codes.dtype)
+        left = (rows @ weights).float() if ctx.needs_input_grad[0] else None
+        right = ((gradient * step).to(codes.dtype).T @ codes).float() if ctx.needs_input_grad[1] else None
+        return left, right, None
+
+
+def linear_int8(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(sum of products of codes * scale of the row) * scale of the output + bias.
+
+    Args:
+        x: float32 [rows, in].
+        weight: float32 [out, in].
+        bias: float32 [out].
+        dtype: what codes are multiplied in; in float32 the sums are exact up to 1,024 inputs and nearly so beyond.
+
+    Returns:
+        float32 [rows, out].
+    """
+    return _Product.apply(x, weight, dtype) + bias  # pyright: ignore[reportOperatorIssue]
+
+
+def rounded_rows(x: Tensor, limit: int = ACTIVATION_LIMIT) -> Tensor:
+    """Rows as their codes stand for them, float32 [..., n]; the gradient passes straight through."""
+    codes, scale = row_codes(x.detach(), limit)
+    return x + (codes * scale - x).detach()
+
+
+def rounded_table(rows: Tensor) -> Tensor:
+    """Rows of an embedding table as their int8 codes stand for them; the gradient passes straight through."""
+    codes, scale = weight_codes(rows.detach())
+    return rows + (codes * scale - rows).detach()
+
+
+def attention_int8(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, head_size: int) -> Tensor:
+    """Attention in the engine's integers: codes of queries, keys and values, softmax weights of 12 bits.
+
+    The gradient is that of exact softmax attention of what the codes stand for. Of texts longer than the engine's
+    block of keys, the maximum that weights are rounded against is that of the whole text here.
+
+    Args:
+        query: float32 [texts, heads, tokens, width]; padding tokens are zero.
+        key: float32, as `query`.
+        value: float32, as `query`.
+        mask: bool [texts, 1, 1, tokens], False for padding; None if there is none.
+        head_size: of the model; 1 / sqrt(head_size) scales the scores.
+
+    Returns:
+        float32 [texts, heads, tokens, width].
+    """
+    query, key = rounded_rows(query), rounded_rows(key)
+    value = rounded_rows(value.transpose(-1, -2), VALUE_LIMIT).transpose(-1, -2)
+    smooth = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1 / math.sqrt(head_size))
+    with torch.no_grad():
+        scores = query @ key.transpose(-1, -2) * (LOG2_E / math.sqrt(head_size))
+        if mask is not None:
+            scores = scores.masked_fill(~mask, LOWEST_SCORE)
+        weights = torch.round(torch.exp2(scores - scores.amax(dim=-1, keepdim=True) + WEIGHT_BITS))
+        context = (weights @ value) / weights.sum(dim=-1, keepdim=True)
+    return smooth + (context - smooth).detach()

@@ -1,0 +1,213 @@
+"""A distillation from end to end: teacher and texts -> student -> passes of a recipe, training among them -> file."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import minibert
+from minibert.errors import InputError
+from minibert.format import write_model
+from minibert.model import Model
+
+from ..checkpoints import read_checkpoint
+from ..export import export
+from ..network import Network
+from ..progress import Progress, no_progress
+from ..prune.blocks import block_density
+from ..prune.encoder import encoder_names, float_linear, real_rows_and_columns
+from ..quantize import quantize
+from ..recipe import Context, Outcome, Recipe, read_recipe, run
+from ..recipe.distillation import Distill
+from ..report import Report, make_report
+from .lessons import Examples, make_lessons
+from .sharing import share_layers
+from .snapshot import Snapshot
+from .training import Moment, Training
+
+#: Scores a model: figures by name.
+Measure = Callable[[Model], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told how far the work is.
+
+    Attributes:
+        stage: of what comes before and after the training.
+        moment: of the training, after each step.
+        score: of the student as the engine would run it, after so many epochs.
+    """
+
+    stage: Progress = no_progress
+    moment: Callable[[Moment], None] = lambda moment: None
+    score: Callable[[int, Mapping[str, Any]], None] = lambda epochs, figures: None
+
+
+def distill(
+    teacher: str | Path,
+    examples: Examples,
+    out: str | Path,
+    recipe: Recipe | str | Path,
+    *,
+    student: str | Path | None = None,
+    measure: Measure | None = None,
+    cache: str | Path | None = None,
+    fresh: bool = False,
+    threads: int | None = None,
+    watcher: Watcher | None = None,
+) -> tuple[Report, dict[str, Any]]:
+    """Trains a student to answer as its teacher does, and writes the file that the engine runs.
+
+    Passes of the recipe ahead of `distill` make the student out of the teacher; those behind it finish what was
+    trained. While it trains, its state is kept beside `out` as OUT.training; a second call with the same arguments goes
+    on from there. On one kind of processor, with one number of threads, the same arguments give the same bytes.
+
+    Args:
+        teacher: a checkpoint folder, fine-tuned for its task.
+        examples: texts to learn from, and their labels if they are known.
+        out: the file to write, whole or not at all.
+        recipe: what to do, or a TOML file that says it; one of its passes is `distill`.
+        student: a checkpoint folder to start from, if not the teacher's.
+        measure: scores a model; None where there is nothing to score on.
+        cache: a folder where the teacher's answers are kept, for later epochs and other runs on the same texts.
+        fresh: begin anew, even if a state was kept.
+        threads: of the training; None takes torch's own choice.
+        watcher: who is told how far it is.
+
+    Returns:
+        What became of each part, and the figures of the finished file ({} without `measure`).
+
+    Raises:
+        CheckpointError: a checkpoint is broken, and where.
+        UnsupportedError: the checkpoint is of a kind that cannot be distilled.
+        InputError: recipe or examples make no sense.
+    """
+    began = time.perf_counter()
+    watcher = watcher or Watcher()
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    if [type(step) for step in chosen.passes].count(Distill) != 1:
+        raise InputError("the recipe of a distillation has one pass distill: [[pass]] distill = EPOCHS")
+    if not Path(out).parent.is_dir():
+        raise InputError(f"{Path(out).parent}: no such folder; make it first")
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    teaching = read_checkpoint(Path(teacher), None, watcher.stage)
+    learning = read_checkpoint(Path(student or teacher), None, watcher.stage)
+    work = {
+        "recipe": chosen.to_json(),
+        "teacher": _checksum(teaching),
+        "student": _checksum(learning),
+        "texts": zlib.crc32(repr((examples.texts, examples.labels)).encode("utf-8", "surrogatepass")),
+    }
+    learning = replace(learning, task=teaching.task)
+    snapshot = Snapshot(Path(out).with_name(Path(out).name + ".training"), work)
+    if fresh:
+        snapshot.remove()
+    kept = None if cache is None else Path(cache)
+    work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher)
+    texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
+    context = Context(texts, chosen.seed, chosen.folder, watcher.stage, work_with.train)
+    passes = run(chosen, learning, context)
+    config, tensors = export(learning, chosen.sparse_threshold)
+    report = make_report(learning, tensors, passes, f"{len(texts):,} texts given")
+    size = write_model(out, replace(config, report=report.stored_json()), tensors)
+    snapshot.remove()
+    figures = {} if measure is None else dict(measure(minibert.load(out)))
+    return replace(report, file_bytes=size, seconds=time.perf_counter() - began), figures
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a training needs beside the student and the pass."""
+
+    teacher: Network
+    examples: Examples
+    seed: int
+    snapshot: Snapshot
+    cache: Path | None
+    measure: Measure | None
+    watcher: Watcher
+
+    def train(self, settings: Distill, network: Network) -> Outcome:
+        """The pass `distill`: changes the network."""
+        layers = _teachers_layers(network, self.teacher)
+        if settings.share:
+            share_layers(network, settings.share)
+        lessons = make_lessons(self.examples, network, self.teacher, settings.max_length)
+        training = Training(
+            self.teacher,
+            network,
+            layers,
+            lessons,
+            settings,
+            seed=self.seed,
+            snapshot=self.snapshot,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            cache=self.cache,
+            progress=self.watcher.stage,
+        )
+        scores: list[dict[str, Any]] = []
+
+        def epoch_ended(epochs: int) -> None:
+            if self.measure is not None:
+                figures = dict(self.measure(_as_it_would_run(training.network())))
+                scores.append({"epochs": epochs, **figures})
+                self.watcher.score(epochs, figures)
+
+        training.run(self.watcher.moment, epoch_ended)
+        trained = training.network()
+        network.tables, network.linears, network.norms = trained.tables, trained.linears, trained.norms
+        densities = _densities(network)
+        errors: dict[str, float] = {}
+        if settings.int8_from < 1:  # the codes it was trained with are the nearest
+            report = quantize(network, method="nearest")
+            errors = {one.name: one.error or 0.0 for one in report.tensors}
+        details = {"texts": len(lessons.ids), "steps": training.steps, "density": round(training.density, 4)}
+        return Outcome(errors, densities, details)
+
+
+def _as_it_would_run(network: Network) -> Model:
+    """A student in the middle of its training, quantized and loaded by the engine."""
+    quantize(network, method="nearest")
+    with tempfile.TemporaryDirectory(prefix="minibert-distill-") as folder:
+        path = Path(folder) / "student.safetensors"
+        write_model(path, *export(network))
+        return minibert.load(path)
+
+
+def _densities(network: Network) -> dict[str, float]:
+    """By name of a matrix in the checkpoint, the part of its weights in 4x4 blocks that are left."""
+    densities = {}
+    numbers = network.layer_numbers or tuple(range(len(network.architecture.layers)))
+    for name in encoder_names(network):
+        rows, columns = real_rows_and_columns(network.architecture, name)
+        _, number, part = name.split(".", 2)
+        density = block_density(float_linear(network, name).weight, rows[:, None] & columns)
+        densities[f"layers.{numbers[int(number)]}.{part}"] = density
+    return densities
+
+
+def _teachers_layers(student: Network, teacher: Network) -> tuple[int, ...]:
+    """For each layer of the student the teacher's layer it is to be like: the one it was, or that at its height."""
+    own, others = len(student.architecture.layers), len(teacher.architecture.layers)
+    numbers = student.layer_numbers or tuple(range(own))
+    if own == others or (student.layer_numbers and max(numbers) < others):
+        return numbers
+    return tuple(max(round((number + 1) * others / own), 1) - 1 for number in range(own))
+
+
+def _checksum(network: Network) -> int:
+    """A number that another network hardly has."""
+    value = zlib.crc32(repr((network.architecture, network.tokenizer_json)).encode())
+    for name in network.linears:
+        value = zlib.crc32(float_linear(network, name).weight.tobytes(), value)
+    return value

@@ -1,0 +1,190 @@
+"""The training loop: a student learns to answer as its teacher does, while blocks of its weights go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..network import Network
+from ..progress import Progress, no_progress
+from ..recipe.distillation import Distill
+from .answers import Answers
+from .batches import Batch, plan_epoch
+from .lessons import Lessons
+from .losses import Lesson
+from .masks import BlockMasks
+from .snapshot import Snapshot
+from .student import TorchNetwork
+
+
+@dataclass(frozen=True)
+class Moment:
+    """How far a training is.
+
+    Attributes:
+        step: steps done.
+        steps: steps in all.
+        loss: mean loss of the last steps.
+        density: part of the encoder's blocks that is left.
+        seconds_left: time that the rest will take, as far as one can tell.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    density: float
+    seconds_left: float
+
+
+class Training:
+    """One distillation, from its first step or from where it was stopped.
+
+    Args:
+        teacher: the model that is imitated.
+        student: what it starts as; not changed.
+        layers: for each of the student's layers, the teacher's layer it is to be like.
+        lessons: texts.
+        settings: the pass of the recipe.
+        seed: of the order of texts.
+        snapshot: where the state is kept while it runs; None keeps none.
+        device: "cpu", "cuda", ...
+        cache: a folder where the teacher's answers are kept; None asks it again in each epoch.
+        progress: called with the stage "asking the teacher".
+    """
+
+    def __init__(
+        self,
+        teacher: Network,
+        student: Network,
+        layers: tuple[int, ...],
+        lessons: Lessons,
+        settings: Distill,
+        *,
+        seed: int = 0,
+        snapshot: Snapshot | None = None,
+        device: str = "cpu",
+        cache: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        self._network, self._lessons, self._settings = student, lessons, settings
+        self._seed, self._snapshot = seed, snapshot
+        self._device = torch.device(device)
+        asked = TorchNetwork(teacher).to(self._device).requires_grad_(False)
+        self._student = TorchNetwork(student).to(self._device)
+        dtype = torch.bfloat16 if settings.bfloat16 else torch.float32
+        asked.dtype = self._student.dtype = dtype
+        self._lesson = Lesson(settings.loss, teacher.task, teacher.architecture, student.architecture, layers)
+        self._lesson.to(self._device)
+        self._answers = Answers(
+            asked, lessons, self._lesson.traced[1], settings.loss.hidden > 0, self._device, cache, progress
+        )
+        if not settings.embeddings:
+            for name in student.tables:
+                self._student.parameter(name).requires_grad_(False)
+        self._trained = [one for one in self._student.parameters() if one.requires_grad]
+        self._trained += list(self._lesson.parameters())
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": [one for one in self._trained if one.ndim > 1], "weight_decay": settings.weight_decay},
+                {"params": [one for one in self._trained if one.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=settings.learning_rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self._per_epoch = -(-len(lessons.ids) // settings.batch_size)
+        self.steps = settings.distill * self._per_epoch
+        self._masks = None
+        if settings.blocks is not None:
+            self._masks = BlockMasks(self._student, student, settings.blocks, self.steps)
+        self.step = 0
+        if snapshot is not None and (state := snapshot.read()) is not None:
+            self._restore(state)
+
+    @property
+    def density(self) -> float:
+        """Part of the encoder's blocks that is left."""
+        return 1.0 if self._masks is None else self._masks.density
+
+    def network(self) -> Network:
+        """The student as it is now."""
+        return self._student.write_to(self._network)
+
+    def run(self, tell: Callable[[Moment], None], epoch_ended: Callable[[int], None] | None = None) -> None:
+        """Trains to the end.
+
+        Args:
+            tell: called every few steps.
+            epoch_ended: called with the number of epochs done after each but the last.
+        """
+        began, first, recent = time.monotonic(), self.step, 0.0
+        while self.step < self.steps:
+            epoch, done = divmod(self.step, self._per_epoch)
+            seed = self._seed * 100_003 + epoch
+            plan = plan_epoch([len(ids) for ids in self._lessons.ids], self._settings.batch_size, seed)
+            for rows in plan[done:]:
+                loss = self._one_step(rows)
+                recent = loss if self.step == first + 1 else 0.95 * recent + 0.05 * loss
+                seconds = (time.monotonic() - began) / (self.step - first) * (self.steps - self.step)
+                tell(Moment(self.step, self.steps, recent, self.density, seconds))
+                if self._snapshot is not None and self._snapshot.due():
+                    self._snapshot.write(self._state())
+            if epoch_ended is not None and self.step < self.steps:
+                epoch_ended(epoch + 1)
+
+    def _one_step(self, rows: np.ndarray) -> float:
+        settings = self._settings
+        if self._masks is not None:
+            self._masks.update(self.step, self._optimizer)
+        self._student.int8 = self.step >= settings.int8_from * self.steps
+        warm = max(1.0, settings.warmup * self.steps)
+        rate = min((self.step + 1) / warm, (self.steps - self.step) / max(self.steps - warm, 1.0), 1.0)
+        for group in self._optimizer.param_groups:
+            group["lr"] = settings.learning_rate * rate
+        batch, labels = self._batch(rows)
+        answer = self._student(batch, self._lesson.traced[0])
+        loss = self._lesson(answer, self._answers(rows), labels, batch)
+        loss.backward()
+        if self._masks is not None:
+            self._masks.observe(self.step)
+        torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.step == self.steps and self._masks is not None:
+            self._masks.update(self.step, self._optimizer)
+        return loss.item()
+
+    def _batch(self, rows: np.ndarray) -> tuple[Batch, Tensor | None]:
+        lessons = self._lessons
+        types = [lessons.types[i] for i in rows]
+        batch = Batch.of([lessons.ids[i] for i in rows], types, self._device)
+        labels = None
+        if lessons.labels is not None and self._settings.loss.labels:
+            truth = [lessons.labels[i] for i in rows]
+            stacked = np.concatenate(truth) if truth[0].dtype.kind == "i" else np.stack(truth)
+            labels = torch.from_numpy(stacked).to(self._device)
+        return batch, labels
+
+    def _state(self) -> dict[str, object]:
+        return {
+            "step": self.step,
+            "student": self._student.state_dict(),
+            "lesson": self._lesson.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "masks": {} if self._masks is None else self._masks.state(),
+        }
+
+    def _restore(self, state: dict[str, object]) -> None:
+        self.step = int(state["step"])  # type: ignore[arg-type]
+        self._student.load_state_dict(state["student"])  # type: ignore[arg-type]
+        self._lesson.load_state_dict(state["lesson"])  # type: ignore[arg-type]
+        self._optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+        if self._masks is not None:
+            self._masks.restore(state["masks"])  # type: ignore[arg-type]

@@ -1,0 +1,339 @@
+"""Distillation: the torch student is the engine's network, learns, prunes, goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from minibert_converter.distill.arithmetic import linear_int8, row_codes, weight_codes  # noqa: E402
+from minibert_converter.distill.batches import Batch, plan_epoch  # noqa: E402
+from minibert_converter.distill.distill import Watcher, distill  # noqa: E402
+from minibert_converter.distill.lessons import NO_LABEL, Examples, make_lessons  # noqa: E402
+from minibert_converter.distill.losses import relations  # noqa: E402
+from minibert_converter.distill.sharing import share_layers  # noqa: E402
+from minibert_converter.distill.student import TorchNetwork  # noqa: E402
+from minibert_converter.export import export  # noqa: E402
+from minibert_converter.prune import prune  # noqa: E402
+from minibert_converter.quantize import quantize  # noqa: E402
+from minibert_converter.quantize.rounding import round_to_nearest  # noqa: E402
+from minibert_converter.recipe import Recipe  # noqa: E402
+
+import minibert  # noqa: E402
+from minibert.cli import main  # noqa: E402
+from minibert.errors import InputError  # noqa: E402
+from minibert.format import read_model  # noqa: E402
+from minibert.reference import Reference  # noqa: E402
+from minibert.reference.functions import quantize as reference_codes  # noqa: E402
+from minibert.reference.linear import integer_product  # noqa: E402
+from tests.checkpoints import CONFIG, write_checkpoint  # noqa: E402
+from tests.converter.networks import TEXTS, answers, ids_of, noise_weights, read_network, some_ids  # noqa: E402
+
+SHORT = TEXTS[:48]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    monkeypatch.setenv("MINIBERT_BACKEND", "numpy")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint")
+
+
+def packed(ids) -> Batch:
+    return Batch.of(ids, [[0] * len(one) for one in ids], "cpu")
+
+
+def forward(module: TorchNetwork, ids) -> np.ndarray:
+    with torch.no_grad():
+        return module(packed(ids)).output.numpy()
+
+
+def recipe(*, ahead=(), **keys) -> Recipe:
+    distilling = {"distill": 2, "batch_size": 8, "learning_rate": 1e-3, **keys}
+    return Recipe.from_json({"pass": [*ahead, distilling]})
+
+
+# The same network.
+
+
+def test_float_answers_are_those_of_the_engine(tmp_path):
+    network = read_network(tmp_path / "plain")
+    ids = some_ids()
+    np.testing.assert_allclose(forward(TorchNetwork(network), ids), answers(network, ids), atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", ["structured", "shared", "narrow tables"])
+def test_float_answers_of_other_shapes(tmp_path, shape):
+    config, weights = noise_weights()
+    network = read_network(tmp_path / "made", config, weights)
+    if shape == "structured":
+        prune(network, ["heads:0.3", "ffn:0.4"], texts=TEXTS)
+    elif shape == "shared":
+        share_layers(network, "1x2")
+        assert set(network.aliases) == {f"layers.1.{part}" for part in ("attention.qkv", "attention.output")} | {
+            "layers.1.ffn.up",
+            "layers.1.ffn.down",
+        }
+    else:
+        network.architecture = replace(network.architecture, embedding_size=32)
+        network.tables = {name: np.ascontiguousarray(table[:, :32]) for name, table in network.tables.items()}
+        norm = network.norms["embeddings.norm"]
+        network.norms["embeddings.norm"] = replace(norm, weight=norm.weight[:32], bias=norm.bias[:32])
+        noise = np.random.RandomState(0).standard_normal((96, 32)).astype(np.float32)
+        network.linears["embeddings.projection"] = replace(
+            network.linears["layers.0.ffn.down"], weight=noise, bias=np.zeros(96, np.float32)
+        )
+    ids = some_ids()
+    np.testing.assert_allclose(forward(TorchNetwork(network), ids), answers(network, ids), atol=5e-5)
+
+
+def test_a_written_back_network_is_the_same(tmp_path):
+    network = read_network(tmp_path / "plain")
+    again = TorchNetwork(network).write_to(network)
+    for name, linear in network.linears.items():
+        np.testing.assert_array_equal(again.linears[name].weight, linear.weight)
+        np.testing.assert_array_equal(again.linears[name].bias, linear.bias)
+    for name, table in network.tables.items():
+        np.testing.assert_array_equal(again.tables[name], table)
+    for name, norm in network.norms.items():
+        np.testing.assert_array_equal(again.norms[name].weight, norm.weight)
+
+
+# The same integers.
+
+
+def test_integers_of_a_matmul_are_those_of_the_engine():
+    random = np.random.default_rng(3)
+    x = random.standard_normal((20, 96)).astype(np.float32) * random.lognormal(0, 1, 96).astype(np.float32)
+    x[4] = 0
+    weight, bias = random.standard_normal((50, 96)).astype(np.float32), random.standard_normal(50).astype(np.float32)
+    weight[7] = 0
+    codes, steps = reference_codes(x, None)
+    own, own_steps = row_codes(torch.tensor(x))
+    np.testing.assert_array_equal(own.numpy(), codes)
+    np.testing.assert_array_equal(own_steps.numpy()[:, 0], steps)
+    weights, scales = round_to_nearest(weight)
+    own_weights, own_scales = weight_codes(torch.tensor(weight))
+    np.testing.assert_array_equal(own_weights.numpy(), weights)
+    np.testing.assert_array_equal(own_scales.numpy()[:, 0], scales)
+    sums = (own @ own_weights.T).numpy()
+    np.testing.assert_array_equal(sums, integer_product(codes, weights))
+    expected = (integer_product(codes, weights).astype(np.float32) * steps[:, None]) * scales + bias
+    got = linear_int8(torch.tensor(x), torch.tensor(weight), torch.tensor(bias))
+    np.testing.assert_array_equal(got.numpy(), expected)
+
+
+def test_rounding_is_the_identity_for_gradients():
+    x = torch.randn(6, 32, requires_grad=True)
+    weight = torch.randn(10, 32, requires_grad=True)
+    target = torch.randn(6, 10)
+    (linear_int8(x, weight, torch.zeros(10)) * target).sum().backward()
+    codes, scales = weight_codes(weight.detach())
+    torch.testing.assert_close(x.grad, target @ (codes * scales))
+    codes, scales = row_codes(x.detach())
+    torch.testing.assert_close(weight.grad, target.T @ (codes * scales))
+
+
+def test_int8_answers_are_those_of_the_engine(tmp_path):
+    network = read_network(tmp_path / "plain")
+    ids = some_ids((3, 7, 5, 12, 9, 4, 11, 8))
+    module = TorchNetwork(network)
+    plain = forward(module, ids)
+    module.int8 = True
+    own = forward(module, ids)
+    quantized = module.write_to(network)
+    quantize(quantized, method="nearest")
+    engine = Reference(*export(quantized)).forward(ids)
+    noise = np.sqrt(np.square(engine - plain).mean())
+    # Float32 sums in another order now and then fall on the other side of a half: then one code differs, else nothing.
+    assert np.sqrt(np.square(own - engine).mean()) < 0.5 * noise
+    assert (np.abs(own - engine).max(axis=1) < 1e-5).sum() >= 3
+
+
+# Batches and losses.
+
+
+def test_packing_and_back():
+    batch = packed([[5, 6, 7], [8], [9, 10]])
+    rows = torch.arange(6.0)[:, None] + 1
+    rectangle = batch.spread(rows)
+    assert rectangle[..., 0].tolist() == [[1, 2, 3], [4, 0, 0], [5, 6, 0]]
+    assert torch.equal(batch.gather(rectangle), rows)
+    assert batch.positions.tolist() == [0, 1, 2, 0, 0, 1]
+    assert batch.pool(rows, "cls")[:, 0].tolist() == [1, 4, 5]
+    assert batch.pool(rows, "last")[:, 0].tolist() == [3, 4, 6]
+    assert batch.pool(rows, "mean")[:, 0].tolist() == [2, 4, 5.5]
+    assert batch.pool(-rows, "max")[:, 0].tolist() == [-1, -4, -5]
+
+
+def test_an_epoch_reads_every_text_once():
+    lengths = np.random.default_rng(0).integers(1, 60, 1000).tolist()
+    batches = plan_epoch(lengths, 16, seed=4)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
+    assert [len(one) for one in batches].count(16) >= 61
+    spread = np.mean([np.ptp([lengths[i] for i in one]) for one in batches])
+    assert spread < 8
+    assert [one.tolist() for one in plan_epoch(lengths, 16, seed=4)] == [one.tolist() for one in batches]
+    assert [one.tolist() for one in plan_epoch(lengths, 16, seed=5)] != [one.tolist() for one in batches]
+
+
+def test_relations_compare_models_of_different_width():
+    batch = packed([[1] * 5, [1] * 3])
+    wide, narrow = torch.randn(3, 8, 48), torch.randn(3, 8, 24)
+    assert relations(wide, wide, batch, 4).item() == pytest.approx(0, abs=1e-6)
+    assert relations(narrow, wide, batch, 4).item() > 0.01
+    # By hand, for one text, one head and queries alone.
+    one = packed([[1] * 4])
+    a, b = torch.randn(1, 4, 6), torch.randn(1, 4, 6)
+    p, q = ((x[0] @ x[0].T / 6**0.5).softmax(-1) for x in (b, a))
+    assert relations(a, b, one, 1).item() == pytest.approx((p * (p / q).log()).sum(-1).mean().item(), rel=1e-4)
+
+
+def test_labels_of_tokens_stand_where_words_begin(tmp_path):
+    config = {**CONFIG, "architectures": ["BertForTokenClassification"]}
+    config["id2label"] = {"0": "O", "1": "B-x", "2": "I-x"}
+    weights = noise_weights()[1]
+    network = read_network(tmp_path / "tags", config, {k: v for k, v in weights.items() if "pooler" not in k})
+    examples = Examples(["the qq movie"], [("O", "B-x", "I-x")])
+    lessons = make_lessons(examples, network, network)
+    assert lessons.labels[0].tolist() == [NO_LABEL, 0, 1, NO_LABEL, 2, NO_LABEL]
+    with pytest.raises(InputError, match="'B-y' is no label"):
+        make_lessons(Examples(["the"], [("B-y",)]), network, network)
+
+
+# Training.
+
+
+def test_a_student_with_half_of_its_blocks_learns_its_teachers_answers(folder, tmp_path):
+    teacher = minibert.load(_convert(folder, tmp_path))
+    asked = recipe(
+        distill=6,
+        learning_rate=3e-3,
+        loss={"logits": 1.0, "hidden": 1.0},
+        blocks={"sparsity": 0.5, "every": 2},
+        int8_from=0.5,
+    )
+    lines = []
+    watcher = Watcher(moment=lambda now: lines.append(now))
+    report, _ = distill(folder, Examples(TEXTS), tmp_path / "student", asked, threads=1, watcher=watcher)
+    assert lines[-1].step == lines[-1].steps == 6 * 15
+    assert lines[-1].density == pytest.approx(0.5, abs=0.01)
+    student = minibert.load(tmp_path / "student")
+    ids = ids_of(read_network(tmp_path / "again"), TEXTS)
+    wanted, got = teacher.forward(ids), student.forward(ids)
+    # The same blocks taken out in one shot, by magnitude, and nothing learned.
+    crude = read_network(tmp_path / "crude")
+    prune(crude, ["4x4:0.5"], method="magnitude", texts=TEXTS)
+    quantize(crude, texts=TEXTS)
+    assert np.square(got - wanted).mean() < 0.3 * np.square(Reference(*export(crude)).forward(ids) - wanted).mean()
+    linears = read_model(tmp_path / "student").config.linears
+    blocks = [one for name, one in linears.items() if name.startswith("layers.")]
+    assert all(one.kind == "int8-4x4" for one in blocks if one.density < 0.6)
+    assert sum(one.blocks for one in blocks) / sum(one.all_blocks for one in blocks) < 0.55
+    assert report.passes[0].outcome.details["steps"] == 90
+    assert read_model(tmp_path / "student").config.recipe["pass"][0]["blocks"] == {"sparsity": 0.5, "every": 2}
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(folder, tmp_path):
+    asked = recipe(blocks={"sparsity": 0.5, "every": 2, "score": "movement"}, loss={"hidden": 1.0, "logits": 1.0})
+    distill(folder, Examples(SHORT), tmp_path / "whole", asked, threads=1)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(now):
+        if now.step == 7:
+            raise Killed
+
+    def often(self):
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minibert_converter.distill.snapshot.Snapshot.due", often)
+        with pytest.raises(Killed):
+            distill(folder, Examples(SHORT), tmp_path / "killed", asked, threads=1, watcher=Watcher(moment=kill))
+    assert (tmp_path / "killed.training").exists()
+    assert not (tmp_path / "killed").exists()
+    with pytest.raises(InputError, match="had another recipe, teacher or texts"):
+        distill(folder, Examples(TEXTS), tmp_path / "killed", asked, threads=1)
+    first = []
+    watcher = Watcher(moment=lambda now: first.append(now.step))
+    distill(folder, Examples(SHORT), tmp_path / "killed", asked, threads=1, watcher=watcher)
+    assert first[0] == 7
+    assert (tmp_path / "killed").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not (tmp_path / "killed.training").exists()
+
+
+def test_a_broken_state_is_named(folder, tmp_path):
+    (tmp_path / "out.training").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"out\.training: is no state"):
+        distill(folder, Examples(SHORT), tmp_path / "out", recipe(), threads=1)
+    distill(folder, Examples(SHORT), tmp_path / "out", recipe(distill=1), threads=1, fresh=True)
+
+
+def test_kept_answers_of_the_teacher_serve_other_runs(folder, tmp_path):
+    stages = []
+    watcher = Watcher(stage=lambda stage, done, total: stages.append(stage))
+    asked = recipe(distill=1, loss={"hidden": 1.0, "relations": 1.0, "relation_heads": 3})
+    for name in ("one", "two"):
+        stages.clear()
+        distill(folder, Examples(SHORT), tmp_path / name, asked, threads=1, cache=tmp_path / "kept", watcher=watcher)
+        assert ("asking the teacher" in stages) == (name == "one")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_layers_that_share_are_stored_once(folder, tmp_path):
+    distill(folder, Examples(SHORT), tmp_path / "tied", recipe(distill=1, share="1x2"), threads=1)
+    config = read_model(tmp_path / "tied").config
+    assert config.aliases["layers.1.ffn.up.weight"] == "layers.0.ffn.up.weight"
+    assert "layers.1.ffn.norm.weight" not in config.aliases
+    minibert.load(tmp_path / "tied").predict("a good movie")
+    with pytest.raises(InputError, match="2 x 3 layers are not the 2"):
+        distill(folder, Examples(SHORT), tmp_path / "out", recipe(share="2x3"), threads=1)
+
+
+def test_the_command(folder, tmp_path, capsys):
+    labels = ["good", "bad", "so-so", "good"] * 12
+    rows = "".join(f"{label}\t{text}\n" for label, text in zip(labels, SHORT, strict=True))
+    (tmp_path / "train.tsv").write_text("label\tsentence\n" + rows, encoding="utf-8")
+    (tmp_path / "r.toml").write_text(
+        "[[pass]]\nprune = 'ffn:0.5'\n\n[[pass]]\ndistill = 2\nloss = { labels = 1.0 }\n", encoding="utf-8"
+    )
+    words = ["distill", "--teacher", folder, "--recipe", tmp_path / "r.toml", "--data", tmp_path / "train.tsv"]
+    words += ["--eval", tmp_path / "train.tsv", "-o", tmp_path / "model", "--json"]
+    assert main([str(word) for word in words]) == 0
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    assert 0 < report["score"]["accuracy"] <= 1
+    assert "step 4 of 4: loss" in said.err
+    assert "after 1 epoch: accuracy" in said.err
+    assert [next(iter(each["pass"])) for each in report["passes"]] == ["prune", "distill"]
+    words[words.index("--recipe") + 1] = tmp_path / "none.toml"
+    assert main([str(word) for word in words]) == 1
+    assert "none.toml" in capsys.readouterr().err
+
+
+def test_convert_refuses_a_recipe_that_trains(folder, tmp_path):
+    from minibert_converter.convert import convert
+
+    with pytest.raises(InputError, match="minibert distill"):
+        convert(folder, tmp_path / "out", recipe=recipe())
+
+
+def _convert(folder, tmp_path):
+    from minibert_converter.convert import convert
+
+    convert(folder, tmp_path / "teacher", quantize="none")
+    return tmp_path / "teacher"
