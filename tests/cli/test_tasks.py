@@ -9,9 +9,32 @@ from unittest.mock import ANY
 
 import pytest
 
+from minibert.cli.answers import TASKS as ANSWERABLE
+
 TEXTS = ["a great movie", "", "the plot was bad"]
 STDIN = "".join(f"{text}\n" for text in TEXTS)
 CONTEXT = "the plot was good and the actor was not very bad"
+
+
+#: For every task a file, options, lines of stdin, and how many lines of JSON they make.
+BY_TASK = {
+    "text-classification": ("classifier", [], TEXTS, 3),
+    "token-classification": ("tokens", [], TEXTS, 3),
+    "question-answering": ("questions", [], [f"who\t{CONTEXT}", f"was it good\t{CONTEXT}"], 2),
+    "fill-mask": ("masks", [], ["a [MASK] movie", "the [MASK]"], 2),
+    "zero-shot-classification": ("inference", ["--labels", "film,plot"], TEXTS, 3),
+    "reranking": ("regression", ["--query", "good film"], TEXTS, 1),
+    "feature-extraction": ("embedder", [], TEXTS, 3),
+}
+
+
+def test_every_task_reads_stdin_and_writes_json(run, tiny_folder):
+    assert set(BY_TASK) == set(ANSWERABLE)
+    for task, (file, options, lines, count) in BY_TASK.items():
+        path = tiny_folder / f"{file}.safetensors"
+        outcome = run("predict", path, "--task", task, "--json", *options, stdin="\n".join(lines) + "\n")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert len(outcome.json_lines) == count
 
 
 def test_token_classification(run, tagger, tiny_folder):

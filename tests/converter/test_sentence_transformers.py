@@ -138,6 +138,12 @@ def test_sparse_vectors_that_are_not_computed(splade, values):
         read_checkpoint(splade)
 
 
+def test_prompts_of_a_sparse_encoder_are_left_out(splade):
+    config = {"model_type": "SparseEncoder", "prompts": {"query": "find: ", "document": ""}}
+    write_json(splade / "config_sentence_transformers.json", config)
+    assert any("left out the prompts query:" in note for note in read_checkpoint(splade).notes)
+
+
 def test_a_prompt_before_every_text_of_a_sparse_encoder_is_refused(splade):
     config = {"model_type": "SparseEncoder", "prompts": {"query": "find: "}, "default_prompt_name": "query"}
     write_json(splade / "config_sentence_transformers.json", config)

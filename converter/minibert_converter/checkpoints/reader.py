@@ -59,6 +59,9 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
     sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
     if sentence is None and kind == "sentence-embedding":
         notes.append("no sentence-transformers files: vectors are the mean over tokens, not normalized")
+    prompts = [name for name, prompt in modules.prompts.items() if prompt] if modules and not sentence else []
+    if prompts:
+        notes.append(f"left out the prompts {', '.join(prompts)}: where they are wanted, texts must begin with them")
 
     stored = read_weights(home)
     tensors = NamedTensors(home, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused)
