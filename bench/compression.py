@@ -32,13 +32,33 @@ BUILD = ROOT / "build/compression"
 DOCS = ROOT / "docs"
 CALIBRATION_TEXTS = 1024
 #: Passes of each row, in the order of the table.
-INT8 = {"quantize": "int8"}
-INT4 = {"quantize": "int4"}
+INT8, INT4, CODEBOOK = {"quantize": "int8"}, {"quantize": "int4"}, {"quantize": "codebook"}
+
+
+def blocks(share: float, method: str) -> dict[str, Any]:
+    return {"prune": f"4x4:{share}", "method": method}
+
+
+def words(*forms: str) -> dict[str, Any]:
+    return {"embeddings": list(forms)}
+
+
 ROWS: dict[str, list[dict[str, Any]]] = {
     "float32": [],
     "int8": [INT8],
-    "codebook": [{"quantize": "codebook"}],
+    "codebook": [CODEBOOK],
     "int4": [INT4],
+    **{
+        f"{share:.0%} 4x4, {method}": [blocks(share, method), INT8]
+        for share in (0.3, 0.5, 0.6)
+        for method in ("magnitude", "calibrated")
+    },
+    **{f"words {form}": [words(form), INT8] for form in ("int4", "codebook", "codebook:8", "low-rank:128")},
+    "words low-rank:192 int4": [words("low-rank:192", "int4"), INT8],
+    "int4, words int4": [words("int4"), INT4],
+    "codebook, words codebook": [words("codebook"), CODEBOOK],
+    "int4, words codebook": [words("codebook"), INT4],
+    "int4, words codebook:8": [words("codebook:8"), INT4],
 }
 TURNS = 15
 TOKENS = 64
