@@ -20,7 +20,8 @@ MAX_NUMBER_LENGTH = 40
 #: Levels of arrays and objects within one another in the free-form parts: far below Python's recursion limit.
 MAX_DEPTH = 32
 
-_REQUIRED: Any = object()
+#: Stands for the default of a key that has none.
+REQUIRED: Any = object()
 
 
 def parse_json(text: str, what: str) -> Any:
@@ -97,42 +98,42 @@ class Fields:
         self._rest: dict[str, Any] = value.copy()
         self._where = where
 
-    def take(self, name: str, default: Any = _REQUIRED) -> Any:
+    def take(self, name: str, default: Any = REQUIRED) -> Any:
         """The value of a key, of any type."""
         value = self._rest.pop(name, default)
-        if value is _REQUIRED:
+        if value is REQUIRED:
             raise FormatError(f"{self._where}.{name} is missing")
         return value
 
-    def integer(self, name: str, low: int, high: int, default: Any = _REQUIRED) -> int:
+    def integer(self, name: str, low: int, high: int, default: Any = REQUIRED) -> int:
         """A whole number in `[low, high]`; true and 1.0 are not whole numbers."""
         value = self.take(name, default)
         if type(value) is not int or not low <= value <= high:
             raise self._error(name, f"a whole number from {low} to {high}", value)
         return value
 
-    def number(self, name: str, above: float, high: float, default: Any = _REQUIRED) -> float:
+    def number(self, name: str, above: float, high: float, default: Any = REQUIRED) -> float:
         """A finite number in `(above, high]`, or the default."""
         value = self.take(name, default)
         if type(value) not in (int, float) or not (above < value <= high or value == default):
             raise self._error(name, f"a number above {above} and up to {high}", value)
         return float(value)
 
-    def boolean(self, name: str, default: Any = _REQUIRED) -> bool:
+    def boolean(self, name: str, default: Any = REQUIRED) -> bool:
         """True or false."""
         value = self.take(name, default)
         if type(value) is not bool:
             raise self._error(name, "true or false", value)
         return value
 
-    def text(self, name: str, default: Any = _REQUIRED) -> str:
+    def text(self, name: str, default: Any = REQUIRED) -> str:
         """A string."""
         value = self.take(name, default)
         if type(value) is not str:
             raise self._error(name, "a string", value)
         return value
 
-    def choice(self, name: str, choices: Sequence[str], default: Any = _REQUIRED) -> Any:
+    def choice(self, name: str, choices: Sequence[str], default: Any = REQUIRED) -> Any:
         """One of a few strings."""
         value = self.take(name, default)
         if type(value) is not str or value not in choices:
@@ -140,7 +141,7 @@ class Fields:
         return value
 
     def items(
-        self, name: str, read: Callable[[Any, str], T], least: int, most: int, default: Any = _REQUIRED
+        self, name: str, read: Callable[[Any, str], T], least: int, most: int, default: Any = REQUIRED
     ) -> tuple[T, ...]:
         """An array of `least` to `most` items, each read by `read(value, where)`."""
         value = self.take(name, default)
@@ -149,7 +150,7 @@ class Fields:
         where = f"{self._where}.{name}"
         return tuple([read(item, f"{where}[{index}]") for index, item in enumerate(value)])
 
-    def mapping(self, name: str, read: Callable[[Any, str], T], default: Any = _REQUIRED) -> dict[str, T]:
+    def mapping(self, name: str, read: Callable[[Any, str], T], default: Any = REQUIRED) -> dict[str, T]:
         """An object whose keys are free, each value read by `read(value, where)`."""
         value = self.take(name, default)
         if type(value) is not dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minibert.errors import FormatError
-from minibert.format.values import Fields, shown
+from minibert.format.values import REQUIRED, Fields, shown
 
 
 class Keys(Fields):
@@ -22,22 +22,22 @@ class Keys(Fields):
         """What the table is called in messages."""
         return self._where
 
-    def take(self, name: str, *default: Any) -> Any:
+    def take(self, name: str, default: Any = REQUIRED) -> Any:
         """The value of a key, of any type."""
         self._known.append(name)
-        return super().take(name, *default)
+        return super().take(name, default)
 
-    def texts(self, name: str, *default: Any) -> tuple[str, ...]:
+    def texts(self, name: str, default: Any = REQUIRED) -> tuple[str, ...]:
         """A string, or an array of them."""
-        value = self.take(name, *default)
+        value = self.take(name, default)
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, (list, tuple)) or not all(isinstance(each, str) for each in texts):
             raise self._error(name, "a string or an array of strings", value)
         return tuple(texts)
 
-    def share(self, name: str, *default: Any) -> float:
+    def share(self, name: str, default: Any = REQUIRED) -> float:
         """A number from 0 to 1."""
-        value = self.take(name, *default)
+        value = self.take(name, default)
         if type(value) not in (int, float) or not 0 <= value <= 1:
             raise self._error(name, "a number from 0 to 1", value)
         return float(value)
