@@ -196,11 +196,7 @@ def test_broken_vocab_txt(folder, content):
 
 @pytest.mark.parametrize("vocab", ["uncased", "cased", "mcased"])
 def test_real_vocabularies_give_the_gold_ids(shared, tmp_path, vocab):
-    name = {"mcased": "multilingual-cased"}.get(vocab, vocab)
-    source = shared / f"data/vocab/bert-base-{name}-vocab.txt"
-    packed = source.with_name(f"{source.name}.gz")
-    content = source.read_bytes() if source.is_file() else gzip.decompress(packed.read_bytes())
-    (tmp_path / "vocab.txt").write_bytes(content)
+    (tmp_path / "vocab.txt").write_bytes(real_vocabulary(shared, vocab))
     write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": vocab == "uncased"})
     built = read_tokenizer(tmp_path, 119_547).json
     cases = gold_cases(shared)
@@ -215,6 +211,13 @@ def test_the_real_tokenizer_json_gives_the_gold_ids(shared, tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(gzip.decompress(packed.read_bytes()))
     cases = gold_cases(shared)
     assert ids_of(read_tokenizer(tmp_path, 30_522).json, cases) == [case["uncased"] for case in cases]
+
+
+def real_vocabulary(shared: Path, vocab: str) -> bytes:
+    name = {"mcased": "multilingual-cased"}.get(vocab, vocab)
+    source = shared / f"data/vocab/bert-base-{name}-vocab.txt"
+    packed = source.with_name(f"{source.name}.gz")
+    return source.read_bytes() if source.is_file() else gzip.decompress(packed.read_bytes())
 
 
 def gold_cases(shared: Path) -> list[dict]:
