@@ -21,13 +21,13 @@ from ..progress import Progress, no_progress
 from ..prune.blocks import block_density
 from ..prune.encoder import encoder_names, is_plain, real_rows_and_columns
 from ..prune.moments import Tokens, tokenize
-from ..quantize import builtin_texts
+from ..quantize import builtin_texts, quantize
 from ..recipe import Context, Recipe, run
 from ..report import Report, format_bytes
 from .goal import Goal
 from .knapsack import Option, frontier
 from .sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
-from .space import FAMILIES, MATRIX_FORMS, TABLE_FORMS, Shape, latency_ratio, recipe_for, stored_bytes
+from .space import FAMILIES, MATRIX_FORMS, Shape, latency_ratio, recipe_for, stored_bytes, table_forms
 from .state import State, folder_key, key_of
 
 #: How good a file is on the user's examples: any figure of which more is better.
@@ -153,7 +153,7 @@ def search(
 
 
 #: A state measured over other choices is of no use.
-_SPACE = [list(FAMILIES.items()), list(MATRIX_FORMS), list(TABLE_FORMS)]
+_SPACE = [list(FAMILIES.items()), list(MATRIX_FORMS)]
 
 
 @dataclass
@@ -240,18 +240,16 @@ class _Search:
 
     def tables(self) -> dict[str, list[float]]:
         """By form of the word embeddings: bytes of a file but for its matrices, and the loss by that form alone."""
-        forms = TABLE_FORMS if self.network().aliases.get(WORDS) is None else ("int8",)
+        forms = table_forms(self.network())
         return {form: self.state.get(f"table {form}", lambda form=form: self._measure_table(form)) for form in forms}
 
     def _measure_table(self, form: str) -> list[float]:
-        if form == "int8":  # what every quantize pass makes of a table that has no other form yet
-            network = self.rounded("int8")
-            size = self._bytes_beside(network)
-            network = replace(self.network(), tables=network.tables)
-        else:
-            network = self.after([{"embeddings": form}])
-            size = self._bytes_beside(self.after([{"embeddings": form}, {"quantize": "int8"}]))
-        return [size, self.loss_of(network)]
+        # Words in int8 are what every quantize pass makes of them, where they have no other form yet.
+        network = self.after([] if form == "int8" else [{"embeddings": form}])
+        stored = copy(network)
+        stored.linears, stored.tables = dict(network.linears), dict(network.tables)
+        quantize(stored, method="nearest")
+        return [self._bytes_beside(stored), self.loss_of(replace(network, tables=stored.tables))]
 
     def _bytes_beside(self, network: Network) -> int:
         """Bytes of a file without those of the matrices that a form is chosen for."""

@@ -11,9 +11,12 @@ import numpy as np
 
 from minibert.engine.choice import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
+from minibert.format.schema import LANES
 
+from ..export import WORDS
+from ..network import Network
 from ..recipe import Recipe
-from ..recipe.passes import MATRIX_FORMS, TABLE_FORMS
+from ..recipe.passes import MATRIX_FORMS
 
 #: How a network may be thinned before its numbers are rounded, by family, from least to most. The first is not at all.
 FAMILIES: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -96,4 +99,12 @@ def recipe_for(requests: tuple[str, ...], table: str, forms: Mapping[str, str], 
     return Recipe.from_json({"pass": passes, "seed": seed, "sparse_threshold": threshold})
 
 
-__all__ = ["FAMILIES", "MATRIX_FORMS", "TABLE_FORMS", "Shape", "latency_ratio", "recipe_for", "stored_bytes"]
+def table_forms(network: Network) -> tuple[str, ...]:
+    """Forms that the words may take: only int8 where they are the decoder of a fill-mask head too."""
+    if WORDS not in network.tables:
+        return ("int8",)
+    rank = network.architecture.table_size // 3 // LANES * LANES
+    return ("int8", "int4", "codebook", "codebook:8", *((f"low-rank:{rank}",) if rank else ()))
+
+
+__all__ = ["FAMILIES", "MATRIX_FORMS", "Shape", "latency_ratio", "recipe_for", "stored_bytes", "table_forms"]

@@ -18,9 +18,8 @@ from .distillation import Distill
 from .keys import Keys
 from .step import Context, Outcome, Pass
 
-#: What weights of matrices, and rows of the table of words, can be rounded to.
+#: What weights of matrices can be rounded to.
 MATRIX_FORMS = ("int8", "int4", "codebook")
-TABLE_FORMS = ("int8", "int4", "codebook", "codebook:8", "low-rank:128")
 
 
 @dataclass(frozen=True)
