@@ -69,3 +69,5 @@ VALUE_LIMIT = 4095
 KEY_BLOCK = 128
 #: Where the running maximum of the online softmax starts: below every finite score, and finite itself.
 LOWEST_SCORE = -1e30
+#: Token pruning keeps a whole number of 2**KEPT_UNIT_BITS parts of a text, rounded up: integers, so that all agree.
+KEPT_UNIT_BITS = 10

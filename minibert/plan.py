@@ -119,13 +119,43 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class PruneTokens:
+    """Of each text the first token stays, and those that it attends to most: `keep` of its tokens, rounded up.
+
+    The queries and keys of all heads are in `source` as for Attend; rows of `hidden` and `context` stay with their
+    tokens, in order (PoWER-BERT, arXiv 2001.08950, with the first token's attention as the score).
+    """
+
+    source: Buffer
+    hidden: Buffer
+    context: Buffer
+    num_heads: int
+    head_size: int
+    padded_head_size: int
+    keep: float
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A text whose likeliest label has at least the probability `threshold` leaves with these logits as its answer.
+
+    The rows of `hidden` of the others stay (early exit: DeeBERT, arXiv 2004.12993).
+    """
+
+    logits: Buffer
+    hidden: Buffer
+    labels: int
+    threshold: float
+
+
+@dataclass(frozen=True)
 class Normalize:
     """Each row is divided by its Euclidean length."""
 
     buffer: Buffer
 
 
-Step = Embed | Quantize | Matmul | Rotate | Attend | Pool | Normalize
+Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | Pool | Exit | Normalize
 
 
 @dataclass(frozen=True)
@@ -143,8 +173,10 @@ class _Builder:
     A matmul writes the codes of the next one while its own are still being read, so two buffers take turns.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, every_token: bool) -> None:
         self.config = config
+        self.every_token = every_token
+        self.exits = {} if every_token else {one.after: one.threshold for one in config.architecture.exits}
         self.steps: list[Step] = []
         self.turn = 0
 
@@ -189,10 +221,10 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
     """The plan of a model (shapes only: no tensor is looked at).
 
     What nobody reads is not computed: with "cls" pooling, only the first token of each text goes on from the last
-    layer's attention. `every_token` lets all of them through, for whoever wants to see the inputs of all linears.
+    layer's attention. `every_token` lets all of them through all layers, for whoever wants to see what linears read.
     """
     architecture = config.architecture
-    build = _Builder(config)
+    build = _Builder(config, every_token)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
     source = _embed(build, hidden)
     for number in range(len(architecture.layers) - 1):
@@ -239,7 +271,8 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     architecture = build.config.architecture
     layer, name = architecture.layers[number], f"layers.{number}"
     last = number + 1 == len(architecture.layers)
-    following = None if last else f"layers.{number + 1}.attention.qkv"
+    exits = number in build.exits
+    following = None if last or exits else f"layers.{number + 1}.attention.qkv"
     head_width = padded(architecture.head_size)
     qkv = Buffer("qkv", "tokens", 3 * layer.num_heads * head_width)
     context = Buffer("context", asking.rows, layer.num_heads * head_width)
@@ -257,6 +290,8 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     build.steps.append(Attend(qkv, context, *heads, exact, bias, layer.window))
     if asking != hidden:
         build.steps.append(Pool("cls", hidden, asking))
+    elif layer.keep_tokens < 1 and not build.every_token:
+        build.steps.append(PruneTokens(qkv, hidden, context, *heads, layer.keep_tokens))
     source = build.quantize(context, f"{name}.attention.output")
     source = build.matmul(
         f"{name}.attention.output",
@@ -277,7 +312,7 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
         activation=architecture.activation,
         gated=architecture.gated,
     )
-    return build.matmul(
+    source = build.matmul(
         f"{name}.ffn.down",
         source,
         asking if last else normed,
@@ -287,6 +322,19 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
         norm=f"{name}.ffn.norm",
         total=asking if pre_norm and not last else None,
     )
+    return _exit(build, number, hidden) if exits else source
+
+
+def _exit(build: _Builder, number: int, hidden: Buffer) -> Buffer | Codes:
+    """After layer `number`, texts that are sure of their label leave; returns what the next layer reads."""
+    architecture, name = build.config.architecture, f"exits.{number}"
+    labels = build.config.linears[name].out_features
+    pooled = Buffer("pooled", "texts", hidden.width)
+    logits = Buffer("exit", "texts", padded(labels))
+    build.steps.append(Pool(architecture.pooling, hidden, pooled))
+    build.matmul(name, build.quantize(pooled, name), logits)
+    build.steps.append(Exit(logits, hidden, labels, build.exits[number]))
+    return build.quantize(hidden, f"layers.{number + 1}.attention.qkv")
 
 
 def _head(build: _Builder, hidden: Buffer) -> Buffer:

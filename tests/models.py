@@ -16,6 +16,7 @@ from minibert.engine import Engine
 from minibert.format import (
     Architecture,
     Config,
+    Exit,
     HeadLayer,
     Layer,
     Linear,
@@ -89,6 +90,8 @@ def random_model(
     rotary_bases: Sequence[float] = (),
     tied: bool = False,
     word_size: int = 0,
+    keep_tokens: Sequence[float] = (),
+    exits: Sequence[tuple[int, float]] = (),
 ) -> RandomModel:
     """A model of random weights.
 
@@ -119,6 +122,8 @@ def random_model(
         rotary_bases: of the first layers; none in the others.
         tied: whether the last layer of the head is the table of words.
         word_size: columns of the table of words, if a matrix of their own follows them.
+        keep_tokens: fraction of the tokens that the first layers let through; the others let all.
+        exits: (layer, threshold) of each place where a text may leave; makes the model a classifier.
     """
     kind_of = kind if callable(kind) else lambda _name: kind
     heads = [heads] * layers if isinstance(heads, int) else heads
@@ -147,8 +152,13 @@ def random_model(
         head_layers.append(HeadLayer(f"head.{number}", head_activation, norm))
         width = out_features
 
+    for after, _threshold in exits:
+        add(f"exits.{after}", hidden, width)
+    labels = tuple(map(str, range(width))) if exits else ()
+
     rows = {"word": vocab_size, "position": position_table * max_positions, "token_type": token_types}
     extras = [windows[n] if n < len(windows) else 0 for n in range(layers)]
+    keeps = [keep_tokens[n] if n < len(keep_tokens) else 1.0 for n in range(layers)]
     bases = [rotary_bases[n] if n < len(rotary_bases) else 0.0 for n in range(layers)]
     stored = Table(tables, 1) if isinstance(tables, str) else tables
     config = Config(
@@ -161,7 +171,7 @@ def random_model(
             token_types=token_types,
             layer_norm_eps=eps,
             activation=activation,
-            layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, strict=True)),
+            layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, keeps, strict=True)),
             pooling=pooling,
             head=tuple(head_layers),
             normalize=normalize,
@@ -171,8 +181,9 @@ def random_model(
             pre_norm=pre_norm,
             gated=gated,
             word_size=word_size,
+            exits=tuple(Exit(*each) for each in exits),
         ),
-        Task("sentence-embedding"),
+        Task("text-classification", labels) if exits else Task("sentence-embedding"),
         TextConfig(max_positions),
         linears,
         {f"embeddings.{name}": replace(stored, rows=count) for name, count in rows.items() if count},

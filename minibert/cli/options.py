@@ -22,12 +22,23 @@ def positive(text: str) -> int:
     return number
 
 
+def threshold(text: str) -> bool | float:
+    """An argument that is a probability, or "off"."""
+    return False if text == "off" else float(text)
+
+
 def add_model(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
-    """FILE, --threads, --backend: what `load_model` reads."""
+    """FILE and how it is run: what `load_model` reads."""
     nargs = None if needed else "?"
     parser.add_argument("file", metavar="FILE", nargs=nargs, help="a model file, written by minibert convert")
     parser.add_argument("--threads", type=positive, metavar="N", help="worker threads (default: the cores there are)")
     parser.add_argument("--backend", metavar="NAME", help="how kernels run (default: the fastest that runs here)")
+    parser.add_argument(
+        "--early-exit", type=threshold, default=True, metavar="P|off", help="answer early from this probability on"
+    )
+    parser.add_argument(
+        "--no-token-pruning", action="store_true", help="read all tokens in all layers, whatever the file says"
+    )
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +56,13 @@ def load_model(arguments: argparse.Namespace) -> Model:
     """The model that the command line names."""
     import minibert
 
-    return minibert.load(arguments.file, threads=arguments.threads, backend=arguments.backend)
+    return minibert.load(
+        arguments.file,
+        threads=arguments.threads,
+        backend=arguments.backend,
+        early_exit=arguments.early_exit,
+        token_pruning=not arguments.no_token_pruning,
+    )
 
 
 def lines(arguments: argparse.Namespace) -> Iterable[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minibert.engine.adaptive import adapted
 from minibert.engine.backends import choose_backend
 from minibert.engine.batch import PackedBatch, pack
 from minibert.engine.executor import Executor
@@ -40,17 +41,28 @@ class Engine:
         threads: threads that share a forward pass; the CPUs this process may use if None.
         backend: "prebuilt", "jit", "numpy", or None for the best that this machine can run (the environment variable
             MINIBERT_BACKEND overrides None).
+        early_exit: for a file with exits: True for its thresholds, False for none, a number for that threshold.
+        token_pruning: whether tokens are left out where the file says so.
 
     Raises:
         BackendError: the backend asked for cannot run here.
-        InputError: an unknown backend or a number of threads below 1.
+        InputError: an unknown backend, a number of threads below 1, or a threshold that is none.
     """
 
-    def __init__(self, model_file: ModelFile, *, threads: int | None = None, backend: str | None = None) -> None:
+    def __init__(
+        self,
+        model_file: ModelFile,
+        *,
+        threads: int | None = None,
+        backend: str | None = None,
+        early_exit: bool | float = True,
+        token_pruning: bool = True,
+    ) -> None:
         self.backend = choose_backend(backend)
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
-        self.config, self.tensors = expand(model_file.config, model_file.tensors)
+        config, self.tensors = expand(model_file.config, model_file.tensors)
+        self.config = adapted(config, early_exit, token_pruning)
         self.plan = build_plan(self.config)
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"

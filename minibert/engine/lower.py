@@ -20,6 +20,7 @@ from minibert.plan import Buffer, Codes, Plan
 from minibert.reference.attention import bias_middle, window_biases
 from minibert.reference.functions import rotary_table
 from minibert.reference.linear import int8_weight
+from minibert.reference.selection import kept_parts
 
 #: More than any text has tokens.
 _NO_WINDOW = 1 << 40
@@ -124,6 +125,16 @@ class _Lowering:
         #: The factor of rows whose codes have none, and of rows that never become codes.
         self.ones = np.ones(max(self.room.values()), np.float32)
         self.used.append(self.ones)
+
+    def _selection(self, hidden: Buffer) -> dict[int, int]:
+        """The entries that steps share after which fewer tokens or texts go on."""
+        texts = self.capacity["texts"]
+        return {
+            op.TEXTS_LEFT: self._reserve("texts left", 8),
+            op.STARTS: self._reserve("starts", 8 * (texts + 1)),
+            op.HIDDEN: self.buffer(hidden),
+            op.HIDDEN_WIDTH: hidden.width,
+        }
 
     def _reserve(self, key: str, size: int) -> int:
         if key not in self.places:
@@ -290,6 +301,30 @@ class _Lowering:
             op.HEAD_WIDTH: step.padded_head_size,
             op.HEAD_SCALE: _bits(numerics.LOG2_E / math.sqrt(step.head_size)),
             op.EXACT: int(step.exact),
+        }
+
+    @lower.register
+    def _(self, step: steps.PruneTokens) -> dict[int, int]:
+        return self._selection(step.hidden) | {
+            op.OP: op.PRUNE_TOKENS,
+            op.SOURCE: self.buffer(step.source),
+            op.HEADS: step.num_heads,
+            op.HEAD_WIDTH: step.padded_head_size,
+            op.HEAD_SCALE: _bits(numerics.LOG2_E / math.sqrt(step.head_size)),
+            op.CONTEXT: self.buffer(step.context),
+            op.CONTEXT_WIDTH: step.context.width,
+            op.KEPT: kept_parts(step.keep),
+        }
+
+    @lower.register
+    def _(self, step: steps.Exit) -> dict[int, int]:
+        return self._selection(step.hidden) | {
+            op.OP: op.EXIT,
+            op.SOURCE: self.buffer(step.logits),
+            op.WIDTH: step.logits.width,
+            op.COLUMNS: step.labels,
+            op.SURE_BELOW: _bits(1 / step.threshold),
+            op.NUMBERS: self._reserve("numbers", 8 * self.capacity["texts"]),
         }
 
     @lower.register

@@ -17,6 +17,7 @@ from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import (
     Architecture,
     Config,
+    Exit,
     HeadLayer,
     Layer,
     Linear,
@@ -32,6 +33,7 @@ from minibert.format.writer import write_model
 __all__ = [
     "Architecture",
     "Config",
+    "Exit",
     "HeadLayer",
     "Layer",
     "Linear",

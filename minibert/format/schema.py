@@ -204,12 +204,14 @@ class Layer:
         ffn_size: neurons between the two halves of the feed-forward network.
         window: tokens to either side that a token attends to; 0 for all.
         rotary_base: base of the frequencies by which queries and keys are rotated (RoPE, arXiv 2104.09864); 0 for none.
+        keep_tokens: fraction of a text's tokens that go on from this layer's attention (token pruning); 1 for all.
     """
 
     num_heads: int
     ffn_size: int
     window: int = 0
     rotary_base: float = 0.0
+    keep_tokens: float = 1.0
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Layer:
@@ -220,9 +222,29 @@ class Layer:
             ffn_size=keys.integer("ffn_size", 1, MAX_WIDTH),
             window=keys.integer("window", 0, MAX_POSITIONS, 0),
             rotary_base=keys.number("rotary_base", 1.0, MAX_ROTARY_BASE, 0.0),
+            keep_tokens=keys.number("keep_tokens", 0.0, 1.0, 1.0),
         )
         keys.end()
         return layer
+
+
+@dataclass(frozen=True)
+class Exit:
+    """After layer `after`, a text leaves whose likeliest label has at least the probability `threshold` (early exit).
+
+    The labels' logits are the linear "exits.`after`" of the text's pooled row.
+    """
+
+    after: int
+    threshold: float
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Exit:
+        """Read and check one exit; raises FormatError naming the key."""
+        keys = Fields(value, where)
+        early = cls(after=keys.integer("after", 0, MAX_LAYERS), threshold=keys.number("threshold", 0.0, 1.0))
+        keys.end()
+        return early
 
 
 @dataclass(frozen=True)
@@ -261,6 +283,7 @@ class Architecture:
         position_bias: whether each layer adds a number for each head and distance of two tokens to attention scores.
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
+        exits: where a classifier may answer before its last layer, by rising layer.
     """
 
     model_type: str
@@ -281,6 +304,7 @@ class Architecture:
     pre_norm: bool = False
     gated: bool = False
     word_size: int = 0
+    exits: tuple[Exit, ...] = ()
 
     @property
     def table_size(self) -> int:
@@ -310,6 +334,7 @@ class Architecture:
             pre_norm=keys.boolean("pre_norm", False),
             gated=keys.boolean("gated", False),
             word_size=keys.integer("word_size", 0, MAX_HIDDEN_SIZE, 0),
+            exits=keys.items("exits", Exit.from_json, 0, MAX_LAYERS, []),
         )
         keys.end()
         return architecture

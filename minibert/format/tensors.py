@@ -69,6 +69,9 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         specs.linear(name, _take(linears, name, padded(architecture.embedding_size), architecture.hidden_size))
     for number, layer in enumerate(architecture.layers):
         _add_layer(specs, linears, f"layers.{number}", layer, architecture)
+    for early in architecture.exits:
+        name = f"exits.{early.after}"
+        specs.linear(name, _take(linears, name, padded(architecture.hidden_size), len(config.task.labels)))
     width = architecture.hidden_size
     for head_layer in architecture.head:
         linear = _take(linears, head_layer.name, padded(width), None)
@@ -79,6 +82,7 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     if linears:
         raise FormatError(f"config.linears holds {shown(next(iter(linears)))}, which the architecture has no place for")
     _check_task(config, width)
+    _check_adaptive(config)
     _check_aliases(config.aliases, specs.by_name)
     return specs.by_name
 
@@ -243,6 +247,29 @@ def _check_task(config: Config, out_features: int) -> None:
         raise FormatError(
             f"config.text.max_length is {config.text.max_length}, the model has {architecture.max_positions} positions"
         )
+
+
+def _check_adaptive(config: Config) -> None:
+    """That texts and tokens may leave early: nothing after it counts on where a token stood."""
+    task, architecture = config.task, config.architecture
+    for number, layer in enumerate(architecture.layers):
+        if layer.keep_tokens == 1:
+            continue
+        where = f"config.architecture.layers[{number}].keep_tokens"
+        if architecture.pooling == "none":
+            raise FormatError(f"{where} is {layer.keep_tokens}, but {task.kind} needs a row for each token")
+        if architecture.position_bias or any(later.window or later.rotary_base for later in architecture.layers):
+            raise FormatError(f"{where} is {layer.keep_tokens}, but attention goes by the places of tokens here")
+    layers = [early.after for early in architecture.exits]
+    if not layers:
+        return
+    where = "config.architecture.exits"
+    if task.kind != "text-classification" or task.problem_type != "single_label":
+        raise FormatError(f"{where} are for text-classification with one label a text")
+    if architecture.pre_norm:
+        raise FormatError(f"{where} are not for models whose LayerNorms stand before what they are for")
+    if layers != sorted(set(layers)) or layers[-1] > len(architecture.layers) - 2:
+        raise FormatError(f"{where} are after the layers {layers}; they must rise, and end before the last layer")
 
 
 def _check_aliases(aliases: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> None:

@@ -12,7 +12,7 @@ STEP_FIELDS = 29
 
 #: First entry of every step: what it does.
 OP = 0
-EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT, ROTATE = range(8)
+EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT, ROTATE, PRUNE_TOKENS, EXIT = range(10)
 
 #: Second entry of every step: whether its rows are tokens or texts.
 ROWS = 1
@@ -47,6 +47,14 @@ BIAS_TABLE, BIAS_STRIDE, WINDOW = range(18, 21)
 
 #: ROTATE, on rows of SOURCE and WIDTH: HEADS counts those of queries and keys; cosines and sines of each position.
 ROTARY_TABLE = 16
+
+#: PRUNE_TOKENS and EXIT: how many texts go on and where they begin from then on; rows that stay with their tokens.
+TEXTS_LEFT, STARTS, HIDDEN, HIDDEN_WIDTH = range(17, 21)
+#: PRUNE_TOKENS, on queries and keys in SOURCE as ATTEND has them: other rows that stay; how many of 1,024 tokens do.
+CONTEXT, CONTEXT_WIDTH, KEPT = range(21, 24)
+#: EXIT, on logits in SOURCE of WIDTH and COLUMNS: the numbers of the texts that stay; a text leaves if the sum of its
+#: exp(logit - highest) is at most this.
+NUMBERS, SURE_BELOW = range(21, 23)
 
 #: POOL, in KIND.
 POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)

@@ -37,14 +37,14 @@ class ReadOptions(TypedDict, total=False):
 
 
 class BaseModel:
-    """A model file, opened: what the methods of all tasks stand on."""
+    """A model file, opened: what the methods of all tasks stand on. The options are those of `minibert.load`."""
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None, backend: str | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
         self.path = Path(path)
         self._file = read_model(self.path)
         self.config: Config = self._file.config
-        self.engine = Engine(self._file, threads=threads, backend=backend)
-        self._options = {"threads": threads, "backend": backend}
+        self.engine = Engine(self._file, **options)
+        self._options = options
         self._lock = Lock()
         self._tokenizer: Tokenizer | None = None
         self.pipeline = Pipeline(

@@ -76,7 +76,8 @@ class Features(BaseModel):
             task=Task("sentence-embedding"),
             linears={name: linear for name, linear in config.linears.items() if not name.startswith("head.")},
         )
-        engine = Engine(replace(self._file, config=encoder), **self._options)
+        options = {**self._options, "early_exit": False, "token_pruning": False}
+        engine = Engine(replace(self._file, config=encoder), **options)
         return Pipeline(
             engine,
             self._get_tokenizer,

@@ -18,7 +18,14 @@ from minibert.model.zero_shot import ZeroShotClassification
 from minibert.text.packing import WINDOW
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None, backend: str | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    backend: str | None = None,
+    *,
+    early_exit: bool | float = True,
+    token_pruning: bool = True,
+) -> Model:
     """Open a model file.
 
     The file is mapped, not read, so loading takes milliseconds whatever its size; the tokenizer is built when the
@@ -29,13 +36,16 @@ def load(path: str | os.PathLike[str], threads: int | None = None, backend: str 
         threads: worker threads; by default as many as this process has cores.
         backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest
             that runs here.
+        early_exit: for a file with exits (`minibert convert --early-exit`): True for its thresholds, False for none, a
+            number for the probability at which a text is answered before the last layer.
+        token_pruning: False reads all tokens in all layers, also where the file leaves some out.
 
     Raises:
         FormatError: there is no such file, or it is broken or no minibert file; the message says where.
         BackendError: the backend asked for cannot run on this machine.
-        InputError: an unknown backend, or fewer threads than one.
+        InputError: an unknown backend, fewer threads than one, or a threshold that is none.
     """
-    return Model(path, threads=threads, backend=backend)
+    return Model(path, threads=threads, backend=backend, early_exit=early_exit, token_pruning=token_pruning)
 
 
 class Model(

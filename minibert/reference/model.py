@@ -13,6 +13,7 @@ from minibert.plan import Buffer, Codes, build_plan
 from minibert.reference import functions
 from minibert.reference.attention import attend
 from minibert.reference.linear import apply_float32, apply_int8
+from minibert.reference.selection import first_token_attention, is_sure, tokens_to_keep
 from minibert.reference.tables import look_up
 
 #: Called with the name of a linear and its float32 input [rows, in], before any input_factor or quantization.
@@ -63,8 +64,9 @@ class Reference:
         """`forward` on a packed batch: ids and types int32 [tokens], starts int [texts + 1]."""
         run = _Run(self.config, self.tensors, ids, token_types, starts, hook)
         for step in self.plan.steps:
-            run.execute(step)
-        return run.rows[self.plan.output.name][:, : self.plan.out_features]
+            if len(run.starts) > 1:  # else all texts have left
+                run.execute(step)
+        return run.answers(self.plan)
 
 
 class _Run:
@@ -88,6 +90,26 @@ class _Run:
         self.hook = hook
         self.rows: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        #: Which text of the batch each text is that hasn't left, and the answers of those that have.
+        self.numbers = np.arange(len(starts) - 1)
+        self.left: dict[int, np.ndarray] = {}
+
+    def answers(self, plan: steps.Plan) -> np.ndarray:
+        """The rows of the plan's output, and of those that left before, in the order of the batch."""
+        if not self.left:
+            return self.rows[plan.output.name][:, : plan.out_features]
+        answers = dict(zip(self.numbers.tolist(), self.rows.get(plan.output.name, ()), strict=False)) | self.left
+        return np.stack([answers[number][: plan.out_features] for number in sorted(answers)])
+
+    def spans(self) -> list[tuple[int, int]]:
+        """First and end row of each text's tokens."""
+        return list(zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True))
+
+    def keep(self, lengths: Sequence[int], rows: np.ndarray, *buffers: Buffer) -> None:
+        """Texts of these lengths, made of these rows of the buffers, are what goes on."""
+        self.starts = np.cumsum([0, *lengths])
+        for buffer in buffers:
+            self.rows[buffer.name] = self.rows[buffer.name][rows]
 
     def finish(self, rows: np.ndarray, out: Buffer | None, codes: Codes | None) -> None:
         """The common end of a step: keep the float32 rows, make the codes of the next linear."""
@@ -164,7 +186,7 @@ class _Run:
         width = step.padded_head_size
         bias = self.tensors[step.bias] if step.bias else [None] * step.num_heads
         context = np.empty((len(source), step.out.width), np.float32)
-        for first, end in zip(self.starts[:-1], self.starts[1:], strict=True):
+        for first, end in self.spans():
             heads = source[first:end].reshape(end - first, 3, step.num_heads, width)
             for head in range(step.num_heads):
                 context[first:end, head * width : (head + 1) * width] = attend(
@@ -179,9 +201,28 @@ class _Run:
         self.rows[step.out.name] = context if step.out.rows == "tokens" else context[self.starts[:-1]]
 
     @execute.register
+    def _(self, step: steps.PruneTokens) -> None:
+        kept = []
+        for first, end in self.spans():
+            source = self.rows[step.source.name][first:end]
+            heads = source.reshape(end - first, 3, step.num_heads, step.padded_head_size)
+            given = first_token_attention(heads[0, 0], heads[:, 1], step.head_size)
+            kept.append(first + tokens_to_keep(given, step.keep))
+        self.keep(list(map(len, kept)), np.concatenate(kept), step.hidden, step.context)
+
+    @execute.register
+    def _(self, step: steps.Exit) -> None:
+        logits = self.rows[step.logits.name][:, : step.labels]
+        sure = np.array([is_sure(row, step.threshold) for row in logits])
+        self.left |= dict(zip(self.numbers[sure].tolist(), logits[sure], strict=True))
+        self.numbers = self.numbers[~sure]
+        lengths = np.diff(self.starts)
+        self.keep(lengths[~sure].tolist(), np.repeat(~sure, lengths), step.hidden)
+
+    @execute.register
     def _(self, step: steps.Pool) -> None:
         source = self.rows[step.source.name]
-        spans = list(zip(self.starts[:-1], self.starts[1:], strict=True))
+        spans = self.spans()
         if step.kind == "cls":
             pooled = source[self.starts[:-1]]
         elif step.kind == "last":

@@ -48,6 +48,36 @@ def test_random_model(isa, kind):
 
 
 @pytest.mark.parametrize("kind", ["int8", "float32"])
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_where_tokens_and_texts_leave_early(isa, kind, pooling):
+    """Who stays is decided by each text alone; and what NumPy decides, the kernels do."""
+    model = random_model(
+        kind,
+        hidden_size=64,
+        head_size=20,
+        heads=3,
+        layers=5,
+        pooling=pooling,
+        max_positions=200,
+        head=[(7, "none", False)],
+        keep_tokens=[0.8, 1.0, 0.5, 0.3],
+        exits=[(0, 0.4), (1, 0.45), (3, 0.4)],
+    )
+    ids, types = ragged(model, 200)
+    check([model.engine(threads=threads) for threads in (1, 2, 3)], ids, types)
+    answers = model.engine().forward(ids, types)
+    numpy = model.engine(backend="numpy").forward(ids, types)
+    if kind == "int8":
+        np.testing.assert_array_equal(answers, numpy)
+    else:  # a text on the edge may leave in one and stay in the other
+        same = np.isclose(answers, numpy, atol=1e-4).all(axis=1)
+        assert same.mean() > 0.99
+    everything = model.reference(every_token=True).forward(ids, types)
+    changed = (np.abs(answers - everything).max(axis=1) > 1e-3).mean()
+    assert changed > 0.9
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
 def test_numpy_backend(kind):
     """NumPy adds integers exactly; its BLAS, however, may add float32 in another order in another batch."""
     model = random_model(kind, pooling="mean", layers=1)

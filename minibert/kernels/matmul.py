@@ -1,0 +1,135 @@
+"""Linears on packed rows: the product, and the epilogue that makes of its sums what the next step reads.
+
+Between the two nothing but a block of int32 (or float32) sums exists: bias, activation, residual, LayerNorm and the
+quantization for the next linear happen while they are in cache. Twin: minibert.reference.model.
+"""
+
+from __future__ import annotations
+
+from minibert.kernels import opcodes as op
+from minibert.kernels.block_sparse import block_product, pack_tokens
+from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
+from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.quads import ROWS, f32x64
+from minibert.kernels.rows import (
+    UNMEASURED,
+    add_bias,
+    add_rows,
+    copy_rows,
+    dequantize,
+    largest_magnitudes,
+    multiply_rows,
+)
+from minibert.kernels.step import field, normalized, place_of, row_stride, store_codes
+from minibert.kernels.sync import wait_for_team
+
+_BLOCK_ROWS = op.BLOCK_ROWS
+
+
+@kernel(int64, int64)
+def sums_stride(step):
+    """Bytes between two rows of a matmul's sums."""
+    return (field(step, op.OUTPUTS) + op.SUMS_PADDING) * 4
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
+def product(step, arena, scratch, first, count, panel, end, sums):
+    """Sums of rows first.. (count of them) x panels panel..end, at `sums` in rows of `sums_stride` bytes."""
+    inner = field(step, op.INNER)
+    source_stride = field(step, op.SOURCE_STRIDE)
+    source = arena + field(step, op.SOURCE) + first * source_stride
+    stride = sums_stride(step)
+    weight = field(step, op.WEIGHT)
+    if field(step, op.KIND) == op.BLOCK_SPARSE and count < field(step, op.DENSE_BELOW):
+        dense = field(step, op.DENSE_WEIGHT)
+        int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride)
+    elif field(step, op.KIND) == op.BLOCK_SPARSE:
+        pack_tokens(source, source_stride, count, inner, scratch)
+        index, starts = field(step, op.BLOCK_INDEX), field(step, op.BLOCK_STARTS)
+        block_product(scratch, count, inner, weight, index, starts, 4 * panel, 4 * end, sums, stride)
+    elif field(step, op.KIND) == op.INT8:
+        int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
+    else:
+        float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
+
+
+@kernel(f32x64, int64, int64, int64, int64, int64, int64)
+def gate(step, arena, scratch, sums, number, y):
+    """Four rows of y, the activated half of a product, times the other half; their largest magnitudes."""
+    width, stride, from_stride = field(step, op.WIDTH), row_stride(step), sums_stride(step)
+    bias, factor = field(step, op.BIAS) + 4 * width, field(step, op.FACTOR)
+    if field(step, op.KIND) != op.FLOAT32:
+        scale = arena + field(step, op.SOURCE_SCALES) + 4 * number
+        weight_scale, weight_sum = field(step, op.WEIGHT_SCALE) + 4 * width, field(step, op.WEIGHT_SUM) + 4 * width
+        source = sums + 4 * width
+        dequantize(source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, scratch, stride, 0)
+    else:
+        add_bias(sums + 4 * width, from_stride, width, bias, factor, scratch, stride, 0)
+    return multiply_rows(y, stride, scratch, width, factor)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64)
+def epilogue(step, arena, scratch, sums, first, count):
+    """Sums of rows first.. become the step's result, four rows at a time."""
+    width, stride, from_stride = field(step, op.WIDTH), row_stride(step), sums_stride(step)
+    bias, factor = field(step, op.BIAS), field(step, op.FACTOR)
+    weight_scale, weight_sum = field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM)
+    activation = field(step, op.ACTIVATION)
+    residual = field(step, op.RESIDUAL)
+    norm = field(step, op.NORM_WEIGHT) != 0
+    if activation == 0 and (norm or residual >= 0 or field(step, op.CODES) < 0):
+        activation = UNMEASURED
+    gated = field(step, op.OUTPUTS) != width
+    for row in range(0, count, ROWS):
+        number = first + row
+        keep = place_of(step, arena, number)
+        y = scratch
+        if keep != 0 and not norm:
+            y = keep
+        source = sums + row * from_stride
+        if field(step, op.KIND) != op.FLOAT32:
+            scale = arena + field(step, op.SOURCE_SCALES) + 4 * number
+            largest = dequantize(
+                source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, y, stride, activation
+            )
+        else:
+            largest = add_bias(source, from_stride, width, bias, factor, y, stride, activation)
+        if gated:
+            largest = gate(step, arena, scratch + ROWS * stride, source, number, y)
+        if residual >= 0:
+            add_rows(y, stride, arena + residual + number * stride, stride, width)
+            if not norm:
+                largest = largest_magnitudes(y, stride, width, factor)
+        if norm:
+            if field(step, op.TOTAL) >= 0:
+                copy_rows(y, stride, arena + field(step, op.TOTAL) + number * stride)
+            out = keep
+            if keep == 0:
+                out = y
+            largest = normalized(step, y, out)
+            y = out
+        store_codes(step, arena, y, number, largest)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64)
+def matmul_rows(step, arena, scratch, panels, sums, first, end):
+    """A linear on rows first..end: blocks of rows go through product and epilogue while they are in cache."""
+    blocks = (end - first + _BLOCK_ROWS - 1) // _BLOCK_ROWS
+    height = ((end - first + blocks - 1) // max(blocks, 1) + 15) & -16
+    for start in range(first, end, max(height, 1)):
+        count = min(height, end - start)
+        product(step, arena, panels, start, count, 0, field(step, op.OUTPUTS) >> 4, sums)
+        if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: a product that is only timed
+            epilogue(step, arena, scratch, sums, start, count)
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
+def product_columns(step, arena, scratch, tokens, thread, threads, barrier, sums):
+    """All rows of a product, each thread making some of its columns; nobody leaves before all columns are there."""
+    panels = field(step, op.OUTPUTS) >> 4
+    groups = (panels + WIDE_PANELS - 1) // WIDE_PANELS
+    first = groups * thread // threads * WIDE_PANELS
+    end = min(groups * (thread + 1) // threads * WIDE_PANELS, panels)
+    wait_for_team(barrier, threads)
+    product(step, arena, scratch, 0, tokens, first, end, sums)
+    wait_for_team(barrier, threads)
