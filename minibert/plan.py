@@ -327,11 +327,11 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
 
 def _exit(build: _Builder, number: int, hidden: Buffer) -> Buffer | Codes:
     """After layer `number`, texts that are sure of their label leave; returns what the next layer reads."""
-    architecture, name = build.config.architecture, f"exits.{number}"
+    name = f"exits.{number}"
     labels = build.config.linears[name].out_features
     pooled = Buffer("pooled", "texts", hidden.width)
     logits = Buffer("exit", "texts", padded(labels))
-    build.steps.append(Pool(architecture.pooling, hidden, pooled))
+    build.steps.append(Pool("mean", hidden, pooled))
     build.matmul(name, build.quantize(pooled, name), logits)
     build.steps.append(Exit(logits, hidden, labels, build.exits[number]))
     return build.quantize(hidden, f"layers.{number + 1}.attention.qkv")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minibert.cli import budget, console
-from minibert.cli.options import positive
+from minibert.cli.options import numbers, positive
 from minibert.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -17,7 +17,17 @@ HELP = "turn a checkpoint folder into one model file"
 
 
 #: Options that stand for passes of a recipe.
-FLAGS = ("prune", "prune_method", "prune_budget", "embeddings", "quantize", "seed")
+FLAGS = (
+    "prune",
+    "prune_method",
+    "prune_budget",
+    "embeddings",
+    "quantize",
+    "prune_tokens",
+    "early_exit",
+    "exit_tolerance",
+    "seed",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +65,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--prune-budget",
         choices=("global", "matrix"),
         help="remove that part of the whole, or of each matrix (default: global if calibrated, else matrix)",
+    )
+    parser.add_argument(
+        "--prune-tokens",
+        type=numbers(float),
+        metavar="P,P,...",
+        help="part of a text's tokens that is left after each layer, such as 0.9,0.8,0.6",
+    )
+    parser.add_argument(
+        "--early-exit",
+        type=numbers(int),
+        nargs="?",
+        const=(),
+        metavar="LAYER,...",
+        help="let a classifier answer after these layers where it is sure (default: all but the last)",
+    )
+    parser.add_argument(
+        "--exit-tolerance",
+        type=float,
+        metavar="PART",
+        help="part of the texts whose label early exit may change (default: 0.02)",
     )
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text by default")
     parser.add_argument("--report", metavar="HTML", help="draw what became of each part on a page")

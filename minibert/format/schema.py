@@ -232,7 +232,7 @@ class Layer:
 class Exit:
     """After layer `after`, a text leaves whose likeliest label has at least the probability `threshold` (early exit).
 
-    The labels' logits are the linear "exits.`after`" of the text's pooled row.
+    The labels' logits are the linear "exits.`after`" of the mean of its tokens' rows.
     """
 
     after: int

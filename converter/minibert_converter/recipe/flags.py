@@ -20,6 +20,9 @@ def recipe_of(
     prune_budget: str | None = None,
     embeddings: Sequence[str] = (),
     quantize: str = "int8",
+    prune_tokens: Sequence[float] = (),
+    early_exit: Sequence[int] | None = None,
+    exit_tolerance: float = 0.02,
     **shared: Any,
 ) -> Recipe:
     """The recipe that flags stand for: passes in the order in which each finds what it needs.
@@ -30,6 +33,9 @@ def recipe_of(
         prune_budget: whether of each matrix or of all together.
         embeddings: forms of the embedding tables, one after another; what `quantize` makes of them if empty.
         quantize: one of FORMS; "none" leaves every weight as it is.
+        prune_tokens: part of a text's tokens that is left after each layer; nothing if empty.
+        early_exit: layers after which a text may leave, () to choose them; None for no exits.
+        exit_tolerance: part of the texts whose label early exit may change.
         shared: keys of the recipe itself: seed, sparse_threshold.
 
     Raises:
@@ -44,6 +50,10 @@ def recipe_of(
         passes.append({"embeddings": _list(embeddings)})
     if quantize != "none":
         passes.append({"quantize": quantize})
+    if prune_tokens:
+        passes.append({"prune_tokens": list(prune_tokens)})
+    if early_exit is not None:
+        passes.append({"early_exit": list(early_exit), "tolerance": exit_tolerance})
     return Recipe.from_json({"pass": passes, **shared})
 
 

@@ -42,6 +42,14 @@ class Keys(Fields):
             raise self._error(name, "a number from 0 to 1", value)
         return float(value)
 
+    def shares(self, name: str) -> tuple[float, ...]:
+        """An array of numbers from 0 to 1."""
+        value = self.take(name)
+        parts = value if isinstance(value, (list, tuple)) else ()
+        if not parts or not all(type(each) in (int, float) and 0 <= each <= 1 for each in parts):
+            raise self._error(name, "an array of numbers from 0 to 1", value)
+        return tuple(map(float, parts))
+
     def end(self) -> None:
         """Refuse the keys that nobody took."""
         if self._rest:
@@ -49,3 +57,10 @@ class Keys(Fields):
             raise FormatError(
                 f"{self._where} holds the unknown key {shown(next(iter(self._rest)))}; there are: {known}"
             )
+
+
+def whole(value: Any, where: str) -> int:
+    """A whole number of an array."""
+    if type(value) is not int:
+        raise FormatError(f"{where} must be a whole number, got {shown(value)}")
+    return value

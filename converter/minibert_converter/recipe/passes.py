@@ -14,6 +14,7 @@ from ..embeddings import compress_embeddings, parse_form
 from ..network import Network
 from ..prune import Budget, Method, parse_requests, prune
 from ..quantize import Form, quantize
+from .adaptive import EarlyExit, PruneTokens
 from .distillation import Distill
 from .keys import Keys
 from .step import Context, Outcome, Pass
@@ -125,4 +126,4 @@ def _form(value: Any, where: str) -> str:
 
 
 #: By verb, in the order in which they best follow one another.
-PASSES: Mapping[str, type[Pass]] = {kind.verb: kind for kind in (Prune, Distill, Embeddings, Quantize)}
+PASSES: Mapping[str, type[Pass]] = {kind.verb: kind for kind in (Prune, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)}
