@@ -126,4 +126,6 @@ def _form(value: Any, where: str) -> str:
 
 
 #: By verb, in the order in which they best follow one another.
-PASSES: Mapping[str, type[Pass]] = {kind.verb: kind for kind in (Prune, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)}
+PASSES: Mapping[str, type[Pass]] = {
+    kind.verb: kind for kind in (Prune, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)
+}

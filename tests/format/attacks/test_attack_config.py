@@ -290,3 +290,41 @@ def test_messages_name_what_a_terminal_would_obey(forge):
 
 def test_the_config_in_these_tests_is_accepted_as_it_is(forge):
     assert forge.read().config == make_config()
+
+
+@pytest.mark.parametrize("part", [0, -0.5, 1.5, "1", None, True], ids=str)
+def test_parts_of_tokens_out_of_range(forge, part):
+    forge.config["architecture"]["layers"][0]["keep_tokens"] = part
+    forge.refused("config.architecture.layers[0]", "keep_tokens")
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("change", [{"window": 4}, {"rotary_base": 10000.0}], ids=str)
+def test_tokens_pruned_where_attention_goes_by_places(forge, layer, change):
+    forge.config["architecture"]["layers"][0]["keep_tokens"] = 0.5
+    forge.config["architecture"]["layers"][layer].update(change)
+    forge.refused("config.architecture.layers[0].keep_tokens", "places of tokens")
+
+
+@pytest.mark.parametrize("threshold", [0, 1.1, "0.5", None], ids=str)
+def test_thresholds_out_of_range(forge, threshold):
+    forge.config["architecture"]["exits"] = [{"after": 0, "threshold": threshold}]
+    forge.refused("config.architecture.exits[0]", "threshold")
+
+
+def test_an_exit_without_its_linear(forge):
+    forge.config["architecture"]["exits"] = [{"after": 0, "threshold": 0.5}]
+    forge.refused("config.linears", "exits.0")
+
+
+@pytest.mark.parametrize("after", [[1], [0, 0], [1, 0], [7]], ids=str)
+def test_exits_in_the_wrong_order_or_after_the_last_layer(forge, after):
+    forge.config["architecture"]["exits"] = [{"after": number, "threshold": 0.5} for number in after]
+    for number in set(after):
+        forge.config["linears"][f"exits.{number}"] = {"kind": "float32", "in_features": 48, "out_features": 3}
+    forge.refused("exit")
+
+
+def test_exits_of_what_is_no_classifier(embedding_forge):
+    embedding_forge.config["architecture"]["exits"] = [{"after": 0, "threshold": 0.5}]
+    embedding_forge.refused("exits.0")
