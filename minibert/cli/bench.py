@@ -16,18 +16,54 @@ _TOKENS = (8, 16, 64, 128, 512)
 _SPARSITIES = (0.5, 0.8, 0.9)
 
 
+#: What happens in each stage of a start.
+_STAGES = {
+    "python": "the interpreter starts",
+    "numpy": "import numpy",
+    "minibert": "import minibert",
+    "file": "the file is mapped and proven",
+    "kernels": "compiled code is found and loaded",
+    "tokenizer": "the tokenizer is built, a sentence becomes tokens",
+    "answer": "the first forward pass",
+}
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_model(parser, needed=False)
     parser.add_argument("--lengths", type=positive, nargs="+", metavar="N", help="tokens of the single texts")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="time for each figure (default: 0.5)")
     parser.add_argument("--kernels", action="store_true", help="measure the matrix products alone; record the ratios")
+    parser.add_argument("--startup", action="store_true", help="measure where a fresh process spends its time")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure section by section, then print all."""
+    if arguments.startup:
+        return _run_startup(arguments)
     return _run_kernels(arguments) if arguments.kernels else _run_model(arguments)
+
+
+def _run_startup(arguments: argparse.Namespace) -> int:
+    """From `python` to the first answer, stage by stage."""
+    from minibert import startup
+    from minibert.errors import BackendError, InputError
+
+    if arguments.file is None:
+        raise InputError("name a model file to start with")
+    load_model(arguments)  # what is wrong with it is better said here
+    console.note(f"starting fresh processes with {arguments.file}")
+    try:
+        seconds = startup.measure(arguments.file, backend=arguments.backend)
+    except RuntimeError as error:
+        raise BackendError(f"a fresh process gave no answer: {error}") from None
+    if arguments.json:
+        console.say_json(seconds, indent=2)
+        return 0
+    rows = [(name, _STAGES.get(name, ""), console.milliseconds(spent)) for name, spent in seconds.items()]
+    console.say(console.table(rows, ("stage", "", "median")))
+    return 0
 
 
 def _run_kernels(arguments: argparse.Namespace) -> int:

@@ -14,8 +14,9 @@ from minibert.engine.batch import PackedBatch, pack
 from minibert.engine.executor import Executor
 from minibert.engine.expand import expand
 from minibert.engine.library import kernels
+from minibert.engine.memory import MemoryPlan
 from minibert.engine.schedule import CHUNK_TOKENS, cut
-from minibert.errors import InputError
+from minibert.errors import InputError, UnsupportedError
 from minibert.plan import build_plan
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Engine:
         self.backend = choose_backend(backend)
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
+        self.stored = model_file.tensors
         config, self.tensors = expand(model_file.config, model_file.tensors)
         self.config = adapted(config, early_exit, token_pruning)
         self.plan = build_plan(self.config)
@@ -85,6 +87,31 @@ class Engine:
             loaded = kernels(prebuilt=self.backend == "prebuilt")
             self._executor = Executor(self.plan, self.config, self.tensors, loaded, self.threads)
         return self._executor
+
+    def plan_memory(self, tokens: int, texts: int = 1) -> MemoryPlan:
+        """What a forward pass of so many tokens in so many texts will take, without running one.
+
+        Every concurrent call has a workspace of its own; workspaces are kept, and their pages are resident once used.
+
+        Raises:
+            InputError: fewer tokens than texts, or no text.
+            UnsupportedError: the NumPy backend, whose memory is NumPy's to say.
+        """
+        if not 0 < texts <= tokens:
+            raise InputError(f"a batch has at least one text, and a text at least one token; got {tokens} and {texts}")
+        if self.backend == "numpy":
+            raise UnsupportedError("the NumPy backend takes memory as NumPy does: nothing is planned")
+        executor = self._compiled()
+        mapped = {id(tensor): tensor.nbytes for tensor in self.stored.values()}
+        made = {id(tensor): tensor.nbytes for tensor in (*self.tensors.values(), *executor.program.tensors)}
+        return MemoryPlan(
+            weights=sum(mapped.values()),
+            expanded=sum(size for key, size in made.items() if key not in mapped),
+            workspace=executor.workspace_bytes,
+            # int64 while they are checked, then int32, and the types.
+            batch=tokens * (8 + 4 + 4) + (texts + 1) * 8,
+            answer=(texts if self.pooled else tokens) * self.out_features * 4,
+        )
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Answers for a ragged batch of token ids, without padding.

@@ -82,6 +82,12 @@ class Executor:
         self._free: list[tuple[_Workspace, Team]] = []
         self._process = os.getpid()
 
+    @property
+    def workspace_bytes(self) -> int:
+        """Memory that one call works in: an arena and scratch a thread, and the sums that a team makes together."""
+        shared = self.program.shared_sums_bytes if self.threads > 1 else 0
+        return self.threads * (self.program.arena_bytes + self.program.scratch_bytes) + shared
+
     def _acquire(self) -> tuple[_Workspace, Team]:
         """A workspace and team that nobody uses: concurrent callers get one each."""
         if self._process != os.getpid():  # after a fork the parent's threads are not here

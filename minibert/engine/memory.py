@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from minibert.format.schema import ALIGNMENT
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What a forward pass takes, in bytes, known before it runs.
+
+    Attributes:
+        weights: mapped from the file, shared by all processes that read it; resident as far as they are used.
+        expanded: weights stored in 4 bits, as the int8 that kernels read; dense copies of block-sparse matrices.
+        workspace: what all threads work in: of one fixed size, whatever the batch, and kept for the next call.
+        batch: token ids, token types and where texts start.
+        answer: the rows that the caller gets.
+    """
+
+    weights: int
+    expanded: int
+    workspace: int
+    batch: int
+    answer: int
+
+    @property
+    def peak(self) -> int:
+        """All but the file's own pages: what the process needs at most while the pass runs."""
+        return self.expanded + self.workspace + self.batch + self.answer
 
 
 def empty(size: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any, TypedDict, overload
 import numpy as np
 
 from minibert.engine import Engine
+from minibert.engine.memory import MemoryPlan
 from minibert.errors import UnsupportedError
 from minibert.format import read_model
 from minibert.format.schema import Config, Task, TaskKind
@@ -130,6 +131,15 @@ class BaseModel:
         if is_one(inputs):
             return self.tokenizer.count(*split(inputs))
         return [self.tokenizer.count(*split(item, index)) for index, item in enumerate(many(inputs))]
+
+    def plan(self, tokens: int, texts: int = 1) -> MemoryPlan:
+        """The memory that reading so many tokens in so many texts at once will take, before anything runs.
+
+        Raises:
+            InputError: fewer tokens than texts, or no text.
+            UnsupportedError: the NumPy backend, whose memory is NumPy's to say.
+        """
+        return self.engine.plan_memory(tokens, texts)
 
     def warmup(self) -> None:
         """Pay now for what the first answer would wait for: the kernels and the tokenizer."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 import minibert
+from minibert import startup
 from minibert.cli import console
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
@@ -152,6 +153,19 @@ def test_bench(run, embedder_path, classifier_path):
     outcome = run("bench", embedder_path, "--lengths", 64)
     assert outcome.code == 1
     assert "32 positions" in outcome.err
+
+
+def test_bench_of_a_start(run, classifier_path, tmp_path):
+    outcome = run("bench", classifier_path, "--startup", "--json")
+    assert outcome.code == 0
+    stages = [outcome.json[name] for name in startup.STAGES]
+    assert min(stages) > 0
+    assert outcome.json["total"] >= max(stages)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    outcome = run("bench", broken, "--startup")
+    assert outcome.code == 1
+    assert "broken.safetensors" in outcome.err
 
 
 def test_multiply_adds_by_hand(classifier):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from minibert.engine import executor
+from minibert.errors import InputError, UnsupportedError
 from tests.engine.child import run_child
 from tests.engine.zoo import SHAPES, lengths_of, zoo
 
@@ -122,3 +125,34 @@ def test_scratch_of_attention_is_what_the_kernel_says(jit):
             for width in range(16, 272, 16):
                 assert attention_scratch(tokens, width) == scratch_bytes(tokens, width), (tokens, width)
     """)
+
+
+@pytest.mark.parametrize("name", ["long", "tokens"])
+def test_memory_is_known_beforehand(name):
+    """What Python and NumPy allocate from the first call on is the plan's peak, and little else."""
+    model = zoo(name, "int8")
+    texts = model.texts([64, 3, 17, 1] * 40)
+    tokens, count = sum(map(len, texts[0])), len(texts[0])
+    model.engine(threads=2).forward(*texts)  # kernels and modules are loaded
+    engine = model.engine(threads=2)
+    plan = engine.plan_memory(tokens, count)
+    assert plan.weights == sum({id(each): each.nbytes for each in model.tensors.values()}.values())
+    tracemalloc.start()
+    try:
+        engine.forward(*texts)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    expected = plan.peak - plan.expanded  # made when the engine was
+    assert 0.5 * expected < peak < 1.1 * expected + 100_000
+    assert engine.plan_memory(2 * tokens, count).workspace == plan.workspace
+
+
+def test_what_cannot_be_planned():
+    model = zoo("long", "int8")
+    with pytest.raises(InputError, match="at least one"):
+        model.engine().plan_memory(3, 4)
+    with pytest.raises(InputError, match="at least one"):
+        model.engine().plan_memory(0, 0)
+    with pytest.raises(UnsupportedError, match="NumPy"):
+        model.engine(backend="numpy").plan_memory(5)

@@ -1,0 +1,118 @@
+"""Endurance: many Python threads at once, a fork in the middle, ten thousand calls; answers and memory are checked.
+
+    python bench/soak.py FILE [--threads N] [--json]
+
+Exits with 1 if an answer differs in a bit from the one it had alone, a process dies or hangs, or memory grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+import minibert
+
+CALLERS, CALLS = 8, 1000
+MIXED_CALLS = 10_000
+#: Growth of resident memory over the mixed calls that is no leak, MiB.
+ALLOWED = 2.0
+#: A child that hasn't answered by then hangs.
+PATIENCE_S = 60
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--threads", type=int, help="threads of the model (default: the cores there are)")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    model = minibert.load(arguments.file, threads=arguments.threads)
+    random = np.random.default_rng(0)
+    texts = some_texts(model, random, 200)
+    alone = [model.forward([text]).tobytes() for text in texts]
+    found = {
+        "threads": model.engine.threads,
+        "wrong_in_threads": many_callers(model, texts, alone),
+        "wrong_after_fork": forked(model, texts, alone),
+        **mixed_calls(model, random),
+    }
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        print(f"{CALLERS} Python threads x {CALLS} calls: {found['wrong_in_threads']} wrong answers")
+        print(f"a forked child's answers: {found['wrong_after_fork']} wrong")
+        print(f"{MIXED_CALLS:,} calls of mixed lengths: resident memory {found['grown_mib']:+.2f} MiB")
+    bad = found["wrong_in_threads"] or found["wrong_after_fork"] or abs(found["grown_mib"]) > ALLOWED
+    sys.exit(1 if bad else 0)
+
+
+def some_texts(model: minibert.Model, random: np.random.Generator, count: int) -> list[list[int]]:
+    """Token ids of texts of 1 to 200 tokens, most of them short."""
+    most = min(200, model.config.architecture.max_positions)
+    lengths = np.clip(random.lognormal(np.log(16), 0.8, count).astype(int), 1, most)
+    words = model.config.architecture.vocab_size
+    return [random.integers(0, words, length).tolist() for length in lengths]
+
+
+def many_callers(model: minibert.Model, texts: list[list[int]], alone: list[bytes]) -> int:
+    """Wrong answers while many threads of Python call at once."""
+    wrong = [0] * CALLERS
+
+    def work(caller: int) -> None:
+        for call in range(CALLS):
+            number = (caller * 37 + call) % len(texts)
+            wrong[caller] += model.forward([texts[number]]).tobytes() != alone[number]
+
+    callers = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    return sum(wrong)
+
+
+def forked(model: minibert.Model, texts: list[list[int]], alone: list[bytes]) -> int:
+    """Wrong answers of a child forked from a process whose threads are warm; all of them if it dies or hangs."""
+    child = os.fork()
+    if child == 0:
+        wrong = sum(model.forward([text]).tobytes() != one for text, one in zip(texts, alone, strict=True))
+        os._exit(min(wrong, 255))
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status) % 256
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return len(texts)
+
+
+def mixed_calls(model: minibert.Model, random: np.random.Generator) -> dict[str, float]:
+    """Resident memory before and after calls with one text or several, of all lengths, in MiB."""
+    calls = [some_texts(model, random, int(random.integers(1, 9))) for _ in range(500)]
+    longest = min(512, model.config.architecture.max_positions)
+    calls.append([random.integers(0, model.config.architecture.vocab_size, longest).tolist()])
+    for call in calls:
+        model.forward(call)
+    before = resident_mib()
+    for number in range(MIXED_CALLS):
+        model.forward(calls[number % len(calls)])
+    after = resident_mib()
+    return {"resident_mib": after, "grown_mib": after - before}
+
+
+def resident_mib() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+if __name__ == "__main__":
+    main()
