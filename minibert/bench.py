@@ -105,6 +105,7 @@ class _Recorded:
 
     def __init__(self, rows: np.ndarray) -> None:
         self._rows = rows
+        self.threads = 1
         self.out_features = rows.shape[1]
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -15,6 +16,9 @@ from minibert.text.inputs import batches, windows
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, WINDOW, pack
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+
+#: A text, and the second one of a pair.
+TextPair = tuple[str, str | None]
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -43,6 +47,7 @@ class Forward(Protocol):
     """What a pipeline needs of an engine."""
 
     out_features: int
+    threads: int
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Rows of token ids: float32 [texts, out_features]."""
@@ -136,8 +141,8 @@ class Pipeline:
         seen = 0
         total = len(items) if isinstance(items, Sequence) else None
         with Progress(progress, total) as line:
-            for window in windows(items, WINDOW, prefix):
-                rows, truncated = self._window(window, limits, seen)
+            for window, encoded in self._encode_ahead(windows(items, WINDOW, prefix), limits):
+                rows, truncated = self._run(window, encoded, limits, seen)
                 parts.append(rows)
                 cut += truncated
                 seen += len(window)
@@ -156,7 +161,7 @@ class Pipeline:
         seen = 0
         warned = False
         for texts in windows(items, window, prefix):
-            rows, truncated = self._window(texts, limits, seen)
+            rows, truncated = self._run(texts, self._encode(texts, limits), limits, seen)
             seen += len(texts)
             if truncated and not warned:
                 warned = True
@@ -211,12 +216,40 @@ class Pipeline:
                 found[place] = reader.find(each, rows[start:end])
         return [found[place] for place in range(len(windows))]
 
-    def _window(
-        self, texts: Sequence[tuple[str, str | None]], limits: Limits, offset: int
+    def _encode(self, texts: Sequence[TextPair], limits: Limits) -> list[Encoded]:
+        encode = self._tokenizer().encode
+        return [encode(text, pair, limits.max_length) for text, pair in texts]
+
+    def _encode_ahead(
+        self, texts: Iterator[Sequence[TextPair]], limits: Limits
+    ) -> Iterator[tuple[Sequence[TextPair], list[Encoded]]]:
+        """Windows and their tokens; where there are threads, the next window's while the engine runs this one's.
+
+        The caller's own iterator is only ever asked by the caller's thread.
+        """
+        first = next(texts, None)
+        second = next(texts, None) if self._engine.threads > 1 else None
+        if first is None:
+            return
+        if second is None:  # nothing to overlap with, or nobody to do it
+            for window in chain([first], texts):
+                yield window, self._encode(window, limits)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as helper:
+            encoded = helper.submit(self._encode, first, limits)
+            window = first
+            for following in chain([second], texts):
+                ready, encoded = encoded.result(), helper.submit(self._encode, following, limits)
+                yield window, ready
+                window = following
+            yield window, encoded.result()
+
+    def _run(
+        self, texts: Sequence[TextPair], encoded: Sequence[Encoded], limits: Limits, offset: int
     ) -> tuple[np.ndarray, list[int]]:
         """Rows of a window in its order, and the numbers of the texts that were cut (the first text is `offset`)."""
-        encode = self._tokenizer().encode
-        encoded = [encode(text, pair, limits.max_length) for text, pair in texts]
         cut = [offset + index for index, each in enumerate(encoded) if each.truncated]
         if cut and not limits.truncation:
             raise self._too_long(*texts[cut[0] - offset], f"text {cut[0]}", limits)

@@ -29,7 +29,7 @@ LAYERS = [
     {"tasks"},
     {"pipeline"},
     {"model"},
-    {"bench", "evaluate"},
+    {"bench", "evaluate", "startup"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 import minibert
-from minibert import InputError, TruncationWarning, UnsupportedError
+from minibert import InputError, TruncationWarning, UnsupportedError, pipeline
+from tests.tiny import WORDS
 
 TEXTS = ["a great movie", "not very good", "", "hello world"]
 
@@ -113,3 +116,30 @@ def test_truncation_is_stated(embedder):
 def test_progress_stays_out_of_logs(embedder, capsys):
     embedder.encode(TEXTS, show_progress_bar=True)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_windows_are_read_ahead(embedder_path, monkeypatch, threads):
+    """Tokens are made while the engine runs; but the caller's iterator is asked by the caller's thread alone."""
+    monkeypatch.setattr(pipeline, "WINDOW", 8)
+    model = minibert.load(embedder_path, threads=threads, backend="jit")
+    words = WORDS.split()
+    texts = [" ".join(words[number % 5 : number % 7 + 6]) for number in range(45)]
+    expected = np.stack([model.encode(text) for text in texts])
+    makers, askers = set(), set()
+    encode = model.tokenizer.encode
+
+    def watched(*arguments):
+        makers.add(threading.get_ident())
+        return encode(*arguments)
+
+    monkeypatch.setattr(model.tokenizer, "encode", watched)
+
+    def asked():
+        for text in texts:
+            askers.add(threading.get_ident())
+            yield text
+
+    np.testing.assert_array_equal(model.encode(asked()), expected)
+    assert askers == {threading.get_ident()}
+    assert (makers == askers) == (threads == 1)
