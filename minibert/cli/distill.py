@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     from minibert.cli.training import Lines
 
     distill, examples_of, watcher_of = _workstation()
-    with Lines() as lines:
+    lines = Lines()
+    with lines:
         report, figures = distill(
             arguments.teacher,
             examples_of(*_read(arguments, arguments.data, labels=False)),

@@ -17,6 +17,7 @@ from minibert_converter.distill.lessons import NO_LABEL, Examples, make_lessons 
 from minibert_converter.distill.losses import relations  # noqa: E402
 from minibert_converter.distill.sharing import share_layers  # noqa: E402
 from minibert_converter.distill.student import TorchNetwork  # noqa: E402
+from minibert_converter.embeddings import compress_embeddings  # noqa: E402
 from minibert_converter.export import export  # noqa: E402
 from minibert_converter.prune import prune  # noqa: E402
 from minibert_converter.quantize import quantize  # noqa: E402
@@ -25,12 +26,12 @@ from minibert_converter.recipe import Recipe  # noqa: E402
 
 import minibert  # noqa: E402
 from minibert.cli import main  # noqa: E402
-from minibert.errors import InputError  # noqa: E402
+from minibert.errors import InputError, UnsupportedError  # noqa: E402
 from minibert.format import read_model  # noqa: E402
 from minibert.reference import Reference  # noqa: E402
 from minibert.reference.functions import quantize as reference_codes  # noqa: E402
 from minibert.reference.linear import integer_product  # noqa: E402
-from tests.checkpoints import CONFIG, write_checkpoint  # noqa: E402
+from tests.checkpoints import CONFIG, bert_weights, write_checkpoint  # noqa: E402
 from tests.converter.networks import TEXTS, answers, ids_of, noise_weights, read_network, some_ids  # noqa: E402
 
 SHORT = TEXTS[:48]
@@ -109,6 +110,18 @@ def test_a_written_back_network_is_the_same(tmp_path):
         np.testing.assert_array_equal(again.tables[name], table)
     for name, norm in network.norms.items():
         np.testing.assert_array_equal(again.norms[name].weight, norm.weight)
+
+
+def test_embeddings_of_sentences(tmp_path):
+    """Mean pooling and unit length; pairs are taken apart, and scores of pairs are no labels of sentences."""
+    config = {**CONFIG, "architectures": ["BertModel"]}
+    network = read_network(tmp_path / "plain", config, bert_weights(config, None), "sentence-embedding")
+    network.architecture = replace(network.architecture, pooling="mean", normalize=True)
+    ids = some_ids()
+    np.testing.assert_allclose(forward(TorchNetwork(network), ids), answers(network, ids), atol=2e-5)
+    lessons = make_lessons(Examples([("a good movie", "the bank"), ("the bank", "no")], ["4", "1"]), network, network)
+    assert len(lessons.ids) == 3
+    assert lessons.labels is None
 
 
 # The same integers.
@@ -292,6 +305,42 @@ def test_kept_answers_of_the_teacher_serve_other_runs(folder, tmp_path):
         distill(folder, Examples(SHORT), tmp_path / name, asked, threads=1, cache=tmp_path / "kept", watcher=watcher)
         assert ("asking the teacher" in stages) == (name == "one")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_student_of_another_folder(folder, tmp_path):
+    """Narrower and deeper than its teacher: hidden states are compared through matrices that are learned along."""
+    config = {**CONFIG, "hidden_size": 48, "num_hidden_layers": 3}
+    weights = bert_weights(config)
+    other = write_checkpoint(tmp_path / "other", config, weights)
+    asked = recipe(distill=1, loss={"hidden": 1.0, "relations": 1.0, "relation_heads": 3}, int8_from=1.0)
+    losses = []
+    watcher = Watcher(moment=lambda now: losses.append(now.loss))
+    distill(folder, Examples(SHORT), tmp_path / "out", asked, student=other, threads=1, watcher=watcher)
+    config = read_model(tmp_path / "out").config
+    assert config.architecture.hidden_size == 48
+    assert {one.kind for one in config.linears.values()} == {"float32"}
+    assert np.isfinite(losses).all()
+
+
+def test_passes_behind_the_training(folder, tmp_path):
+    """Tables can be stored in less than int8 afterwards, and were not rounded twice."""
+    asked = Recipe.from_json({"pass": [{"distill": 1}, {"embeddings": "int4"}, {"quantize": "int8"}]})
+    distill(folder, Examples(SHORT), tmp_path / "out", asked, threads=1)
+    tables = read_model(tmp_path / "out").config.tables
+    assert tables["embeddings.word"].kind.startswith("int4")
+    turned = Recipe.from_json({"pass": [{"embeddings": "int4"}, {"distill": 1}]})
+    with pytest.raises(UnsupportedError, match="behind the pass distill"):
+        distill(folder, Examples(SHORT), tmp_path / "out", turned, threads=1)
+
+
+def test_narrow_tables_are_trained(folder, tmp_path):
+    asked = Recipe.from_json({"pass": [{"embeddings": "low-rank:32"}, {"distill": 1}]})
+    distill(folder, Examples(SHORT), tmp_path / "out", asked, threads=1)
+    assert read_model(tmp_path / "out").config.architecture.word_size == 32
+    network = read_network(tmp_path / "again")
+    compress_embeddings(network, "low-rank:32")
+    ids = some_ids()
+    np.testing.assert_allclose(forward(TorchNetwork(network), ids), answers(network, ids), atol=2e-5)
 
 
 def test_layers_that_share_are_stored_once(folder, tmp_path):

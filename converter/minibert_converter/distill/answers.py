@@ -56,7 +56,7 @@ class Answers:
         """The trace of some texts, given by their numbers."""
         if not self._kept:
             return self._ask(texts)
-        rows = np.concatenate([np.arange(self._starts[i], self._starts[i + 1]) for i in texts])
+        rows = self._rows_of(texts)
         per_token = len(self._kept["output"]) != len(self._lessons.teacher_ids)
         output = self._load("output", rows if per_token else texts)
         hidden = [self._load(f"hidden.{number}", rows) for number in self._hidden]
@@ -68,6 +68,10 @@ class Answers:
         lessons = self._lessons
         ids = [lessons.teacher_ids[i] for i in texts]
         return self._teacher(Batch.of(ids, [lessons.types[i] for i in texts], self._device), self._traced)
+
+    def _rows_of(self, texts: np.ndarray) -> np.ndarray:
+        """Places of the tokens of some texts among those of all."""
+        return np.concatenate([np.arange(int(self._starts[i]), int(self._starts[i + 1])) for i in texts])
 
     def _load(self, name: str, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self._kept[name][rows].astype(np.float32)).to(self._device)
@@ -108,7 +112,7 @@ class Answers:
             count = max(1, _CHUNK_TOKENS // int(lengths[order[first]]))
             texts = order[first : first + count]
             trace = self._ask(texts)
-            rows = np.concatenate([np.arange(self._starts[i], self._starts[i + 1]) for i in texts])
+            rows = self._rows_of(texts)
             outputs = {f"hidden.{number}": trace.hidden[number] for number in self._hidden}
             outputs |= {f"heads.{number}": each.transpose(0, 1).flatten(1) for number, each in trace.heads.items()}
             for name, values in outputs.items():

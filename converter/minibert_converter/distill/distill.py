@@ -26,6 +26,7 @@ from ..prune.encoder import encoder_names, float_linear, real_rows_and_columns
 from ..quantize import quantize
 from ..recipe import Context, Outcome, Recipe, read_recipe, run
 from ..recipe.distillation import Distill
+from ..recipe.passes import Embeddings
 from ..report import Report, make_report
 from .lessons import Examples, make_lessons
 from .sharing import share_layers
@@ -113,7 +114,9 @@ def distill(
     if fresh:
         snapshot.remove()
     kept = None if cache is None else Path(cache)
-    work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher)
+    places = {type(step): place for place, step in enumerate(chosen.passes)}
+    keep_tables = places.get(Embeddings, -1) > places[Distill]
+    work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher, keep_tables)
     texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
     context = Context(texts, chosen.seed, chosen.folder, watcher.stage, work_with.train)
     passes = run(chosen, learning, context)
@@ -136,6 +139,7 @@ class _Work:
     cache: Path | None
     measure: Measure | None
     watcher: Watcher
+    keep_tables: bool  # in float32, since a later pass wants them so
 
     def train(self, settings: Distill, network: Network) -> Outcome:
         """The pass `distill`: changes the network."""
@@ -169,8 +173,13 @@ class _Work:
         densities = _densities(network)
         errors: dict[str, float] = {}
         if settings.int8_from < 1:  # the codes it was trained with are the nearest
+            tables = dict(network.tables)
             report = quantize(network, method="nearest")
-            errors = {one.name: one.error or 0.0 for one in report.tensors}
+            if self.keep_tables:
+                network.tables = tables
+            errors = {
+                one.name: one.error or 0.0 for one in report.tensors if one.name not in tables or not self.keep_tables
+            }
         details = {"texts": len(lessons.ids), "steps": training.steps, "density": round(training.density, 4)}
         return Outcome(errors, densities, details)
 

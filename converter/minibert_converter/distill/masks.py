@@ -45,7 +45,7 @@ class BlockMasks:
         for name in self._names:
             rows, columns = real_rows_and_columns(network.architecture, name)
             width = student.parameter(f"{name}.weight").shape[1]
-            self._real[name] = cut(rows[:, None] & columns[None, :width], 4, 4).any(axis=(2, 3))
+            self._real[name] = np.asarray(cut(rows[:, None] & columns[None, :width], 4, 4).any(axis=(2, 3)))
             weight = cut(student.parameter(f"{name}.weight").detach().cpu().numpy(), 4, 4)
             gone += int((self._real[name] & ~weight.any(axis=(2, 3))).sum())
             if settings.score == "movement":

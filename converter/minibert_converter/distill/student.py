@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.errors import UnsupportedError
-from minibert.format.schema import Activation, padded
+from minibert.format.schema import Activation, Architecture, padded
 
 from ..network import Float32Array, LinearWeights, Network, Norm
 from ..prune.encoder import float_linear, is_plain
@@ -78,7 +78,9 @@ class TorchNetwork(nn.Module):
         self.dtype = torch.float32
         self.vectors = nn.ParameterDict()
         for name, table in network.tables.items():
-            self._add(name, np.asarray(table)[:, : architecture.table_size])
+            if not isinstance(table, np.ndarray):
+                raise UnsupportedError(f"{name} is stored in few bits already: put that pass behind the pass distill")
+            self._add(name, table[:, : _table_width(architecture, name)])
         for name in network.linears:
             linear = float_linear(network, name)
             self._add(f"{name}.weight", linear.weight[:, self._columns(name)])
@@ -96,6 +98,8 @@ class TorchNetwork(nn.Module):
         architecture = self.architecture
         if name == "embeddings.projection":
             return slice(architecture.table_size)
+        if name == "embeddings.word_projection":
+            return slice(architecture.word_size)
         words = name.split(".")
         if words[0] == "head":
             place = [layer.name for layer in architecture.head].index(name)
@@ -163,6 +167,8 @@ class TorchNetwork(nn.Module):
         """
         architecture = self.architecture
         x = self._rows("embeddings.word", batch.ids)
+        if architecture.word_size:
+            x = self.linear(x, "embeddings.word_projection")
         if architecture.position_table:
             x = x + self._rows("embeddings.position", batch.positions)
         if architecture.token_types:
@@ -211,7 +217,8 @@ class TorchNetwork(nn.Module):
         }
         tables, linears, norms = {}, {}, {}
         for name, table in network.tables.items():
-            tables[name] = _pad(values[name], np.asarray(table).shape[1])
+            assert isinstance(table, np.ndarray)
+            tables[name] = _pad(values[name], table.shape[1])
         for name in network.linears:
             weight = self.weight(name).detach().cpu().numpy()
             width = float_linear(network, name).weight.shape[1]
@@ -220,6 +227,11 @@ class TorchNetwork(nn.Module):
             parts = (_pad(values[f"{name}.{part}"][None], norm.weight.size)[0] for part in ("weight", "bias"))
             norms[name] = Norm(*parts)
         return replace(network, tables=tables, linears=linears, norms=norms)
+
+
+def _table_width(architecture: Architecture, name: str) -> int:
+    """Columns of an embedding table that are no padding."""
+    return (name == "embeddings.word" and architecture.word_size) or architecture.table_size
 
 
 def _activate(x: Tensor, activation: Activation) -> Tensor:
