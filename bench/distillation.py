@@ -220,19 +220,18 @@ def table(results: dict[str, Any]) -> str:
     lines = ["| | score | of the teacher's | untrained | file | texts a second | of int8's |", "|---|" + "---:|" * 6]
     for key, task in TASKS.items():
         rows = results.get(task.teacher, {})
-        if "float32" not in rows:
-            continue
         lines.append(f"| **{task.title}** | | | | | | |")
         named = {"float32": "teacher, float32", "int8": "teacher, int8"}
         named |= {name: title for name, title in STUDENTS.items() if name.startswith(key)}
         for name, title in named.items():
             row = rows.get(name)
+            label = title if name in ("float32", "int8") else f"{title} (`{name}`)"
             if row is None:
-                lines.append(f"| {title} (`{name}`) | not run | | {_score(rows.get(f'{name} untrained'))} | | | |")
+                lines.append(f"| {label} | not run | | {_score(rows.get(f'{name} untrained'))} | | | |")
                 continue
             speed, dense = row.get("texts_per_second"), rows.get("int8", {}).get("texts_per_second")
-            label = title if name in ("float32", "int8") else f"{title} (`{name}`)"
-            cells = [label, f"{row['score']:.2f}", f"{row['score'] / rows['float32']['score']:.1%}"]
+            full = rows.get("float32", {}).get("score")
+            cells = [label, f"{row['score']:.2f}", f"{row['score'] / full:.1%}" if full else ""]
             cells += [_score(rows.get(f"{name} untrained")), f"{row['bytes'] / 1e6:.2f} MB"]
             cells += [f"{speed:,.0f}" if speed else "", f"{speed / dense:.2f}x" if speed and dense else ""]
             lines.append("| " + " | ".join(cells) + " |")
@@ -273,7 +272,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
     panels[0].set_title("filled: trained; hollow: the same in one shot", fontsize=9)
     for axes in panels:
         axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=8)
+    if results:
+        panels[0].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 

@@ -289,6 +289,13 @@ def test_a_killed_training_goes_on_to_the_same_bytes(folder, tmp_path):
     assert not (tmp_path / "killed.training").exists()
 
 
+def test_a_part_of_an_epoch(folder, tmp_path):
+    steps = []
+    watcher = Watcher(moment=lambda now: steps.append(now.step))
+    distill(folder, Examples(SHORT), tmp_path / "out", recipe(distill=1.5), threads=1, watcher=watcher)
+    assert steps == list(range(1, 10))
+
+
 def test_a_broken_state_is_named(folder, tmp_path):
     (tmp_path / "out.training").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"out\.training: is no state"):

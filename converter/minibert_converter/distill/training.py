@@ -99,7 +99,7 @@ class Training:
             fused=True,
         )
         self._per_epoch = -(-len(lessons.ids) // settings.batch_size)
-        self.steps = settings.distill * self._per_epoch
+        self.steps = max(round(settings.distill * self._per_epoch), 1)
         self._masks = None
         if settings.blocks is not None:
             self._masks = BlockMasks(self._student, student, settings.blocks, self.steps)
@@ -135,6 +135,8 @@ class Training:
                 tell(Moment(self.step, self.steps, recent, self.density, seconds))
                 if self._snapshot is not None and self._snapshot.due():
                     self._snapshot.write(self._state())
+                if self.step == self.steps:
+                    break
             if epoch_ended is not None and self.step < self.steps:
                 epoch_ended(epoch + 1)
 

@@ -100,7 +100,7 @@ class Distill(Pass):
     """Trains the network to answer as its teacher does.
 
     Attributes:
-        distill: passes over the texts.
+        distill: passes over the texts; 0.5 reads half of them.
         batch_size: texts in a step.
         learning_rate: of AdamW (arXiv 1711.05101) at its peak.
         warmup: part of the steps in which the rate rises; then it falls in a line to zero.
@@ -117,7 +117,7 @@ class Distill(Pass):
         bfloat16: whether matrices are multiplied in bfloat16, which is faster where the processor has it.
     """
 
-    distill: int = 3
+    distill: float = 3.0
     batch_size: int = 32
     learning_rate: float = 2e-4
     warmup: float = 0.05
@@ -137,7 +137,7 @@ class Distill(Pass):
         """Keys: the attributes; loss and blocks are tables."""
         blocks = keys.take("blocks", None)
         return cls(
-            distill=keys.integer("distill", 1, 10_000),
+            distill=keys.number("distill", 0.0, 10_000.0),
             batch_size=keys.integer("batch_size", 1, 1 << 16, 32),
             learning_rate=keys.number("learning_rate", 0.0, 1.0, 2e-4),
             warmup=keys.share("warmup", 0.05),

@@ -9,11 +9,14 @@ from fnmatch import filter as filter_names
 from typing import Any
 
 from minibert.errors import FormatError
+from minibert.format.schema import MAX_HIDDEN_SIZE
 
 from ..embeddings import compress_embeddings, parse_form
 from ..network import Network
 from ..prune import Budget, Method, parse_requests, prune
-from ..quantize import Form, quantize
+from ..prune.moments import tokenize
+from ..prune.narrow import narrow
+from ..quantize import Form, builtin_texts, quantize
 from .adaptive import EarlyExit, PruneTokens
 from .distillation import Distill
 from .keys import Keys
@@ -58,6 +61,26 @@ class Prune(Pass):
         )
         errors = {name: one.error for name, one in report.tensors.items()}
         return Outcome(errors, report.densities, report.to_json() if report.changed else {})
+
+
+@dataclass(frozen=True)
+class Narrow(Pass):
+    """Leaves fewer features in every row that layers hand on: the start of a training, which a pass distill is."""
+
+    narrow: int = 0
+
+    verb = "narrow"
+
+    @classmethod
+    def read(cls, keys: Keys) -> Narrow:
+        """Keys: narrow (the hidden size that stays)."""
+        return cls(keys.integer("narrow", 1, MAX_HIDDEN_SIZE))
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `prune.narrow`."""
+        texts = builtin_texts() if context.texts is None else context.texts
+        narrow(network, self.narrow, tokenize(network, texts), context.seed)
+        return Outcome()
 
 
 @dataclass(frozen=True)
@@ -127,5 +150,5 @@ def _form(value: Any, where: str) -> str:
 
 #: By verb, in the order in which they best follow one another.
 PASSES: Mapping[str, type[Pass]] = {
-    kind.verb: kind for kind in (Prune, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)
+    kind.verb: kind for kind in (Prune, Narrow, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)
 }
