@@ -13,6 +13,8 @@ from minibert.errors import InputError
 
 #: Columns of a table, or keys of a JSON line, that hold the text; the first that is there is taken.
 TEXT_COLUMNS = ("text", "sentence", "sentence1", "question", "query")
+#: Those that hold the second text of a pair, which is a text too.
+PAIR_COLUMNS = ("text_pair", "sentence2", "context", "passage")
 #: More texts than this teach no pass anything new; of more, so many are taken at even distances.
 MAX_TEXTS = 1024
 
@@ -48,7 +50,8 @@ def iter_texts(path: Path) -> Iterator[str]:
 
     Args:
         path: .jsonl (a string, or an object with one of TEXT_COLUMNS, on each line), .tsv or .csv (with a header that
-            names one of TEXT_COLUMNS), anything else one text a line; also with .gz behind.
+            names one of TEXT_COLUMNS), anything else one text a line; also with .gz behind. One of PAIR_COLUMNS beside
+            it is a text as well.
 
     Raises:
         InputError: the file cannot be read, or a line of it has no text.
@@ -64,7 +67,7 @@ def iter_texts(path: Path) -> Iterator[str]:
 def _texts(path: Path, kind: str) -> Iterator[str]:
     if kind in (".tsv", ".csv"):
         for line, row in read_rows(path):
-            yield _text(row, path, line)
+            yield from _of_row(row, path, line)
         return
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
@@ -75,11 +78,12 @@ def _texts(path: Path, kind: str) -> Iterator[str]:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
                     raise InputError(f"{path}, line {number}: not JSON: {error}") from error
-                yield value if isinstance(value, str) else _text(value, path, number)
+                yield from [value] if isinstance(value, str) else _of_row(value, path, number)
 
 
-def _text(row: Any, path: Path, line: int) -> str:
-    text = next((row[key] for key in TEXT_COLUMNS if key in row), None) if isinstance(row, dict) else None
-    if not isinstance(text, str):
+def _of_row(row: Any, path: Path, line: int) -> Iterator[str]:
+    texts = [row[key] for key in TEXT_COLUMNS if key in row][:1] if isinstance(row, dict) else []
+    if not texts or not isinstance(texts[0], str):
         raise InputError(f"{path}, line {line}: has none of the columns {', '.join(TEXT_COLUMNS)} with a text in it")
-    return text
+    yield texts[0]
+    yield from (row[key] for key in PAIR_COLUMNS if isinstance(row.get(key), str))

@@ -18,6 +18,7 @@ HELP = "turn a checkpoint folder into one model file"
 
 #: Options that stand for passes of a recipe.
 FLAGS = (
+    "vocab_from",
     "prune",
     "prune_method",
     "prune_budget",
@@ -42,6 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quantize", choices=("int8", "int4", "codebook", "none"), help="how weights are kept (default: int8)"
+    )
+    parser.add_argument(
+        "--vocab-from", metavar="TEXTS", help="keep only the words of these texts, and what spells any other"
     )
     parser.add_argument(
         "--embeddings",
@@ -103,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     convert, found = converter(), None
     with Stages() as stages:
         if budget.wanted(arguments):
-            if others := [name for name in (*flags, "recipe") if name != "seed" and getattr(arguments, name)]:
+            combine = ("seed", "vocab_from")
+            if others := [name for name in (*flags, "recipe") if name not in combine and getattr(arguments, name)]:
                 raise InputError(f"a budget finds the recipe itself: leave out --{others[0].replace('_', '-')}")
             report, found = budget.convert_within(arguments, stages)
         else:

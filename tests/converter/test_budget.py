@@ -92,7 +92,17 @@ def test_a_size_is_met_at_the_least_loss_and_the_same_seed_gives_the_same_bytes(
     assert (tmp_path / "three").read_bytes() == (tmp_path / "one").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
     config = read_model(tmp_path / "one").config
-    assert config.recipe["pass"][-1]["quantize"]
+    kinds = {linear.kind for linear in config.linears.values()}
+    assert kinds & {"int4", "codebook"}
+    assert "int8-4x4" not in kinds  # nothing need be pruned
+
+
+def test_passes_that_are_done_in_any_case(folder, tmp_path, int8_size):
+    (tmp_path / "texts.txt").write_text("a good book", encoding="utf-8")
+    first = [{"vocab_from": str(tmp_path / "texts.txt")}]
+    found = search(folder, tmp_path / "model", Goal(max_size=int8_size), texts=TEXTS, first=first)
+    assert found.recipe.to_json()["pass"] == [{"vocab_from": "texts.txt"}, {"quantize": "int8"}]
+    assert read_model(tmp_path / "model").config.architecture.vocab_size < WIDE["vocab_size"]
 
 
 def test_a_size_that_int8_has_already_needs_nothing_else(folder, tmp_path, int8_size):

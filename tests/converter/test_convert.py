@@ -132,6 +132,7 @@ def test_a_failed_conversion_leaves_the_old_file(folder, tmp_path):
         ("a.txt", "one\n\ntwo\r\n", ["one", "two"]),
         ("a.tsv", 'id\tsentence\n1\tone\n2\ttwo, "three\n', ["one", 'two, "three']),
         ("a.csv", 'text,label\n"one, two",1\n', ["one, two"]),
+        ("a.tsv", "score\tsentence1\tsentence2\n1\tone\ttwo\n", ["one", "two"]),
         ("a.jsonl", '"one"\n{"text": "two"}\n\n{"query": "three", "n": 1}\n', ["one", "two", "three"]),
     ],
 )

@@ -16,7 +16,7 @@ from minibert_converter.texts import MAX_TEXTS, read_texts
 from minibert.cli import main
 from minibert.errors import InputError
 from minibert.format import read_model
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import CONFIG, write_checkpoint
 from tests.converter.networks import TEXTS
 
 RECIPE = """
@@ -67,6 +67,20 @@ def test_forms_of_embeddings_one_after_another(folder, tmp_path):
     assert config.tables["embeddings.word"].kind == "int4"
     errors = config.report["passes"][0]["errors"]
     assert 0 < errors["embeddings.position"] < errors["embeddings.word"] < 1
+
+
+def test_words_of_a_file_are_kept(folder, tmp_path):
+    write(tmp_path / "texts.txt", "a good book\n\nthe house\n")
+    write(tmp_path / "recipe.toml", "[[pass]]\nvocab_from = 'texts.txt'\n\n[[pass]]\nquantize = 'int8'")
+    convert(folder, tmp_path / "one", recipe=tmp_path / "recipe.toml")
+    convert(folder, tmp_path / "two", vocab_from=tmp_path / "texts.txt")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    config = read_model(tmp_path / "one").config
+    assert config.recipe["pass"][0] == {"vocab_from": "texts.txt"}
+    kept = config.report["passes"][0]["details"]["tokens_after"]
+    assert kept == config.architecture.vocab_size < CONFIG["vocab_size"]
+    with pytest.raises(InputError, match=r"absent\.txt"):
+        convert(folder, tmp_path / "two", vocab_from=tmp_path / "absent.txt")
 
 
 def test_an_empty_recipe_changes_nothing(folder, tmp_path):

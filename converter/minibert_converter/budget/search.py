@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from minibert.errors import InputError, MinibertError
 
 from ..checkpoints import read_checkpoint
 from ..convert import check_target, convert
-from ..export import SPARSE_THRESHOLD, WORDS, export
+from ..export import SPARSE_THRESHOLD, WORDS, export, store_linear
 from ..network import LinearWeights, Network
 from ..progress import Progress, no_progress
 from ..prune.blocks import block_density
@@ -35,8 +35,8 @@ Score = Callable[[Path], float]
 
 #: Files that are made and measured before a search gives up.
 MAX_TRIALS = 8
-#: What the header of a file weighs, about: it is known when the file is made.
-HEADER_BYTES = 32_000
+#: What each tensor adds to the header of a file, about, recipe and report included: it is known when the file is made.
+HEADER_BYTES = 200
 
 
 class GoalError(MinibertError):
@@ -108,6 +108,7 @@ def search(
     texts: Sequence[str] | None = None,
     score: Score | None = None,
     score_key: str = "",
+    first: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
     task: str | None = None,
     max_length: int | None = None,
@@ -129,6 +130,7 @@ def search(
         texts: calibration texts; None takes those that ship with the converter.
         score: how good a file is; needed for a goal with a score.
         score_key: names what `score` measures: a state of other examples is not taken up again.
+        first: passes that are done in any case, ahead of all, as tables of a recipe.
         seed: of every random choice.
         task: as `convert` has it.
         max_length: as `convert` has it.
@@ -143,9 +145,10 @@ def search(
     source, target = Path(src), Path(out)
     check_target(source, target)
     texts = list(texts) if texts is not None else None
-    inputs = [folder_key(source, target), goal.to_json(), texts, score_key, seed, task, max_length, _SPACE]
+    passes = [dict(table) for table in first]
+    inputs = [folder_key(source, target), goal.to_json(), texts, score_key, passes, seed, task, max_length, _SPACE]
     state = State(target, inputs)
-    made = _Search(source, goal, texts, score, seed, task, max_length, state, progress or no_progress)
+    made = _Search(source, goal, texts, score, passes, seed, task, max_length, state, progress or no_progress)
     found, path = made.best()
     os.replace(path, target)
     state.remove()
@@ -162,6 +165,7 @@ class _Search:
     goal: Goal
     texts: list[str] | None
     score: Score | None
+    first: list[dict[str, Any]]
     seed: int
     task: str | None
     max_length: int | None
@@ -181,6 +185,7 @@ class _Search:
         """A copy of the checkpoint's network that passes may change."""
         if self._network is None:
             self._network = read_checkpoint(self.source, self.task, self.progress)
+            self._run(self.first, self._network)
         network = copy(self._network)
         for name in ("tables", "linears", "norms", "aliases", "position_biases"):
             setattr(network, name, dict(getattr(network, name)))
@@ -190,9 +195,12 @@ class _Search:
     def after(self, passes: list[dict[str, Any]]) -> Network:
         """The network after some passes."""
         network = self.network()
+        self._run(passes, network)
+        return network
+
+    def _run(self, passes: list[dict[str, Any]], network: Network) -> None:
         recipe = Recipe.from_json({"pass": passes, "seed": self.seed})
         run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
-        return network
 
     def tokens(self) -> Tokens:
         if self._tokens is None:
@@ -230,7 +238,7 @@ class _Search:
         if form == "int8":
             return {name: [sizes[name], 0.0] for name in names}
         # A quantize pass leaves some matrices int8, whatever the form.
-        names = [name for name in names if network.linears[name].schema().kind == form]
+        names = [name for name in names if store_linear(name, network.linears[name], -1.0)[0].kind == form]
         measured = {}
         for done, (name, one) in enumerate(swapped_losses(self.rounded("int8"), network, names, self.tokens())):
             self.progress(f"measuring {form}", done, len(names))
@@ -256,7 +264,7 @@ class _Search:
         config, tensors = export(network, -1.0)
         total = sum(tensor.nbytes for name, tensor in tensors.items() if name not in config.aliases)
         sizes = matrix_bytes(network, -1.0)
-        return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES
+        return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES * len(tensors)
 
     def shapes(self, requests: tuple[str, ...]) -> tuple[dict[str, Shape], float]:
         """The encoder's matrices after pruning, and what that loses."""
@@ -299,7 +307,7 @@ class _Search:
         plans = []
         for table, (beside, table_loss) in self.tables().items():
             for choice in frontier(items):
-                recipe = recipe_for(requests, table, choice.options, self.seed, SPARSE_THRESHOLD)
+                recipe = recipe_for(self.first, requests, table, choice.options, self.seed, SPARSE_THRESHOLD)
                 plans.append(Plan(recipe, round(beside) + choice.bytes, lost + table_loss + choice.loss, latency))
         return plans
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,17 +78,25 @@ def stored_bytes(shape: Shape, form: str, per_weight: float, threshold: float) -
     return round(shape.weights * per_weight)
 
 
-def recipe_for(requests: tuple[str, ...], table: str, forms: Mapping[str, str], seed: int, threshold: float) -> Recipe:
+def recipe_for(
+    first: Sequence[Mapping[str, Any]],
+    requests: tuple[str, ...],
+    table: str,
+    forms: Mapping[str, str],
+    seed: int,
+    threshold: float,
+) -> Recipe:
     """The recipe of one choice.
 
     Args:
+        first: passes ahead of all.
         requests: what is pruned.
         table: the form of the word embeddings.
         forms: the form of each matrix.
         seed: of the recipe.
         threshold: of the recipe.
     """
-    passes: list[dict[str, Any]] = []
+    passes: list[dict[str, Any]] = [dict(table) for table in first]
     if requests:
         passes.append({"prune": list(requests)})
     if table != "int8":

@@ -15,6 +15,7 @@ FORMS = ("int8", "int4", "codebook", "none")
 
 def recipe_of(
     *,
+    vocab_from: str = "",
     prune: Sequence[str] = (),
     prune_method: str = "calibrated",
     prune_budget: str | None = None,
@@ -28,6 +29,7 @@ def recipe_of(
     """The recipe that flags stand for: passes in the order in which each finds what it needs.
 
     Args:
+        vocab_from: a file of texts whose words are kept; all words if empty.
         prune: what to remove; nothing if empty.
         prune_method: how it is chosen.
         prune_budget: whether of each matrix or of all together.
@@ -44,6 +46,8 @@ def recipe_of(
     if quantize not in FORMS:
         raise InputError(f"quantize {quantize!r} is none of {', '.join(FORMS)}")
     passes: list[dict[str, Any]] = []
+    if vocab_from:
+        passes.append({"vocab_from": str(vocab_from)})
     if prune:
         passes.append({"prune": _list(prune), "method": prune_method, "budget": prune_budget or ""})
     if embeddings:

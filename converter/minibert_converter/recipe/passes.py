@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import filter as filter_names
+from pathlib import Path
 from typing import Any
 
 from minibert.errors import FormatError
 from minibert.format.schema import MAX_HIDDEN_SIZE
 
-from ..embeddings import compress_embeddings, parse_form
+from ..embeddings import compress_embeddings, parse_form, trim_vocabulary
 from ..network import Network
 from ..prune import Budget, Method, parse_requests, prune
 from ..prune.moments import tokenize
 from ..prune.narrow import narrow
 from ..quantize import Form, builtin_texts, quantize
+from ..texts import iter_texts
 from .adaptive import EarlyExit, PruneTokens
 from .distillation import Distill
 from .keys import Keys
@@ -81,6 +83,33 @@ class Narrow(Pass):
         texts = builtin_texts() if context.texts is None else context.texts
         narrow(network, self.narrow, tokenize(network, texts), context.seed)
         return Outcome()
+
+
+@dataclass(frozen=True)
+class Vocabulary(Pass):
+    """Keeps the words that the texts of a file use, and what spells any other."""
+
+    vocab_from: str = ""
+
+    verb = "vocab_from"
+
+    @classmethod
+    def read(cls, keys: Keys) -> Vocabulary:
+        """Keys: vocab_from (a file of texts; a relative path starts where the recipe lies)."""
+        return cls(keys.text("vocab_from"))
+
+    def reads_texts(self) -> bool:
+        """Only its own."""
+        return False
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `embeddings.trim_vocabulary`."""
+        texts = list(iter_texts(context.folder / self.vocab_from))
+        return Outcome(details=trim_vocabulary(network, texts, progress=context.progress).to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's name alone: where it lay is nobody's business."""
+        return {"vocab_from": Path(self.vocab_from).name}
 
 
 @dataclass(frozen=True)
@@ -150,5 +179,5 @@ def _form(value: Any, where: str) -> str:
 
 #: By verb, in the order in which they best follow one another.
 PASSES: Mapping[str, type[Pass]] = {
-    kind.verb: kind for kind in (Prune, Narrow, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)
+    kind.verb: kind for kind in (Vocabulary, Prune, Narrow, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)
 }
