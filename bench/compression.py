@@ -32,6 +32,8 @@ BUILD = ROOT / "build/compression"
 DOCS = ROOT / "docs"
 CALIBRATION_TEXTS = 1024
 #: Passes of each row, in the order of the table.
+#: Stands for the file of a task's training sentences.
+TEXTS = "texts"
 INT8, INT4, CODEBOOK = {"quantize": "int8"}, {"quantize": "int4"}, {"quantize": "codebook"}
 
 
@@ -55,10 +57,12 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     },
     **{f"words {form}": [words(form), INT8] for form in ("int4", "codebook", "codebook:8", "low-rank:128")},
     "words low-rank:192 int4": [words("low-rank:192", "int4"), INT8],
+    "words of the training texts": [{"vocab_from": TEXTS}, INT8],
     "int4, words int4": [words("int4"), INT4],
     "codebook, words codebook": [words("codebook"), CODEBOOK],
     "int4, words codebook": [words("codebook"), INT4],
     "int4, words codebook:8": [words("codebook:8"), INT4],
+    "int4, words of the training texts, codebook": [{"vocab_from": TEXTS}, words("codebook"), INT4],
 }
 TURNS = 15
 TOKENS = 64
@@ -80,6 +84,9 @@ class Task:
             # Of five words or more: the set has many that are a word or two.
             texts = [text for (text,) in read_columns(data / "train.tsv.gz", ["sentence"]) if text.count(" ") >= 4]
         self.truth = [row[0] for row in rows]
+        self.folder = BUILD / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / TEXTS).write_text("\n".join(texts), encoding="utf-8")
         self.texts = random.Random(0).sample(texts, CALIBRATION_TEXTS)
 
     def path(self, row: str, ending: str) -> Path:
@@ -95,7 +102,7 @@ class Task:
         """Makes the file of a row and measures all but its speed."""
         file = self.path(row, "safetensors")
         start = time.process_time()
-        recipe = Recipe.from_json({"pass": passes})
+        recipe = Recipe.from_json({"pass": passes}, folder=self.folder)
         report = convert(self.checkpoint, file, recipe=recipe, calibrate=self.texts if recipe.reads_texts else None)
         seconds = time.process_time() - start
         figures = evaluate(minibert.load(file, threads=1), self.examples, self.truth)
