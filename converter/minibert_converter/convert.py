@@ -80,8 +80,6 @@ def convert(
 
 def _recipe(recipe: Recipe | str | Path | None, flags: dict[str, Any]) -> Recipe:
     """The recipe that is meant, by itself or by flags."""
-    if "dtype" in flags:  # TODO
-        flags["quantize"] = {"float32": "none"}.get(dtype := flags.pop("dtype"), dtype)
     if recipe is None:
         return recipe_of(**flags)
     if flags:
