@@ -49,8 +49,13 @@ class Forward(Protocol):
     out_features: int
     threads: int
 
-    def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
-        """Rows of token ids: float32 [texts, out_features]."""
+    def forward(
+        self,
+        ids: Sequence[Sequence[int]],
+        token_types: Sequence[Sequence[int]] | None = None,
+        wanted: Sequence[Sequence[int]] | None = None,
+    ) -> np.ndarray:
+        """Rows of token ids: float32 [texts, out_features], or [wanted tokens, out_features]."""
         ...
 
 
@@ -69,8 +74,12 @@ class Reader(Protocol[Item, Found]):
         """What the model reads of an item, and whether that is less than all of it."""
         ...
 
+    def wanted(self, window: Window) -> Sequence[int]:
+        """Rising places of the tokens whose rows `find` looks at."""
+        ...
+
     def find(self, window: Window, rows: np.ndarray) -> Found:
-        """What there is to keep of a window's rows, float32 [tokens, outputs], which are gone afterwards."""
+        """What there is to keep of those rows, float32 [wanted, outputs], which are gone afterwards."""
         ...
 
     def answer(self, item: Item, found: list[tuple[Window, Found]]) -> Any:
@@ -209,10 +218,12 @@ class Pipeline:
         tokens = min(limits.max_tokens, max(MAX_NUMBERS // self._engine.out_features, 1))
         for places in pack([len(each.ids) for each in windows], limits.batch_size, tokens):
             batch = [windows[place] for place in places]
-            rows = self._engine.forward([each.ids for each in batch], _types(batch))
+            wanted = [reader.wanted(each) for each in batch]
+            all_of_them = sum(map(len, wanted)) == sum(len(each.ids) for each in batch)
+            rows = self._engine.forward([each.ids for each in batch], _types(batch), None if all_of_them else wanted)
             end = 0
-            for place, each in zip(places, batch, strict=True):
-                start, end = end, end + len(each.ids)
+            for place, each, tokens in zip(places, batch, wanted, strict=True):
+                start, end = end, end + len(tokens)
                 found[place] = reader.find(each, rows[start:end])
         return [found[place] for place in range(len(windows))]
 

@@ -136,6 +136,14 @@ class PruneTokens:
 
 
 @dataclass(frozen=True)
+class SelectTokens:
+    """Rows of tokens that the caller doesn't want are left out of `hidden` and `context`; all stay if it names none."""
+
+    hidden: Buffer
+    context: Buffer
+
+
+@dataclass(frozen=True)
 class Exit:
     """A text whose likeliest label has at least the probability `threshold` leaves with these logits as its answer.
 
@@ -155,7 +163,7 @@ class Normalize:
     buffer: Buffer
 
 
-Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | Pool | Exit | Normalize
+Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | SelectTokens | Pool | Exit | Normalize
 
 
 @dataclass(frozen=True)
@@ -292,6 +300,8 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
         build.steps.append(Pool("cls", hidden, asking))
     elif layer.keep_tokens < 1 and not build.every_token:
         build.steps.append(PruneTokens(qkv, hidden, context, *heads, layer.keep_tokens))
+    elif last and architecture.pooling == "none":
+        build.steps.append(SelectTokens(hidden, context))
     source = build.quantize(context, f"{name}.attention.output")
     source = build.matmul(
         f"{name}.attention.output",

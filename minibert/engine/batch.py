@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -20,11 +20,21 @@ class PackedBatch:
         ids: int32 [tokens].
         token_types: int32 [tokens].
         starts: int64 [texts + 1], text i is ids[starts[i]:starts[i + 1]].
+        wanted: bool [tokens], of which tokens a row is wanted; None for all.
     """
 
     ids: np.ndarray
     token_types: np.ndarray
     starts: np.ndarray
+    wanted: np.ndarray | None = None
+
+    def answer_starts(self, pooled: bool) -> np.ndarray:
+        """Where the rows of each text's answer start: int64 [texts + 1]."""
+        if pooled:
+            return np.arange(len(self.starts))
+        if self.wanted is None:
+            return self.starts
+        return np.concatenate([[0], np.cumsum(self.wanted)])[self.starts]
 
 
 def pack(
@@ -57,6 +67,24 @@ def pack(
             raise InputError("token_types must have the shape of ids: one segment id for each token")
         types = _flat(token_types, len(flat), max(architecture.token_types, 1), "token type")
     return PackedBatch(flat, types, starts)
+
+
+def with_wanted(batch: PackedBatch, wanted: Sequence[Sequence[int]]) -> PackedBatch:
+    """The batch with rows for some tokens only: for each text their places in it, rising.
+
+    Raises:
+        InputError: places for more or fewer texts than there are, or places that don't rise or that a text hasn't.
+    """
+    texts = len(batch.starts) - 1
+    if len(wanted) != texts:
+        raise InputError(f"wanted must have a list of places for each text: {len(wanted)} lists for {texts} texts")
+    flags = np.zeros(len(batch.ids), np.bool_)
+    for number, (places, first, end) in enumerate(zip(wanted, batch.starts, batch.starts[1:], strict=False)):
+        rising = np.asarray(places, np.int64)
+        if rising.size and (rising[0] < 0 or rising[-1] >= end - first or (np.diff(rising) <= 0).any()):
+            raise InputError(f"wanted places of text {number} must rise within 0..{end - first - 1}: {list(places)}")
+        flags[first + rising] = True
+    return replace(batch, wanted=flags)
 
 
 def _pack_one(text: Sequence[int], architecture: Architecture) -> PackedBatch:

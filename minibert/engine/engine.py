@@ -10,7 +10,7 @@ import numpy as np
 
 from minibert.engine.adaptive import adapted
 from minibert.engine.backends import choose_backend
-from minibert.engine.batch import PackedBatch, pack
+from minibert.engine.batch import PackedBatch, pack, with_wanted
 from minibert.engine.executor import Executor
 from minibert.engine.expand import expand
 from minibert.engine.library import kernels
@@ -113,20 +113,32 @@ class Engine:
             answer=(texts if self.pooled else tokens) * self.out_features * 4,
         )
 
-    def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+    def forward(
+        self,
+        ids: Sequence[Sequence[int]],
+        token_types: Sequence[Sequence[int]] | None = None,
+        wanted: Sequence[Sequence[int]] | None = None,
+    ) -> np.ndarray:
         """Answers for a ragged batch of token ids, without padding.
 
         Args:
             ids: token ids of each text, special tokens included.
             token_types: segment ids in the same shape, or None for zeros.
+            wanted: for a model without pooling, of each text the rising places of the tokens whose rows are wanted;
+                None for all. Others are not computed beyond the last layer's attention.
 
         Returns:
             float32 [texts, out_features]; for a model without pooling [tokens, out_features], texts end to end.
 
         Raises:
-            InputError: ids out of range, an empty text, or one longer than the model's positions.
+            InputError: ids out of range, an empty text, one longer than the model's positions, or places that a text
+                hasn't.
         """
         batch = pack(ids, token_types, self.config.architecture)
+        if wanted is not None:
+            if self.pooled:
+                raise InputError("wanted is for models without pooling: this one has a row a text")
+            batch = with_wanted(batch, wanted)
         if self.backend != "numpy":
             return self._compiled().run(batch)
         return self._in_numpy(batch)
@@ -136,11 +148,13 @@ class Engine:
             from minibert.reference import Reference
 
             self._reference = Reference(self.config, self.tensors)
-        rows = len(batch.starts) - 1 if self.pooled else int(batch.starts[-1])
-        out = np.empty((rows, self.out_features), np.float32)
+        answers = batch.answer_starts(self.pooled)
+        out = np.empty((int(answers[-1]), self.out_features), np.float32)
         for first, end in cut(batch.starts, CHUNK_TOKENS):
             part = slice(int(batch.starts[first]), int(batch.starts[end]))
             starts = batch.starts[first : end + 1] - part.start
-            target = slice(first, end) if self.pooled else part
-            out[target] = self._reference.forward_packed(batch.ids[part], batch.token_types[part], starts)
+            wanted = None if batch.wanted is None else batch.wanted[part]
+            out[answers[first] : answers[end]] = self._reference.forward_packed(
+                batch.ids[part], batch.token_types[part], starts, wanted=wanted
+            )
         return out

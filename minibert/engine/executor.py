@@ -99,8 +99,8 @@ class Executor:
 
     def run(self, batch: PackedBatch) -> np.ndarray:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
-        rows = len(batch.starts) - 1 if self.pooled else int(batch.starts[-1])
-        out = np.empty((rows, self.out_features), np.float32)
+        answers = batch.answer_starts(self.pooled)
+        out = np.empty((int(answers[-1]), self.out_features), np.float32)
         spans = cut(batch.starts, CHUNK_TOKENS)
         if not len(spans):
             return out
@@ -117,6 +117,8 @@ class Executor:
                 address(spans),
                 len(spans),
                 address(out),
+                0 if batch.wanted is None else address(batch.wanted),
+                address(answers),
                 workers,
                 not alone,
             )

@@ -317,6 +317,14 @@ class _Lowering:
         }
 
     @lower.register
+    def _(self, step: steps.SelectTokens) -> dict[int, int]:
+        return self._selection(step.hidden) | {
+            op.OP: op.SELECT_TOKENS,
+            op.CONTEXT: self.buffer(step.context),
+            op.CONTEXT_WIDTH: step.context.width,
+        }
+
+    @lower.register
     def _(self, step: steps.Exit) -> dict[int, int]:
         return self._selection(step.hidden) | {
             op.OP: op.EXIT,

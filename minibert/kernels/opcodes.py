@@ -12,7 +12,7 @@ STEP_FIELDS = 29
 
 #: First entry of every step: what it does.
 OP = 0
-EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT, ROTATE, PRUNE_TOKENS, EXIT = range(10)
+EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT, ROTATE, PRUNE_TOKENS, SELECT_TOKENS, EXIT = range(11)
 
 #: Second entry of every step: whether its rows are tokens or texts.
 ROWS = 1
@@ -48,9 +48,11 @@ BIAS_TABLE, BIAS_STRIDE, WINDOW = range(18, 21)
 #: ROTATE, on rows of SOURCE and WIDTH: HEADS counts those of queries and keys; cosines and sines of each position.
 ROTARY_TABLE = 16
 
-#: PRUNE_TOKENS and EXIT: how many texts go on and where they begin from then on; rows that stay with their tokens.
+#: PRUNE_TOKENS, SELECT_TOKENS and EXIT: how many texts go on and where they begin from then on; rows that stay with
+#: their tokens.
 TEXTS_LEFT, STARTS, HIDDEN, HIDDEN_WIDTH = range(17, 21)
-#: PRUNE_TOKENS, on queries and keys in SOURCE as ATTEND has them: other rows that stay; how many of 1,024 tokens do.
+#: PRUNE_TOKENS and SELECT_TOKENS: other rows that stay. PRUNE_TOKENS, on queries and keys in SOURCE as ATTEND has
+#: them: how many of 1,024 tokens stay.
 CONTEXT, CONTEXT_WIDTH, KEPT = range(21, 24)
 #: EXIT, on logits in SOURCE of WIDTH and COLUMNS: the numbers of the texts that stay; a text leaves if the sum of its
 #: exp(logit - highest) is at most this.
@@ -73,6 +75,8 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_SPANS,
     JOB_SPAN_COUNT,
     JOB_OUT,
+    JOB_WANTED,
+    JOB_OUT_STARTS,
     JOB_THREADS,
     JOB_TEAM,
     JOB_ARENA,
@@ -84,8 +88,8 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_THREAD,
     JOB_BARRIER,
     JOB_MOST_WIDTH,
-) = range(17)
-JOB_FIELDS = 17
+) = range(19)
+JOB_FIELDS = 19
 #: The first entries are what changes from call to call.
 JOB_CALL_FIELDS = JOB_ARENA
 

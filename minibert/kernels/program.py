@@ -17,7 +17,7 @@ from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.matmul import epilogue, matmul_rows, product_columns, sums_stride
 from minibert.kernels.quads import ROWS
 from minibert.kernels.rows import largest_magnitudes, normalize
-from minibert.kernels.selection import leave_early, number_of, prune_tokens
+from minibert.kernels.selection import leave_early, number_of, prune_tokens, select_tokens
 from minibert.kernels.simd import (
     f32_of_bits,
     load_f32,
@@ -147,11 +147,22 @@ def shares(starts, texts, thread, threads):
     return tokens, first, end
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, int64)
-def select(step, arena, scratch, starts, texts, numbers, out):
+@kernel(int64, int64, int64)
+def wanted_from(job, token):
+    """Where it stands which tokens from this one on are wanted; 0 if all are."""
+    wanted = field(job, op.JOB_WANTED)
+    if wanted != 0:
+        wanted += token
+    return wanted
+
+
+@kernel(void, *[int64] * 8)
+def select(step, arena, scratch, starts, texts, wanted, numbers, out):
     """Tokens or texts leave; how many texts stay is kept where all threads of a team read it."""
     if field(step, op.OP) == op.EXIT:
         texts = leave_early(step, arena, scratch, starts, texts, numbers, out)
+    elif field(step, op.OP) == op.SELECT_TOKENS:
+        select_tokens(step, arena, starts, texts, wanted)
     else:
         prune_tokens(step, arena, scratch, starts, texts)
     store_i64(arena + field(step, op.TEXTS_LEFT), texts)
@@ -172,20 +183,21 @@ def run_span(job, span):
     starts = field(job, op.JOB_STARTS) + 8 * first_text
     first_token = load_i64(starts)
     ids, types = field(job, op.JOB_IDS) + 4 * first_token, field(job, op.JOB_TYPES) + 4 * first_token
-    numbers = 0
+    numbers, wanted = 0, wanted_from(job, first_token)
+    first_answer = load_i64(field(job, op.JOB_OUT_STARTS) + 8 * first_text)
     tokens, first_row, end_row = shares(starts, texts, thread, threads)
 
     for number in range(field(job, op.JOB_STEPS)):
         step = field(job, op.JOB_TABLE) + number * (8 * op.STEP_FIELDS)
         code = field(step, op.OP)
-        first, end, earlier, share_columns = first_row, end_row, first_token, threads > 1 and tokens <= _BLOCK_ROWS
+        first, end, share_columns = first_row, end_row, threads > 1 and tokens <= _BLOCK_ROWS
         # A row a text is little work: the first thread's, once all tokens are done. But attention reads all tokens.
         if field(step, op.ROWS) == op.TEXTS and code != op.ATTEND:
             if code == op.POOL:
                 wait_for_team(barrier, threads)
             if thread != 0:
                 continue
-            first, end, earlier, share_columns = 0, texts, first_text, False
+            first, end, share_columns = 0, texts, False
 
         if code == op.MATMUL and share_columns:
             product_columns(step, arena, free_scratch, tokens, thread, threads, barrier, shared_sums)
@@ -199,8 +211,8 @@ def run_span(job, span):
         elif code >= op.PRUNE_TOKENS:
             wait_for_team(barrier, threads)
             if thread == 0:
-                out = field(job, op.JOB_OUT) + first_text * field(step, op.COLUMNS) * 4
-                select(step, arena, free_scratch, starts, texts, numbers, out)
+                out = field(job, op.JOB_OUT) + first_answer * field(step, op.COLUMNS) * 4
+                select(step, arena, free_scratch, starts, texts, wanted, numbers, out)
             wait_for_team(barrier, threads)
             texts, starts = load_i64(arena + field(step, op.TEXTS_LEFT)), arena + field(step, op.STARTS)
             if code == op.EXIT:
@@ -209,7 +221,7 @@ def run_span(job, span):
                 break
             tokens, first_row, end_row = shares(starts, texts, thread, threads)
         elif code == op.OUTPUT:
-            out = field(job, op.JOB_OUT) + earlier * field(step, op.COLUMNS) * 4
+            out = field(job, op.JOB_OUT) + first_answer * field(step, op.COLUMNS) * 4
             output(step, arena, first, end, numbers, out)
         else:
             run_rows(step, arena, row_scratch, ids, types, starts, first, end)

@@ -18,6 +18,7 @@ from minibert.kernels.simd import (
     load_f32,
     load_f32x16,
     load_i64,
+    load_u8,
     splat_f32,
     store_f32,
     store_f32x16,
@@ -105,6 +106,26 @@ def prune_tokens(step, arena, scratch, starts, texts):
         # `starts` and `kept_starts` may be the same: an entry is read before it is written.
         store_i64(kept_starts + 8 * (text + 1), target)
         first = end
+    store_i64(kept_starts, 0)
+
+
+@kernel(void, int64, int64, int64, int64, int64)
+def select_tokens(step, arena, starts, texts, wanted):
+    """The tokens stay for which there is a byte other than 0 at `wanted`; all of them if that is 0."""
+    kept_starts = arena + field(step, op.STARTS)
+    hidden, hidden_width = arena + field(step, op.HIDDEN), field(step, op.HIDDEN_WIDTH)
+    context, context_width = arena + field(step, op.CONTEXT), field(step, op.CONTEXT_WIDTH)
+    offset = load_i64(starts)
+    token, target = 0, 0
+    for text in range(texts):
+        end = load_i64(starts + 8 * (text + 1)) - offset
+        while token < end:
+            if wanted == 0 or load_u8(wanted + token) != 0:
+                move_rows(hidden, hidden_width, token, target)
+                move_rows(context, context_width, token, target)
+                target += 1
+            token += 1
+        store_i64(kept_starts + 8 * (text + 1), target)
     store_i64(kept_starts, 0)
 
 

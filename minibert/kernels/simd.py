@@ -269,6 +269,7 @@ def _scalar(name: str, numba_type: types.Type, type_: ir.Type, align: int) -> tu
 load_f32, store_f32 = _scalar("f32", types.float32, F32, 4)
 load_i32, store_i32 = _scalar("i32", types.int32, I32, 4)
 load_i64, store_i64 = _scalar("i64", types.int64, I64, 8)
+load_u8, store_u8 = _scalar("u8", types.uint8, I8, 1)
 
 
 @word(types.float32, types.int64)

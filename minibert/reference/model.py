@@ -59,10 +59,15 @@ class Reference:
         return self.forward_packed(flat, types, np.cumsum([0, *map(len, ids)]), hook)
 
     def forward_packed(
-        self, ids: np.ndarray, token_types: np.ndarray, starts: np.ndarray, hook: Hook | None = None
+        self,
+        ids: np.ndarray,
+        token_types: np.ndarray,
+        starts: np.ndarray,
+        hook: Hook | None = None,
+        wanted: np.ndarray | None = None,
     ) -> np.ndarray:
-        """`forward` on a packed batch: ids and types int32 [tokens], starts int [texts + 1]."""
-        run = _Run(self.config, self.tensors, ids, token_types, starts, hook)
+        """`forward` on a packed batch: ids and types int32 [tokens], starts int [texts + 1], wanted bool [tokens]."""
+        run = _Run(self.config, self.tensors, ids, token_types, starts, hook, wanted)
         for step in self.plan.steps:
             if len(run.starts) > 1:  # else all texts have left
                 run.execute(step)
@@ -80,6 +85,7 @@ class _Run:
         token_types: np.ndarray,
         starts: np.ndarray,
         hook: Hook | None,
+        wanted: np.ndarray | None,
     ) -> None:
         self.config = config
         self.tensors = tensors
@@ -88,6 +94,7 @@ class _Run:
         self.starts = starts
         self.positions = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
         self.hook = hook
+        self.wanted = wanted
         self.rows: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         #: Which text of the batch each text is that hasn't left, and the answers of those that have.
@@ -209,6 +216,12 @@ class _Run:
             given = first_token_attention(heads[0, 0], heads[:, 1], step.head_size)
             kept.append(first + tokens_to_keep(given, step.keep))
         self.keep(list(map(len, kept)), np.concatenate(kept), step.hidden, step.context)
+
+    @execute.register
+    def _(self, step: steps.SelectTokens) -> None:
+        if self.wanted is not None:
+            lengths = [int(self.wanted[first:end].sum()) for first, end in self.spans()]
+            self.keep(lengths, np.flatnonzero(self.wanted), step.hidden, step.context)
 
     @execute.register
     def _(self, step: steps.Exit) -> None:

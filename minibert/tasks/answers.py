@@ -94,6 +94,10 @@ class AnswerReader:
             stride = max(min(STRIDE, room // 2), 0)
         return slide(tokenizer, item.context, max_length=max_length, stride=stride, question=item.question)
 
+    def wanted(self, window: Window) -> range:
+        """All tokens."""
+        return range(len(window.ids))
+
     def find(self, window: Window, rows: np.ndarray) -> _Spans:
         """The best spans of a window.
 

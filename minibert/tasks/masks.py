@@ -69,13 +69,15 @@ class MaskReader:
             raise InputError(f"the text {shown!r} has no {name}{where}: there is nothing to fill")
         return windows, truncated
 
+    def wanted(self, window: Window) -> list[int]:
+        """Where the masks are."""
+        return [place for place, token in enumerate(window.ids) if token == self._mask]
+
     def find(self, window: Window, rows: np.ndarray) -> list[_Mask]:
         """The best tokens for each mask, of the softmax over the whole vocabulary."""
         found = []
-        for place, token in enumerate(window.ids):
-            if token != self._mask:
-                continue
-            weights = np.exp(rows[place] - rows[place].max())
+        for place, row in zip(self.wanted(window), rows, strict=True):
+            weights = np.exp(row - row.max())
             scores = weights / weights.sum()
             best = _best(scores, self._top_k) if self._targets is None else self._best_targets(scores)
             found.append(_Mask(place, best.tolist(), scores[best].tolist()))

@@ -39,6 +39,10 @@ class FeatureReader:
         encoded = tokenizer.encode(*item, max_length)
         return [Window(encoded.ids, encoded.type_ids, 0, [], [], [])], encoded.truncated
 
+    def wanted(self, window: Window) -> range:
+        """All tokens."""
+        return range(len(window.ids))
+
     def find(self, window: Window, rows: np.ndarray) -> Any:
         """The rows themselves, float32 [tokens, outputs]."""
         return rows.copy()

@@ -80,6 +80,10 @@ class TokenReader:
         """One window, or with a stride as many as the text needs."""
         return slide(tokenizer, item, max_length=max_length, stride=self._stride)
 
+    def wanted(self, window: Window) -> range:
+        """All tokens."""
+        return range(len(window.ids))
+
     def find(self, window: Window, rows: np.ndarray) -> np.ndarray:
         """Scores of the text's own tokens: softmax of the logits, float32 [tokens, labels]."""
         logits = rows[window.start : window.start + len(window.tokens)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minibert.engine import Engine
+from minibert.errors import InputError
 from tests.models import RandomModel, random_model
 
 COUNT = 500
@@ -75,6 +76,36 @@ def test_where_tokens_and_texts_leave_early(isa, kind, pooling):
     everything = model.reference(every_token=True).forward(ids, types)
     changed = (np.abs(answers - everything).max(axis=1) > 1e-3).mean()
     assert changed > 0.9
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_rows_of_some_tokens(isa, kind):
+    """The rows that are wanted have the bits that they have among all."""
+    model = random_model(kind, hidden_size=64, layers=2, pooling="none", max_positions=200, head=[(33, "gelu", True)])
+    ids, types = (rows[:120] for rows in ragged(model, 200))
+    random = np.random.default_rng(0)
+    wanted = [np.flatnonzero(random.random(len(text)) < 0.2).tolist() for text in ids]
+    wanted[7:60] = [[] for _ in range(53)]  # a span without any
+    starts = np.cumsum([0, *map(len, ids)])
+    places = np.concatenate([start + np.array(each, int) for start, each in zip(starts, wanted, strict=False)])
+    for engine in [model.engine(threads=threads) for threads in (1, 2, 3)]:
+        everything = engine.forward(ids, types)
+        np.testing.assert_array_equal(engine.forward(ids, types, wanted), everything[places])
+        one = engine.forward(ids[:1], types[:1], [[0]])
+        np.testing.assert_array_equal(one, everything[:1])
+        assert engine.forward(ids[:1], types[:1], [[]]).shape == (0, 33)
+    everything = model.engine(backend="numpy").forward(ids, types)
+    some = model.engine(backend="numpy").forward(ids, types, wanted)
+    np.testing.assert_allclose(some, everything[places], atol=0 if kind == "int8" else 1e-5)
+
+
+@pytest.mark.parametrize("wanted", [[[0], [0]], [[-1]], [[3]], [[1, 1]], [[2, 0]]], ids=str)
+def test_places_that_a_text_has_not(wanted):
+    model = random_model(pooling="none")
+    with pytest.raises(InputError, match="wanted"):
+        model.engine(backend="numpy").forward([[1, 2, 3]], None, wanted)
+    with pytest.raises(InputError, match="without pooling"):
+        random_model(pooling="cls").engine(backend="numpy").forward([[1, 2, 3]], None, [[0]])
 
 
 @pytest.mark.parametrize("kind", ["int8", "float32"])

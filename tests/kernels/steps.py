@@ -65,6 +65,7 @@ class Steps:
         out = np.full((self.rows(self.plan.output), columns), np.float32(np.nan))
         table = np.ascontiguousarray(self.program.table[number : number + 1])
         spans = np.array([[0, self.texts]], np.int64)
+        answers = np.zeros(1, np.int64)
         workspace = self.workspace
         workspace.counters[:] = 0
         job = workspace.jobs[0]
@@ -78,6 +79,7 @@ class Steps:
             op.JOB_SPANS: spans.ctypes.data,
             op.JOB_SPAN_COUNT: 1,
             op.JOB_OUT: out.ctypes.data,
+            op.JOB_OUT_STARTS: answers.ctypes.data,
             op.JOB_THREADS: 1,
             op.JOB_TEAM: 0,
         }.items():
