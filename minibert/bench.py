@@ -108,7 +108,7 @@ class _Recorded:
         self.threads = 1
         self.out_features = rows.shape[1]
 
-    def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+    def forward(self, *_arguments: Any) -> np.ndarray:
         return self._rows
 
 

@@ -162,21 +162,27 @@ def _choose(
     guesses: dict[int, Float32Array], wanted: Float32Array, depth: int, tolerance: float, threshold: float
 ) -> ExitReport:
     """The lowest threshold at which no more labels change than may."""
-    final = wanted.argmax(axis=1)
-    for candidate in (threshold,) if threshold else _THRESHOLDS:
-        staying = np.ones(len(final), bool)
-        label = final.copy()
-        leave, layers = [], np.full(len(final), float(depth))
-        for layer, guess in guesses.items():
-            sure = staying & (guess.max(axis=1) >= candidate)
-            label[sure], layers[sure] = guess.argmax(axis=1)[sure], layer + 1
-            staying &= ~sure
-            leave.append(round(float(sure.mean()), 4))
-        same = float((label == final).mean())
-        report = ExitReport(tuple(guesses), candidate, tuple(leave), round(same, 4), round(float(layers.mean()), 3))
-        if same >= 1 - tolerance:
-            return report
+    report = _try(guesses, wanted, depth, threshold or _THRESHOLDS[0])
+    for candidate in () if threshold else _THRESHOLDS[1:]:
+        if report.same_label >= 1 - tolerance:
+            break
+        report = _try(guesses, wanted, depth, candidate)
     return report
+
+
+def _try(guesses: dict[int, Float32Array], wanted: Float32Array, depth: int, threshold: float) -> ExitReport:
+    """What a threshold would do."""
+    final = wanted.argmax(axis=1)
+    staying = np.ones(len(final), bool)
+    label = final.copy()
+    leave, layers = [], np.full(len(final), float(depth))
+    for layer, guess in guesses.items():
+        sure = staying & (guess.max(axis=1) >= threshold)
+        label[sure], layers[sure] = guess.argmax(axis=1)[sure], layer + 1
+        staying &= ~sure
+        leave.append(round(float(sure.mean()), 4))
+    same = float((label == final).mean())
+    return ExitReport(tuple(guesses), threshold, tuple(leave), round(same, 4), round(float(layers.mean()), 3))
 
 
 def _softmax(logits: Float32Array) -> Float32Array:
