@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-latency-ratio", type=float, metavar="PART", help="of the dense int8 model's time for a text, estimated"
     )
-    group.add_argument("--eval", metavar="DATA", help="examples that the score is taken on, as `minibert eval` reads")
+    group.add_argument(
+        "--eval",
+        metavar="DATA",
+        help="examples that the score is taken on, with the columns of `minibert eval`; without a budget they are "
+        "scored before and after",
+    )
     for name in COLUMNS:
         group.add_argument(f"--{name.replace('_', '-')}", metavar="COL", help=argparse.SUPPRESS)
 
@@ -39,15 +45,13 @@ def wanted(arguments: argparse.Namespace) -> bool:
     """Whether the command line names a budget.
 
     Raises:
-        InputError: it has options for a budget, but none; or says what to do as well.
+        InputError: it names columns of examples, but no examples.
     """
     if any(getattr(arguments, name) is not None for name in GOALS):
         return True
-    for name in ("eval", *COLUMNS):
+    for name in COLUMNS if arguments.eval is None else ():
         if getattr(arguments, name) is not None:
-            raise InputError(
-                f"--{name.replace('_', '-')} is for a budget: --max-size, --min-score or --max-latency-ratio"
-            )
+            raise InputError(f"--{name.replace('_', '-')} is a column of --eval's examples")
     return False
 
 
@@ -73,7 +77,19 @@ def convert_within(arguments: argparse.Namespace, progress: Callable[[str, int, 
     return found.report, found
 
 
-def _score(arguments: argparse.Namespace) -> Callable[[Path], float]:
+def before_and_after(
+    arguments: argparse.Namespace, convert: Callable[..., Report], progress: Callable[[str, int, int], None]
+) -> list[dict[str, Any]]:
+    """What `minibert eval` says of the file that was written, and of the checkpoint in float32."""
+    figures = [_figures(arguments, Path(arguments.output))]
+    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
+        before = Path(folder) / "float32"
+        task, length = arguments.task, arguments.max_length
+        convert(arguments.source, before, task=task, max_length=length, quantize="none", progress=progress)
+        return [*figures, _figures(arguments, before)]
+
+
+def _figures(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
     from minibert.cli import parse
     from minibert.cli.eval import measure
 
@@ -81,9 +97,12 @@ def _score(arguments: argparse.Namespace) -> Callable[[Path], float]:
     for name in COLUMNS:
         if (value := getattr(arguments, name)) is not None:
             options += [f"--{name.replace('_', '-')}", value]
+    return measure(parse(["eval", str(path), arguments.eval, *options]))
 
+
+def _score(arguments: argparse.Namespace) -> Callable[[Path], float]:
     def score(path: Path) -> float:
-        figures = measure(parse(["eval", str(path), arguments.eval, *options]))
+        figures = _figures(arguments, path)
         name = next((name for name in PRIMARY if name in figures), None)
         if name is None:
             raise InputError(f"{arguments.eval}: gives none of the figures {', '.join(PRIMARY)}")

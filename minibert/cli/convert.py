@@ -99,12 +99,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, then print what became of each part."""
+    from minibert.cli.eval import compare
     from minibert.progress import Stages
 
     if arguments.report and not Path(arguments.report).resolve().parent.is_dir():
         raise InputError(f"{Path(arguments.report).parent}: no such folder; make it first")
     flags = {name: value for name in FLAGS if (value := getattr(arguments, name)) is not None}
-    convert, found = converter(), None
+    convert, found, scored = converter(), None, []
     with Stages() as stages:
         if budget.wanted(arguments):
             combine = ("seed", "vocab_from")
@@ -122,14 +123,23 @@ def run(arguments: argparse.Namespace) -> int:
                 recipe=arguments.recipe,
                 **flags,
             )
+            if arguments.eval is not None:
+                scored = budget.before_and_after(arguments, convert, stages)
     if arguments.report:
         draw_report(report, arguments.report, arguments.source)
     if arguments.json:
-        console.say_json({**report.to_json(), **({"search": found.to_json()} if found else {})}, indent=2)
+        value = report.to_json()
+        if found is not None:
+            value["search"] = found.to_json()
+        if scored:
+            value["eval"] = dict(zip(("after", "before"), scored, strict=True))
+        console.say_json(value, indent=2)
     else:
         console.say(report.table())
         if found is not None:
             console.say(found.table())
+        if scored:
+            console.say(console.table(compare(scored), ("", "after", "before", "difference")))
     return 0
 
 

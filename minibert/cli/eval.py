@@ -62,20 +62,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="A,B", help="what to choose from in zero-shot-classification (default: all in the table)"
     )
     parser.add_argument("--template", metavar="TEXT", help="a sentence with {} for the label, in zero-shot")
+    parser.add_argument(
+        "--against", metavar="FILE", help="another file, such as the same model in float32, to be measured beside it"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer all examples; print the figures that fit the task."""
     figures = measure(arguments)
+    both = [figures]
+    if arguments.against is not None:
+        both.append(measure(argparse.Namespace(**{**vars(arguments), "file": arguments.against})))
     if arguments.json:
-        console.say_json(figures)
+        console.say_json(figures if len(both) == 1 else {**figures, "against": both[1]})
     else:
-        rows = [(name, show(figures[key], share)) for key, (name, share) in FIGURES.items() if key in figures]
-        rows += [(name, f"{figures[key]:,}") for key, name in COUNTS.items() if key in figures]
-        rows.append(("texts a second", f"{figures['texts_per_second']:,.0f}"))
-        console.say(console.table(rows))
+        header = ("", arguments.file, arguments.against, "difference") if len(both) > 1 else None
+        console.say(console.table(compare(both), header))
     return 0
+
+
+def compare(both: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Lines of the figures of one model, or of two and what the first has more."""
+    first = both[0]
+    rows = []
+    for key, (name, share) in FIGURES.items():
+        if key in first:
+            more = [show(first[key] - both[1][key], share)] if len(both) > 1 else []
+            rows.append((name, *(show(each[key], share) for each in both), *more))
+    blank = [""] * (len(both) - 1)
+    rows += [(name, *(f"{each[key]:,}" for each in both), *blank) for key, name in COUNTS.items() if key in first]
+    rows.append(("texts a second", *(f"{each['texts_per_second']:,.0f}" for each in both), *blank))
+    return rows
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

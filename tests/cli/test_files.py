@@ -41,6 +41,11 @@ def test_eval_of_a_classifier(run, labelled, classifier, classifier_path, tmp_pa
     assert figures["macro_f1"] == pytest.approx(metrics.macro_f1(truth, answers))
     shown = run("eval", classifier_path, data, "--text", "sentence", "--label", "label").out
     assert "accuracy        65.00 %" in shown
+    columns = ("--text", "sentence", "--label", "label")
+    both = run("eval", classifier_path, data, *columns, "--against", classifier_path, "--json").json
+    assert both["against"]["accuracy"] == both["accuracy"]
+    lines = run("eval", classifier_path, data, *columns, "--against", classifier_path).out.splitlines()
+    assert lines[1].split() == ["accuracy", "65.00", "%", "65.00", "%", "0.00", "%"]
     # Labels by number are the same labels.
     numbers = [str(classifier.labels.index(each)) for each in truth]
     assert evaluate(classifier, texts, numbers)["accuracy"] == pytest.approx(13 / 20)

@@ -156,8 +156,23 @@ def test_a_score_is_met_or_refused_from_the_command_line(folder, tmp_path, capsy
     assert not out.exists()
     assert main([*common, "--max-size", "8MB", "--prune", "4x4:0.5"]) == 1
     assert "leave out --prune" in capsys.readouterr().err
-    assert main([*common]) == 1
-    assert "--eval is for a budget" in capsys.readouterr().err
+    assert main([*common[:6], "--text", "text"]) == 1
+    assert "--text is a column of --eval's examples" in capsys.readouterr().err
+
+
+def test_scores_before_and_after(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MINIBERT_BACKEND", "numpy")
+    examples(tmp_path, folder)
+    words = ["convert", str(folder), "-o", str(tmp_path / "model"), "--quantize", "int4"]
+    words += ["--calibrate", str(tmp_path / "texts.txt")]
+    words += ["--eval", str(tmp_path / "dev.tsv"), "--text", "text", "--label", "label"]
+    assert main(words) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("accuracy"))
+    assert "100.00 %" in line
+    assert main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["eval"]
+    assert figures["before"]["accuracy"] == 1.0
+    assert 0 < figures["after"]["accuracy"] <= 1.0
 
 
 def test_a_search_that_was_stopped_goes_on_where_it_was(folder, tmp_path, int8_size):
