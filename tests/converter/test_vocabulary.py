@@ -113,6 +113,20 @@ def test_other_kinds_of_tokenizers(kind):
         check_cut(before, some, texts)
 
 
+def test_the_price_of_unknown_characters_stays():
+    """Two unlikely pieces around the snowman are cheaper than it alone: an unknown costs 10 more than any piece."""
+    pieces = [("<unk>", 0.0), ("▁", 0.0), ("QQQ", -20.0), ("xyz", 0.0), ("xy", -14.0), ("z☃", -14.0), ("w", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    texts = ["xyz☃w", "xyzw", "☃"]
+    before = tokens_of(tokenizer.to_str(), texts)
+    assert before[:2] == [["▁", "xy", "z☃", "w"], ["▁", "xyz", "w"]]
+    wanted = {id for one in tokenizer.encode_batch(texts) for id in one.ids}
+    after, kept = cut_tokenizer(tokenizer.to_str(), wanted)
+    assert tokens_of(after, texts) == before
+    assert kept == list(range(7))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_could_be_spelled_still_can(kind):
     before = KINDS[kind]()
