@@ -151,8 +151,8 @@ def pack_nibbles(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     rows, columns = _matrix_shape(codes, np.int8)
     if columns % LANES or (codes.size and (codes.min() < -8 or codes.max() > 7)):
         raise ValueError(f"4-bit codes lie in [-8, 7], in a multiple of {LANES} columns; there are {columns}")
-    halves = (codes.view(np.uint8) & 15).reshape(rows, columns // LANES, 2, LANES // 2)
-    return (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(rows, columns // 2)
+    halves = (codes.view(np.uint8) & np.uint8(15)).reshape(rows, columns // LANES, 2, LANES // 2)
+    return (halves[:, :, 0] | halves[:, :, 1] << np.uint8(4)).reshape(rows, columns // 2)
 
 
 def unpack_nibbles(packed: NDArray[np.uint8]) -> NDArray[np.int8]:

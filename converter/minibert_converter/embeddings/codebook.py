@@ -42,8 +42,8 @@ def codebook_table(
     """
     rows, columns = table.shape
     parts = columns // subvector_size
-    lengths = np.linalg.norm(table, axis=1).astype(np.float32)
-    directions = table / np.where(lengths > 0, lengths, 1)[:, None]
+    lengths = np.sqrt(np.einsum("ij,ij->i", table, table))
+    inverse: Float32Array = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)[:, None]
     chosen = np.arange(rows)
     if rows > MAX_ROWS:
         chosen = np.sort(random.choice(rows, MAX_ROWS, replace=False, p=weights / weights.sum()))
@@ -52,7 +52,7 @@ def codebook_table(
     codes = np.empty((rows, parts), np.uint8)
     for part in range(parts):
         progress("clustering", part, parts)
-        points = np.ascontiguousarray(directions[:, part * subvector_size : (part + 1) * subvector_size])
+        points: Float32Array = table[:, part * subvector_size : (part + 1) * subvector_size] * inverse
         centres[part] = cluster(points[chosen], weights[chosen], CODEBOOK_ENTRIES, random)
         codes[:, part] = nearest(points, centres[part])
     progress("clustering", parts, parts)
@@ -70,7 +70,7 @@ def cluster(
     A centre that no point is nearest to becomes a point chosen by weight.
     """
     chances = weights / weights.sum()
-    drawn = random.choice(len(points), count, replace=np.count_nonzero(chances) < count, p=chances)
+    drawn = random.choice(len(points), count, replace=bool(np.count_nonzero(chances) < count), p=chances)
     centres = points[drawn].astype(np.float32)
     for _ in range(ROUNDS):
         codes = nearest(points, centres)

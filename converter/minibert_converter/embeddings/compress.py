@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from minibert.errors import InputError
 from minibert.format.schema import SUBVECTOR_SIZES
 
 from ..export import WORDS, table_tensors
-from ..network import AnyTable, Float32Array, Network, Origin
+from ..network import AnyTable, CompactTable, Float32Array, Network, Origin
 from ..progress import Progress, no_progress
 from ..prune.moments import tokenize
 from ..quantize.calibration import builtin_texts
@@ -29,6 +30,8 @@ PROJECTION = "embeddings.word_projection"
 MAX_TEXTS = 100_000
 #: What a word counts that no text has, beside one that a text has once: rare words are seen too, one day.
 _UNSEEN = 0.1
+#: Rows that are compared at once.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def compress_embeddings(
     random = np.random.default_rng(seed)
     tables: dict[str, TableReport] = {}
     for name, stored in list(network.tables.items()):
-        table = stored if isinstance(stored, np.ndarray) else stored.dequantized()
+        table = stored.dequantized() if isinstance(stored, CompactTable) else stored
         before = _bytes(name, stored)
         if name == WORDS:
             counts = count_words(network, builtin_texts() if texts is None else texts)
@@ -155,7 +158,7 @@ def count_words(network: Network, texts: Sequence[str]) -> npt.NDArray[np.float6
 
 def _words(
     table: Float32Array, form: Form, weights: npt.NDArray[np.float64], random: np.random.Generator, progress: Progress
-) -> AnyTable:
+) -> CompactTable:
     if form.kind == "codebook":
         return codebook_table(table, form.size, weights, random, progress)
     return int4_table(table) if form.kind == "int4" else quantize_table(table)
@@ -184,7 +187,9 @@ def _bytes(name: str, table: AnyTable) -> int:
 
 def _error(table: Float32Array, made: Float32Array, weights: npt.NDArray[np.float64]) -> float:
     """Root of the weighted mean square error, over that of the entries."""
-    weights = weights.astype(np.float32)
-    lost = ((made - table) ** 2).sum(axis=1) @ weights
-    whole = (table**2).sum(axis=1) @ weights
-    return float(np.sqrt(lost / whole)) if whole > 0 else 0.0
+    lost = whole = 0.0
+    for first in range(0, len(table), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        lost += float(((made[part] - table[part]) ** 2).sum(axis=1) @ weights[part])
+        whole += float((table[part] ** 2).sum(axis=1) @ weights[part])
+    return math.sqrt(lost / whole) if whole > 0 else 0.0

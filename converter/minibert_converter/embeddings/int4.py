@@ -24,10 +24,10 @@ def int4_table(table: Float32Array) -> Int4Table:
     groups = -(-columns // NIBBLE_GROUP)
     codes = np.zeros((rows, columns), np.int8)
     multiplier = np.ones((rows, groups), np.uint8)
-    largest = np.abs(table).max(axis=1, initial=0)
-    scale = (largest / np.float32(_LIMIT * MAX_MULTIPLIER)).astype(np.float32)
+    scale = np.zeros(rows, np.float32)
     for first in range(0, rows, _CHUNK):
         part = slice(first, first + _CHUNK)
+        scale[part] = np.abs(table[part]).max(axis=1, initial=0) / np.float32(_LIMIT * MAX_MULTIPLIER)
         codes[part], multiplier[part] = _rounded(table[part], np.where(scale[part] > 0, scale[part], np.float32(1)))
     return Int4Table(codes, multiplier, scale)
 
