@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,6 @@ def distill(
         raise InputError("the recipe of a distillation has one pass distill: [[pass]] distill = EPOCHS")
     if not Path(out).parent.is_dir():
         raise InputError(f"{Path(out).parent}: no such folder; make it first")
-    if threads:
-        torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
     teaching = read_checkpoint(Path(teacher), None, watcher.stage)
     learning = read_checkpoint(Path(student or teacher), None, watcher.stage)
     work = {
@@ -119,13 +117,28 @@ def distill(
     work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher, keep_tables)
     texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
     context = Context(texts, chosen.seed, chosen.folder, watcher.stage, work_with.train)
-    passes = run(chosen, learning, context)
+    with _settled(threads):
+        passes = run(chosen, learning, context)
     config, tensors = export(learning, chosen.sparse_threshold)
     report = make_report(learning, tensors, passes, f"{len(texts):,} texts given")
     size = write_model(out, replace(config, report=report.stored_json()), tensors)
     snapshot.remove()
     figures = {} if measure is None else dict(measure(minibert.load(out)))
     return replace(report, file_bytes=size, seconds=time.perf_counter() - began), figures
+
+
+@contextmanager
+def _settled(threads: int | None) -> Iterator[None]:
+    """torch with so many threads, and where it can with the same sums each time; as it was again afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(not torch.cuda.is_available())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
 
 
 @dataclass(frozen=True)
