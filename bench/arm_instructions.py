@@ -3,10 +3,10 @@
     MINIBERT_ARM=/path/to/arm python bench/arm_instructions.py model.safetensors [--onnxruntime FOLDER MODEL.onnx]
 
 `$MINIBERT_ARM CPU SCRIPT ARGUMENTS...` runs Python on an emulated core, as for tests/arm, by an emulator that counts:
-QEMU with a plugin that prints `ICOUNT 0.1234 G` at the end, or QEMU's own libinsn (`total insns: 123400000`). FOLDER holds
-onnxruntime's package for aarch64. A forward pass is the difference between a process that makes three and one that makes
-one. One thread; no seconds, so other work on the machine changes nothing. The exit status is 1 if minibert needs more than
-its budget, or more than onnxruntime.
+QEMU with a plugin that prints `ICOUNT 0.1234 G` at the end, or QEMU's own libinsn (`total insns: 123400000`). FOLDER
+holds onnxruntime's package for aarch64. A forward pass is the difference between a process that makes three and one
+that makes one. One thread; no seconds, so other work on the machine changes nothing. The exit status is 1 if minibert
+needs more than its budget, or more than onnxruntime.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-#: Instruction-bound cores: the most that a start may take, and a forward pass of MiniLM by its number of tokens, in 10^9.
+#: The most that a start may take, and a forward pass of MiniLM by its number of tokens, in 10^9 instructions.
 BUDGETS = {
     "cortex-a72": {"start": 0.60, 16: 0.048, 128: 0.42},
     "cortex-a76": {"start": 0.58, 16: 0.030, 128: 0.25},
@@ -43,7 +43,9 @@ def count(core: str, packages: Sequence[str | Path], *arguments: str) -> float:
     return float(found[1]) if found[1] else int(found[2]) / 1e9
 
 
-def measure(core: str, packages: Sequence[str | Path], runtime: str, model: str, tokenizer: Path) -> dict[str | int, float]:
+def measure(
+    core: str, packages: Sequence[str | Path], runtime: str, model: str, tokenizer: Path
+) -> dict[str | int, float]:
     """10^9 instructions of a start and of forward passes."""
     count(core, packages, runtime, model, str(tokenizer), "text", "1")  # writes what Python compiles
     found: dict[str | int, float] = {"start": count(core, packages, runtime, model, str(tokenizer), "text", "1")}

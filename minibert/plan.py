@@ -2,13 +2,13 @@
 
 The steps are the whole vocabulary of the engine. A family of models adds steps or parameters here, never a second
 engine. The NumPy reference executes the plan as it is; `minibert.engine.lower` turns it into the integer table that
-the compiled kernels walk.
+the compiled kernels walk. Steps are named tuples, for a class of which Python needs a quarter of the time that a
+dataclass takes: a start has a dozen of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from minibert.format.schema import Activation, Config, Pooling, padded
 
@@ -19,8 +19,7 @@ StepActivation = Activation | Literal["gelu_codes"]
 TABLES = ("embeddings.word", "embeddings.position", "embeddings.token_type")
 
 
-@dataclass(frozen=True)
-class Buffer:
+class Buffer(NamedTuple):
     """A float32 matrix in the arena: one row a token or a text, `width` columns (a multiple of 16)."""
 
     name: str
@@ -28,8 +27,7 @@ class Buffer:
     width: int
 
 
-@dataclass(frozen=True)
-class Codes:
+class Codes(NamedTuple):
     """The int8 input of a linear: one row of codes and one float32 scale a token or a text.
 
     `linear` names the consumer: its `input_factor`, if it has one, multiplies the row before it is quantized.
@@ -41,8 +39,7 @@ class Codes:
     linear: str
 
 
-@dataclass(frozen=True)
-class Embed:
+class Embed(NamedTuple):
     """out = LayerNorm(word[id] + position[i] + token_type[type]): the sum of those `tables`, and the norm if any."""
 
     tables: tuple[str, ...]
@@ -51,16 +48,14 @@ class Embed:
     codes: Codes | None
 
 
-@dataclass(frozen=True)
-class Quantize:
+class Quantize(NamedTuple):
     """Rows of float32 become codes, where the producer could not do it in its own epilogue."""
 
     source: Buffer
     codes: Codes
 
 
-@dataclass(frozen=True)
-class Matmul:
+class Matmul(NamedTuple):
     """out = LayerNorm(activation(W source + b) + residual), each part optional, then perhaps codes for the next one.
 
     If `gated`, W source + b are two halves a and b, and activation(a) * b goes on. `total` keeps what LayerNorm
@@ -78,8 +73,7 @@ class Matmul:
     total: Buffer | None = None
 
 
-@dataclass(frozen=True)
-class Rotate:
+class Rotate(NamedTuple):
     """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size)."""
 
     buffer: Buffer
@@ -89,8 +83,7 @@ class Rotate:
     base: float
 
 
-@dataclass(frozen=True)
-class Attend:
+class Attend(NamedTuple):
     """Softmax attention within each text: source rows hold queries, keys and values of all heads.
 
     `head_size` is the model's own (it sets the scale 1/sqrt(head_size)); in memory a head is `padded_head_size` wide.
@@ -109,8 +102,7 @@ class Attend:
     window: int = 0
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """One row a text from its tokens' rows."""
 
     kind: Pooling
@@ -118,8 +110,7 @@ class Pool:
     out: Buffer
 
 
-@dataclass(frozen=True)
-class PruneTokens:
+class PruneTokens(NamedTuple):
     """Of each text the first token stays, and those that it attends to most: `keep` of its tokens, rounded up.
 
     The queries and keys of all heads are in `source` as for Attend; rows of `hidden` and `context` stay with their
@@ -135,16 +126,14 @@ class PruneTokens:
     keep: float
 
 
-@dataclass(frozen=True)
-class SelectTokens:
+class SelectTokens(NamedTuple):
     """Rows of tokens that the caller doesn't want are left out of `hidden` and `context`; all stay if it names none."""
 
     hidden: Buffer
     context: Buffer
 
 
-@dataclass(frozen=True)
-class Exit:
+class Exit(NamedTuple):
     """A text whose likeliest label has at least the probability `threshold` leaves with these logits as its answer.
 
     The rows of `hidden` of the others stay (early exit: DeeBERT, arXiv 2004.12993).
@@ -156,8 +145,7 @@ class Exit:
     threshold: float
 
 
-@dataclass(frozen=True)
-class Normalize:
+class Normalize(NamedTuple):
     """Each row is divided by its Euclidean length."""
 
     buffer: Buffer
@@ -166,8 +154,7 @@ class Normalize:
 Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | SelectTokens | Pool | Exit | Normalize
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Steps in order, and the buffer that holds the answer (its first `out_features` columns)."""
 
     steps: tuple[Step, ...]

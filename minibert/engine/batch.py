@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from minibert.errors import InputError
 from minibert.format.schema import Architecture
 
 
-@dataclass(frozen=True)
-class PackedBatch:
+class PackedBatch(NamedTuple):
     """Texts laid end to end.
 
     Attributes:
@@ -84,7 +83,7 @@ def with_wanted(batch: PackedBatch, wanted: Sequence[Sequence[int]]) -> PackedBa
         if rising.size and (rising[0] < 0 or rising[-1] >= end - first or (np.diff(rising) <= 0).any()):
             raise InputError(f"wanted places of text {number} must rise within 0..{end - first - 1}: {list(places)}")
         flags[first + rising] = True
-    return replace(batch, wanted=flags)
+    return batch._replace(wanted=flags)
 
 
 def _pack_one(text: Sequence[int], architecture: Architecture) -> PackedBatch:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,7 @@ _SHAPE = (768, 768)
 _TURNS = 9
 
 
-@dataclass(frozen=True)
-class Ratios:
+class Ratios(NamedTuple):
     """How many times as fast as dense the blocks of a matrix are.
 
     Attributes:
@@ -130,7 +129,7 @@ def measure(kernels: Kernels) -> Ratios:
     """Measure the ratios of this machine and record them."""
     gmacs, table = measure_products(kernels, *_SHAPE, TOKENS, DENSITIES)
     found = Ratios(tuple(map(tuple, table)), tuple(gmacs), True)
-    publish(record_path(kernels.isa), json.dumps(asdict(found)).encode())
+    publish(record_path(kernels.isa), json.dumps(found._asdict()).encode())
     return found
 
 

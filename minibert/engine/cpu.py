@@ -9,6 +9,7 @@ from functools import cache
 #: Features (as /proc/cpuinfo names them) that each instruction set of the kernels needs, most capable first.
 _X86 = {
     "avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni", "fma", "bmi2"},
+    "avxvnni": {"avx_vnni", "avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"},
     "avx2": {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"},
 }
 #: The same for ARM. Code for a CPU with `asimddp` (the dot products) is that of a Cortex-A76: it may use all of these.

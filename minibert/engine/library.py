@@ -10,7 +10,6 @@ memory.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import importlib.util
 import os
 import platform
@@ -23,7 +22,7 @@ from pathlib import Path
 from minibert.engine.cpu import supported_isas
 from minibert.engine.prebuilt import prebuilt_code
 from minibert.errors import BackendError
-from minibert.kernels.sources import sources_hash
+from minibert.kernels.sources import sha256, sources_hash
 
 _ENTRY_POINT = "minibert_run"
 _SOURCES = Path(__file__).parent.parent
@@ -113,7 +112,7 @@ def _compiler_versions() -> list[str]:
 @cache
 def _cache_key() -> str:
     """Hash of all that the object code depends on, except the instruction set."""
-    digest = hashlib.sha256()
+    digest = sha256()
     # Machines of several kinds may share a home folder.
     sources = sources_hash(_SOURCES)
     for part in (*sys.version_info[:2], *_compiler_versions(), sys.platform, platform.machine(), sources):
@@ -133,7 +132,7 @@ def _cached(isa: str) -> bytes | None:
     except (OSError, RuntimeError):
         return None
     code, checksum = content[:-32], content[-32:]
-    return code if hashlib.sha256(code).digest() == checksum else None
+    return code if sha256(code).digest() == checksum else None
 
 
 def _compiled(isa: str) -> bytes:
@@ -154,7 +153,7 @@ def _compiled(isa: str) -> bytes:
             reason = outcome.stderr.strip().splitlines()[-1:] or [f"exit status {outcome.returncode}"]
             raise BackendError(f"compiling the kernels for {isa} failed: {reason[0]}")
         code = target.read_bytes()
-    publish(cache_path(isa), code + hashlib.sha256(code).digest())
+    publish(cache_path(isa), code + sha256(code).digest())
     return code
 
 

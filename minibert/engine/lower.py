@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import singledispatchmethod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,7 @@ _TABLE_KINDS = {
 _POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """A lowered plan.
 
     Attributes:
@@ -119,7 +118,7 @@ class _Lowering:
         self.shut: dict[int, np.ndarray] = {}
         self.rotary: dict[tuple[float, int], np.ndarray] = {}
         # Buffers are reused under one name with several widths: each gets room for its widest use.
-        for part in [plan.output, *(part for step in plan.steps for part in vars(step).values())]:
+        for part in [plan.output, *(part for step in plan.steps for part in step)]:
             if isinstance(part, Buffer | Codes):
                 self.room[part.name] = max(self.room.get(part.name, 0), part.width)
         #: The factor of rows whose codes have none, and of rows that never become codes.

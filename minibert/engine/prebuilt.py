@@ -6,14 +6,13 @@ in the table that was written with it, and the table only if it was made from th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from functools import cache
 from pathlib import Path
 
 from minibert.engine.cpu import supported_isas
-from minibert.kernels.sources import sources_hash
+from minibert.kernels.sources import sha256, sources_hash
 
 FOLDER = Path(__file__).parent.parent / "kernels" / "prebuilt"
 
@@ -30,6 +29,7 @@ def _table() -> dict[str, str]:
         return {}
 
 
+@cache
 def prebuilt_code(isa: str) -> bytes | None:
     """The library for an instruction set, whole and checked; None if there is none."""
     expected = _table().get(f"{isa}.so")
@@ -39,7 +39,7 @@ def prebuilt_code(isa: str) -> bytes | None:
         code = (FOLDER / f"{isa}.so").read_bytes()
     except OSError:
         return None
-    return code if hashlib.sha256(code).hexdigest() == expected else None
+    return code if sha256(code).hexdigest() == expected else None
 
 
 def prebuilt_isas() -> list[str]:

@@ -8,10 +8,11 @@ docs/FORMAT.md tells the same in prose, with the reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal
 
 from minibert.errors import FormatError
+from minibert.format.record import record
 from minibert.format.values import Fields, free_form, shown, string
 
 FORMAT_NAME = "minibert"
@@ -100,7 +101,7 @@ def padded(size: int, multiple: int = LANES) -> int:
     return -(-size // multiple) * multiple
 
 
-@dataclass(frozen=True)
+@record
 class Linear:
     """One weight matrix with its bias: `y = W x + b`.
 
@@ -164,7 +165,7 @@ class Linear:
         return linear
 
 
-@dataclass(frozen=True)
+@record
 class Table:
     """One embedding table, `rows` rows of the padded hidden size; all but "float32" have one float32 scale a row.
 
@@ -195,7 +196,7 @@ class Table:
         return table
 
 
-@dataclass(frozen=True)
+@record
 class Layer:
     """One transformer layer: sizes may differ between layers after structured pruning.
 
@@ -228,7 +229,7 @@ class Layer:
         return layer
 
 
-@dataclass(frozen=True)
+@record
 class Exit:
     """After layer `after`, a text leaves whose likeliest label has at least the probability `threshold` (early exit).
 
@@ -247,7 +248,7 @@ class Exit:
         return early
 
 
-@dataclass(frozen=True)
+@record
 class HeadLayer:
     """One layer after pooling: a linear called `name`, then an activation, then (if norm) a LayerNorm `name`.norm."""
 
@@ -270,7 +271,7 @@ class HeadLayer:
         return layer
 
 
-@dataclass(frozen=True)
+@record
 class Architecture:
     """The shape of the network, from token ids to the rows that `forward` returns.
 
@@ -340,7 +341,7 @@ class Architecture:
         return architecture
 
 
-@dataclass(frozen=True)
+@record
 class Task:
     """What the outputs mean."""
 
@@ -370,7 +371,7 @@ class Task:
         return task
 
 
-@dataclass(frozen=True)
+@record
 class TextConfig:
     """How text becomes ids, beside what tokenizer.json says itself."""
 
@@ -385,7 +386,7 @@ class TextConfig:
         return text
 
 
-@dataclass(frozen=True)
+@record
 class Config:
     """All of the JSON in a file's metadata."""
 

@@ -9,7 +9,6 @@ neither numba nor llvmlite. In a checkout the folder is used as well, until a so
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -18,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minibert.errors import BackendError
-from minibert.kernels.sources import sources_hash
+from minibert.kernels.sources import sha256, sources_hash
 
-INSTRUCTION_SETS = ("avx512vnni", "avx2", "neon-dotprod", "neon")
+INSTRUCTION_SETS = ("avx512vnni", "avxvnni", "avx2", "neon-dotprod", "neon")
 TABLE = "kernels.json"
 
 
@@ -48,7 +47,7 @@ def prebuild(
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
             raise BackendError(f"building the kernels for {name} failed: {reason[0]}")
-        table[library.name] = hashlib.sha256(library.read_bytes()).hexdigest()
+        table[library.name] = sha256(library.read_bytes()).hexdigest()
         files.append(library)
     listing = folder / TABLE
     listing.write_text(json.dumps({"sources": sources_hash(), "libraries": table}, indent=1) + "\n", encoding="utf-8")

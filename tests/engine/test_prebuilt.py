@@ -34,8 +34,10 @@ def carried(jit, monkeypatch, tmp_path) -> str:
     for name in ("MINIBERT_BACKEND", "MINIBERT_ISA"):
         monkeypatch.delenv(name, raising=False)
     prebuilt._table.cache_clear()
+    prebuilt.prebuilt_code.cache_clear()
     yield isa
     prebuilt._table.cache_clear()
+    prebuilt.prebuilt_code.cache_clear()
 
 
 def test_carried_kernels_come_first(carried, monkeypatch):
@@ -85,6 +87,7 @@ def test_what_is_not_whole_is_not_loaded(carried, damage):
     else:
         (folder / ("kernels.json" if damage == "no table" else f"{carried}.so")).unlink()
     prebuilt._table.cache_clear()
+    prebuilt.prebuilt_code.cache_clear()
     assert choose_backend() == "jit"
     assert not library.kernels().prebuilt
     with pytest.raises(BackendError, match="carries no kernels"):
@@ -95,6 +98,7 @@ def test_libraries_of_the_current_folder_are_nothing(carried, monkeypatch, tmp_p
     monkeypatch.chdir(prebuilt.FOLDER)
     monkeypatch.setattr(prebuilt, "FOLDER", tmp_path / "elsewhere")
     prebuilt._table.cache_clear()
+    prebuilt.prebuilt_code.cache_clear()
     assert prebuilt.prebuilt_code(carried) is None
 
 

@@ -15,16 +15,16 @@ from minibert.kernels.simd import I8, I16, I32, I64, constant, llvm_function, lo
 
 _I8X32 = ir.VectorType(I8, 32)
 _I16X16 = ir.VectorType(I16, 16)
-_I32X8 = ir.VectorType(I32, 8)
+I32X8 = ir.VectorType(I32, 8)
 
 
 def _add_pairs(builder: ir.IRBuilder, total: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
     """Total + a * b, neighbouring products of words added."""
-    pmaddwd = llvm_function(builder, "llvm.x86.avx2.pmadd.wd", _I32X8, [_I16X16, _I16X16])
+    pmaddwd = llvm_function(builder, "llvm.x86.avx2.pmadd.wd", I32X8, [_I16X16, _I16X16])
     return builder.add(total, builder.call(pmaddwd, [a, b]))
 
 
-class _Dot(Dot):
+class Dot256(Dot):
     """A panel is two registers of 8 lanes, half of one is one; a lane is four bytes or two words."""
 
     def __init__(self, lanes: ir.VectorType, registers: int = 2) -> None:
@@ -32,7 +32,7 @@ class _Dot(Dot):
         self.registers = range(registers)
 
     def zero(self) -> Sums:
-        return [constant(_I32X8, 0)] * len(self.registers)
+        return [constant(I32X8, 0)] * len(self.registers)
 
     def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
         return builder.bitcast(splat(builder, load(builder, address, I32), 8), self.lanes)
@@ -46,7 +46,7 @@ class _Dot(Dot):
         return builder.shuffle_vector(*sums, ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))))
 
 
-class _Bytes(_Dot):
+class _Bytes(Dot256):
     """Rows and panels of int8 codes, magnitudes at most 127."""
 
     def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: list[ir.Value]) -> Sums:
@@ -62,7 +62,7 @@ class _Bytes(_Dot):
         return added
 
 
-class _Words(_Dot):
+class _Words(Dot256):
     """Rows and panels of int16."""
 
     def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: list[ir.Value]) -> Sums:

@@ -1,0 +1,26 @@
+"""What a wheel without numba has to show: `device.py WHEEL MODEL`, run in an environment that has no numba."""
+
+import importlib.util
+import sys
+import zipfile
+from pathlib import Path
+
+import minibert
+from minibert.engine.cpu import supported_isas
+
+MOST_BYTES = 3 << 20
+CARRIED = {"avx512vnni", "avxvnni", "avx2", "neon-dotprod", "neon"}
+
+wheel, model = Path(sys.argv[1]), sys.argv[2]
+assert "site-packages" in minibert.__file__, minibert.__file__
+assert not any(importlib.util.find_spec(name) for name in ("numba", "llvmlite")), "this environment has numba"
+assert wheel.stat().st_size <= MOST_BYTES, f"{wheel.name} has {wheel.stat().st_size} bytes"
+libraries = {Path(name).stem for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")}
+assert libraries == CARRIED, libraries
+
+loaded = minibert.load(model)
+answer = loaded.predict("my new card has not arrived yet")
+by_kernels = CARRIED & set(supported_isas())
+assert loaded.engine.backend == ("prebuilt" if by_kernels else "numpy"), loaded.engine.backend
+assert answer == minibert.load(model, backend="numpy").predict("my new card has not arrived yet")
+print(f"{wheel.name}, {wheel.stat().st_size / 1e6:.2f} MB, {loaded.engine.backend} {loaded.engine.isa}: {answer}")
