@@ -1,4 +1,7 @@
-"""Real models and real texts on the emulated cores: the labels, entities and vectors of this machine, bit for bit."""
+"""Real models and real texts on the emulated cores: the labels, entities and vectors of this machine.
+
+Vectors have the same bits; scores are NumPy's softmax of the same logits, and its exp differs by a bit between CPUs.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import gzip
 import json
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.arm.conftest import CORES, Pi
+from tests.arm.conftest import Pi
 from tests.arm.texts import answers
 
 pytestmark = pytest.mark.slow
@@ -36,6 +40,18 @@ CASES = {
 }
 
 
+def _without_scores(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {key: value for key, value in answer.items() if key != "score"}
+    return [_without_scores(part) for part in answer] if isinstance(answer, list) else answer
+
+
+def _scores(answer: Any) -> list[float]:
+    if isinstance(answer, dict):
+        return [answer["score"]]
+    return [score for part in answer for score in _scores(part)] if isinstance(answer, list) else []
+
+
 @pytest.fixture(scope="session", params=CASES)
 def case(request, shared, tmp_path_factory):
     """A model file, a file of texts, and this machine's answers."""
@@ -52,9 +68,10 @@ def case(request, shared, tmp_path_factory):
     return model, lines, found
 
 
-@pytest.mark.parametrize("pi", CORES, indirect=True)
 def test_answers_are_those_of_this_machine(case, pi: Pi):
     model, lines, expected = case
     done = pi.python("-m", "tests.arm.texts", str(model), str(lines), timeout=3000)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == expected
+    found = json.loads(done.stdout)
+    assert [_without_scores(answer) for answer in found] == [_without_scores(answer) for answer in expected]
+    assert _scores(found) == pytest.approx(_scores(expected), abs=1e-6)
