@@ -51,13 +51,14 @@ class _Bytes(Dot256):
 
     def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: list[ir.Value]) -> Sums:
         magnitude = llvm_function(builder, "llvm.abs.v32i8", _I8X32, [_I8X32, ir.IntType(1)])
-        with_sign = llvm_function(builder, "llvm.x86.avx2.psign.b", _I8X32, [_I8X32, _I8X32])
         pmaddubsw = llvm_function(builder, "llvm.x86.avx2.pmadd.ub.sw", _I16X16, [_I8X32, _I8X32])
         ones = constant(_I16X16, 1)
         added = []
         for total, half in zip(sums, panel, strict=True):
             unsigned = builder.call(magnitude, [half, ir.Constant(ir.IntType(1), 0)])
-            signed = builder.call(with_sign, [row, half])
+            # Not `vpsignb`: it needs the ports of the multiplications, these two can go elsewhere.
+            negative = builder.ashr(half, constant(_I8X32, 7))
+            signed = builder.sub(builder.xor(row, negative), negative)
             added.append(_add_pairs(builder, total, builder.call(pmaddubsw, [unsigned, signed]), ones))
         return added
 
