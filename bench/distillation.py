@@ -154,8 +154,8 @@ class Bench:
         network, texts = read_checkpoint(self.student(task, name)), self.calibration(task)
         if requests:
             prune(network, requests, texts=texts)
-        if step.share:
-            share_layers(network, step.share)
+        if step.tied_layers:
+            share_layers(network, step.tied_layers)
         quantize(network, texts=texts)
         write_model(file, *export(network))
         self.add(task, f"{name} untrained", file)

@@ -365,13 +365,13 @@ def test_narrow_tables_are_trained(folder, tmp_path):
 
 
 def test_layers_that_share_are_stored_once(folder, tmp_path):
-    distill(folder, Examples(SHORT), tmp_path / "tied", recipe(distill=1, share="1x2"), threads=1)
+    distill(folder, Examples(SHORT), tmp_path / "tied", recipe(distill=1, tied_layers="1x2"), threads=1)
     config = read_model(tmp_path / "tied").config
     assert config.aliases["layers.1.ffn.up.weight"] == "layers.0.ffn.up.weight"
     assert "layers.1.ffn.norm.weight" not in config.aliases
     minibert.load(tmp_path / "tied").predict("a good movie")
     with pytest.raises(InputError, match="2 x 3 layers are not the 2"):
-        distill(folder, Examples(SHORT), tmp_path / "out", recipe(share="2x3"), threads=1)
+        distill(folder, Examples(SHORT), tmp_path / "out", recipe(tied_layers="2x3"), threads=1)
 
 
 def test_the_command(folder, tmp_path, capsys):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
-from minibert_converter.recipe import Recipe
+from minibert_converter.recipe import Recipe, read_recipe
 from minibert_converter.recipe.distillation import Blocks, Distill, Loss
 
 from minibert.cli import main, parse
 from minibert.cli.distill import _read
 from minibert.errors import InputError
 
+RECIPES = Path(__file__).parents[2] / "examples/distill"
 WORDS = ["distill", "--teacher", "t", "--recipe", "r.toml", "--data", "d.tsv", "-o", "out"]
 
 
@@ -25,14 +27,19 @@ def test_without_torch_it_says_what_to_install(monkeypatch, capsys):
 
 def test_a_recipe_survives_json():
     step = Distill(
-        distill=2, share="2x3", loss=Loss(hidden=1.0), blocks=Blocks(0.8, score="movement"), bfloat16=True, batch_size=8
+        distill=2,
+        tied_layers="2x3",
+        loss=Loss(hidden=1.0),
+        blocks=Blocks(0.8, score="movement"),
+        bfloat16=True,
+        batch_size=8,
     )
     recipe = Recipe((step,), seed=3)
     assert recipe.to_json()["pass"] == [
         {
             "distill": 2,
             "batch_size": 8,
-            "share": "2x3",
+            "tied_layers": "2x3",
             "loss": {"hidden": 1.0},
             "blocks": {"sparsity": 0.8, "score": "movement"},
             "bfloat16": True,
@@ -84,3 +91,8 @@ def test_columns_are_found_by_name(tmp_path):
     words = tmp_path / "d.conll"
     words.write_text("the\tO\nbank\tB-place\n\nno\tO\n", encoding="utf-8")
     assert read(words) == (["the bank", "no"], [("O", "B-place"), ("O",)])
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_recipes_of_the_examples_can_be_read(path):
+    assert sum(isinstance(step, Distill) for step in read_recipe(path).passes) == 1

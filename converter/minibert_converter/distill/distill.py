@@ -157,8 +157,8 @@ class _Work:
     def train(self, settings: Distill, network: Network) -> Outcome:
         """The pass `distill`: changes the network."""
         layers = _teachers_layers(network, self.teacher)
-        if settings.share:
-            share_layers(network, settings.share)
+        if settings.tied_layers:
+            share_layers(network, settings.tied_layers)
         lessons = make_lessons(self.examples, network, self.teacher, settings.max_length)
         training = Training(
             self.teacher,

@@ -31,16 +31,18 @@ def share_layers(network: Network, text: str) -> None:
     else:
         match = _SHARED.fullmatch(text)
         if match is None:
-            raise InputError(f'share {text!r}: write "AxB" for A shared layers, each B times in a row, or "sandwich"')
+            raise InputError(
+                f'tied_layers {text!r}: write "AxB" for A shared layers, each B times in a row, or "sandwich"'
+            )
         many, times = int(match[1]), int(match[2])
         if many * times != count:
-            raise InputError(f"share {text!r}: {many} x {times} layers are not the {count} that there are")
+            raise InputError(f"tied_layers {text!r}: {many} x {times} layers are not the {count} that there are")
         groups = [range(first, first + times) for first in range(0, count, times)]
     if any(name.startswith("layers.") for name in network.aliases):
-        raise InputError(f"share {text!r}: layers of this model share their weights already")
+        raise InputError(f"tied_layers {text!r}: layers of this model share their weights already")
     for group in groups:
         if len({network.architecture.layers[number] for number in group}) > 1:
-            raise InputError(f"share {text!r}: layers of different sizes cannot share their matrices")
+            raise InputError(f"tied_layers {text!r}: layers of different sizes cannot share their matrices")
         if len(group) < 2:
             continue
         owner, middle = group[0], group[len(group) // 2]

@@ -84,7 +84,7 @@ class Training:
         self._answers = Answers(
             asked, lessons, self._lesson.traced[1], settings.loss.hidden > 0, self._device, cache, progress
         )
-        if not settings.embeddings:
+        if not settings.train_embeddings:
             for name in student.tables:
                 self._student.parameter(name).requires_grad_(False)
         self._trained = [one for one in self._student.parameters() if one.requires_grad]

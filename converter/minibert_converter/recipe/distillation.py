@@ -106,8 +106,8 @@ class Distill(Pass):
         warmup: part of the steps in which the rate rises; then it falls in a line to zero.
         weight_decay: of matrices.
         max_length: tokens of a text that are read in training; 0 as many as the model takes.
-        embeddings: whether embedding tables are trained too.
-        share: which layers share their matrices: "AxB" for A shared layers, each B times in a row ("1x6", "2x3"),
+        train_embeddings: whether embedding tables are trained too.
+        tied_layers: which layers share their matrices: "AxB" for A shared layers, each B times in a row ("1x6", "2x3"),
             "sandwich" for all but the first and the last (Subformer, arXiv 2101.00234); "" for none. LayerNorms stay
             each layer's own.
         loss: what it learns from.
@@ -123,8 +123,8 @@ class Distill(Pass):
     warmup: float = 0.05
     weight_decay: float = 0.01
     max_length: int = 0
-    embeddings: bool = True
-    share: str = ""
+    train_embeddings: bool = True
+    tied_layers: str = ""
     loss: Loss = field(default_factory=Loss)
     blocks: Blocks | None = None
     int8_from: float = 0.7
@@ -143,8 +143,8 @@ class Distill(Pass):
             warmup=keys.share("warmup", 0.05),
             weight_decay=keys.share("weight_decay", 0.01),
             max_length=keys.integer("max_length", 0, 65536, 0),
-            embeddings=keys.boolean("embeddings", True),
-            share=keys.text("share", ""),
+            train_embeddings=keys.boolean("train_embeddings", True),
+            tied_layers=keys.text("tied_layers", ""),
             loss=Loss.read(Keys(keys.take("loss", {}), f"{keys.where}.loss")),
             blocks=None if blocks is None else Blocks.read(Keys(blocks, f"{keys.where}.blocks")),
             int8_from=keys.share("int8_from", 0.7),
