@@ -1,4 +1,4 @@
-"""Everything at once: peak, latency on one thread and more, start-up; then the tables in README.md.
+"""Everything at once: peak, latency on one thread and more, start-up; then README.md's tables and docs/latency.svg.
 
     python bench/run.py                                 # every model that prepare.py made
     python bench/run.py FILE --peer RUNTIME=PYTHON:MODEL ...
@@ -18,6 +18,7 @@ from typing import Any
 
 import compare
 import machine
+import plot
 import startup
 import table
 from peers import BUILD, HERE, add_options, chosen, environment, note
@@ -75,6 +76,10 @@ def main() -> None:
             table.README.write_text(table.insert(table.README.read_text(encoding="utf-8"), block), encoding="utf-8")
         except ValueError as error:
             sys.exit(str(error))
+        try:
+            plot.draw(table.read_results(table.RESULTS), plot.PICTURE)
+        except ModuleNotFoundError as error:
+            note(f"no picture: {error.name} is missing (pip install 'minibert[bench]')")
 
 
 if __name__ == "__main__":
