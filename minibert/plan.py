@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from minibert.format.schema import Activation, Config, Pooling, padded
+from minibert.format.schema import Activation, Config, Pooling, low_rank, padded
 
 Rows = Literal["tokens", "texts"]
 #: "gelu_codes" is the GELU of rows that are kept as codes only: it need not be finer than they are.
@@ -56,10 +56,10 @@ class Quantize(NamedTuple):
 
 
 class Matmul(NamedTuple):
-    """out = LayerNorm(activation(W source + b) + residual), each part optional, then perhaps codes for the next one.
+    """out = LayerNorm(activation(W source + b + residual)), each part optional, then perhaps codes for the next one.
 
-    If `gated`, W source + b are two halves a and b, and activation(a) * b goes on. `total` keeps what LayerNorm
-    is given.
+    If `gated`, W source + b are two halves a and b, activation(a) * b goes on, and there is no residual. `total` keeps
+    what LayerNorm is given.
     """
 
     linear: str
@@ -197,12 +197,31 @@ class _Builder:
         total: Buffer | None = None,
     ) -> Buffer | Codes:
         """Append a matmul; returns what the `following` linear reads. `keep`: the float32 rows are needed as well."""
+        if low_rank(linear)[0] in self.config.linears:
+            residual = self.low_rank(linear, source, out, residual)
         codes = self.codes_for(following, out.rows) if following else None
         stored = out if keep or codes is None else None
         if stored is None and activation == "gelu":
             activation = "gelu_codes"
         self.steps.append(Matmul(linear, source, activation, residual, norm, stored, codes, gated, total))
         return codes or out
+
+    def low_rank(self, linear: str, source: Buffer | Codes, out: Buffer, residual: Buffer | None) -> Buffer:
+        """Append the low-rank part of a linear: two matmuls, whose result (and the residual) is what it adds."""
+        down, up = low_rank(linear)
+        width = padded(self.config.linears[up].out_features)
+        # Named by its width, as threads of a team may be a step apart: all rows of one buffer are as far apart.
+        result = Buffer(f"{out.rows}.low_rank{width}", out.rows, width)
+        inner = self.config.linears[up].in_features
+        if isinstance(source, Codes):  # not one of the two buffers that take turns: the linear is still to read its own
+            codes = Codes(f"{out.rows}.codes.low_rank", out.rows, inner, up)
+            self.steps.append(Matmul(down, source, "none", None, None, None, codes))
+            self.steps.append(Matmul(up, codes, "none", residual, None, result, None))
+        else:
+            middle = Buffer(f"{out.rows}.low_rank", out.rows, inner)
+            self.steps.append(Matmul(down, source, "none", None, None, middle, None))
+            self.steps.append(Matmul(up, middle, "none", residual, None, result, None))
+        return result
 
     def quantize(self, source: Buffer, linear: str) -> Buffer | Codes:
         codes = self.codes_for(linear, source.rows)

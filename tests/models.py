@@ -89,6 +89,7 @@ def random_model(
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
     tied: bool = False,
+    low_rank: int = 0,
     word_size: int = 0,
     keep_tokens: Sequence[float] = (),
     exits: Sequence[tuple[int, float]] = (),
@@ -121,6 +122,7 @@ def random_model(
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
         tied: whether the last layer of the head is the table of words.
+        low_rank: rank of what is added to every matrix but gated ones; 0 for nothing.
         word_size: columns of the table of words, if a matrix of their own follows them.
         keep_tokens: fraction of the tokens that the first layers let through; the others let all.
         exits: (layer, threshold) of each place where a text may leave; makes the model a classifier.
@@ -135,6 +137,10 @@ def random_model(
         this = kind_of(name)
         factor = input_factor and this != "float32"
         linears[name] = Linear(this, in_features, out_features, factor, group_size=32 if this == "int4" else 0)
+        if low_rank and not (gated and name.endswith("ffn.up")):
+            this = "float32" if this == "float32" else "int8"
+            linears[f"{name}.low_rank.down"] = Linear(this, in_features, low_rank)
+            linears[f"{name}.low_rank.up"] = Linear(this, padded(low_rank), out_features, factor)
 
     if word_size:
         add("embeddings.word_projection", padded(word_size), embedding_size or hidden_size)
@@ -241,6 +247,8 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
         weight = random.standard_normal((linear.out_features, linear.in_features)).astype(np.float32)
         weight *= np.float32(1 / np.sqrt(inputs.sum()))
         weight *= outputs[:, None] * inputs
+        if name.endswith(".low_rank.up"):
+            weight *= np.float32(0.3)  # a small difference
         bias = random.standard_normal(linear.out_features).astype(np.float32) * np.float32(0.3) * outputs
         store_linear(tensors, name, linear, weight, bias, random)
     return tensors | {alias: tensors[name] for alias, name in config.aliases.items()}
@@ -332,6 +340,10 @@ def _quantized(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _real(name: str, linear: Linear, architecture: Architecture, heads: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Which outputs and inputs of a linear are no padding: bool [out], bool [in]."""
+    if ".low_rank." in name:
+        outputs, inputs = _real(name.split(".low_rank.")[0], linear, architecture, heads)
+        rank = np.ones(linear.out_features if name.endswith("down") else linear.in_features, bool)
+        return (rank, inputs) if name.endswith("down") else (outputs, rank)
     head_size, hidden_size = architecture.head_size, architecture.hidden_size
     outputs = np.ones(linear.out_features, bool)
     inputs = np.ones(linear.in_features, bool)

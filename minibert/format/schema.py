@@ -101,6 +101,11 @@ def padded(size: int, multiple: int = LANES) -> int:
     return -(-size // multiple) * multiple
 
 
+def low_rank(name: str) -> tuple[str, str]:
+    """The linears of another one's low-rank part, y = W x + b + up(down(x)), in the order in which x meets them."""
+    return f"{name}.low_rank.down", f"{name}.low_rank.up"
+
+
 @record
 class Linear:
     """One weight matrix with its bias: `y = W x + b`.

@@ -23,6 +23,7 @@ from minibert.format.schema import (
     Linear,
     Table,
     distances,
+    low_rank,
     padded,
 )
 from minibert.format.values import shown
@@ -66,7 +67,7 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         specs.linear(name, _take(linears, name, padded(architecture.word_size), architecture.table_size))
     if architecture.embedding_size:
         name = "embeddings.projection"
-        specs.linear(name, _take(linears, name, padded(architecture.embedding_size), architecture.hidden_size))
+        _add_linear(specs, linears, name, padded(architecture.embedding_size), architecture.hidden_size)
     for number, layer in enumerate(architecture.layers):
         _add_layer(specs, linears, f"layers.{number}", layer, architecture)
     for early in architecture.exits:
@@ -74,8 +75,7 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         specs.linear(name, _take(linears, name, padded(architecture.hidden_size), len(config.task.labels)))
     width = architecture.hidden_size
     for head_layer in architecture.head:
-        linear = _take(linears, head_layer.name, padded(width), None)
-        specs.linear(head_layer.name, linear)
+        linear = _add_linear(specs, linears, head_layer.name, padded(width), None)
         width = linear.out_features
         if head_layer.norm:
             specs.norm(f"{head_layer.name}.norm", padded(width))
@@ -194,13 +194,40 @@ def _add_layer(
         if layer.window:
             raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
         specs.add(f"{prefix}.attention.position_bias", "F32", layer.num_heads, distances(architecture.max_positions))
-    specs.linear(f"{prefix}.attention.qkv", _take(linears, f"{prefix}.attention.qkv", hidden, 3 * attention))
-    specs.linear(f"{prefix}.attention.output", _take(linears, f"{prefix}.attention.output", attention, hidden_size))
+    _add_linear(specs, linears, f"{prefix}.attention.qkv", hidden, 3 * attention)
+    _add_linear(specs, linears, f"{prefix}.attention.output", attention, hidden_size)
     specs.norm(f"{prefix}.attention.norm", hidden)
     up = 2 * padded(layer.ffn_size) if architecture.gated else layer.ffn_size
-    specs.linear(f"{prefix}.ffn.up", _take(linears, f"{prefix}.ffn.up", hidden, up))
-    specs.linear(f"{prefix}.ffn.down", _take(linears, f"{prefix}.ffn.down", padded(layer.ffn_size), hidden_size))
+    _add_linear(specs, linears, f"{prefix}.ffn.up", hidden, up, gated=architecture.gated)
+    _add_linear(specs, linears, f"{prefix}.ffn.down", padded(layer.ffn_size), hidden_size)
     specs.norm(f"{prefix}.ffn.norm", hidden)
+
+
+def _add_linear(
+    specs: _Specs,
+    linears: dict[str, Linear],
+    name: str,
+    in_features: int,
+    out_features: int | None,
+    *,
+    gated: bool = False,
+) -> Linear:
+    """The linear of a name, with its low-rank part if it has one; None leaves the outputs to the file."""
+    linear = _take(linears, name, in_features, out_features)
+    specs.linear(name, linear)
+    down, up = low_rank(name)
+    if down in linears or up in linears:
+        first = _take(linears, down, in_features, None)
+        second = _take(linears, up, padded(first.out_features), linear.out_features)
+        if gated:
+            raise FormatError(f"config.linears[{shown(down)}]: a gated linear has no low-rank part")
+        for part, its in ((down, first), (up, second)):
+            if (its.kind == "float32") != (linear.kind == "float32"):
+                raise FormatError(f"config.linears[{shown(part)}].kind is {its.kind}, but {name} is {linear.kind}")
+            specs.linear(part, its)
+        if first.input_factor:
+            raise FormatError(f"config.linears[{shown(down)}].input_factor: it reads the very codes that {name} reads")
+    return linear
 
 
 def _take(linears: dict[str, Linear], name: str, in_features: int, out_features: int | None) -> Linear:

@@ -77,8 +77,11 @@ def epilogue(step, arena, scratch, sums, first, count):
     activation = field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)
     norm = field(step, op.NORM_WEIGHT) != 0
-    if activation == 0 and (norm or residual >= 0 or field(step, op.CODES) < 0):
+    if activation == 0 and (norm or field(step, op.CODES) < 0):
         activation = UNMEASURED
+    at_once = activation
+    if residual >= 0:
+        at_once = UNMEASURED
     gated = field(step, op.OUTPUTS) != width
     for row in range(0, count, ROWS):
         number = first + row
@@ -90,16 +93,15 @@ def epilogue(step, arena, scratch, sums, first, count):
         if field(step, op.KIND) != op.FLOAT32:
             scale = arena + field(step, op.SOURCE_SCALES) + 4 * number
             largest = dequantize(
-                source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, y, stride, activation
+                source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, y, stride, at_once
             )
         else:
-            largest = add_bias(source, from_stride, width, bias, factor, y, stride, activation)
+            largest = add_bias(source, from_stride, width, bias, factor, y, stride, at_once)
         if gated:
             largest = gate(step, arena, scratch + ROWS * stride, source, number, y)
         if residual >= 0:
-            add_rows(y, stride, arena + residual + number * stride, stride, width)
-            if not norm:
-                largest = largest_magnitudes(y, stride, width, factor)
+            other = arena + residual + number * stride
+            largest = add_rows(y, stride, other, stride, width, factor, activation)
         if norm:
             if field(step, op.TOTAL) >= 0:
                 copy_rows(y, stride, arena + field(step, op.TOTAL) + number * stride)

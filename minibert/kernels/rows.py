@@ -50,10 +50,12 @@ _OFFSET = np.int32(current().code_offset)
 _CODE_MAGIC = np.float32(numerics.ROUND_MAGIC + current().code_offset)
 
 
-def _make_activate(activation: Any, *, measured: bool = True) -> tuple[Any, Any]:
-    """Kernels that turn sums into rows: of an int8 linear (dequantized), and of a float32 one.
+def _make_activate(activation: Any, *, measured: bool = True) -> tuple[Any, Any, Any]:
+    """Kernels that turn sums into rows: of an int8 linear (dequantized), of a float32 one, and of rows and others.
 
-        y = activation((sums - offset * weight_sum) * scale * weight_scale + bias)      y = activation(sums + bias)
+        y = activation((sums - offset * weight_sum) * scale * weight_scale + bias)
+        y = activation(sums + bias)
+        y = activation(y + other)
 
     The offset is what was added to codes when they were stored. Returned is, lane by lane, the largest |y * factor|;
     nothing but zeros unless `measured`.
@@ -83,7 +85,20 @@ def _make_activate(activation: Any, *, measured: bool = True) -> tuple[Any, Any]
                 largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
         return largest
 
-    return kernel(f32x64, *[int64] * 10)(dequantize), kernel(f32x64, *[int64] * 7)(add_bias)
+    def add_rows(y, y_stride, other, other_stride, width, factor):
+        largest = splat_rows(_ZERO)
+        for column in range(0, width * 4, 64):
+            value = activation(load_rows(y + column, y_stride) + load_rows(other + column, other_stride))
+            store_rows(y + column, y_stride, value)
+            if measured:
+                largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
+        return largest
+
+    return (
+        kernel(f32x64, *[int64] * 10)(dequantize),
+        kernel(f32x64, *[int64] * 7)(add_bias),
+        kernel(f32x64, *[int64] * 6)(add_rows),
+    )
 
 
 def _choose(kernels: list[Any], arguments: str) -> Any:
@@ -103,19 +118,13 @@ UNMEASURED = len(_made)
 _made.append(_make_activate(ROW_ACTIVATIONS["none"], measured=False))
 #: Rows of an int8 linear from its int32 sums; returns the largest magnitudes times the factor.
 dequantize = _choose(
-    [integer for integer, _ in _made],
+    [integer for integer, _, _ in _made],
     "sums, sums_stride, width, scale, weight_scale, weight_sum, bias, factor, y, y_stride",
 )
 #: Rows of a float32 linear from its float32 sums.
-add_bias = _choose([exact for _, exact in _made], "sums, sums_stride, width, bias, factor, y, y_stride")
-
-
-@kernel(void, int64, int64, int64, int64, int64)
-def add_rows(y, y_stride, other, other_stride, width):
-    """y += other."""
-    for column in range(0, width * 4, 64):
-        total = load_rows(y + column, y_stride) + load_rows(other + column, other_stride)
-        store_rows(y + column, y_stride, total)
+add_bias = _choose([exact for _, exact, _ in _made], "sums, sums_stride, width, bias, factor, y, y_stride")
+#: Rows and what is added to them before they are activated: the residual, a low-rank part.
+add_rows = _choose([added for _, _, added in _made], "y, y_stride, other, other_stride, width, factor")
 
 
 @kernel(f32x64, int64, int64, int64, int64, int64)

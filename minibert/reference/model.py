@@ -167,9 +167,9 @@ class _Run:
             half = rows.shape[1] // 2
             rows = functions.activate(rows[:, :half], step.activation) * rows[:, half:]
         else:
+            if step.residual is not None:
+                rows = rows + self.rows[step.residual.name]
             rows = functions.activate(rows, step.activation)
-        if step.residual is not None:
-            rows = rows + self.rows[step.residual.name]
         if step.total is not None:
             self.rows[step.total.name] = rows
         if step.norm is not None:

@@ -30,16 +30,24 @@ class Textbook:
         self.architecture = model.config.architecture
 
     def linear(self, name: str, x: np.ndarray, outputs: np.ndarray | None = None, inputs: np.ndarray | None = None):
-        spec, t = self.config.linears[name], self.tensors
-        if spec.kind == "float32":
-            weight = unpack_float32(t[f"{name}.weight"]).astype(np.float64)
-        else:
-            weight = unpack_int8(t[f"{name}.weight"]) * t[f"{name}.scale"][:, None].astype(np.float64)
-            weight = weight * t[f"{name}.input_factor"] if spec.input_factor else weight
-        bias = t[f"{name}.bias"]
+        spec = self.config.linears[name]
+        weight, bias = self.weight(name, name), self.tensors[f"{name}.bias"]
+        down, up = f"{name}.low_rank.down", f"{name}.low_rank.up"
+        if down in self.config.linears:
+            rank = self.config.linears[up].in_features
+            weight = weight + self.weight(up, up) @ self.weight(down, name)[:rank]
+            bias = bias + self.tensors[f"{up}.bias"] + self.weight(up, up) @ self.tensors[f"{down}.bias"][:rank]
         outputs = np.arange(spec.out_features) if outputs is None else outputs
         inputs = np.arange(x.shape[1]) if inputs is None else inputs
         return x @ weight[np.ix_(outputs, inputs)].T + bias[outputs]
+
+    def weight(self, name: str, factor_of: str) -> np.ndarray:
+        """The weights of a linear, whose input is multiplied by the input factor of the same or another one."""
+        spec, t = self.config.linears[name], self.tensors
+        if spec.kind == "float32":
+            return unpack_float32(t[f"{name}.weight"]).astype(np.float64)
+        weight = unpack_int8(t[f"{name}.weight"]) * t[f"{name}.scale"][:, None].astype(np.float64)
+        return weight * t[f"{factor_of}.input_factor"] if self.config.linears[factor_of].input_factor else weight
 
     def norm(self, name: str, x: np.ndarray) -> np.ndarray:
         weight, bias = (self.tensors[f"{name}.{part}"][: x.shape[1]] for part in ("weight", "bias"))

@@ -49,6 +49,9 @@ SHAPES: dict[str, dict] = {
         "tied": True,
     },
     "pre-norm": {"pre_norm": True, "layers": 1},
+    "low rank": {"low_rank": 5, "input_factor": True, "head": [(20, "gelu", True), (3, "none", False)]},
+    "low rank, pruned": {"low_rank": 20, "heads": [1, 4], "ffn_size": [130, 77], "pooling": "mean"},
+    "low rank, modern": {"low_rank": 16, "rotary_bases": [1e4], "pre_norm": True, "gated": True, "activation": "silu"},
     "hidden states": {"pooling": "none", "normalize": True},
 }
 LENGTHS = [1, 2, 64, 5, 17, 33, 16, 1, 48, 3, 64, 64, 31, 8]
