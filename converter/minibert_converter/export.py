@@ -23,7 +23,6 @@ from minibert.format import (
 from minibert.format.schema import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, Table, TableKind
 
 from .network import (
-    AnyLinear,
     AnyTable,
     CodebookGrid,
     CodebookTable,
@@ -32,12 +31,19 @@ from .network import (
     Int8Array,
     LinearWeights,
     Network,
+    QuantizedLinear,
+    TiedLinear,
 )
 
 Tensors = dict[str, npt.NDArray[Any]]
 
 #: Above this density a block-sparse matrix is hardly smaller than a dense one: a block takes 18 bytes instead of 16.
 SPARSE_THRESHOLD = 0.6
+#: The tensors of a matrix that another one can share, its bias being its own.
+SHARED_PARTS = (
+    *("weight", "blocks", "index", "starts", "codes", "multiplier", "codebook"),
+    *("scale", "weight_sum", "input_factor"),
+)
 #: Up to this density a block-sparse matrix is also smaller than one in four bits.
 _FOUR_BIT_DENSITY = 0.47
 #: The table that a linear of the head may be.
@@ -62,6 +68,8 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
     for name, table in network.tables.items():
         tensors |= table_tensors(name, table)
     for name, linear in network.linears.items():
+        if isinstance(linear, TiedLinear):
+            continue
         tied = network.aliases.get(WORDS) == name  # rows are looked up in it: every block is there
         linears[name], stored = store_linear(name, linear, -1.0 if tied else sparse_threshold)
         tensors |= stored
@@ -70,6 +78,12 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
     tensors |= network.position_biases
     tables = {name: _table_schema(table) for name, table in network.tables.items()}
     aliases: dict[str, str] = {}
+    for name, linear in network.linears.items():
+        if isinstance(linear, TiedLinear):
+            linears[name] = linears[linear.target]
+            tensors[f"{name}.bias"] = _to_panels(linear.bias)
+            parts = (f"{linear.target}.{part}" for part in SHARED_PARTS)
+            aliases |= {f"{name}.{part.rpartition('.')[2]}": part for part in parts if part in tensors}
     for alias, target in network.aliases.items():
         parts = [name.removeprefix(target) for name in tensors if name == target or name.startswith(f"{target}.")]
         if alias == WORDS:
@@ -94,7 +108,7 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
     return config, tensors
 
 
-def store_linear(name: str, linear: AnyLinear, sparse_threshold: float) -> tuple[Linear, Tensors]:
+def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_threshold: float) -> tuple[Linear, Tensors]:
     """One matrix: what the config says of it, and its tensors, vectors padded to whole panels of 16 outputs."""
     schema = linear.schema()
     if isinstance(linear, LinearWeights):

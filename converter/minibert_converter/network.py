@@ -11,6 +11,8 @@ H = padded(hidden_size), d = padded(head_size) and F = padded(ffn_size):
              layers.L.attention.output   [hidden_size, heads * d]
              layers.L.ffn.up             [ffn_size, H]; gated: [2 F, H], the activated half first
              layers.L.ffn.down           [hidden_size, F]
+             NAME.low_rank.down, NAME.low_rank.up   [rank, in], [out, padded(rank)]   what is added to NAME's result;
+                                         once quantized, down reads the codes that NAME reads, its input_factor included
              head.*                      [out, padded(in)]
              embeddings.projection       [hidden_size, padded(embedding_size)]   where embeddings are narrower
              embeddings.word_projection  [hidden_size, padded(word_size)]        where words alone are
@@ -52,6 +54,24 @@ class LinearWeights:
     def schema(self) -> Linear:
         """What the file's config says of this matrix."""
         return Linear(kind="float32", in_features=self.weight.shape[1], out_features=self.weight.shape[0])
+
+
+@dataclass
+class TiedLinear:
+    """A matrix that is another one's, weights, scales and input factor, with a bias of its own.
+
+    Attributes:
+        target: the name of that one, a LinearWeights or QuantizedLinear.
+        bias: float32 [out].
+    """
+
+    target: str
+    bias: Float32Array
+
+    @property
+    def parameters(self) -> int:
+        """Stored numbers, padding included."""
+        return self.bias.size
 
 
 @dataclass(frozen=True)
@@ -216,7 +236,7 @@ class Origin:
     bytes: int
 
 
-AnyLinear = LinearWeights | QuantizedLinear
+AnyLinear = LinearWeights | QuantizedLinear | TiedLinear
 CompactTable = QuantizedTable | Int4Table | CodebookTable
 AnyTable = Float32Array | CompactTable
 

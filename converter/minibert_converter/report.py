@@ -27,6 +27,9 @@ ENDINGS = (
 )
 
 
+_PARTS = ("", ".low_rank.down", ".low_rank.up")
+
+
 @dataclass(frozen=True)
 class Part:
     """One row of the report.
@@ -150,9 +153,10 @@ def make_report(network: Network, tensors: Tensors, passes: Sequence[PassReport]
     for name in sorted(network.origins, key=_place):
         groups.setdefault(_part_of(name), []).append(name)
     parts = []
+    counted: set[int] = set()  # what layers share counts where it comes first
     for part, names in groups.items():
         present = [new for name in names if (new := _name_now(network, name)) is not None]
-        stored = [*present, *(f"{name}.{ending}" for name in present for ending in ENDINGS)]
+        stored = [*present, *(f"{name}{part}.{end}" for name in present for part in _PARTS for end in ENDINGS)]
         weights = {name: network.origins[name].parameters for name in names if name in densities}
         left = sum(count * densities[name] for name, count in weights.items())
         parts.append(
@@ -160,7 +164,7 @@ def make_report(network: Network, tensors: Tensors, passes: Sequence[PassReport]
                 part,
                 sum(network.origins[name].parameters for name in names),
                 sum(network.origins[name].bytes for name in names),
-                sum(tensors[name].nbytes for name in stored if name in tensors),
+                _count_bytes(tensors, stored, counted),
                 max((errors.get(name, 0.0) for name in present), default=0.0),
                 left / sum(weights.values()) if weights else 1.0,
             )
@@ -168,6 +172,14 @@ def make_report(network: Network, tensors: Tensors, passes: Sequence[PassReport]
     text = len(network.tokenizer_json.encode())
     parts.append(Part("tokenizer", 0, text, tensors["tokenizer.json"].nbytes))
     return Report(network.task.kind, tuple(parts), tuple(passes), calibration, tuple(network.notes))
+
+
+def _count_bytes(tensors: Tensors, names: Sequence[str], counted: set[int]) -> int:
+    """Bytes of the tensors of these names that aren't counted yet."""
+    new = {id(tensors[name]): tensors[name].nbytes for name in names if name in tensors}
+    total = sum(size for key, size in new.items() if key not in counted)
+    counted.update(new)
+    return total
 
 
 def format_bytes(count: int) -> str:

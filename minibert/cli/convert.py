@@ -22,6 +22,8 @@ FLAGS = (
     "prune",
     "prune_method",
     "prune_budget",
+    "share",
+    "share_rank",
     "embeddings",
     "quantize",
     "prune_tokens",
@@ -46,6 +48,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--vocab-from", metavar="TEXTS", help="keep only the words of these texts, and what spells any other"
+    )
+    parser.add_argument(
+        "--share", metavar="LAYERS", help='layers that share their matrices: "2+3,4+5", pairs, sandwich or similar:N'
+    )
+    parser.add_argument(
+        "--share-rank",
+        type=positive,
+        metavar="N",
+        help="rank of what a layer adds to each shared matrix (default: none)",
     )
     parser.add_argument(
         "--embeddings",

@@ -17,7 +17,6 @@ from minibert.kernels.rows import (
     add_rows,
     copy_rows,
     dequantize,
-    largest_magnitudes,
     multiply_rows,
 )
 from minibert.kernels.step import field, normalized, place_of, row_stride, store_codes

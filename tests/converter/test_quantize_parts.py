@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minibert_converter.network import LinearWeights, QuantizedLinear
+from minibert_converter.network import QuantizedLinear
 from minibert_converter.quantize import rounding
-from minibert_converter.quantize.matrix import output_error, quantize_calibrated, quantize_table, table_error
+from minibert_converter.quantize.matrix import Use, output_error, quantize_calibrated, quantize_table, table_error
 from minibert_converter.quantize.migration import input_factors, loss, smoothquant_factors
 from minibert_converter.quantize.rounding import round_compensated, round_to_nearest, row_scales
 from minibert_converter.quantize.statistics import SAMPLE_ROWS, InputStatistics
@@ -223,7 +223,7 @@ def test_calibrated_matrix_loses_less_and_keeps_the_mean_output(random):
     bias = random.standard_normal(20).astype(np.float32)
     seen = gather(rows, 256)
     nothing = np.zeros(48, np.float32)
-    quantized = quantize_calibrated(LinearWeights(weight, bias), seen, nothing)
+    quantized = quantize_calibrated(weight, [Use(bias, seen, nothing)])[0]
     nearest = QuantizedLinear(*round_to_nearest(weight), bias)
     assert output_error(weight, quantized, rows) < 0.6 * output_error(weight, nearest, rows)
     mean = rows.mean(axis=0)
@@ -231,7 +231,7 @@ def test_calibrated_matrix_loses_less_and_keeps_the_mean_output(random):
     np.testing.assert_allclose(quantized.dequantized() @ mean + quantized.bias, expected, atol=2e-3)
     assert np.abs(nearest.dequantized() @ mean + bias - expected).max() > 2e-2
 
-    shifted = quantize_calibrated(LinearWeights(weight, bias + weight @ seen.mean), seen, seen.mean)
+    shifted = quantize_calibrated(weight, [Use(bias + weight @ seen.mean, seen, seen.mean)])[0]
     assert output_error(weight, shifted, rows - seen.mean) < 0.95 * output_error(weight, quantized, rows)
 
 

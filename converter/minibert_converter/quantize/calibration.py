@@ -13,7 +13,7 @@ from minibert.reference import Reference
 from minibert.text.tokenizer import Encoded, Tokenizer
 
 from ..export import export
-from ..network import Float32Array, LinearWeights, Network
+from ..network import Float32Array, LinearWeights, Network, TiedLinear
 from ..progress import Progress, no_progress
 from .statistics import InputStatistics
 
@@ -55,7 +55,8 @@ def gather_statistics(
     statistics = {
         name: InputStatistics(seed=zlib.crc32(name.encode()))
         for name, linear in network.linears.items()
-        if isinstance(linear, LinearWeights)
+        # What the first half of a low-rank part reads is what its matrix reads.
+        if isinstance(linear, LinearWeights | TiedLinear) and not name.endswith(".low_rank.down")
     }
 
     def hook(name: str, rows: Float32Array) -> None:

@@ -16,7 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..network import Float32Array, LinearWeights, Network
+from minibert.format.schema import low_rank
+
+from ..network import AnyLinear, Float32Array, LinearWeights, Network, TiedLinear
 
 
 def centre(network: Network, means: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
@@ -74,20 +76,27 @@ def _centre_context(
 
 
 def _float(network: Network, *names: str) -> bool:
-    return all(isinstance(network.linears.get(name), LinearWeights) for name in names)
+    return all(isinstance(_owner(network, name), LinearWeights) for name in names)
+
+
+def _owner(network: Network, name: str) -> AnyLinear | None:
+    """The matrix that holds the weights of the one called so."""
+    linear = network.linears.get(name)
+    return network.linears[linear.target] if isinstance(linear, TiedLinear) else linear
 
 
 def _absorb(network: Network, name: str, shift: Float32Array) -> None:
     """The bias of a matrix whose input is now smaller by `shift`."""
-    linear = network.linears[name]
-    assert isinstance(linear, LinearWeights)
-    network.linears[name] = replace(linear, bias=linear.bias + linear.weight @ shift)
+    linear, owner = network.linears[name], _owner(network, name)
+    assert isinstance(owner, LinearWeights)
+    network.linears[name] = replace(linear, bias=linear.bias + owner.weight @ shift)
+    if (down := low_rank(name)[0]) in network.linears:
+        _absorb(network, down, shift)
 
 
 def _add_bias(network: Network, name: str, shift: Float32Array, start: int = 0) -> None:
     """Adds `shift` to a matrix's outputs from `start` on."""
     linear = network.linears[name]
-    assert isinstance(linear, LinearWeights)
     bias = linear.bias.copy()
     bias[start:] += shift[: bias.size - start]
     network.linears[name] = replace(linear, bias=bias)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -35,29 +36,50 @@ def quantize_table(table: Float32Array) -> QuantizedTable:
     return QuantizedTable(*round_to_nearest(table))
 
 
+@dataclass(frozen=True)
+class Use:
+    """One place where a matrix stands; shared ones stand in several.
+
+    Attributes:
+        bias: float32 [out], the bias there, for shifted inputs.
+        seen: statistics of the inputs before the shift.
+        shift: float32 [in], what is subtracted from the inputs.
+    """
+
+    bias: Float32Array
+    seen: InputStatistics
+    shift: Float32Array
+
+
 def quantize_calibrated(
-    linear: LinearWeights, seen: InputStatistics, shift: Float32Array, form: Form = "int8"
-) -> QuantizedLinear:
+    weight: Float32Array, uses: Sequence[Use], form: Form = "int8", factor: Float32Array | None = None
+) -> list[QuantizedLinear]:
     """Factors from a sample of the inputs, then rounding against all of their second moments.
 
     The weights' errors meet the mean input in every row alike, so the bias takes that part of them back (bias
     correction, arXiv 1906.04721), and rounding need only mind the inputs' spread about their mean.
 
     Args:
-        linear: the matrix; its bias is that for shifted inputs.
-        seen: statistics of the inputs before the shift.
-        shift: float32 [in], what is subtracted from the inputs.
+        weight: float32 [out, in].
+        uses: where the matrix stands.
         form: what weights are stored as.
+        factor: float32 [in], the input factor; None chooses the best one.
+
+    Returns:
+        For each use the matrix: the same weights, scales and factor, another bias.
     """
-    factor = input_factors(linear.weight, seen.sample - shift)
-    if form != "int8":
-        # Weights of four bits have less room for the outliers of inputs: half the way, in logarithms.
-        factor = np.sqrt(factor)
-    weight = linear.weight / factor
-    codes, scales, grid = _ROUNDINGS[form](weight, seen.moments_about(seen.mean) * np.outer(factor, factor))
+    if factor is None:
+        factor = input_factors(weight, np.concatenate([use.seen.sample - use.shift for use in uses]))
+        if form != "int8":
+            # Weights of four bits have less room for the outliers of inputs: half the way, in logarithms.
+            factor = np.sqrt(factor)
+    weight = weight / factor
+    count = sum(use.seen.count for use in uses)
+    moments = sum(use.seen.moments_about(use.seen.mean) * (use.seen.count / count) for use in uses)
+    codes, scales, grid = _ROUNDINGS[form](weight, moments * np.outer(factor, factor))
     lost = weight - codes.astype(np.float32) * scales[:, None]
-    bias = linear.bias + lost @ (factor * (seen.mean - shift))
-    return QuantizedLinear(codes, scales, bias.astype(np.float32), factor, grid)
+    biases = [(use.bias + lost @ (factor * (use.seen.mean - use.shift))).astype(np.float32) for use in uses]
+    return [QuantizedLinear(codes, scales, bias, factor, grid) for bias in biases]
 
 
 def output_error(weight: Float32Array, quantized: QuantizedLinear, rows: Float32Array) -> float:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from minibert.errors import InputError
+from minibert.format.schema import low_rank
 
 from ..export import store_linear
-from ..network import Float32Array, LinearWeights, Network
+from ..network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 from ..progress import Progress, no_progress
 from .calibration import builtin_texts, gather_statistics
 from .centring import centre
-from .matrix import Form, output_error, quantize_calibrated, quantize_nearest, quantize_table, table_error
+from .matrix import Form, Use, output_error, quantize_calibrated, quantize_nearest, quantize_table, table_error
 from .statistics import InputStatistics
 
 Method = Literal["compensated", "nearest"]
@@ -113,6 +114,8 @@ def quantize(
     floats = [
         name for name, linear in network.linears.items() if isinstance(linear, LinearWeights) and chosen[name] != "none"
     ]
+    downs = [name for name in floats if name.endswith(".low_rank.down")]
+    floats = [name for name in floats if name not in downs]
     tables = {
         name: table
         for name, table in network.tables.items()
@@ -128,7 +131,7 @@ def quantize(
     tokens = max((one.count for one in statistics.values()), default=0)
 
     errors: list[TensorError] = []
-    total = len(tables) + len(floats)
+    total = len(tables) + len(floats) + len(downs)
     for name, table in tables.items():
         progress("quantizing", len(errors), total)
         network.tables[name] = codes = quantize_table(table)
@@ -137,7 +140,9 @@ def quantize(
     for name in floats:
         progress("quantizing", len(errors), total)
         # Popped, so that statistics are let go as they are used up.
-        errors.append(_quantize_linear(network, name, chosen[name], statistics.pop(name, None), shifts.get(name)))
+        places = [name, *(other for other, linear in network.linears.items() if _is_tied(linear, name))]
+        seen = {place: one for place in places if (one := statistics.pop(place, None)) is not None}
+        errors += _quantize_linear(network, places, chosen[name], seen, shifts)
     progress("quantizing", total, total)
     return QuantizeReport(method, tokens, tuple(errors))
 
@@ -152,27 +157,72 @@ def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, A
     words = network.aliases.get("embeddings.word")
     if forms.get(words or "", "int8") != "int8":
         raise InputError(f"{words} is what words are looked up in as well: it can only be int8")
-    usual = {name: form if name.startswith("layers.") else "int8" for name in network.linears}
-    return {**usual, **forms}
+    for name in forms:
+        if isinstance(network.linears[name], TiedLinear) or ".low_rank." in name:
+            raise InputError(f"{name} goes with the matrix whose weights or codes it uses: give that one a form")
+
+    def form_of(name: str) -> str:
+        linear, matrix = network.linears[name], name.partition(".low_rank.")[0]
+        if isinstance(linear, TiedLinear):
+            return form_of(linear.target)
+        if matrix != name:  # small, and int8 where its matrix is of integers
+            return "none" if form_of(matrix) == "none" else "int8"
+        return forms.get(name, form if name.startswith("layers.") else "int8")
+
+    return {name: form_of(name) for name in network.linears}
 
 
 def _quantize_linear(
-    network: Network, name: str, form: Form, seen: InputStatistics | None, shift: Float32Array | None
-) -> TensorError:
-    """Replaces one matrix; to the nearest codes where nothing was `seen` of its inputs."""
-    linear = network.linears[name]
+    network: Network,
+    places: Sequence[str],
+    form: Form,
+    seen: Mapping[str, InputStatistics],
+    shifts: Mapping[str, Float32Array],
+) -> list[TensorError]:
+    """Replaces the matrix that stands at some places, and the halves of low-rank parts that read its codes.
+
+    To the nearest codes where nothing was `seen` of its inputs.
+    """
+    linear = network.linears[places[0]]
     assert isinstance(linear, LinearWeights)
-    nearest = error = None
-    if seen is None:
-        quantized = quantize_nearest(linear, form)
+    uses = {
+        place: Use(network.linears[place].bias, one, shifts.get(place, np.zeros_like(one.mean)))
+        for place, one in seen.items()
+    }
+    if not uses:
+        network.linears[places[0]] = quantize_nearest(linear, form)
     else:
-        shift = np.zeros_like(seen.mean) if shift is None else shift
-        quantized = quantize_calibrated(linear, seen, shift, form)
-        nearest = output_error(linear.weight, quantize_nearest(linear, form), seen.sample)
-        error = output_error(linear.weight, quantized, seen.sample - shift)
-    network.linears[name] = quantized
+        made = quantize_calibrated(linear.weight, list(uses.values()), form)
+        network.linears[places[0]] = made[0]
+        for place, one in zip(places[1:], made[1:], strict=True):
+            network.linears[place] = TiedLinear(places[0], one.bias)
+    errors = [_error(network, places[0], linear, form, uses.get(places[0]))]
+    factor = getattr(network.linears[places[0]], "input_factor", None)
+    for place in places:
+        down = low_rank(place)[0]
+        if isinstance(half := network.linears.get(down), LinearWeights):
+            use = replace(uses[place], bias=half.bias) if uses else None
+            made = quantize_calibrated(half.weight, [use], factor=factor) if use else [quantize_nearest(half)]
+            network.linears[down] = made[0]
+            errors.append(_error(network, down, half, "int8", use))
+            network.linears[down] = replace(made[0], input_factor=None)
+    return errors
+
+
+def _error(network: Network, name: str, before: LinearWeights, form: Form, use: Use | None) -> TensorError:
+    """What quantizing a matrix lost."""
+    quantized = network.linears[name]
+    assert isinstance(quantized, QuantizedLinear)
+    nearest = error = None
+    if use is not None:
+        nearest = output_error(before.weight, quantize_nearest(before, form), use.seen.sample)
+        error = output_error(before.weight, quantized, use.seen.sample - use.shift)
     after = sum(tensor.nbytes for tensor in store_linear(name, quantized, -1.0)[1].values())
-    return TensorError(name, nearest, error, linear.weight.nbytes + linear.bias.nbytes, after)
+    return TensorError(name, nearest, error, before.weight.nbytes + before.bias.nbytes, after)
+
+
+def _is_tied(linear: AnyLinear, name: str) -> bool:
+    return isinstance(linear, TiedLinear) and linear.target == name
 
 
 def _rounded(error: float | None) -> float | None:

@@ -19,6 +19,8 @@ def recipe_of(
     prune: Sequence[str] = (),
     prune_method: str = "calibrated",
     prune_budget: str | None = None,
+    share: str = "",
+    share_rank: int = 0,
     embeddings: Sequence[str] = (),
     quantize: str = "int8",
     prune_tokens: Sequence[float] = (),
@@ -33,6 +35,8 @@ def recipe_of(
         prune: what to remove; nothing if empty.
         prune_method: how it is chosen.
         prune_budget: whether of each matrix or of all together.
+        share: layers that share their matrices; none if empty.
+        share_rank: rank of each one's own difference.
         embeddings: forms of the embedding tables, one after another; what `quantize` makes of them if empty.
         quantize: one of FORMS; "none" leaves every weight as it is.
         prune_tokens: part of a text's tokens that is left after each layer; nothing if empty.
@@ -50,6 +54,10 @@ def recipe_of(
         passes.append({"vocab_from": str(vocab_from)})
     if prune:
         passes.append({"prune": _list(prune), "method": prune_method, "budget": prune_budget or ""})
+    if share:
+        passes.append({"share": share, "low_rank": share_rank})
+    elif share_rank:
+        raise InputError("a rank of differences is for layers that share: say which")
     if embeddings:
         passes.append({"embeddings": _list(embeddings)})
     if quantize != "none":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import FormatError
-from minibert.format.schema import MAX_HIDDEN_SIZE
+from minibert.format.schema import MAX_HIDDEN_SIZE, MAX_WIDTH
 
 from ..embeddings import compress_embeddings, parse_form, trim_vocabulary
 from ..network import Network
@@ -18,6 +18,7 @@ from ..prune import Budget, Method, parse_requests, prune
 from ..prune.moments import tokenize
 from ..prune.narrow import narrow
 from ..quantize import Form, builtin_texts, quantize
+from ..share import check_request, share
 from ..texts import iter_texts
 from .adaptive import EarlyExit, PruneTokens
 from .distillation import Distill
@@ -177,7 +178,30 @@ def _form(value: Any, where: str) -> str:
     return value
 
 
+@dataclass(frozen=True)
+class Share(Pass):
+    """Lets layers use one set of matrices, with low-rank differences."""
+
+    share: str = ""
+    low_rank: int = 0
+
+    verb = "share"
+
+    @classmethod
+    def read(cls, keys: Keys) -> Share:
+        """Keys: share (which layers), low_rank (the rank of each matrix's difference)."""
+        step = cls(keys.text("share"), keys.integer("low_rank", 0, MAX_WIDTH, 0))
+        check_request(step.share)
+        return step
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `share.share`."""
+        report = share(network, self.share, rank=self.low_rank, texts=context.texts, progress=context.progress)
+        return Outcome(report.errors, details=report.to_json())
+
+
 #: By verb, in the order in which they best follow one another.
 PASSES: Mapping[str, type[Pass]] = {
-    kind.verb: kind for kind in (Vocabulary, Prune, Narrow, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)
+    kind.verb: kind
+    for kind in (Vocabulary, Prune, Narrow, Share, Distill, Embeddings, Quantize, PruneTokens, EarlyExit)
 }
