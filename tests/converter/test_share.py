@@ -151,7 +151,8 @@ def test_what_is_shared_is_stored_once(network, tmp_path, rank):
 
 
 @pytest.mark.parametrize("rank", [0, 8])
-def test_int8_is_near_float_and_the_kernels_agree_with_the_reference(network, jit, rank):
+def test_int8_is_near_float_and_the_kernels_agree_with_the_reference(network, rank):
+    pytest.importorskip("numba")
     share(network, "0+1", rank=rank, texts=TEXTS)
     ids = ids_of(network, OTHER_TEXTS)
     wanted = answers(network, ids)

@@ -162,6 +162,22 @@ def four_bit_config() -> Config:
     return replace(config, linears=linears)
 
 
+def low_rank_config() -> Config:
+    """Layers that share their matrices and keep a difference each; float32 and of integers."""
+    config = make_config(layers=3)
+    linears, aliases = dict(config.linears), {}
+    for name, linear in config.linears.items():
+        if name.startswith("layers."):
+            linears[f"{name}.low_rank.down"] = Linear("int8", linear.in_features, 5)
+            linears[f"{name}.low_rank.up"] = Linear("int8", 16, linear.out_features, input_factor=True)
+    for number in (1, 2):
+        for part in ("attention.qkv.weight", "attention.qkv.scale", "attention.qkv.weight_sum", "ffn.up.input_factor"):
+            aliases[f"layers.{number}.{part}"] = f"layers.0.{part}"
+    linears["head.output.low_rank.down"] = Linear("float32", 32, 1)
+    linears["head.output.low_rank.up"] = Linear("float32", 16, 3)
+    return replace(config, linears=linears, aliases=aliases)
+
+
 def embedding_config() -> Config:
     config = make_config("float32", "float32")
     architecture = replace(config.architecture, pooling="mean", head=(), normalize=True, token_types=0)
@@ -186,6 +202,7 @@ CONFIGS = {
     "sparse": sparse_config(),
     "four_bit": four_bit_config(),
     "shared_four_bit": shared_layers(make_config("int4", layers=3)),
+    "low_rank": low_rank_config(),
     "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
     "compact": compact_config(),
     "mixed": make_config("int8", "float32", layers=1, heads=1, labels=("x",)),
