@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 VOCABULARY = 30522
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -22,21 +26,27 @@ def words() -> list[str]:
     return [*known, *(word for word, _ in zip(filling, range(VOCABULARY - len(known)), strict=False))]
 
 
+def tokenizer() -> Tokenizer:
+    """One that is as large as BERT's."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocabulary = {word: number for number, word in enumerate(words())}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    return made
+
+
 def write(folder: Path, labels: int) -> None:
     """Writes config.json, model.safetensors and tokenizer.json."""
     import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     BertForSequenceClassification(BertConfig(vocab_size=VOCABULARY, num_labels=labels)).save_pretrained(folder)
-    vocabulary = {word: number for number, word in enumerate(words())}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
-    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer().save(str(folder / "tokenizer.json"))
 
 
 def main() -> None:
