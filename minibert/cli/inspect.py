@@ -106,7 +106,8 @@ def list_parts(file: ModelFile) -> list[dict[str, Any]]:
             }.get(last, 0)
         elif base in config.tables:
             part["kind"] = config.tables[base].kind
-            entries = config.tables[base].rows * config.architecture.table_size
+            narrow = config.architecture.word_size if base == "embeddings.word" else 0
+            entries = config.tables[base].rows * (narrow or config.architecture.table_size)
             part["parameters"] += entries if last in ("weight", "codes") else 0
         elif name != "tokenizer.json":
             part["parameters"] += tensor.size
