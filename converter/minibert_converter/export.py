@@ -45,7 +45,7 @@ SHARED_PARTS = (
     *("scale", "weight_sum", "input_factor"),
 )
 #: Up to this density a block-sparse matrix is also smaller than one in four bits.
-_FOUR_BIT_DENSITY = 0.47
+FOUR_BIT_DENSITY = 0.47
 #: The table that a linear of the head may be.
 WORDS = "embeddings.word"
 _PANELS: dict[str, TableKind] = {"float32": "float32-panels", "int8": "int8-panels"}
@@ -116,7 +116,7 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
     blocks, index, starts = pack_blocks(linear.q)
     sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
     tensors: Tensors
-    if sparse.density <= sparse_threshold and (linear.grid is None or sparse.density <= _FOUR_BIT_DENSITY):
+    if sparse.density <= sparse_threshold and (linear.grid is None or sparse.density <= FOUR_BIT_DENSITY):
         schema = sparse
         tensors = {f"{name}.blocks": blocks, f"{name}.index": index, f"{name}.starts": starts}
     elif linear.grid is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from minibert_converter.budget import Goal, GoalError, parse_size, search
 from minibert_converter.budget.knapsack import Option, frontier
-from minibert_converter.budget.space import FAMILIES
+from minibert_converter.budget.space import PRUNING
 from minibert_converter.convert import convert
 
 from minibert.cli import main
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 def few_levels(monkeypatch):
     levels = {"blocks": (("4x4:0.5",), ("4x4:0.8",)), "structures": (("ffn:0.5",), ("heads:0.33", "ffn:0.75"))}
     for family, each in levels.items():
-        monkeypatch.setitem(FAMILIES, family, each)  # type: ignore[arg-type]
+        monkeypatch.setitem(PRUNING, family, each)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -16,10 +17,9 @@ from minibert.errors import InputError, MinibertError
 from ..checkpoints import read_checkpoint
 from ..convert import check_target, convert
 from ..export import SPARSE_THRESHOLD, WORDS, export, store_linear
-from ..network import LinearWeights, Network
+from ..network import LinearWeights, Network, TiedLinear
 from ..progress import Progress, no_progress
 from ..prune.blocks import block_density
-from ..prune.encoder import encoder_names, is_plain, real_rows_and_columns
 from ..prune.moments import Tokens, tokenize
 from ..quantize import builtin_texts, quantize
 from ..recipe import Context, Recipe, run
@@ -27,7 +27,7 @@ from ..report import Report, format_bytes
 from .goal import Goal
 from .knapsack import Option, frontier
 from .sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
-from .space import FAMILIES, MATRIX_FORMS, Shape, latency_ratio, recipe_for, stored_bytes, table_forms
+from .space import MATRIX_FORMS, PRUNING, Shape, bases, latency_ratio, recipe_for, stored_bytes, table_forms
 from .state import State, folder_key, key_of
 
 #: How good a file is on the user's examples: any figure of which more is better.
@@ -58,6 +58,14 @@ class Plan:
     bytes: int
     loss: float
     latency: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network after passes that prune or share: its encoder's matrices by name, and what the answers lost."""
+
+    shapes: dict[str, Shape]
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ def search(
 
 
 #: A state measured over other choices is of no use.
-_SPACE = [list(FAMILIES.items()), list(MATRIX_FORMS)]
+_SPACE = [list(PRUNING.items()), list(MATRIX_FORMS)]
 
 
 @dataclass
@@ -234,7 +242,7 @@ class _Search:
         network = self.rounded(form)
         sizes = matrix_bytes(network, -1.0)
         tied = network.aliases.get(WORDS)
-        names = [name for name in network.linears if name != tied]
+        names = [name for name in sizes if name != tied]
         if form == "int8":
             return {name: [sizes[name], 0.0] for name in names}
         # A quantize pass leaves some matrices int8, whatever the form.
@@ -266,61 +274,65 @@ class _Search:
         sizes = matrix_bytes(network, -1.0)
         return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES * len(tensors)
 
-    def shapes(self, requests: tuple[str, ...]) -> tuple[dict[str, Shape], float]:
-        """The encoder's matrices after pruning, and what that loses."""
-        key = " ".join(("pruned", *requests))
-        measured = self.state.get(key, lambda: self._measure_pruned(requests))
-        return {name: Shape(*shape) for name, shape in measured["shapes"].items()}, measured["loss"]
+    def shapes(self, base: Sequence[dict[str, Any]] = ()) -> Measured:
+        """The encoder's matrices after passes that prune or share, and what that loses."""
+        measured = self.state.get(f"base {key_of(list(base))}", lambda: self._measure_base(list(base)))
+        return Measured({name: Shape(*each) for name, each in measured["shapes"].items()}, measured["loss"])
 
-    def _measure_pruned(self, requests: tuple[str, ...]) -> dict[str, Any]:
-        network = self.after([{"prune": list(requests)}]) if requests else self.network()
+    def _measure_base(self, base: list[dict[str, Any]]) -> dict[str, Any]:
+        network = self.after(base)
+        uses = Counter(network.aliases.values())
+        uses.update(linear.target for linear in network.linears.values() if isinstance(linear, TiedLinear))
         shapes = {}
-        for name in encoder_names(network):
-            linear = network.linears[name]
-            assert isinstance(linear, LinearWeights)
-            rows, columns = real_rows_and_columns(network.architecture, name)
-            shapes[name] = [linear.weight.size, block_density(linear.weight, rows[:, None] & columns)]
-        return {"shapes": shapes, "loss": self.loss_of(network) if requests else 0.0}
+        for name, linear in network.linears.items():
+            if name.startswith("layers.") and isinstance(linear, LinearWeights):
+                density = block_density(linear.weight, np.ones(linear.weight.shape, bool))
+                shapes[name] = [linear.weight.size, density, 1 + uses[name]]
+        return {"shapes": shapes, "loss": self.loss_of(network) if base else 0.0}
 
     # What is chosen.
 
-    def plans(self, requests: tuple[str, ...]) -> list[Plan]:
-        """Every point of the frontier at one way of pruning."""
-        shapes, lost = self.shapes(requests)
-        dense, _ = self.shapes(())
+    def plans(self, base: Sequence[dict[str, Any]] = ()) -> list[Plan]:
+        """Every point of the frontier after passes that prune or share."""
+        measured, dense = self.shapes(base), self.shapes().shapes
         forms = self.forms()
-        items = {}
+        items: dict[str, list[Option]] = {}
         for name, (size, _) in forms["int8"].items():
-            whole = dense.get(name)
-            options = []
-            for form, measured in forms.items():
-                if name not in measured:
-                    continue
-                shape = shapes.get(name)
-                if whole is None or shape is None:
-                    size = round(measured[name][0])
-                else:
-                    size = stored_bytes(shape, form, measured[name][0] / whole.weights, SPARSE_THRESHOLD)
-                options.append(Option(form, size, measured[name][1]))
-            items[name] = options
-        latency = latency_ratio(shapes, sum(shape.weights for shape in dense.values()))
+            shape = measured.shapes.get(name)
+            if name not in dense:  # of the head: as it was
+                items[name] = [Option("int8", round(size), 0.0)]
+            elif shape is not None:  # else another layer's
+                items[name] = [
+                    Option(form, self._bytes_of(shape, form, each[name][0] / dense[name].weights), each[name][1])
+                    for form, each in forms.items()
+                    if name in each
+                ]
+        # What a matrix that is shared leaves to a layer alone is kept in int8.
+        new = sum(shape.weights for name, shape in measured.shapes.items() if name not in dense)
+        latency = latency_ratio(measured.shapes, sum(shape.uses * shape.weights for shape in dense.values()))
         plans = []
         for table, (beside, table_loss) in self.tables().items():
             for choice in frontier(items):
-                recipe = recipe_for(self.first, requests, table, choice.options, self.seed, SPARSE_THRESHOLD)
-                plans.append(Plan(recipe, round(beside) + choice.bytes, lost + table_loss + choice.loss, latency))
+                recipe = recipe_for(self.first, base, table, choice.options, self.seed, SPARSE_THRESHOLD)
+                lost = measured.loss + table_loss + choice.loss
+                plans.append(Plan(recipe, round(beside) + new + choice.bytes, lost, latency))
         return plans
 
+    @staticmethod
+    def _bytes_of(shape: Shape, form: str, per_weight: float) -> int:
+        return stored_bytes(shape, form, per_weight, SPARSE_THRESHOLD)
+
     def candidates(self) -> list[Plan]:
-        """Points worth a trial: those of unpruned models, and of the least pruned ones that meet the goal."""
-        plans = self.plans(())
-        if any(self.fits(plan) for plan in plans) or not is_plain(self.network().architecture):
+        """Points worth a trial: those of the whole model, and of the least changed ones that meet the goal."""
+        plans = self.plans()
+        if any(self.fits(plan) for plan in plans):
             return plans
-        for family, levels in FAMILIES.items():
-            if family == "structures" and any(name.startswith("layers.") for name in self.network().aliases):
-                continue
-            for requests in levels:
-                new = self.plans(requests)
+        ratio = self.goal.max_latency_ratio
+        for family, levels in bases(self.network()).items():
+            if family == "sharing" and ratio is not None and ratio < 1:
+                continue  # it saves bytes, not time
+            for level in levels:
+                new = self.plans([level])
                 plans += new
                 if any(self.fits(plan) for plan in new):
                     break

@@ -10,7 +10,7 @@ import numpy as np
 from minibert.reference import Reference
 
 from ..export import export, store_linear
-from ..network import Float32Array, LinearWeights, Network
+from ..network import Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 from ..prune.moments import Tokens
 
 #: Texts that are answered for each measurement: enough to rank tensors, whose losses differ by orders of magnitude.
@@ -34,7 +34,7 @@ def loss(rows: list[Float32Array], wanted: list[Float32Array]) -> float:
 def in_float32(network: Network) -> Network:
     """The network with every matrix and table as the float32 numbers that it stands for."""
     linears = {
-        name: linear if isinstance(linear, LinearWeights) else LinearWeights(linear.dequantized(), linear.bias)
+        name: LinearWeights(linear.dequantized(), linear.bias) if isinstance(linear, QuantizedLinear) else linear
         for name, linear in network.linears.items()
     }
     tables = {
@@ -61,4 +61,5 @@ def matrix_bytes(network: Network, threshold: float) -> Mapping[str, int]:
     return {
         name: sum(tensor.nbytes for tensor in store_linear(name, linear, threshold)[1].values())
         for name, linear in network.linears.items()
+        if not isinstance(linear, TiedLinear)
     }

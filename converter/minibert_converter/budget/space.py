@@ -11,18 +11,21 @@ import numpy as np
 
 from minibert.engine.choice import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
-from minibert.format.schema import LANES
+from minibert.format.schema import LANES, padded
 
-from ..export import WORDS
+from ..export import FOUR_BIT_DENSITY, WORDS
 from ..network import Network
+from ..prune.encoder import is_plain
 from ..recipe import Recipe
 from ..recipe.passes import MATRIX_FORMS
 
-#: How a network may be thinned before its numbers are rounded, by family, from least to most. The first is not at all.
-FAMILIES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+#: Parts of a network that may be removed, by family, from least to most: what `--prune` takes.
+PRUNING: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "blocks": tuple((f"4x4:{share}",) for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
     "structures": tuple((f"heads:{share}", f"ffn:{share}") for share in (0.17, 0.25, 0.33, 0.42, 0.5, 0.6)),
 }
+#: The rank of what shared layers keep for themselves, as a part of the hidden size.
+SHARED_RANK = 1 / 12
 #: Of the time of a dense int8 model, what is not spent in its matrices (measured on MiniLM, 64 tokens, AVX512-VNNI).
 OTHER_TIME = 0.22
 #: Tokens at which the rate of block-sparse products is taken from the engine's table.
@@ -36,10 +39,12 @@ class Shape:
     Attributes:
         weights: outputs times inputs.
         density: the part of its 4x4 blocks that holds a weight.
+        uses: layers that multiply by it.
     """
 
     weights: int
     density: float
+    uses: int = 1
 
 
 def latency_ratio(shapes: Mapping[str, Shape], dense: int) -> float:
@@ -60,7 +65,7 @@ def latency_ratio(shapes: Mapping[str, Shape], dense: int) -> float:
     for shape in shapes.values():
         # Sparser than the sparsest that was measured: as fast as that for each block that is left.
         speed = float(np.interp(shape.density, DENSITIES[::-1], speeds[::-1])) if shape.density < 1 else 1.0
-        time += shape.weights / max(speed, 1.0)
+        time += shape.uses * shape.weights / max(speed, 1.0)
     return OTHER_TIME + (1 - OTHER_TIME) * time / dense
 
 
@@ -73,14 +78,14 @@ def stored_bytes(shape: Shape, form: str, per_weight: float, threshold: float) -
         per_weight: bytes a weight of a dense matrix of this size in this form.
         threshold: up to which density an int8 matrix is stored as blocks.
     """
-    if form == "int8" and shape.density <= threshold:
-        return round(shape.weights * (per_weight - 1 + 18 / 16 * shape.density))
-    return round(shape.weights * per_weight)
+    blocks = 18 / 16 * shape.density
+    sparse = shape.density <= (threshold if form == "int8" else FOUR_BIT_DENSITY)
+    return round(shape.weights * (blocks if sparse else per_weight))
 
 
 def recipe_for(
     first: Sequence[Mapping[str, Any]],
-    requests: tuple[str, ...],
+    base: Sequence[Mapping[str, Any]],
     table: str,
     forms: Mapping[str, str],
     seed: int,
@@ -90,21 +95,33 @@ def recipe_for(
 
     Args:
         first: passes ahead of all.
-        requests: what is pruned.
+        base: what is pruned or shared.
         table: the form of the word embeddings.
         forms: the form of each matrix.
         seed: of the recipe.
         threshold: of the recipe.
     """
-    passes: list[dict[str, Any]] = [dict(table) for table in first]
-    if requests:
-        passes.append({"prune": list(requests)})
+    passes: list[dict[str, Any]] = [dict(table) for table in (*first, *base)]
     if table != "int8":
         passes.append({"embeddings": table})
     usual = Counter(forms.values()).most_common(1)[0][0] if forms else "int8"
     others = {name: form for name, form in sorted(forms.items()) if form != usual}
     passes.append({"quantize": usual, **({"tensors": others} if others else {})})
     return Recipe.from_json({"pass": passes, "seed": seed, "sparse_threshold": threshold})
+
+
+def bases(network: Network) -> Mapping[str, Sequence[dict[str, Any]]]:
+    """Passes that make a network smaller before its numbers are rounded, by family, from least to most."""
+    if not is_plain(network.architecture):
+        return {}
+    shared = any(name.startswith("layers.") for name in network.aliases)
+    families = [name for name in PRUNING if name == "blocks" or not shared]
+    found = {name: [{"prune": list(requests)} for requests in PRUNING[name]] for name in families}
+    if not shared:
+        rank = padded(round(SHARED_RANK * network.architecture.hidden_size))
+        pairs = range(1, len(network.architecture.layers) // 2 + 1)
+        found["sharing"] = [{"share": f"similar:{count}", "low_rank": rank} for count in pairs]
+    return found
 
 
 def table_forms(network: Network) -> tuple[str, ...]:
@@ -115,4 +132,4 @@ def table_forms(network: Network) -> tuple[str, ...]:
     return ("int8", "int4", "codebook", "codebook:8", *((f"low-rank:{rank}",) if rank else ()))
 
 
-__all__ = ["FAMILIES", "MATRIX_FORMS", "Shape", "latency_ratio", "recipe_for", "stored_bytes", "table_forms"]
+__all__ = ["MATRIX_FORMS", "PRUNING", "Shape", "bases", "latency_ratio", "recipe_for", "stored_bytes", "table_forms"]
