@@ -138,6 +138,19 @@ def examples(tmp_path, folder):
     (tmp_path / "dev.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
+def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRUNING, "blocks", ())
+    monkeypatch.setitem(PRUNING, "structures", ())
+    two = {**WIDE, "hidden_size": 192, "num_hidden_layers": 2}
+    folder = write_checkpoint(tmp_path / "checkpoint", two, bert_weights(two))
+    four_bits = convert(folder, tmp_path / "model", quantize="codebook", embeddings="int4", calibrate=TEXTS)
+    # Less than any form of the whole model: the two layers must share.
+    found = search(folder, tmp_path / "model", Goal(max_size=int(0.9 * four_bits.file_bytes)), texts=TEXTS)
+    assert found.recipe.to_json()["pass"][0] == {"share": "similar:1", "low_rank": 16}
+    config = read_model(tmp_path / "model").config
+    assert config.aliases["layers.1.ffn.up.codes"] == "layers.0.ffn.up.codes"
+
+
 def test_a_score_is_met_or_refused_from_the_command_line(folder, tmp_path, capsys, monkeypatch, int8_size):
     monkeypatch.setenv("MINIBERT_BACKEND", "numpy")
     examples(tmp_path, folder)

@@ -62,9 +62,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measured:
-    """A network after passes that prune or share: its encoder's matrices by name, and what the answers lost."""
+    """A network after passes that prune or share.
+
+    Attributes:
+        shapes: its encoder's matrices by name.
+        own: bytes of what layers keep for themselves of matrices that they share.
+        loss: what the answers lost.
+    """
 
     shapes: dict[str, Shape]
+    own: int
     loss: float
 
 
@@ -262,9 +269,7 @@ class _Search:
     def _measure_table(self, form: str) -> list[float]:
         # Words in int8 are what every quantize pass makes of them, where they have no other form yet.
         network = self.after([] if form == "int8" else [{"embeddings": form}])
-        stored = copy(network)
-        stored.linears, stored.tables = dict(network.linears), dict(network.tables)
-        quantize(stored, method="nearest")
+        stored = _in_int8(network)
         return [self._bytes_beside(stored), self.loss_of(replace(network, tables=stored.tables))]
 
     def _bytes_beside(self, network: Network) -> int:
@@ -277,7 +282,8 @@ class _Search:
     def shapes(self, base: Sequence[dict[str, Any]] = ()) -> Measured:
         """The encoder's matrices after passes that prune or share, and what that loses."""
         measured = self.state.get(f"base {key_of(list(base))}", lambda: self._measure_base(list(base)))
-        return Measured({name: Shape(*each) for name, each in measured["shapes"].items()}, measured["loss"])
+        shapes = {name: Shape(*each) for name, each in measured["shapes"].items()}
+        return Measured(shapes, measured["own"], measured["loss"])
 
     def _measure_base(self, base: list[dict[str, Any]]) -> dict[str, Any]:
         network = self.after(base)
@@ -288,7 +294,11 @@ class _Search:
             if name.startswith("layers.") and isinstance(linear, LinearWeights):
                 density = block_density(linear.weight, np.ones(linear.weight.shape, bool))
                 shapes[name] = [linear.weight.size, density, 1 + uses[name]]
-        return {"shapes": shapes, "loss": self.loss_of(network) if base else 0.0}
+        # What a layer keeps for itself of matrices that it shares.
+        sizes = matrix_bytes(_in_int8(network), -1.0) if base else {}
+        own = sum(size for name, size in sizes.items() if name not in self.forms()["int8"])
+        own += sum(linear.bias.nbytes for linear in network.linears.values() if isinstance(linear, TiedLinear))
+        return {"shapes": shapes, "own": own, "loss": self.loss_of(network) if base else 0.0}
 
     # What is chosen.
 
@@ -307,15 +317,13 @@ class _Search:
                     for form, each in forms.items()
                     if name in each
                 ]
-        # What a matrix that is shared leaves to a layer alone is kept in int8.
-        new = sum(shape.weights for name, shape in measured.shapes.items() if name not in dense)
         latency = latency_ratio(measured.shapes, sum(shape.uses * shape.weights for shape in dense.values()))
         plans = []
         for table, (beside, table_loss) in self.tables().items():
             for choice in frontier(items):
                 recipe = recipe_for(self.first, base, table, choice.options, self.seed, SPARSE_THRESHOLD)
                 lost = measured.loss + table_loss + choice.loss
-                plans.append(Plan(recipe, round(beside) + new + choice.bytes, lost, latency))
+                plans.append(Plan(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
         return plans
 
     @staticmethod
@@ -455,3 +463,11 @@ class _Search:
         part = value / float_score if float_score else 0.0
         missing = (self.goal.min_score or 0.0) - part
         return f"the best has {part:.2%} of the float32 score at {format_bytes(weight)}, {missing:.2%} too little"
+
+
+def _in_int8(network: Network) -> Network:
+    """A copy with every number rounded to the nearest: for its bytes."""
+    stored = copy(network)
+    stored.linears, stored.tables = dict(network.linears), dict(network.tables)
+    quantize(stored, method="nearest")
+    return stored
