@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from minibert_converter.budget.sensitivity import in_float32
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.convert import convert
 from minibert_converter.export import export
 from minibert_converter.network import LinearWeights, QuantizedLinear, TiedLinear
+from minibert_converter.prune import prune
 from minibert_converter.quantize import quantize
 from minibert_converter.quantize.calibration import gather_statistics
 from minibert_converter.quantize.centring import centre
@@ -163,6 +165,22 @@ def test_int8_is_near_float_and_the_kernels_agree_with_the_reference(network, ra
     assert np.linalg.norm(made - wanted) < 0.03 * np.linalg.norm(wanted)
     assert model.engine().forward(ids).tobytes() == made.tobytes()
     assert model.engine(threads=2).forward(ids[:3]).tobytes() == made[:3].tobytes()
+
+
+def test_what_a_quantized_network_stands_for(network):
+    """In float32, with shared matrices and differences: near what it was before, and nearer than without them."""
+    share(network, "0+1", rank=8, texts=TEXTS)
+    ids = ids_of(network, OTHER_TEXTS)
+    wanted = answers(network, ids)
+    quantize(network, texts=TEXTS)
+    found = answers(in_float32(network), ids)
+    assert np.linalg.norm(found - wanted) < 0.03 * np.linalg.norm(wanted)
+
+
+def test_layers_share_after_pruning(network):
+    share(network, "0+1", texts=TEXTS)
+    with pytest.raises(InputError, match="before layers share"):
+        prune(network, ["4x4:0.5"], texts=TEXTS)
 
 
 def test_centring_changes_no_answer(network):

@@ -10,7 +10,7 @@ import numpy as np
 from minibert.reference import Reference
 
 from ..export import export, store_linear
-from ..network import Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
+from ..network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 from ..prune.moments import Tokens
 
 #: Texts that are answered for each measurement: enough to rank tensors, whose losses differ by orders of magnitude.
@@ -33,10 +33,10 @@ def loss(rows: list[Float32Array], wanted: list[Float32Array]) -> float:
 
 def in_float32(network: Network) -> Network:
     """The network with every matrix and table as the float32 numbers that it stands for."""
-    linears = {
-        name: LinearWeights(linear.dequantized(), linear.bias) if isinstance(linear, QuantizedLinear) else linear
-        for name, linear in network.linears.items()
-    }
+    linears: dict[str, AnyLinear] = dict(network.linears)
+    for name, linear in network.linears.items():
+        if isinstance(linear, QuantizedLinear):
+            linears[name] = LinearWeights(linear.dequantized() * _factor(network, name), linear.bias)
     tables = {
         name: table if isinstance(table, np.ndarray) else table.dequantized() for name, table in network.tables.items()
     }
@@ -63,3 +63,12 @@ def matrix_bytes(network: Network, threshold: float) -> Mapping[str, int]:
         for name, linear in network.linears.items()
         if not isinstance(linear, TiedLinear)
     }
+
+
+def _factor(network: Network, name: str) -> Float32Array | float:
+    """What else the inputs of a matrix are multiplied by: half of a low-rank part reads the codes of its matrix."""
+    matrix = network.linears[name.removesuffix(".low_rank.down")]
+    owner = network.linears[matrix.target] if isinstance(matrix, TiedLinear) else matrix
+    if name.endswith(".low_rank.down") and isinstance(owner, QuantizedLinear) and owner.input_factor is not None:
+        return owner.input_factor
+    return 1.0

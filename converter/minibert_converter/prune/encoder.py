@@ -7,7 +7,7 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.schema import Architecture, padded
 
-from ..network import LinearWeights, Network, Norm
+from ..network import LinearWeights, Network, Norm, TiedLinear
 
 #: The four matrices of a layer, in the order of a forward pass.
 PARTS = ("attention.qkv", "attention.output", "ffn.up", "ffn.down")
@@ -24,9 +24,11 @@ def float_linear(network: Network, name: str) -> LinearWeights:
     """The matrix of that name, or the one it shares.
 
     Raises:
-        InputError: it is quantized already.
+        InputError: it is quantized already, or was made to share another one's weights.
     """
     linear = network.linears[network.aliases.get(name, name)]
+    if isinstance(linear, TiedLinear):
+        raise InputError(f"{name} shares the weights of {linear.target}: prune and distil before layers share")
     if not isinstance(linear, LinearWeights):
         raise InputError(f"{name} is quantized already: prune before quantizing")
     return linear
