@@ -44,7 +44,8 @@ def test_statistics_see_what_every_matrix_multiplies(network):
     seen = {}
     tokenizer = minibert.text.tokenizer.Tokenizer(network.tokenizer_json, max_length=48)
     encoded = [tokenizer.encode(text).ids for text in TEXTS]
-    Reference(config, tensors).forward(encoded, hook=lambda name, rows: seen.setdefault(name, rows.copy()))
+    reference = Reference(config, tensors, every_token=True)
+    reference.forward(encoded, hook=lambda name, rows: seen.setdefault(name, rows.copy()))
     tokens = sum(map(len, encoded))
     for name, one in statistics.items():
         assert one.count == (len(TEXTS) if name.startswith("head.") else tokens)
