@@ -53,7 +53,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     **{
         f"{share:.0%} 4x4, {method}": [blocks(share, method), INT8]
         for share in (0.3, 0.5, 0.6)
-        for method in ("magnitude", "calibrated")
+        for method in ("magnitude", "second-order")
     },
     **{f"words {form}": [words(form), INT8] for form in ("int4", "codebook", "codebook:8", "low-rank:128")},
     "words low-rank:192 int4": [words("low-rank:192", "int4"), INT8],

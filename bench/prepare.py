@@ -41,7 +41,7 @@ NEEDS = {
 }
 #: LiteRT's models are made for one length each; the longest take minutes to make.
 LITERT_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-_CALIBRATION = HERE.parent / "converter" / "minibert_converter" / "quantize" / "calibration.txt"
+_CALIBRATION = HERE.parent / "converter" / "minibert_converter" / "calibration.txt"
 _CALIBRATION_TEXTS = 128
 
 

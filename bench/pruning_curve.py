@@ -27,9 +27,9 @@ SPARSITIES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 #: What is removed and how it is chosen, as the table calls it; {} is the sparsity.
 CURVES = {
     "4x4 blocks, magnitude": (("4x4:{}",), "magnitude"),
-    "4x4 blocks, calibrated": (("4x4:{}",), "calibrated"),
+    "4x4 blocks, second-order": (("4x4:{}",), "second-order"),
     "heads and neurons, magnitude": (("heads:{}", "ffn:{}"), "magnitude"),
-    "heads and neurons, calibrated": (("heads:{}", "ffn:{}"), "calibrated"),
+    "heads and neurons, second-order": (("heads:{}", "ffn:{}"), "second-order"),
 }
 #: Points that are measured in int8 as well.
 INT8 = (None, 0.5)
@@ -90,7 +90,7 @@ def plot(points: dict[str, dict], path: Path) -> None:
     dense = points[key([], "", "float32")]["accuracy"]
     for number, (name, (templates, method)) in enumerate(CURVES.items()):
         values = [points[key([t.format(s) for t in templates], method, "float32")]["accuracy"] for s in SPARSITIES]
-        style = {"color": f"C{number // 2}", "linestyle": "-" if method == "calibrated" else "--", "marker": "o"}
+        style = {"color": f"C{number // 2}", "linestyle": "-" if method == "second-order" else "--", "marker": "o"}
         axes.plot([0, *(100 * s for s in SPARSITIES)], [dense, *values], label=name, **style)
     axes.axhline(dense - 3, color="0.6", linewidth=0.8)
     axes.annotate("3 points below dense", (25, dense - 3), color="0.4", va="top", fontsize=8)
@@ -116,7 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
     points = json.loads(RESULTS.read_text())["points"] if RESULTS.is_file() else {}
     texts, dev = calibration_texts(arguments.data), read_columns(arguments.data / "dev.tsv", ["sentence", "label"])
-    wanted = [([], "calibrated", dtype) for dtype in ("float32", "int8")]
+    wanted = [([], "second-order", dtype) for dtype in ("float32", "int8")]
     for sparsity in (0.5, *(each for each in SPARSITIES if each != 0.5)):
         for templates, method in CURVES.values():
             requests = [template.format(sparsity) for template in templates]

@@ -81,7 +81,7 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
     for name, linear in network.linears.items():
         if isinstance(linear, TiedLinear):
             linears[name] = linears[linear.target]
-            tensors[f"{name}.bias"] = _to_panels(linear.bias)
+            tensors[f"{name}.bias"] = to_panels(linear.bias)
             parts = (f"{linear.target}.{part}" for part in SHARED_PARTS)
             aliases |= {f"{name}.{part.rpartition('.')[2]}": part for part in parts if part in tensors}
     for alias, target in network.aliases.items():
@@ -112,7 +112,7 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
     """One matrix: what the config says of it, and its tensors, vectors padded to whole panels of 16 outputs."""
     schema = linear.schema()
     if isinstance(linear, LinearWeights):
-        return schema, {f"{name}.weight": pack_float32(linear.weight), f"{name}.bias": _to_panels(linear.bias)}
+        return schema, {f"{name}.weight": pack_float32(linear.weight), f"{name}.bias": to_panels(linear.bias)}
     blocks, index, starts = pack_blocks(linear.q)
     sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
     tensors: Tensors
@@ -123,12 +123,12 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
         schema, tensors = four_bits(name, linear.q, linear.grid, schema)
     else:
         tensors = {f"{name}.weight": pack_int8(linear.q)}
-    tensors[f"{name}.scale"] = _to_panels(linear.scale)
+    tensors[f"{name}.scale"] = to_panels(linear.scale)
     if schema.kind not in FOUR_BIT_KINDS:
-        tensors[f"{name}.weight_sum"] = _to_panels(linear.q.sum(axis=1, dtype=np.int32))
+        tensors[f"{name}.weight_sum"] = to_panels(linear.q.sum(axis=1, dtype=np.int32))
     if linear.input_factor is not None:
         tensors[f"{name}.input_factor"] = linear.input_factor
-    tensors[f"{name}.bias"] = _to_panels(linear.bias)
+    tensors[f"{name}.bias"] = to_panels(linear.bias)
     return schema, tensors
 
 
@@ -155,7 +155,7 @@ def table_tensors(name: str, table: AnyTable) -> Tensors:
     """The tensors of one embedding table."""
     if isinstance(table, np.ndarray):
         return {f"{name}.weight": table}
-    scale = {f"{name}.scale": _to_panels(table.scale)}
+    scale = {f"{name}.scale": to_panels(table.scale)}
     if isinstance(table, Int4Table):
         return {f"{name}.codes": pack_nibbles(table.codes), f"{name}.multiplier": table.multiplier} | scale
     if isinstance(table, CodebookTable):
@@ -167,6 +167,7 @@ def _table_schema(table: AnyTable) -> Table:
     return Table("float32", table.shape[0]) if isinstance(table, np.ndarray) else table.schema()
 
 
-def _to_panels(vector: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The vector with zeros up to a whole number of panels."""
-    return np.pad(vector, (0, padded(vector.size) - vector.size))
+def to_panels(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A vector, or the rows of a matrix, with zeros up to a whole number of panels of 16."""
+    missing = padded(len(values)) - len(values)
+    return np.pad(values, ((0, missing), *[(0, 0)] * (values.ndim - 1)))

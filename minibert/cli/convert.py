@@ -73,13 +73,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--prune-method",
-        choices=("calibrated", "magnitude"),
-        help="remove what changes the answers to texts least, or the smallest weights (default: calibrated)",
+        choices=("second-order", "magnitude"),
+        help="remove what changes the answers to texts least, or the smallest weights (default: second-order)",
     )
     parser.add_argument(
         "--prune-budget",
         choices=("global", "matrix"),
-        help="remove that part of the whole, or of each matrix (default: global if calibrated, else matrix)",
+        help="remove that part of the whole, or of each matrix (default: global if second-order, else matrix)",
     )
     parser.add_argument(
         "--prune-tokens",

@@ -67,15 +67,29 @@ class Reference:
         wanted: np.ndarray | None = None,
     ) -> np.ndarray:
         """`forward` on a packed batch: ids and types int32 [tokens], starts int [texts + 1], wanted bool [tokens]."""
-        run = _Run(self.config, self.tensors, ids, token_types, starts, hook, wanted)
+        run = Run(self.config, self.tensors, ids, token_types, starts, hook, wanted)
         for step in self.plan.steps:
             if len(run.starts) > 1:  # else all texts have left
                 run.execute(step)
         return run.answers(self.plan)
 
 
-class _Run:
-    """The buffers of one forward pass, and what each step does to them."""
+class Run:
+    """The buffers of one forward pass, and what each step does to them.
+
+    Args:
+        config: the description of the model.
+        tensors: its tensors by name, in the file's layouts.
+        ids: int32 [tokens], all texts end to end.
+        token_types: int32 [tokens].
+        starts: int [texts + 1], where each text's tokens start.
+        hook: called with the input of every linear.
+        wanted: bool [tokens], whose answers are asked for; None for all.
+
+    Attributes:
+        rows: float32 buffers by name.
+        codes: int8 buffers by name: codes, and one scale a row.
+    """
 
     def __init__(
         self,
@@ -131,11 +145,17 @@ class _Run:
             self.codes[codes.name] = functions.quantize(rows, factor)
 
     def norm(self, rows: np.ndarray, name: str, size: int) -> np.ndarray:
+        """LayerNorm by that name's weight and bias."""
         weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
         return functions.layer_norm(rows, weight, bias, size, self.config.architecture.layer_norm_eps)
 
+    def multiply(self, linear: str, source: np.ndarray) -> np.ndarray:
+        """What a float32 matrix makes of float32 rows."""
+        return apply_float32(source, linear, self.tensors)
+
     @singledispatchmethod
     def execute(self, step: steps.Step) -> None:
+        """One step of the plan: what it reads and writes are `rows` and `codes`."""
         raise TypeError(type(step))
 
     @execute.register
@@ -162,7 +182,7 @@ class _Run:
             source = self.rows[step.source.name]
             if self.hook is not None:
                 self.hook(step.linear, source)
-            rows = apply_float32(source, step.linear, self.tensors)
+            rows = self.multiply(step.linear, source)
         if step.gated:
             half = rows.shape[1] // 2
             rows = functions.activate(rows[:, :half], step.activation) * rows[:, half:]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from minibert_converter.calibration import tokenize
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.export import export
-from minibert_converter.prune.moments import tokenize
 from minibert_converter.prune.narrow import narrow
 from minibert_converter.recipe import Context, Recipe, run
 

@@ -6,10 +6,11 @@ import copy
 
 import numpy as np
 import pytest
+from minibert_converter.calibration import builtin_texts
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.export import export
 from minibert_converter.network import LinearWeights, QuantizedLinear, QuantizedTable
-from minibert_converter.quantize import builtin_texts, quantize
+from minibert_converter.quantize import quantize
 from minibert_converter.quantize.calibration import MAX_TEXTS, gather_statistics
 from minibert_converter.quantize.centring import centre
 

@@ -10,9 +10,9 @@ from minibert.errors import InputError
 from minibert.reference import Reference
 from minibert.text.tokenizer import Encoded, Tokenizer
 
+from ..calibration import builtin_texts
 from ..export import export
 from ..network import Float32Array, Network
-from ..quantize.calibration import builtin_texts
 
 #: Texts that are run, at most.
 MAX_TEXTS = 4096

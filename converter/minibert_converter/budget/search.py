@@ -14,14 +14,14 @@ import numpy as np
 
 from minibert.errors import InputError, MinibertError
 
+from ..calibration import Tokens, builtin_texts, tokenize
 from ..checkpoints import read_checkpoint
 from ..convert import check_target, convert
 from ..export import SPARSE_THRESHOLD, WORDS, export, store_linear
 from ..network import LinearWeights, Network, TiedLinear
 from ..progress import Progress, no_progress
 from ..prune.blocks import block_density
-from ..prune.moments import Tokens, tokenize
-from ..quantize import builtin_texts, quantize
+from ..quantize import quantize
 from ..recipe import Context, Recipe, run
 from ..report import Report, format_bytes
 from .goal import Goal

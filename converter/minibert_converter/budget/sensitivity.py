@@ -9,9 +9,9 @@ import numpy as np
 
 from minibert.reference import Reference
 
+from ..calibration import Tokens
 from ..export import export, store_linear
 from ..network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
-from ..prune.moments import Tokens
 
 #: Texts that are answered for each measurement: enough to rank tensors, whose losses differ by orders of magnitude.
 MEASURED_TEXTS = 64

@@ -13,11 +13,10 @@ import numpy.typing as npt
 from minibert.errors import InputError
 from minibert.format.schema import SUBVECTOR_SIZES
 
+from ..calibration import builtin_texts, tokenize
 from ..export import WORDS, table_tensors
 from ..network import AnyTable, CompactTable, Float32Array, Network, Origin
 from ..progress import Progress, no_progress
-from ..prune.moments import tokenize
-from ..quantize.calibration import builtin_texts
 from ..quantize.matrix import quantize_table
 from ..quantize.quantizer import TINY_TABLE_ROWS
 from .codebook import codebook_table

@@ -9,10 +9,10 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.reference import Reference
 
+from ..calibration import Tokens
 from ..export import export
 from ..network import Float32Array, Network
 from ..progress import Progress
-from .moments import Tokens
 from .request import Request
 from .shrink import keep_layers
 

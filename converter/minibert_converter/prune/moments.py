@@ -2,70 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.text.packing import pack
-from minibert.text.tokenizer import Tokenizer
 
+from ..calibration import Tokens
 from ..network import Float32Array, Network
 from ..progress import Progress
 from .encoder import encoder_names
 from .gradients import Gradients
-
-#: More texts than this teach nothing new; of more, so many are taken at even distances.
-MAX_TEXTS = 512
-#: Tokens that go through the network at once.
-_CHUNK_TOKENS = 1024
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Texts as token ids and segment ids."""
-
-    ids: list[list[int]]
-    types: list[list[int]]
-
-    @property
-    def count(self) -> int:
-        """Tokens of all texts."""
-        return sum(map(len, self.ids))
-
-    def sample(self, texts: int) -> Tokens:
-        """So many of the texts, at even distances."""
-        count = min(texts, len(self.ids))
-        chosen = [i * len(self.ids) // count for i in range(count)]
-        return Tokens([self.ids[i] for i in chosen], [self.types[i] for i in chosen])
-
-    def chunks(self) -> list[tuple[list[list[int]], list[list[int]]]]:
-        """Ids and types in parts of about _CHUNK_TOKENS tokens, texts of like length together."""
-        parts = pack([len(one) for one in self.ids], batch_size=_CHUNK_TOKENS, max_tokens=_CHUNK_TOKENS)
-        return [([self.ids[i] for i in part], [self.types[i] for i in part]) for part in parts]
-
-
-def tokenize(network: Network, texts: Sequence[str], most: int = MAX_TEXTS) -> Tokens:
-    """Token ids of texts, each cut at the model's longest text.
-
-    Args:
-        network: whose tokenizer reads them.
-        texts: at most `most` of them are taken, at even distances.
-        most: texts to take.
-
-    Raises:
-        InputError: there is no text with a token in it.
-    """
-    if len(texts) > most:
-        texts = [texts[i * len(texts) // most] for i in range(most)]
-    tokenizer = Tokenizer(
-        network.tokenizer_json, max_length=network.text.max_length, token_types=network.architecture.token_types
-    )
-    encoded = [one for text in texts if (one := tokenizer.encode(text)).ids]
-    if not encoded:
-        raise InputError("calibration needs at least one text with a token in it")
-    return Tokens([one.ids for one in encoded], [one.type_ids or [0] * len(one.ids) for one in encoded])
 
 
 class Moments:

@@ -14,11 +14,12 @@ import numpy as np
 
 from minibert.errors import InputError, UnsupportedError
 from minibert.format.schema import padded
+from minibert.reference.functions import layer_norm
 
+from ..calibration import Tokens
 from ..network import Float32Array, LinearWeights, Network, Norm
-from .encoder import float_linear, is_plain
-from .forward import Rows
-from .moments import Tokens
+from ..stream import Stream
+from .encoder import float_linear, is_plain, norm_of
 
 #: Texts on which directions are judged and norms are fitted.
 TEXTS = 256
@@ -68,21 +69,26 @@ def narrow(network: Network, size: int, tokens: Tokens, seed: int = 0) -> None:
 
 def _norm_rows(network: Network, tokens: Tokens) -> dict[str, tuple[Float32Array, Float32Array]]:
     """By name of a LayerNorm, what enters it and what it returns: float32 [tokens, hidden_size] each."""
-    full = network.architecture.hidden_size
+    architecture = network.architecture
+    full = architecture.hidden_size
     tables = {name: np.asarray(table) for name, table in network.tables.items()}
-    embedded = tables["embeddings.word"][np.concatenate(tokens.ids)]
+    ids, types = ([one for chunk in tokens.chunks() for one in chunk[which]] for which in (0, 1))
+    embedded = tables["embeddings.word"][np.concatenate(ids)]
     if "embeddings.position" in tables:
-        embedded = embedded + tables["embeddings.position"][np.concatenate([np.arange(len(one)) for one in tokens.ids])]
+        embedded = embedded + tables["embeddings.position"][np.concatenate([np.arange(len(one)) for one in ids])]
     if "embeddings.token_type" in tables:
-        embedded = embedded + tables["embeddings.token_type"][np.concatenate(tokens.types)]
-    rows = Rows(network, tokens)
-    seen = {"embeddings.norm": (embedded[:, :full], rows.hidden[:, :full])}
-    for number in range(len(network.architecture.layers)):
-        for half, inputs in (("attention", rows.context), ("ffn", rows.inner)):
-            x = inputs(network, number)
-            before = rows.hidden + rows.sum(network, number, half, x)
-            rows.add(network, number, half, x)
-            seen[f"layers.{number}.{half}.norm"] = before[:, :full], rows.hidden[:, :full]
+        embedded = embedded + tables["embeddings.token_type"][np.concatenate(types)]
+    before = {"embeddings.norm": embedded}
+    stream = Stream(network, tokens)
+    while (name := stream.advance()) is not None:
+        if residuals := list(stream.residuals()):
+            sums = [rows + residual[:, :full] for rows, residual in zip(stream.outputs(), residuals, strict=True)]
+            before[f"{name.rpartition('.')[0]}.norm"] = _pad(np.concatenate(sums))
+    seen = {}
+    for name, rows in before.items():
+        norm = norm_of(network, name)
+        after = layer_norm(rows, norm.weight, norm.bias, full, architecture.layer_norm_eps)
+        seen[name] = rows[:, :full], after[:, :full]
     return seen
 
 

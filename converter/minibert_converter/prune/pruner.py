@@ -13,22 +13,18 @@ from typing import Any, Literal, get_args
 
 from minibert.errors import InputError, UnsupportedError
 
+from ..calibration import tokenize
 from ..network import Network
 from ..progress import Progress, no_progress
-from ..quantize import builtin_texts
 from .block_pass import prune_blocks
 from .blocks import Budget, block_density
 from .detect import Found, find_zeros, remove_dead
 from .encoder import encoder_names, float_linear, is_plain, real_rows_and_columns
 from .layer_pass import prune_layers
-from .measure import output_errors
-from .moments import tokenize
 from .request import Request, parse_requests
 from .structured_pass import prune_structures
 
-Method = Literal["calibrated", "magnitude"]
-#: Texts on which the error that was added is measured.
-_MEASURED_TEXTS = 64
+Method = Literal["second-order", "magnitude"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class PruneReport:
     """
 
     requests: tuple[str, ...] = ()
-    method: Method = "calibrated"
+    method: Method = "second-order"
     budget: Budget = "global"
     texts: int = 0
     found: dict[str, Found] = field(default_factory=dict)
@@ -97,7 +93,7 @@ def prune(
     network: Network,
     requests: Sequence[str] = (),
     *,
-    method: Method = "calibrated",
+    method: Method = "second-order",
     budget: Budget | None = None,
     texts: Sequence[str] | None = None,
     progress: Progress | None = None,
@@ -109,10 +105,10 @@ def prune(
     Args:
         network: `architecture`, `linears` and `norms` get new entries; no array of it is changed.
         requests: what to remove, such as "4x4:0.8", "heads:0.33", "ffn:0.5", "layers:2" (see `parse_request`).
-        method: "calibrated" removes what changes the answers to calibration texts least; "magnitude" the smallest
+        method: "second-order" removes what changes the answers to calibration texts least; "magnitude" the smallest
             weights, and reads texts only to measure what that cost.
         budget: "matrix" removes the same part of every matrix (of blocks) or layer (of heads and neurons), "global"
-            chooses where. None is "global" for "calibrated", whose scores say what an error costs in the end, and
+            chooses where. None is "global" for "second-order", whose scores say what an error costs in the end, and
             "matrix" for "magnitude", whose scores do not.
         texts: what the model will read, or like it; None takes the sentences that ship with the converter.
         progress: called with the stages "dropping layers", "calibrating", "fitting", "scoring blocks" and
@@ -135,7 +131,7 @@ def prune(
     sizes = _sizes(network)
     found = {name: one for name, one in find_zeros(network).items() if one.pattern != "dense"}
     dead_heads, dead_neurons = remove_dead(network) if found else (0, 0)
-    chosen: Budget = budget or ("global" if method == "calibrated" else "matrix")
+    chosen: Budget = budget or ("global" if method == "second-order" else "matrix")
     wanted = tuple(request.text for request in asked.values())
     report = PruneReport(wanted, method, chosen, 0, found, dead_heads, dead_neurons)
     if found:
@@ -143,23 +139,18 @@ def prune(
     if not asked:
         return _finish(report, network, sizes, {})
 
-    texts = builtin_texts() if texts is None else texts
     tokens = tokenize(network, texts)
-    calibrated = method == "calibrated"
+    calibrated = method == "second-order"
     if (request := asked.get("layers")) is not None:
         prune_layers(network, request, tokens if calibrated else None, progress)
     errors: dict[str, float] = {}
     if structures := [asked[kind] for kind in ("heads", "ffn") if kind in asked]:
         errors = prune_structures(network, structures, tokens, chosen, progress, calibrated=calibrated)
     if (request := asked.get("blocks")) is not None:
-        before = replace(network, linears=dict(network.linears))
-        prune_blocks(network, request, tokens if calibrated else None, chosen, progress)
+        added = prune_blocks(network, request, tokens, chosen, progress, calibrated=calibrated)
         _note_fine_blocks(network, request)
-        progress("measuring", 0, 1)
-        added = output_errors(before, network, encoder_names(network), tokens.sample(_MEASURED_TEXTS))
         errors = {name: math.hypot(error, errors.get(name, 0.0)) for name, error in added.items()}
-        progress("measuring", 1, 1)
-    return _finish(replace(report, texts=len(texts)), network, sizes, errors)
+    return _finish(replace(report, texts=len(tokens.ids)), network, sizes, errors)
 
 
 def _sizes(network: Network) -> dict[str, int]:

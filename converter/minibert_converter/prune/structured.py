@@ -1,7 +1,7 @@
 """Structured pruning: which attention heads and FFN neurons the model misses least, in what order, in which layers.
 
 Masks are chosen with a second-order estimate of the loss on calibration texts, over all layers at once, and what
-stays is then fitted to what the dense matrices returned (`refit`): the plan of Kwon et al. 2022 (arXiv 2204.09656),
+stays is then fitted to what the dense matrices returned (`fit`): the plan of Kwon et al. 2022 (arXiv 2204.09656),
 which needs no training. The estimate knows of that fit: it is the loss that remains after the best linear
 compensation, as in Optimal Brain Surgeon, for whole columns at a time (ZipLM, arXiv 2302.04089).
 """

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from minibert.errors import UnsupportedError
 
+from ..calibration import Tokens
 from ..network import Network
 from ..progress import Progress
 from .blocks import Budget
 from .encoder import float_linear
-from .moments import Moments, Tokens, gather_moments
-from .refit import refit
+from .fit import fit
+from .moments import Moments, gather_moments
 from .request import Request
 from .shrink import keep_heads, keep_neurons
 from .structured import allocate, ffn_removal, head_removal, survivors
@@ -69,4 +70,7 @@ def prune_structures(
         for number, steps in enumerate(allocate(removals, totals, request.amount, budget)):
             if steps:
                 keep(network, number, survivors(removals[number], totals[number], steps))
-    return refit(dense, network, tokens, progress, fit=calibrated)
+    halves = [
+        f"layers.{number}.{each}" for number in range(len(network.architecture.layers)) for each in endings.values()
+    ]
+    return fit(dense, network, halves, tokens, progress, change=calibrated)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .calibration import builtin_texts
 from .matrix import Form
 from .quantizer import QuantizeReport, TensorError, quantize
 
-__all__ = ["Form", "QuantizeReport", "TensorError", "builtin_texts", "quantize"]
+__all__ = ["Form", "QuantizeReport", "TensorError", "quantize"]

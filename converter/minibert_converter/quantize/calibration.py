@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
-from importlib import resources
 
 import numpy as np
 
@@ -21,12 +20,6 @@ from .statistics import InputStatistics
 MAX_TEXTS = 1024
 #: Tokens that go through the network at once: the rows of the widest layer then stay in the cache.
 _CHUNK_TOKENS = 1024
-
-
-def builtin_texts() -> list[str]:
-    """The sentences that ship with the converter; calibration.txt says where each comes from."""
-    content = resources.files("minibert_converter.quantize").joinpath("calibration.txt").read_text(encoding="utf-8")
-    return [line for line in content.split("\n") if line and not line.startswith("# ")]
 
 
 def gather_statistics(

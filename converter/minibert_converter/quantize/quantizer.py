@@ -11,10 +11,11 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.schema import low_rank
 
+from ..calibration import builtin_texts
 from ..export import store_linear
 from ..network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 from ..progress import Progress, no_progress
-from .calibration import builtin_texts, gather_statistics
+from .calibration import gather_statistics
 from .centring import centre
 from .matrix import Form, Use, output_error, quantize_calibrated, quantize_nearest, quantize_table, table_error
 from .statistics import InputStatistics

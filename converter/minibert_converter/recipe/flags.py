@@ -17,7 +17,7 @@ def recipe_of(
     *,
     vocab_from: str = "",
     prune: Sequence[str] = (),
-    prune_method: str = "calibrated",
+    prune_method: str = "second-order",
     prune_budget: str | None = None,
     share: str = "",
     share_rank: int = 0,

@@ -12,12 +12,12 @@ from typing import Any
 from minibert.errors import FormatError
 from minibert.format.schema import MAX_HIDDEN_SIZE, MAX_WIDTH
 
+from ..calibration import tokenize
 from ..embeddings import compress_embeddings, parse_form, trim_vocabulary
 from ..network import Network
 from ..prune import Budget, Method, parse_requests, prune
-from ..prune.moments import tokenize
 from ..prune.narrow import narrow
-from ..quantize import Form, builtin_texts, quantize
+from ..quantize import Form, quantize
 from ..share import check_request, share
 from ..texts import iter_texts
 from .adaptive import EarlyExit, PruneTokens
@@ -34,7 +34,7 @@ class Prune(Pass):
     """Removes blocks, heads, neurons or layers; with nothing to remove it only reads what a checkpoint had pruned."""
 
     prune: tuple[str, ...] = ()
-    method: Method = "calibrated"
+    method: Method = "second-order"
     budget: Budget | None = None
 
     verb = "prune"
@@ -44,7 +44,7 @@ class Prune(Pass):
         """Keys: prune (what to remove), method, budget."""
         requests = keys.texts("prune")
         parse_requests(requests)
-        method = keys.choice("method", ("calibrated", "magnitude"), "calibrated")
+        method = keys.choice("method", ("second-order", "magnitude"), "second-order")
         budget = keys.choice("budget", ("", "global", "matrix"), "") or None
         return cls(requests, method, budget)
 
@@ -81,8 +81,7 @@ class Narrow(Pass):
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `prune.narrow`."""
-        texts = builtin_texts() if context.texts is None else context.texts
-        narrow(network, self.narrow, tokenize(network, texts), context.seed)
+        narrow(network, self.narrow, tokenize(network, context.texts), context.seed)
         return Outcome()
 
 

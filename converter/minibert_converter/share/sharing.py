@@ -11,9 +11,10 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.schema import LANES, low_rank, padded
 
+from ..calibration import builtin_texts
 from ..network import LinearWeights, Network, TiedLinear
 from ..progress import Progress, no_progress
-from ..quantize.calibration import builtin_texts, gather_statistics
+from ..quantize.calibration import gather_statistics
 from ..quantize.statistics import InputStatistics
 from .fit import low_rank_difference, relative_error, shared_weight
 from .request import parse_groups
