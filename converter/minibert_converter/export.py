@@ -20,7 +20,15 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
-from minibert.format.schema import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, Table, TableKind
+from minibert.format.limits import (
+    CODEBOOK_VALUES,
+    FOUR_BIT_KINDS,
+    LANES,
+    TableKind,
+)
+from minibert.format.parts import (
+    Table,
+)
 
 from .network import (
     AnyTable,

@@ -10,7 +10,18 @@ import numpy as np
 from minibert.engine.batch import PackedBatch
 from minibert.engine.executor import Executor
 from minibert.engine.library import Kernels
-from minibert.format.schema import Architecture, Config, Linear, Task, TextConfig, padded
+from minibert.format.limits import (
+    padded,
+)
+from minibert.format.parts import (
+    Linear,
+)
+from minibert.format.schema import (
+    Architecture,
+    Config,
+    Task,
+    TextConfig,
+)
 from minibert.plan import Buffer, Codes, Matmul, Plan
 
 

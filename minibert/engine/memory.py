@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minibert.format.schema import ALIGNMENT
+from minibert.format.limits import (
+    ALIGNMENT,
+)
 
 
 @dataclass(frozen=True)

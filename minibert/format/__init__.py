@@ -13,6 +13,13 @@ from minibert.format.layout import (
     unpack_int8,
     unpack_nibbles,
 )
+from minibert.format.limits import (
+    padded,
+)
+from minibert.format.parts import (
+    Linear,
+    Table,
+)
 from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import (
     Architecture,
@@ -20,11 +27,8 @@ from minibert.format.schema import (
     Exit,
     HeadLayer,
     Layer,
-    Linear,
-    Table,
     Task,
     TextConfig,
-    padded,
 )
 from minibert.format.tensors import TensorSpec, expected_tensors
 from minibert.format.tokenizer import pack_tokenizer, unpack_tokenizer

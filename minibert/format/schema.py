@@ -9,196 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, fields
-from typing import Any, Literal
+from typing import Any
 
 from minibert.errors import FormatError
+from minibert.format.limits import (
+    ACTIVATIONS,
+    MAX_HEAD_LAYERS,
+    MAX_HEAD_SIZE,
+    MAX_HEADS,
+    MAX_HIDDEN_SIZE,
+    MAX_LABELS,
+    MAX_LAYERS,
+    MAX_POSITIONS,
+    MAX_ROTARY_BASE,
+    MAX_TOKEN_TYPES,
+    MAX_VOCAB_SIZE,
+    MAX_WIDTH,
+    MODEL_TYPES,
+    POOLINGS,
+    PROBLEM_TYPES,
+    SIMILARITIES,
+    TASK_KINDS,
+    Activation,
+    Pooling,
+    ProblemType,
+    TaskKind,
+)
+from minibert.format.parts import (
+    Linear,
+    Table,
+)
 from minibert.format.record import record
 from minibert.format.values import Fields, free_form, shown, string
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
-
-#: Outputs of a matrix lie in panels of LANES, hidden sizes are padded to a multiple of LANES.
-LANES = 16
-#: Inputs of an int8 matrix lie in groups of GROUP: what one `vpdpbusd` or `sdot` lane consumes.
-GROUP = 4
-#: A block-sparse matrix is made of blocks of BLOCK outputs x GROUP inputs: 16 bytes, one 128-bit register.
-BLOCK = 4
-#: Codes of 4 bits lie in [-INT4_LIMIT, INT4_LIMIT]. A group of them shares a whole-numbered multiplier, of which the
-#: largest is MAX_MULTIPLIER: 7 * 18 is below 127, so the products are codes of 8 bits.
-INT4_LIMIT = 7
-MAX_MULTIPLIER = 18
-#: Columns of an embedding table of 4-bit codes that share a multiplier.
-NIBBLE_GROUP = 32
-#: Entries of a table's codebook, as many as a byte can tell apart, and how many columns an entry may have.
-CODEBOOK_ENTRIES = 256
-SUBVECTOR_SIZES = (4, 8, 16)
-#: Values that a panel of a matrix of kind "codebook" shares, as many as half a byte can tell apart.
-CODEBOOK_VALUES = 16
-#: Every tensor that a kernel reads starts on a multiple of ALIGNMENT bytes of the file.
-ALIGNMENT = 64
-
-# Limits. They keep the arithmetic of the kernels exact, whatever the file says, and are far above any real BERT.
-#: Inputs of a matrix: an int32 sum of MAX_WIDTH products of an unsigned (<= 255) and a signed (>= -128) byte is exact.
-MAX_WIDTH = 65536
-#: Outputs of a matrix: those of fill-mask models are the words of the vocabulary.
-MAX_OUTPUTS = 1 << 20
-#: Blocks of a matrix: where a group of outputs begins among them is an int32.
-MAX_BLOCKS = (1 << 31) - 1
-MAX_HIDDEN_SIZE = 16384
-MAX_HEAD_SIZE = 256
-MAX_HEADS = 1024
-MAX_LAYERS = 256
-MAX_HEAD_LAYERS = 16
-MAX_POSITIONS = 65536
-MAX_ROTARY_BASE = 1e9
-MAX_TOKEN_TYPES = 256
-MAX_VOCAB_SIZE = 1 << 24
-#: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.
-MAX_ELEMENTS = 1 << 40
-MAX_LABELS = MAX_OUTPUTS
-
-LinearKind = Literal["float32", "int8", "int8-4x4", "int4", "codebook"]
-TableKind = Literal["float32", "int8", "float32-panels", "int8-panels", "int4", "codebook"]
-Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
-Pooling = Literal["none", "cls", "mean", "max", "last"]
-TaskKind = Literal[
-    "text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask"
-]
-ProblemType = Literal["single_label", "multi_label", "regression"]
-
-#: What this release reads of each.
-MODEL_TYPES = (
-    "albert",
-    "bert",
-    "camembert",
-    "distilbert",
-    "electra",
-    "modernbert",
-    "mpnet",
-    "nomic_bert",
-    "roberta",
-    "xlm-roberta",
-)
-LINEAR_KINDS = ("float32", "int8", "int8-4x4", "int4", "codebook")
-#: Stored with four bits a weight; each stands for an int8 matrix exactly.
-FOUR_BIT_KINDS = ("int4", "codebook")
-TABLE_KINDS = ("float32", "int8", "float32-panels", "int8-panels", "int4", "codebook")
-ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
-POOLINGS = ("none", "cls", "mean", "max", "last")
-TASK_KINDS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
-PROBLEM_TYPES = ("single_label", "multi_label", "regression")
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-
-
-def distances(max_positions: int) -> int:
-    """Columns of a table of biases by distance: 16 may be read at once, and distance 0 is at half of them less 8."""
-    return padded(2 * max_positions - 1 + LANES - 1)
-
-
-def padded(size: int, multiple: int = LANES) -> int:
-    """`size` rounded up to a multiple."""
-    return -(-size // multiple) * multiple
-
-
-def low_rank(name: str) -> tuple[str, str]:
-    """The linears of another one's low-rank part, y = W x + b + up(down(x)), in the order in which x meets them."""
-    return f"{name}.low_rank.down", f"{name}.low_rank.up"
-
-
-@record
-class Linear:
-    """One weight matrix with its bias: `y = W x + b`.
-
-    Attributes:
-        kind: how the weights are stored and multiplied.
-        in_features: inputs, a multiple of LANES (padding inputs have zero weights).
-        out_features: outputs that mean something; stored padded to a multiple of LANES with zeros.
-        input_factor: whether a vector multiplies the input before it is quantized (outlier migration,
-            SmoothQuant, arXiv 2211.10438); only for int8 kinds.
-        blocks: number of stored blocks of BLOCK outputs x GROUP inputs; for "int8-4x4" only.
-        group_size: inputs of one output that share a multiplier, a multiple of GROUP; for "int4" only.
-    """
-
-    kind: LinearKind
-    in_features: int
-    out_features: int
-    input_factor: bool = False
-    blocks: int = 0
-    group_size: int = 0
-
-    @property
-    def groups(self) -> int:
-        """Multipliers of one output of an "int4" matrix; the last may have fewer inputs than the others."""
-        return -(-self.in_features // self.group_size)
-
-    @property
-    def all_blocks(self) -> int:
-        """Blocks that the matrix is made of, stored or not; those of outputs that are only padding are not counted."""
-        return -(-self.out_features // BLOCK) * (self.in_features // GROUP)
-
-    @property
-    def density(self) -> float:
-        """Fraction of the weights that is stored: below 1 for "int8-4x4" only."""
-        return self.blocks / self.all_blocks if self.kind == "int8-4x4" else 1.0
-
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Linear:
-        """Read and check one linear; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        linear = cls(
-            kind=keys.choice("kind", LINEAR_KINDS),
-            in_features=keys.integer("in_features", LANES, MAX_WIDTH),
-            out_features=keys.integer("out_features", 1, MAX_OUTPUTS),
-            input_factor=keys.boolean("input_factor", False),
-            blocks=keys.integer("blocks", 0, MAX_BLOCKS, 0),
-            group_size=keys.integer("group_size", 0, MAX_WIDTH, 0),
-        )
-        keys.end()
-        if linear.in_features % LANES:
-            raise FormatError(f"{where}.in_features must be a multiple of {LANES}, not {linear.in_features}")
-        if linear.input_factor and linear.kind == "float32":
-            raise FormatError(f"{where}.input_factor is for int8 matrices: a float32 one has nothing to migrate")
-        if linear.blocks and linear.kind != "int8-4x4":
-            raise FormatError(f"{where}.blocks is for the kind int8-4x4, not for {linear.kind}")
-        if linear.blocks > linear.all_blocks:
-            raise FormatError(f"{where}.blocks is {linear.blocks}, but the matrix has {linear.all_blocks} of them")
-        if (linear.kind == "int4") != (linear.group_size > 0):
-            raise FormatError(f"{where}.group_size is {linear.group_size}; int4 matrices have one, and no others")
-        if linear.group_size % GROUP:
-            raise FormatError(f"{where}.group_size must be a multiple of {GROUP}, not {linear.group_size}")
-        return linear
-
-
-@record
-class Table:
-    """One embedding table, `rows` rows of the padded hidden size; all but "float32" have one float32 scale a row.
-
-    A row of "int4" has 4-bit codes, and for each NIBBLE_GROUP columns a small whole number that multiplies them. A row
-    of "codebook" has a byte for each `subvector_size` columns, which says what entry of a codebook they are (product
-    quantization; Jégou et al., IEEE TPAMI 33(1), 2011). The kinds with "panels" lie as a linear of `rows` outputs
-    does, so that the head of a fill-mask model can be the same tensor; only the table of words may.
-    """
-
-    kind: TableKind
-    rows: int
-    subvector_size: int = 0
-
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Table:
-        """Read and check one table; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        table = cls(
-            kind=keys.choice("kind", TABLE_KINDS),
-            rows=keys.integer("rows", 1, MAX_VOCAB_SIZE),
-            subvector_size=keys.integer("subvector_size", 0, max(SUBVECTOR_SIZES), 0),
-        )
-        keys.end()
-        sizes = SUBVECTOR_SIZES if table.kind == "codebook" else (0,)
-        if table.subvector_size not in sizes:
-            allowed = " or ".join(map(str, sizes))
-            raise FormatError(f"{where}.subvector_size is {table.subvector_size}; of {table.kind} it must be {allowed}")
-        return table
 
 
 @record

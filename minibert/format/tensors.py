@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from minibert.errors import FormatError
-from minibert.format.schema import (
+from minibert.format.limits import (
     BLOCK,
     CODEBOOK_ENTRIES,
     CODEBOOK_VALUES,
@@ -17,14 +17,18 @@ from minibert.format.schema import (
     MAX_OUTPUTS,
     MAX_WIDTH,
     NIBBLE_GROUP,
-    Architecture,
-    Config,
-    Layer,
-    Linear,
-    Table,
     distances,
     low_rank,
     padded,
+)
+from minibert.format.parts import (
+    Linear,
+    Table,
+)
+from minibert.format.schema import (
+    Architecture,
+    Config,
+    Layer,
 )
 from minibert.format.values import shown
 

@@ -23,7 +23,7 @@ def sha256(data: bytes = b"") -> Any:
 @cache
 def sources_hash(package: Path = _PACKAGE) -> str:
     """SHA-256 of the sources of the kernels and of the constants that they read, in hex."""
-    files = [*sorted((package / "kernels").rglob("*.py")), package / "numerics.py", package / "format" / "schema.py"]
+    files = [*sorted((package / "kernels").rglob("*.py")), package / "numerics.py", package / "format" / "limits.py"]
     digest = sha256()
     for file in files:
         digest.update(file.read_bytes())

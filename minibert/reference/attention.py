@@ -11,7 +11,10 @@ import math
 import numpy as np
 
 from minibert import numerics
-from minibert.format.schema import LANES, distances
+from minibert.format.limits import (
+    LANES,
+    distances,
+)
 from minibert.reference.functions import exp2, quantize
 
 f32 = np.float32
@@ -59,7 +62,7 @@ def attend(
 
 
 def bias_middle(columns: int) -> int:
-    """Where distance 0 stands in a table of biases of so many columns (`minibert.format.schema.distances`)."""
+    """Where distance 0 stands in a table of biases of so many columns (`minibert.format.limits.distances`)."""
     return columns // 2 - LANES // 2
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from minibert import numerics
-from minibert.format.schema import LANES, padded
+from minibert.format.limits import (
+    LANES,
+    padded,
+)
 
 f32 = np.float32
 

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from minibert.format.layout import unpack_nibbles
-from minibert.format.schema import LANES, NIBBLE_GROUP, Table
+from minibert.format.limits import (
+    LANES,
+    NIBBLE_GROUP,
+)
+from minibert.format.parts import (
+    Table,
+)
 
 
 def look_up(name: str, table: Table, tensors: Mapping[str, np.ndarray], index: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from minibert.format import (
     Config,
     expand_four_bit,
     expected_tensors,
+    limits,
     read_model,
     schema,
     tokenizer,
@@ -37,35 +38,35 @@ def block(language: str, number: int = 0) -> str:
         f"more than {MAX_NUMBER_LENGTH} characters",
         f"at most {MAX_DEPTH} deep",
         f"at most 64 MiB ({tokenizer.MAX_TOKENIZER_BYTES:,} bytes) expanded",
-        f"`hidden_size` | 1 to {schema.MAX_HIDDEN_SIZE:,}",
-        f"`head_size` | 1 to {schema.MAX_HEAD_SIZE}",
-        f"`vocab_size` | 1 to {schema.MAX_VOCAB_SIZE:,}",
-        f"`max_positions` | 1 to {schema.MAX_POSITIONS:,}",
-        f"`token_types` | 0 to {schema.MAX_TOKEN_TYPES}",
-        f"`layers` | 1 to {schema.MAX_LAYERS}",
-        f"1 to {schema.MAX_HEADS:,} heads, 1 to {schema.MAX_WIDTH:,} neurons",
-        f"`head` | 0 to {schema.MAX_HEAD_LAYERS}",
-        f"at most {schema.MAX_WIDTH:,} inputs, a multiple of {schema.LANES}",
-        f"at most {schema.MAX_OUTPUTS:,} outputs",
-        f"blocks ≤ {schema.MAX_BLOCKS:,}",
-        f"multiplier from 1 to {schema.MAX_MULTIPLIER}",
-        f"code in [-{schema.INT4_LIMIT}, {schema.INT4_LIMIT}]",
-        f"`NAME.codebook` | I8 [P, {schema.CODEBOOK_VALUES}]",
-        f"inputs / 4 ≤ {schema.MAX_WIDTH // schema.GROUP:,}",
-        f"at most {schema.MAX_WIDTH * 255 * 128:,} < 2³¹",
+        f"`hidden_size` | 1 to {limits.MAX_HIDDEN_SIZE:,}",
+        f"`head_size` | 1 to {limits.MAX_HEAD_SIZE}",
+        f"`vocab_size` | 1 to {limits.MAX_VOCAB_SIZE:,}",
+        f"`max_positions` | 1 to {limits.MAX_POSITIONS:,}",
+        f"`token_types` | 0 to {limits.MAX_TOKEN_TYPES}",
+        f"`layers` | 1 to {limits.MAX_LAYERS}",
+        f"1 to {limits.MAX_HEADS:,} heads, 1 to {limits.MAX_WIDTH:,} neurons",
+        f"`head` | 0 to {limits.MAX_HEAD_LAYERS}",
+        f"at most {limits.MAX_WIDTH:,} inputs, a multiple of {limits.LANES}",
+        f"at most {limits.MAX_OUTPUTS:,} outputs",
+        f"blocks ≤ {limits.MAX_BLOCKS:,}",
+        f"multiplier from 1 to {limits.MAX_MULTIPLIER}",
+        f"code in [-{limits.INT4_LIMIT}, {limits.INT4_LIMIT}]",
+        f"`NAME.codebook` | I8 [P, {limits.CODEBOOK_VALUES}]",
+        f"inputs / 4 ≤ {limits.MAX_WIDTH // limits.GROUP:,}",
+        f"at most {limits.MAX_WIDTH * 255 * 128:,} < 2³¹",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
-        f"multiple of {schema.ALIGNMENT} bytes",
+        f"multiple of {limits.ALIGNMENT} bytes",
         *(f"`{name}`" for name in DTYPES),
-        *(f"`{name}`" for name in schema.ACTIVATIONS + schema.POOLINGS + schema.PROBLEM_TYPES + schema.SIMILARITIES),
-        *(f"`{name}`" for name in schema.TASK_KINDS + schema.LINEAR_KINDS + schema.TABLE_KINDS + schema.MODEL_TYPES),
+        *(f"`{name}`" for name in limits.ACTIVATIONS + limits.POOLINGS + limits.PROBLEM_TYPES + limits.SIMILARITIES),
+        *(f"`{name}`" for name in limits.TASK_KINDS + limits.LINEAR_KINDS + limits.TABLE_KINDS + limits.MODEL_TYPES),
     ],
 )
 def test_limits_of_the_page_are_those_of_the_code(limit):
     assert limit in TEXT
-    assert schema.MAX_ELEMENTS == 1 << 40
-    assert schema.MAX_VOCAB_SIZE == 1 << 24
-    assert schema.MAX_BLOCKS < 2**31
-    assert schema.MAX_WIDTH // schema.GROUP <= 65535
+    assert limits.MAX_ELEMENTS == 1 << 40
+    assert limits.MAX_VOCAB_SIZE == 1 << 24
+    assert limits.MAX_BLOCKS < 2**31
+    assert limits.MAX_WIDTH // limits.GROUP <= 65535
 
 
 def test_the_example_is_a_config():

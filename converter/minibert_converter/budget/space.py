@@ -11,7 +11,10 @@ import numpy as np
 
 from minibert.engine.choice import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
-from minibert.format.schema import LANES, padded
+from minibert.format.limits import (
+    LANES,
+    padded,
+)
 
 from ..export import FOUR_BIT_DENSITY, WORDS
 from ..network import Network

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from minibert.format.schema import LANES, distances, padded
+from minibert.format.limits import (
+    LANES,
+    distances,
+    padded,
+)
 from minibert.numerics import LOG2_E
 
 from ..network import Float32Array, LinearWeights, Network, Norm

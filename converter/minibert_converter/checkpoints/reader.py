@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import get_args
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.schema import (
+from minibert.format.limits import (
     TASK_KINDS,
     Activation,
+    Pooling,
+    TaskKind,
+)
+from minibert.format.schema import (
     Architecture,
     HeadLayer,
     Layer,
-    Pooling,
     Task,
-    TaskKind,
     TextConfig,
 )
 
@@ -38,7 +40,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
 
     Args:
         folder: holds config.json, weights and a tokenizer; nothing in it is ever executed.
-        task: what the model is for, if not what its `architectures` say: one of `minibert.format.schema.TASK_KINDS`.
+        task: what the model is for, if not what its `architectures` say: one of `minibert.format.limits.TASK_KINDS`.
         progress: told of every layer.
 
     Returns:

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.schema import Activation, Pooling, TaskKind
+from minibert.format.limits import (
+    Activation,
+    Pooling,
+    TaskKind,
+)
 
 from .json_file import read_json, read_json_if_present
 

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.errors import UnsupportedError
-from minibert.format.schema import Activation, Architecture, padded
+from minibert.format.limits import (
+    Activation,
+    padded,
+)
+from minibert.format.schema import (
+    Architecture,
+)
 
 from ..network import Float32Array, LinearWeights, Network, Norm
 from ..prune.encoder import float_linear, is_plain

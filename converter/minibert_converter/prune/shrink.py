@@ -10,7 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from minibert.format.schema import Layer, padded
+from minibert.format.limits import (
+    padded,
+)
+from minibert.format.schema import (
+    Layer,
+)
 
 from ..network import LinearWeights, Network
 from .encoder import PARTS, float_linear

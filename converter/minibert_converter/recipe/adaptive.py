@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from minibert.format.schema import MAX_LAYERS
+from minibert.format.limits import (
+    MAX_LAYERS,
+)
 
 from ..adaptive import add_exits, prune_tokens
 from ..network import Network

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minibert.format.schema import Linear
+from minibert.format.parts import (
+    Linear,
+)
 
 from ..export import SPARSE_THRESHOLD, export
 from ..network import LinearWeights, Network
