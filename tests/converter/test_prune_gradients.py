@@ -59,7 +59,7 @@ def test_derivatives_are_slopes(classifier, name, monkeypatch):
     visited = Gradients(network).run(
         ids, [[0] * len(one) for one in ids], lambda name, x, dy, _starts: slopes.update({name: dy.T @ x})
     )
-    np.testing.assert_array_equal(visited, answers(network, ids))
+    np.testing.assert_allclose(visited, answers(network, ids), atol=1e-5)  # BLAS adds in its own order
     assert set(slopes) == set(network.linears)
     for matrix, slope in slopes.items():
         weight = network.linears[matrix].weight
