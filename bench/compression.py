@@ -55,6 +55,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         for share in (0.3, 0.5, 0.6)
         for method in ("magnitude", "second-order")
     },
+    "pairs of layers shared": [{"share": "pairs"}, INT8],
+    "pairs shared, rank 64": [{"share": "pairs", "low_rank": 64}, INT8],
+    "one pair shared, rank 64": [{"share": "similar:1", "low_rank": 64}, INT8],
     **{f"words {form}": [words(form), INT8] for form in ("int4", "codebook", "codebook:8", "low-rank:128")},
     "words low-rank:192 int4": [words("low-rank:192", "int4"), INT8],
     "words of the training texts": [{"vocab_from": TEXTS}, INT8],
