@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         console.say_json(figures if len(both) == 1 else {**figures, "against": both[1]})
     else:
-        header = ("", arguments.file, arguments.against, "difference") if len(both) > 1 else None
+        header = ("", str(arguments.file), str(arguments.against), "difference") if len(both) > 1 else None
         console.say(console.table(compare(both), header))
     return 0
 

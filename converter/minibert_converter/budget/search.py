@@ -1,33 +1,22 @@
-"""The search itself: measure what each choice costs alone, choose, and try the best of them for real."""
+"""The search itself: choose among what was measured, and try the best choices for real."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minibert.errors import InputError, MinibertError
 
-from ..calibration import Tokens, builtin_texts, tokenize
-from ..checkpoints import read_checkpoint
 from ..convert import check_target, convert
-from ..export import SPARSE_THRESHOLD, WORDS, export, store_linear
-from ..network import LinearWeights, Network, TiedLinear
 from ..progress import Progress, no_progress
-from ..prune.blocks import block_density
-from ..quantize import quantize
-from ..recipe import Context, Recipe, run
+from ..recipe import Recipe
 from ..report import Report, format_bytes
 from .goal import Goal
-from .knapsack import Option, frontier
-from .sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
-from .space import MATRIX_FORMS, PRUNING, Shape, bases, latency_ratio, recipe_for, stored_bytes, table_forms
+from .probe import Plan, Probe
+from .space import MATRIX_FORMS, PRUNING, bases
 from .state import State, folder_key, key_of
 
 #: How good a file is on the user's examples: any figure of which more is better.
@@ -35,44 +24,10 @@ Score = Callable[[Path], float]
 
 #: Files that are made and measured before a search gives up.
 MAX_TRIALS = 8
-#: What each tensor adds to the header of a file, about, recipe and report included: it is known when the file is made.
-HEADER_BYTES = 200
 
 
 class GoalError(MinibertError):
     """A budget cannot be met; says how near the best that was found comes."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One point that a search may try.
-
-    Attributes:
-        recipe: how to make it.
-        bytes: what the file is expected to weigh.
-        loss: what the answers are expected to lose (see `sensitivity.loss`).
-        latency: the part of the dense int8 model's time that it is expected to take.
-    """
-
-    recipe: Recipe
-    bytes: int
-    loss: float
-    latency: float
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A network after passes that prune or share.
-
-    Attributes:
-        shapes: its encoder's matrices by name.
-        own: bytes of what layers keep for themselves of matrices that they share.
-        loss: what the answers lost.
-    """
-
-    shapes: dict[str, Shape]
-    own: int
-    loss: float
 
 
 @dataclass(frozen=True)
@@ -163,7 +118,8 @@ def search(
     passes = [dict(table) for table in first]
     inputs = [folder_key(source, target), goal.to_json(), texts, score_key, passes, seed, task, max_length, _SPACE]
     state = State(target, inputs)
-    made = _Search(source, goal, texts, score, passes, seed, task, max_length, state, progress or no_progress)
+    probe = Probe(source, texts, passes, seed, task, state, progress or no_progress)
+    made = _Search(probe, goal, score, max_length)
     found, path = made.best()
     os.replace(path, target)
     state.remove()
@@ -176,171 +132,27 @@ _SPACE = [list(PRUNING.items()), list(MATRIX_FORMS)]
 
 @dataclass
 class _Search:
-    source: Path
+    probe: Probe
     goal: Goal
-    texts: list[str] | None
     score: Score | None
-    first: list[dict[str, Any]]
-    seed: int
-    task: str | None
     max_length: int | None
-    state: State
-    progress: Progress
 
     def __post_init__(self) -> None:
-        self._network: Network | None = None
-        self._tokens: Tokens | None = None
-        self._wanted: list[np.ndarray] | None = None
-        self._rounded: dict[str, Network] = {}
         self._reports: dict[Path, Report] = {}
-
-    # What is measured.
-
-    def network(self) -> Network:
-        """A copy of the checkpoint's network that passes may change."""
-        if self._network is None:
-            self._network = read_checkpoint(self.source, self.task, self.progress)
-            self._run(self.first, self._network)
-        network = copy(self._network)
-        for name in ("tables", "linears", "norms", "aliases", "position_biases"):
-            setattr(network, name, dict(getattr(network, name)))
-        network.notes = list(network.notes)
-        return network
-
-    def after(self, passes: list[dict[str, Any]]) -> Network:
-        """The network after some passes."""
-        network = self.network()
-        self._run(passes, network)
-        return network
-
-    def _run(self, passes: list[dict[str, Any]], network: Network) -> None:
-        recipe = Recipe.from_json({"pass": passes, "seed": self.seed})
-        run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
-
-    def tokens(self) -> Tokens:
-        if self._tokens is None:
-            texts = builtin_texts() if self.texts is None else self.texts
-            self._tokens = tokenize(self.network(), texts).sample(MEASURED_TEXTS)
-        return self._tokens
-
-    def loss_of(self, network: Network) -> float:
-        """What the answers of a network lose against the float32 checkpoint's."""
-        if self._wanted is None:
-            self._wanted = answers(self.network(), self.tokens())
-        return loss(answers(network, self.tokens()), self._wanted)
-
-    def rounded(self, form: str) -> Network:
-        if form not in self._rounded:
-            self._rounded[form] = self.after([{"quantize": form}])
-        return self._rounded[form]
-
-    def float_score(self) -> float | None:
-        if self.score is None:
-            return None
-        return self.state.get("float score", lambda: self._scored(Recipe(), "float32")[1])
-
-    def forms(self) -> dict[str, dict[str, list[float]]]:
-        """By form and matrix: bytes, and the loss if only this matrix had the form rather than int8."""
-        return {
-            form: self.state.get(f"form {form}", lambda form=form: self._measure_form(form)) for form in MATRIX_FORMS
-        }
-
-    def _measure_form(self, form: str) -> dict[str, list[float]]:
-        network = self.rounded(form)
-        sizes = matrix_bytes(network, -1.0)
-        tied = network.aliases.get(WORDS)
-        names = [name for name in sizes if name != tied]
-        if form == "int8":
-            return {name: [sizes[name], 0.0] for name in names}
-        # A quantize pass leaves some matrices int8, whatever the form.
-        names = [name for name in names if store_linear(name, network.linears[name], -1.0)[0].kind == form]
-        measured = {}
-        for done, (name, one) in enumerate(swapped_losses(self.rounded("int8"), network, names, self.tokens())):
-            self.progress(f"measuring {form}", done, len(names))
-            measured[name] = [sizes[name], one]
-        self.progress(f"measuring {form}", len(names), len(names))
-        return measured
-
-    def tables(self) -> dict[str, list[float]]:
-        """By form of the word embeddings: bytes of a file but for its matrices, and the loss by that form alone."""
-        forms = table_forms(self.network())
-        return {form: self.state.get(f"table {form}", lambda form=form: self._measure_table(form)) for form in forms}
-
-    def _measure_table(self, form: str) -> list[float]:
-        # Words in int8 are what every quantize pass makes of them, where they have no other form yet.
-        network = self.after([] if form == "int8" else [{"embeddings": form}])
-        stored = _in_int8(network)
-        return [self._bytes_beside(stored), self.loss_of(replace(network, tables=stored.tables))]
-
-    def _bytes_beside(self, network: Network) -> int:
-        """Bytes of a file without those of the matrices that a form is chosen for."""
-        config, tensors = export(network, -1.0)
-        total = sum(tensor.nbytes for name, tensor in tensors.items() if name not in config.aliases)
-        sizes = matrix_bytes(network, -1.0)
-        return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES * len(tensors)
-
-    def shapes(self, base: Sequence[dict[str, Any]] = ()) -> Measured:
-        """The encoder's matrices after passes that prune or share, and what that loses."""
-        measured = self.state.get(f"base {key_of(list(base))}", lambda: self._measure_base(list(base)))
-        shapes = {name: Shape(*each) for name, each in measured["shapes"].items()}
-        return Measured(shapes, measured["own"], measured["loss"])
-
-    def _measure_base(self, base: list[dict[str, Any]]) -> dict[str, Any]:
-        network = self.after(base)
-        uses = Counter(network.aliases.values())
-        uses.update(linear.target for linear in network.linears.values() if isinstance(linear, TiedLinear))
-        shapes = {}
-        for name, linear in network.linears.items():
-            if name.startswith("layers.") and isinstance(linear, LinearWeights):
-                density = block_density(linear.weight, np.ones(linear.weight.shape, bool))
-                shapes[name] = [linear.weight.size, density, 1 + uses[name]]
-        # What a layer keeps for itself of matrices that it shares.
-        sizes = matrix_bytes(_in_int8(network), -1.0) if base else {}
-        own = sum(size for name, size in sizes.items() if name not in self.forms()["int8"])
-        own += sum(linear.bias.nbytes for linear in network.linears.values() if isinstance(linear, TiedLinear))
-        return {"shapes": shapes, "own": own, "loss": self.loss_of(network) if base else 0.0}
 
     # What is chosen.
 
-    def plans(self, base: Sequence[dict[str, Any]] = ()) -> list[Plan]:
-        """Every point of the frontier after passes that prune or share."""
-        measured, dense = self.shapes(base), self.shapes().shapes
-        forms = self.forms()
-        items: dict[str, list[Option]] = {}
-        for name, (size, _) in forms["int8"].items():
-            shape = measured.shapes.get(name)
-            if name not in dense:  # of the head: as it was
-                items[name] = [Option("int8", round(size), 0.0)]
-            elif shape is not None:  # else another layer's
-                items[name] = [
-                    Option(form, self._bytes_of(shape, form, each[name][0] / dense[name].weights), each[name][1])
-                    for form, each in forms.items()
-                    if name in each
-                ]
-        latency = latency_ratio(measured.shapes, sum(shape.uses * shape.weights for shape in dense.values()))
-        plans = []
-        for table, (beside, table_loss) in self.tables().items():
-            for choice in frontier(items):
-                recipe = recipe_for(self.first, base, table, choice.options, self.seed, SPARSE_THRESHOLD)
-                lost = measured.loss + table_loss + choice.loss
-                plans.append(Plan(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
-        return plans
-
-    @staticmethod
-    def _bytes_of(shape: Shape, form: str, per_weight: float) -> int:
-        return stored_bytes(shape, form, per_weight, SPARSE_THRESHOLD)
-
     def candidates(self) -> list[Plan]:
         """Points worth a trial: those of the whole model, and of the least changed ones that meet the goal."""
-        plans = self.plans()
+        plans = self.probe.plans()
         if any(self.fits(plan) for plan in plans):
             return plans
         ratio = self.goal.max_latency_ratio
-        for family, levels in bases(self.network()).items():
+        for family, levels in bases(self.probe.network()).items():
             if family == "sharing" and ratio is not None and ratio < 1:
                 continue  # it saves bytes, not time
             for level in levels:
-                new = self.plans([level])
+                new = self.probe.plans([level])
                 plans += new
                 if any(self.fits(plan) for plan in new):
                     break
@@ -351,6 +163,11 @@ class _Search:
         return (size is None or plan.bytes + slack <= size) and (ratio is None or plan.latency <= ratio)
 
     # What is tried.
+
+    def float_score(self) -> float | None:
+        if self.score is None:
+            return None
+        return self.probe.state.get("float score", lambda: self._scored(Recipe(), "float32")[1])
 
     def best(self) -> tuple[Found, Path]:
         """The best file that meets the goal, made and measured."""
@@ -378,7 +195,7 @@ class _Search:
                 f"no recipe was found that meets the budget ({self.goal}): {self._closest(tried, float_score)}"
             )
         plan, _, value = good
-        path = self.state.folder / key_of(plan.recipe.to_json())
+        path = self.probe.state.folder / key_of(plan.recipe.to_json())
         report = self._reports.get(path) or self._file(plan.recipe)[0]
         return Found(report, plan.recipe, value, float_score, plan.latency, len(tried)), path
 
@@ -417,7 +234,7 @@ class _Search:
     def trial(self, plan: Plan) -> tuple[int, float | None]:
         """Makes a file and measures it: bytes, score."""
         key = f"trial {key_of(plan.recipe.to_json())}"
-        size, value = self.state.get(key, lambda: self._scored(plan.recipe))
+        size, value = self.probe.state.get(key, lambda: self._scored(plan.recipe))
         return size, value
 
     def _scored(self, recipe: Recipe, name: str | None = None) -> list[Any]:
@@ -425,16 +242,16 @@ class _Search:
         return [report.file_bytes, None if self.score is None else self.score(path)]
 
     def _file(self, recipe: Recipe, name: str | None = None) -> tuple[Report, Path]:
-        path = self.state.folder / (name or key_of(recipe.to_json()))
-        texts = self.texts if recipe.reads_texts else None
+        path = self.probe.state.folder / (name or key_of(recipe.to_json()))
+        texts = self.probe.texts if recipe.reads_texts else None
         report = convert(
-            self.source,
+            self.probe.source,
             path,
             recipe=recipe,
-            task=self.task,
+            task=self.probe.task,
             calibrate=texts,
             max_length=self.max_length,
-            progress=self.progress,
+            progress=self.probe.progress,
         )
         self._reports[path] = report
         return report, path
@@ -463,11 +280,3 @@ class _Search:
         part = value / float_score if float_score else 0.0
         missing = (self.goal.min_score or 0.0) - part
         return f"the best has {part:.2%} of the float32 score at {format_bytes(weight)}, {missing:.2%} too little"
-
-
-def _in_int8(network: Network) -> Network:
-    """A copy with every number rounded to the nearest: for its bytes."""
-    stored = copy(network)
-    stored.linears, stored.tables = dict(network.linears), dict(network.tables)
-    quantize(stored, method="nearest")
-    return stored

@@ -119,7 +119,9 @@ def bases(network: Network) -> Mapping[str, Sequence[dict[str, Any]]]:
         return {}
     shared = any(name.startswith("layers.") for name in network.aliases)
     families = [name for name in PRUNING if name == "blocks" or not shared]
-    found = {name: [{"prune": list(requests)} for requests in PRUNING[name]] for name in families}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in families:
+        found[name] = [{"prune": list(requests)} for requests in PRUNING[name]]
     if not shared:
         rank = padded(round(SHARED_RANK * network.architecture.hidden_size))
         pairs = range(1, len(network.architecture.layers) // 2 + 1)

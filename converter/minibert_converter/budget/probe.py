@@ -1,0 +1,228 @@
+"""Measuring what each choice costs alone, and putting choices together into plans."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..calibration import Tokens, tokenize
+from ..checkpoints import read_checkpoint
+from ..export import SPARSE_THRESHOLD, WORDS, export
+from ..network import LinearWeights, Network, TiedLinear
+from ..progress import Progress
+from ..prune.blocks import block_density
+from ..quantize import quantize
+from ..recipe import Context, Recipe, run
+from .knapsack import Option, frontier
+from .sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
+from .space import MATRIX_FORMS, Shape, latency_ratio, recipe_for, stored_bytes, table_forms
+from .state import State, key_of
+
+#: What each tensor adds to the header of a file, about, recipe and report included: it is known when the file is made.
+HEADER_BYTES = 200
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One point that a search may try.
+
+    Attributes:
+        recipe: how to make it.
+        bytes: what the file is expected to weigh.
+        loss: what the answers are expected to lose (see `sensitivity.loss`).
+        latency: the part of the dense int8 model's time that it is expected to take.
+    """
+
+    recipe: Recipe
+    bytes: int
+    loss: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network after passes that prune or share.
+
+    Attributes:
+        shapes: its encoder's matrices by name.
+        own: bytes of what layers keep for themselves of matrices that they share.
+        loss: what the answers lost.
+    """
+
+    shapes: dict[str, Shape]
+    own: int
+    loss: float
+
+
+@dataclass
+class Probe:
+    """Measures a checkpoint's network; what has been measured is taken from the state.
+
+    Attributes:
+        source: the checkpoint folder.
+        texts: calibration texts; None takes those that ship with the converter.
+        first: passes that are done in any case, ahead of all.
+        seed: of every random choice.
+        task: as `convert` has it.
+        state: of the search.
+        progress: called as `progress(stage, done, total)`.
+    """
+
+    source: Path
+    texts: list[str] | None
+    first: list[dict[str, Any]]
+    seed: int
+    task: str | None
+    state: State
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._network: Network | None = None
+        self._tokens: Tokens | None = None
+        self._wanted: list[np.ndarray] | None = None
+        self._rounded: dict[str, Network] = {}
+
+    def network(self) -> Network:
+        """A copy of the checkpoint's network that passes may change."""
+        if self._network is None:
+            self._network = read_checkpoint(self.source, self.task, self.progress)
+            self._run(self.first, self._network)
+        network = copy(self._network)
+        for name in ("tables", "linears", "norms", "aliases", "position_biases"):
+            setattr(network, name, dict(getattr(network, name)))
+        network.notes = list(network.notes)
+        return network
+
+    def after(self, passes: list[dict[str, Any]]) -> Network:
+        """The network after some passes."""
+        network = self.network()
+        self._run(passes, network)
+        return network
+
+    def _run(self, passes: list[dict[str, Any]], network: Network) -> None:
+        recipe = Recipe.from_json({"pass": passes, "seed": self.seed})
+        run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
+
+    def tokens(self) -> Tokens:
+        """What answers are compared on."""
+        if self._tokens is None:
+            self._tokens = tokenize(self.network(), self.texts).sample(MEASURED_TEXTS)
+        return self._tokens
+
+    def loss_of(self, network: Network) -> float:
+        """What the answers of a network lose against the float32 checkpoint's."""
+        if self._wanted is None:
+            self._wanted = answers(self.network(), self.tokens())
+        return loss(answers(network, self.tokens()), self._wanted)
+
+    def rounded(self, form: str) -> Network:
+        """The network with every matrix that can have it in one form."""
+        if form not in self._rounded:
+            self._rounded[form] = self.after([{"quantize": form}])
+        return self._rounded[form]
+
+    def forms(self) -> dict[str, dict[str, list[float]]]:
+        """By form and matrix: bytes, and the loss if only this matrix had the form rather than int8."""
+        return {
+            form: self.state.get(f"form {form}", lambda form=form: self._measure_form(form)) for form in MATRIX_FORMS
+        }
+
+    def _measure_form(self, form: str) -> dict[str, list[float]]:
+        network = self.rounded(form)
+        sizes = matrix_bytes(network, -1.0)
+        tied = network.aliases.get(WORDS)
+        names = [name for name in sizes if name != tied]
+        if form == "int8":
+            return {name: [sizes[name], 0.0] for name in names}
+        # A quantize pass leaves some matrices int8, whatever the form.
+        kinds = export(network, -1.0)[0].linears
+        names = [name for name in names if kinds[name].kind == form]
+        measured = {}
+        for done, (name, one) in enumerate(swapped_losses(self.rounded("int8"), network, names, self.tokens())):
+            self.progress(f"measuring {form}", done, len(names))
+            measured[name] = [sizes[name], one]
+        self.progress(f"measuring {form}", len(names), len(names))
+        return measured
+
+    def tables(self) -> dict[str, list[float]]:
+        """By form of the word embeddings: bytes of a file but for its matrices, and the loss by that form alone."""
+        forms = table_forms(self.network())
+        return {form: self.state.get(f"table {form}", lambda form=form: self._measure_table(form)) for form in forms}
+
+    def _measure_table(self, form: str) -> list[float]:
+        # Words in int8 are what every quantize pass makes of them, where they have no other form yet.
+        network = self.after([] if form == "int8" else [{"embeddings": form}])
+        stored = _in_int8(network)
+        return [self._bytes_beside(stored), self.loss_of(replace(network, tables=stored.tables))]
+
+    def _bytes_beside(self, network: Network) -> int:
+        """Bytes of a file without those of the matrices that a form is chosen for."""
+        config, tensors = export(network, -1.0)
+        total = sum(tensor.nbytes for name, tensor in tensors.items() if name not in config.aliases)
+        sizes = matrix_bytes(network, -1.0)
+        return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES * len(tensors)
+
+    def shapes(self, base: Sequence[dict[str, Any]] = ()) -> Measured:
+        """The encoder's matrices after passes that prune or share, and what that loses."""
+        measured = self.state.get(f"base {key_of(list(base))}", lambda: self._measure_base(list(base)))
+        shapes = {name: Shape(*each) for name, each in measured["shapes"].items()}
+        return Measured(shapes, measured["own"], measured["loss"])
+
+    def _measure_base(self, base: list[dict[str, Any]]) -> dict[str, Any]:
+        network = self.after(base)
+        uses = Counter(network.aliases.values())
+        uses.update(linear.target for linear in network.linears.values() if isinstance(linear, TiedLinear))
+        shapes = {}
+        for name, linear in network.linears.items():
+            if name.startswith("layers.") and isinstance(linear, LinearWeights):
+                density = block_density(linear.weight, np.ones(linear.weight.shape, bool))
+                shapes[name] = [linear.weight.size, density, 1 + uses[name]]
+        # What a layer keeps for itself of matrices that it shares.
+        sizes = matrix_bytes(_in_int8(network), -1.0) if base else {}
+        own = sum(size for name, size in sizes.items() if name not in self.forms()["int8"])
+        own += sum(linear.bias.nbytes for linear in network.linears.values() if isinstance(linear, TiedLinear))
+        return {"shapes": shapes, "own": own, "loss": self.loss_of(network) if base else 0.0}
+
+    # What is chosen.
+
+    def plans(self, base: Sequence[dict[str, Any]] = ()) -> list[Plan]:
+        """Every point of the frontier after passes that prune or share."""
+        measured, dense = self.shapes(base), self.shapes().shapes
+        forms = self.forms()
+        items: dict[str, list[Option]] = {}
+        for name, (size, _) in forms["int8"].items():
+            shape = measured.shapes.get(name)
+            if name not in dense:  # of the head: as it was
+                items[name] = [Option("int8", round(size), 0.0)]
+            elif shape is not None:  # else another layer's
+                items[name] = [
+                    Option(form, self._bytes_of(shape, form, each[name][0] / dense[name].weights), each[name][1])
+                    for form, each in forms.items()
+                    if name in each
+                ]
+        latency = latency_ratio(measured.shapes, sum(shape.uses * shape.weights for shape in dense.values()))
+        plans = []
+        for table, (beside, table_loss) in self.tables().items():
+            for choice in frontier(items):
+                recipe = recipe_for(self.first, base, table, choice.options, self.seed, SPARSE_THRESHOLD)
+                lost = measured.loss + table_loss + choice.loss
+                plans.append(Plan(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
+        return plans
+
+    @staticmethod
+    def _bytes_of(shape: Shape, form: str, per_weight: float) -> int:
+        return stored_bytes(shape, form, per_weight, SPARSE_THRESHOLD)
+
+
+def _in_int8(network: Network) -> Network:
+    """A copy with every number rounded to the nearest: for its bytes."""
+    stored = copy(network)
+    stored.linears, stored.tables = dict(network.linears), dict(network.tables)
+    quantize(stored, method="nearest")
+    return stored
