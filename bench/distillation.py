@@ -75,7 +75,7 @@ TASKS = {
 #: Students by the name of their recipe, whose first word is the task, and what the table calls them.
 STUDENTS = {
     "sst2-80": "80% of the 4x4 blocks gone",
-    "sst2-80-quick": "the same, in a sixth of the steps",
+    "sst2-80-quick": "the same, in half of the steps",
     "sst2-90": "90% of the 4x4 blocks gone",
     "sst2-2x3": "2 layers, 3 times each",
     "sst2-2x3-labels": "the same, from labels alone",
