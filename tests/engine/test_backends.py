@@ -80,7 +80,8 @@ def test_every_matmul_gets_the_same_integers(isa, name):
             np.testing.assert_array_equal(made, codes, err_msg=linear)
             np.testing.assert_array_equal(made_scales, scales, err_msg=linear)
             seen.append(linear)
-    assert seen == [step.linear for step in steps.plan.steps if isinstance(step, Matmul)]
+    # A matrix reads the codes that were made for it, or those of its low-rank part.
+    assert seen == list(dict.fromkeys(step.source.linear for step in steps.plan.steps if isinstance(step, Matmul)))
     assert isinstance(steps.plan.steps[0], Embed)
     np.testing.assert_array_equal(steps.run(len(steps.plan.steps)), reference)
 
