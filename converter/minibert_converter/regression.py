@@ -24,14 +24,14 @@ class Regression:
 
     def add(self, x: Float32Array, y: Float32Array | None = None) -> None:
         """Takes in inputs float32 [n, in] and what should become of them, float32 [n, out]; without y for moments."""
-        y = x[:, :0] if y is None else y
+        targets = x[:, :0] if y is None else y
         if not self.count:
-            self._origins = x.mean(axis=0), y.mean(axis=0)
-            self._totals = [np.zeros(x.shape[1]), np.zeros(y.shape[1])]
-            self._products = [np.zeros((rows, x.shape[1]), np.float32) for rows in (x.shape[1], y.shape[1])]
-        x, y = x - self._origins[0], y - self._origins[1]
+            self._origins = x.mean(axis=0), targets.mean(axis=0)
+            self._totals = [np.zeros(x.shape[1]), np.zeros(targets.shape[1])]
+            self._products = [np.zeros((rows, x.shape[1]), np.float32) for rows in (x.shape[1], targets.shape[1])]
+        x, targets = x - self._origins[0], targets - self._origins[1]
         self.count += len(x)
-        for total, product, rows in zip(self._totals, self._products, (x, y), strict=True):
+        for total, product, rows in zip(self._totals, self._products, (x, targets), strict=True):
             total += rows.sum(axis=0, dtype=np.float64)
             product += rows.T @ x
 

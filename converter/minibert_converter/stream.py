@@ -20,7 +20,7 @@ from minibert.reference.model import Run
 
 from .calibration import Tokens
 from .export import WORDS, export, to_panels
-from .network import AnyLinear, Float32Array, LinearWeights, Network
+from .network import Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 
 
 class Stream:
@@ -88,7 +88,7 @@ class Stream:
         step, later = self._steps[self._at], self._steps[self._at + 1 :]
         dead = [name for name in _names(step, "source", "residual") if not _needed(name, later)]
         for run in self._runs:
-            run.execute(step)
+            run.perform(step)
             for name in set(dead) - {self._output}:
                 run.rows.pop(name, None)
         self._at += 1
@@ -120,7 +120,7 @@ class _Run(Run):
         total = integer_product(codes, to_panels(matrix.q)).astype(np.float32) * scales[:, None]
         return total * to_panels(matrix.scale) + to_panels(matrix.bias)
 
-    def execute(self, step: Step) -> None:
+    def perform(self, step: Step) -> None:
         """A step as it is in a plan where the matrices are what they are now."""
         if isinstance(step, Attend):
             step = step._replace(exact=self._exact)
@@ -130,12 +130,14 @@ class _Run(Run):
             and not isinstance(matrix_of(self._network, step.linear), LinearWeights)
         ):
             step = step._replace(activation="gelu_codes")  # in an int8 network the next matrix reads codes
-        super().execute(step)
+        self.execute(step)
 
 
-def matrix_of(network: Network, name: str) -> AnyLinear:
+def matrix_of(network: Network, name: str) -> LinearWeights | QuantizedLinear:
     """The matrix of that name, or the one it shares."""
-    return network.linears[network.aliases.get(name, name)]
+    matrix = network.linears[network.aliases.get(name, name)]
+    assert not isinstance(matrix, TiedLinear)  # layers are shared after all that changes single matrices
+    return matrix
 
 
 def _without_matrices(network: Network) -> tuple[Config, Mapping[str, np.ndarray]]:
@@ -145,7 +147,7 @@ def _without_matrices(network: Network) -> tuple[Config, Mapping[str, np.ndarray
     config, tensors = export(replace(network, linears=kept))
     names = {name: network.aliases.get(name, name) for name in (*network.linears, *network.aliases)}
     linears = {
-        name: replace(network.linears[target].schema(), kind="float32", input_factor=False)
+        name: replace(matrix_of(network, target).schema(), kind="float32", input_factor=False)
         for name, target in names.items()
         if target in network.linears and name != WORDS
     }

@@ -126,7 +126,7 @@ def prove_int4_codes(name: str, codes: NDArray[np.uint8]) -> None:
 
 def _pack(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     panels = panels_of(values)
-    return np.ascontiguousarray(panels[..., 0::2] | panels[..., 1::2] << np.uint8(4))
+    return np.ascontiguousarray(panels[..., 0::2] | panels[..., 1::2] << np.uint8(4), np.uint8)
 
 
 def _pairs(values: NDArray[np.int8]) -> NDArray[np.int16]:

@@ -112,6 +112,7 @@ def _decoders(network: Network) -> list[str]:
 def _cut_linear(name: str, linear: AnyLinear, rows: np.ndarray) -> AnyLinear:
     if isinstance(linear, LinearWeights):
         return LinearWeights(linear.weight[rows], linear.bias[rows])
+    assert isinstance(linear, QuantizedLinear)  # words are no layer's, and layers alone are tied
     if linear.grid is not None:
         raise InputError(f"{name} has been quantized to four bits, in groups of words: trim the vocabulary before")
     return QuantizedLinear(linear.q[rows], linear.scale[rows], linear.bias[rows], linear.input_factor)
