@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minibert.format.schema import (
-    Config,
-)
+from minibert.format.schema import Config
 from minibert.model import Model
 from minibert.pipeline import Pipeline
 

@@ -28,18 +28,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format.limits import (
-    NIBBLE_GROUP,
-)
-from minibert.format.parts import (
-    Linear,
-    Table,
-)
-from minibert.format.schema import (
-    Architecture,
-    Task,
-    TextConfig,
-)
+from minibert.format.limits import NIBBLE_GROUP
+from minibert.format.parts import Linear, Table
+from minibert.format.schema import Architecture, Task, TextConfig
 
 Float32Array = npt.NDArray[np.float32]
 Int8Array = npt.NDArray[np.int8]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minibert.errors import InputError
-from minibert.format.schema import (
-    Config,
-)
+from minibert.format.schema import Config
 
 
 def adapted(config: Config, early_exit: bool | float = True, token_pruning: bool = True) -> Config:

@@ -9,9 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.schema import (
-    Architecture,
-)
+from minibert.format.schema import Architecture
 
 
 class PackedBatch(NamedTuple):

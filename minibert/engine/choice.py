@@ -20,9 +20,7 @@ from minibert.engine.library import Kernels, cache_path, publish
 from minibert.engine.memory import aligned
 from minibert.errors import InputError
 from minibert.format.layout import pack_blocks, pack_int8
-from minibert.format.parts import (
-    Linear,
-)
+from minibert.format.parts import Linear
 
 TOKENS = (8, 16, 32, 64, 128)
 DENSITIES = (0.75, 0.5, 0.25, 0.1)

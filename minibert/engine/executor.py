@@ -14,12 +14,8 @@ from minibert.engine.lower import Program, lower
 from minibert.engine.memory import address, empty
 from minibert.engine.schedule import CHUNK_TOKENS, cut
 from minibert.engine.threads import Team
-from minibert.format.limits import (
-    ALIGNMENT,
-)
-from minibert.format.schema import (
-    Config,
-)
+from minibert.format.limits import ALIGNMENT
+from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.plan import Plan
 

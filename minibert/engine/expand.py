@@ -13,13 +13,8 @@ import numpy as np
 
 from minibert.engine.memory import empty
 from minibert.format.four_bit import expand_four_bit, four_bit_parts
-from minibert.format.limits import (
-    FOUR_BIT_KINDS,
-    GROUP,
-)
-from minibert.format.schema import (
-    Config,
-)
+from minibert.format.limits import FOUR_BIT_KINDS, GROUP
+from minibert.format.schema import Config
 
 
 def expand(config: Config, tensors: Mapping[str, np.ndarray]) -> tuple[Config, Mapping[str, np.ndarray]]:

@@ -14,13 +14,8 @@ from minibert import numerics
 from minibert import plan as steps
 from minibert.engine.memory import aligned
 from minibert.format.layout import pack_int8
-from minibert.format.limits import (
-    ALIGNMENT,
-    padded,
-)
-from minibert.format.schema import (
-    Config,
-)
+from minibert.format.limits import ALIGNMENT, padded
+from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.plan import Buffer, Codes, Plan
 from minibert.reference.attention import bias_middle, window_biases

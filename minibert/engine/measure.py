@@ -10,18 +10,9 @@ import numpy as np
 from minibert.engine.batch import PackedBatch
 from minibert.engine.executor import Executor
 from minibert.engine.library import Kernels
-from minibert.format.limits import (
-    padded,
-)
-from minibert.format.parts import (
-    Linear,
-)
-from minibert.format.schema import (
-    Architecture,
-    Config,
-    Task,
-    TextConfig,
-)
+from minibert.format.limits import padded
+from minibert.format.parts import Linear
+from minibert.format.schema import Architecture, Config, Task, TextConfig
 from minibert.plan import Buffer, Codes, Matmul, Plan
 
 

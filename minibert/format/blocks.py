@@ -10,13 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minibert.errors import FormatError
-from minibert.format.limits import (
-    BLOCK,
-    GROUP,
-)
-from minibert.format.parts import (
-    Linear,
-)
+from minibert.format.limits import BLOCK, GROUP
+from minibert.format.parts import Linear
 from minibert.format.values import shown
 
 

@@ -18,17 +18,8 @@ from numpy.typing import NDArray
 
 from minibert.errors import FormatError
 from minibert.format.layout import panels_of
-from minibert.format.limits import (
-    CODEBOOK_VALUES,
-    GROUP,
-    INT4_LIMIT,
-    LANES,
-    MAX_MULTIPLIER,
-    padded,
-)
-from minibert.format.parts import (
-    Linear,
-)
+from minibert.format.limits import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
+from minibert.format.parts import Linear
 from minibert.format.values import shown
 
 #: Code of each half of a byte: two's complement of four bits.

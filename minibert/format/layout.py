@@ -14,12 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from minibert.format.limits import (
-    BLOCK,
-    GROUP,
-    LANES,
-    padded,
-)
+from minibert.format.limits import BLOCK, GROUP, LANES, padded
 
 
 def pack_int8(weight: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -35,10 +35,7 @@ from minibert.format.limits import (
     ProblemType,
     TaskKind,
 )
-from minibert.format.parts import (
-    Linear,
-    Table,
-)
+from minibert.format.parts import Linear, Table
 from minibert.format.record import record
 from minibert.format.values import Fields, free_form, shown, string
 

@@ -21,15 +21,8 @@ from minibert.format.limits import (
     low_rank,
     padded,
 )
-from minibert.format.parts import (
-    Linear,
-    Table,
-)
-from minibert.format.schema import (
-    Architecture,
-    Config,
-    Layer,
-)
+from minibert.format.parts import Linear, Table
+from minibert.format.schema import Architecture, Config, Layer
 from minibert.format.values import shown
 
 #: The tensor that holds tokenizer.json, compressed; its length is the one thing that the config doesn't tell.

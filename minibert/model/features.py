@@ -8,9 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from minibert.engine import Engine
-from minibert.format.schema import (
-    Task,
-)
+from minibert.format.schema import Task
 from minibert.model.base import BaseModel, ReadOptions
 from minibert.pipeline import Pipeline
 from minibert.tasks.sparse import FeatureReader, SparseReader, SparseVector

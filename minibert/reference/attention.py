@@ -11,10 +11,7 @@ import math
 import numpy as np
 
 from minibert import numerics
-from minibert.format.limits import (
-    LANES,
-    distances,
-)
+from minibert.format.limits import LANES, distances
 from minibert.reference.functions import exp2, quantize
 
 f32 = np.float32

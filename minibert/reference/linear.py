@@ -8,12 +8,8 @@ import numpy as np
 
 from minibert.format.four_bit import expand_four_bit
 from minibert.format.layout import unpack_blocks, unpack_float32, unpack_int8
-from minibert.format.limits import (
-    FOUR_BIT_KINDS,
-)
-from minibert.format.parts import (
-    Linear,
-)
+from minibert.format.limits import FOUR_BIT_KINDS
+from minibert.format.parts import Linear
 
 #: 127 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.
 EXACT = 1024

@@ -8,9 +8,7 @@ from functools import singledispatchmethod
 import numpy as np
 
 from minibert import plan as steps
-from minibert.format.schema import (
-    Config,
-)
+from minibert.format.schema import Config
 from minibert.plan import Buffer, Codes, build_plan
 from minibert.reference import functions
 from minibert.reference.attention import attend

@@ -7,13 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from minibert.format.layout import unpack_nibbles
-from minibert.format.limits import (
-    LANES,
-    NIBBLE_GROUP,
-)
-from minibert.format.parts import (
-    Table,
-)
+from minibert.format.limits import LANES, NIBBLE_GROUP
+from minibert.format.parts import Table
 
 
 def look_up(name: str, table: Table, tensors: Mapping[str, np.ndarray], index: np.ndarray) -> np.ndarray:

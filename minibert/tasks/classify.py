@@ -8,9 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.schema import (
-    Task,
-)
+from minibert.format.schema import Task
 
 #: What turns a row of logits into scores.
 ScoreFunction: TypeAlias = Literal["softmax", "sigmoid", "none"]

@@ -8,9 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.schema import (
-    Task,
-)
+from minibert.format.schema import Task
 
 Precision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]

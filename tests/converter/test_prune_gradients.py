@@ -9,10 +9,7 @@ import pytest
 from minibert_converter.network import Norm
 from minibert_converter.prune.gradients import Gradients, derivative, pool, pool_backward
 
-from minibert.format.schema import (
-    HeadLayer,
-    Task,
-)
+from minibert.format.schema import HeadLayer, Task
 from minibert.reference.functions import activate
 from tests.converter.networks import answers, read_network, some_ids, with_weight
 

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from minibert import InputError
-from minibert.format.schema import (
-    Task,
-)
+from minibert.format.schema import Task
 from minibert.tasks.classify import BEST, Classifier, default_function, sigmoid, softmax
 
 

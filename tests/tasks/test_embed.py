@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from minibert import InputError, quantize_embeddings
-from minibert.format.schema import (
-    Task,
-)
+from minibert.format.schema import Task
 from minibert.tasks import embed
 
 TASK = Task("sentence-embedding", prompts={"query": "query: ", "corpus": "doc: "}, default_prompt="corpus")

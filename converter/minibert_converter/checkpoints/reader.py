@@ -7,19 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.limits import (
-    TASK_KINDS,
-    Activation,
-    Pooling,
-    TaskKind,
-)
-from minibert.format.schema import (
-    Architecture,
-    HeadLayer,
-    Layer,
-    Task,
-    TextConfig,
-)
+from minibert.format.limits import TASK_KINDS, Activation, Pooling, TaskKind
+from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 
 from ..network import Network
 from ..progress import Progress, no_progress

@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minibert.format.schema import (
-    Architecture,
-)
+from minibert.format.schema import Architecture
 
 from ..progress import Progress, no_progress
 from .batches import Batch

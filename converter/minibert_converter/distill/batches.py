@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minibert.format.limits import (
-    Pooling,
-)
+from minibert.format.limits import Pooling
 
 #: Batches that are drawn together and sorted by length, so that texts of a batch are about as long.
 _POOL = 32

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.schema import (
-    Task,
-)
+from minibert.format.schema import Task
 from minibert.text.tokenizer import Tokenizer
 
 from ..network import Network

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from minibert.format.schema import (
-    Architecture,
-    Task,
-)
+from minibert.format.schema import Architecture, Task
 
 from ..recipe.distillation import Loss
 from .batches import Batch

@@ -16,13 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.errors import UnsupportedError
-from minibert.format.limits import (
-    Activation,
-    padded,
-)
-from minibert.format.schema import (
-    Architecture,
-)
+from minibert.format.limits import Activation, padded
+from minibert.format.schema import Architecture
 
 from ..network import Float32Array, LinearWeights, Network, Norm
 from ..prune.encoder import float_linear, is_plain

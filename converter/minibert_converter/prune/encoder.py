@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.limits import (
-    padded,
-)
-from minibert.format.schema import (
-    Architecture,
-)
+from minibert.format.limits import padded
+from minibert.format.schema import Architecture
 
 from ..network import LinearWeights, Network, Norm, TiedLinear
 

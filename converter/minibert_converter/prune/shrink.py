@@ -10,12 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from minibert.format.limits import (
-    padded,
-)
-from minibert.format.schema import (
-    Layer,
-)
+from minibert.format.limits import padded
+from minibert.format.schema import Layer
 
 from ..network import LinearWeights, Network
 from .encoder import PARTS, float_linear

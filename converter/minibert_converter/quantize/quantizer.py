@@ -9,9 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.limits import (
-    low_rank,
-)
+from minibert.format.limits import low_rank
 
 from ..calibration import builtin_texts
 from ..export import store_linear

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minibert.format.parts import (
-    Linear,
-)
+from minibert.format.parts import Linear
 
 from ..export import SPARSE_THRESHOLD, export
 from ..network import LinearWeights, Network

@@ -9,11 +9,7 @@ from typing import Any
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.limits import (
-    LANES,
-    low_rank,
-    padded,
-)
+from minibert.format.limits import LANES, low_rank, padded
 
 from ..calibration import builtin_texts
 from ..network import LinearWeights, Network, TiedLinear
