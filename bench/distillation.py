@@ -48,7 +48,7 @@ DOCS = ROOT / "docs"
 SST2_TEXTS = 24_000
 CALIBRATION_TEXTS = 512
 #: Endings of students that are trained otherwise than the one before, and are the same without training.
-VARIANTS = ("-quick", "-labels")
+VARIANTS = ("-labels",)
 TURNS = 5
 
 
@@ -75,7 +75,6 @@ TASKS = {
 #: Students by the name of their recipe, whose first word is the task, and what the table calls them.
 STUDENTS = {
     "sst2-80": "80% of the 4x4 blocks gone",
-    "sst2-80-quick": "the same, in half of the steps",
     "sst2-90": "90% of the 4x4 blocks gone",
     "sst2-2x3": "2 layers, 3 times each",
     "sst2-2x3-labels": "the same, from labels alone",
