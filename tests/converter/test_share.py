@@ -82,6 +82,8 @@ def test_low_rank_is_the_best_of_its_rank():
         ("0+1+5,3+4", 6, [(0, 1, 5), (3, 4)]),
         ("pairs", 5, [(0, 1), (2, 3)]),
         ("sandwich", 6, [(1, 2, 3, 4)]),
+        ("2x3", 6, [(0, 1, 2), (3, 4, 5)]),
+        ("1x6", 6, [(0, 1, 2, 3, 4, 5)]),
     ],
 )
 def test_requests(text, layers, groups):
@@ -90,7 +92,7 @@ def test_requests(text, layers, groups):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2", "2+", "2+2", "1+6", "0+1,1+2", "similar:0", "similar:4", "all", "2-3", "²+3"]
+    "text", ["", "2", "2+", "2+2", "1+6", "0+1,1+2", "similar:0", "similar:4", "all", "2-3", "²+3", "6x1", "2x2", "0x6"]
 )
 def test_requests_that_make_no_sense(text):
     with pytest.raises(InputError, match="share "):

@@ -107,9 +107,8 @@ class Distill(Pass):
         weight_decay: of matrices.
         max_length: tokens of a text that are read in training; 0 as many as the model takes.
         train_embeddings: whether embedding tables are trained too.
-        tied_layers: which layers share their matrices: "AxB" for A shared layers, each B times in a row ("1x6", "2x3"),
-            "sandwich" for all but the first and the last (Subformer, arXiv 2101.00234); "" for none. LayerNorms stay
-            each layer's own.
+        tied_layers: which layers share their matrices, as `share` has it: "1x6", "2x3", "2+3", "pairs", "sandwich";
+            "" for none. LayerNorms stay each layer's own.
         loss: what it learns from.
         blocks: what is pruned meanwhile; None for nothing, and blocks that are zero stay so.
         int8_from: from which part of the steps on it trains in the engine's int8 arithmetic, so that it comes out
