@@ -1,10 +1,11 @@
 """What token pruning and early exit are worth: score and time with and without, on labelled texts, one at a time.
 
-    python bench/adaptive.py FILE DATA [--rounds N]
+    python bench/adaptive.py FILE DATA --name "SST-2 dev" [--text COLUMN] [--label COLUMN] [--rounds N]
 
 FILE comes from `minibert convert --prune-tokens ... --early-exit`; DATA is what `minibert eval` takes for it. Each
-round runs every text through each variant in turn, on one thread; tokenizing is not timed. The ratio is to the same
-file with both switched off.
+round runs every text through each variant in turn, on one thread; tokenizing is not timed. Speed is relative to the
+same file with both switched off. Figures are kept by name in bench/results/adaptive.json, and all of them are written
+into docs/COMPRESSION.md.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from machine import describe
+from pages import DOCS, fill
+
 import minibert
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
+RESULTS = Path(__file__).parent / "results" / "adaptive.json"
 VARIANTS: dict[str, dict[str, Any]] = {
     "neither": {"early_exit": False, "token_pruning": False},
     "token pruning": {"early_exit": False, "token_pruning": True},
@@ -32,34 +37,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--name", required=True, help="what the table calls the data")
     parser.add_argument("--text", default="text", help="column of the texts")
     parser.add_argument("--label", default="label", help="column of the labels")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = read_columns(arguments.data, [arguments.text, arguments.label])
-    models = {name: minibert.load(arguments.file, threads=1, **options) for name, options in VARIANTS.items()}
-    texts = [text for text, _label in rows]
+    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    known[arguments.name] = {**measure(arguments.file, rows, arguments.rounds), "machine": describe()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(known, indent=1))
+    text = table(known)
+    fill(DOCS / "COMPRESSION.md", "adaptive.py", text)
+    print(text)
+
+
+def measure(file: Path, rows: list[tuple[str, ...]], rounds: int) -> dict[str, Any]:
+    """Accuracy and speed of each variant, and what the file has been given."""
+    models = {name: minibert.load(file, threads=1, **options) for name, options in VARIANTS.items()}
+    texts, truth = [text for text, _label in rows], [label for _text, label in rows]
     ids = [models["neither"].tokenizer.encode(text).ids for text in texts]
-    truth = [label for _text, label in rows]
-    scores = {name: evaluate(model, texts, truth)["accuracy"] for name, model in models.items()}
     ratios: dict[str, list[float]] = {name: [] for name in models}
-    for _round in range(arguments.rounds):
+    for _round in range(rounds):
         seconds = {name: timed(model, ids) for name, model in models.items()}
         for name, spent in seconds.items():
             ratios[name].append(seconds["neither"] / spent)
-    found = {
-        name: {"accuracy": scores[name], "speed": statistics.median(each), "lowest": min(each), "highest": max(each)}
-        for name, each in ratios.items()
+    architecture = models["both"].config.architecture
+    return {
+        "exits": [one.threshold for one in architecture.exits],
+        "keep_tokens": [round(layer.keep_tokens, 3) for layer in architecture.layers],
+        "variants": {
+            name: {
+                "accuracy": evaluate(model, texts, truth)["accuracy"],
+                "speed": statistics.median(ratios[name]),
+                "lowest": min(ratios[name]),
+                "highest": max(ratios[name]),
+            }
+            for name, model in models.items()
+        },
     }
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return
-    print("| | accuracy | speed |\n|---|---|---|")
-    for name, each in found.items():
-        print(
-            f"| {name} | {each['accuracy']:.2%} | {each['speed']:.2f} ({each['lowest']:.2f} to {each['highest']:.2f}) |"
-        )
 
 
 def timed(model: minibert.Model, ids: list[list[int]]) -> float:
@@ -68,6 +84,16 @@ def timed(model: minibert.Model, ids: list[list[int]]) -> float:
     for text in ids:
         model.forward([text])
     return time.perf_counter() - start
+
+
+def table(known: dict[str, Any]) -> str:
+    """Markdown: a line for each variant on each data."""
+    lines = ["| | | accuracy | speed (lowest to highest) |", "|---|---|---:|---:|"]
+    for data, result in known.items():
+        for name, each in result["variants"].items():
+            speed = f"{each['speed']:.2f} ({each['lowest']:.2f} to {each['highest']:.2f})"
+            lines.append(f"| {data} | {name} | {each['accuracy']:.2%} | {speed} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,13 @@ from typing import Any
 from machine import describe
 from minibert_converter.convert import convert
 from minibert_converter.recipe import Recipe
+from pages import DOCS, README, ROOT, fill
 
 import minibert
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
-ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build/compression"
-DOCS = ROOT / "docs"
 CALIBRATION_TEXTS = 1024
 #: Passes of each row, in the order of the table.
 #: Stands for the file of a task's training sentences.
@@ -173,6 +172,27 @@ def table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+#: The rows of README, and how one asks for each.
+SHORT = {
+    "int8": "`--quantize int8`, the default",
+    "50% 4x4, second-order": "`--prune 4x4:0.5`",
+    "int4, words int4": "`--quantize int4 --embeddings int4`",
+    "int4, words codebook": "`--quantize int4 --embeddings codebook`",
+    "int4, words codebook:8": "`--quantize int4 --embeddings codebook:8`",
+}
+
+
+def short_table(points: dict[str, dict[str, Any]]) -> str:
+    """Markdown: some rows of one task."""
+    lines = ["| | file | speed | STS-B dev | of float32 |", "|---|---:|---:|---:|---:|"]
+    for row, flags in SHORT.items():
+        if (point := points.get(row)) is not None:
+            size, speed = f"{point['file_bytes'] / 1e6:.1f} MB", f"{point['speed']:.2f}" if "speed" in point else ""
+            cells = [flags, size, speed, f"{point['score']:.2f}", _part(point, points.get("float32"))]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _part(point: dict[str, Any], whole: dict[str, Any] | None) -> str:
     return f"{point['score'] / whole['score']:.1%}" if whole else ""
 
@@ -221,14 +241,6 @@ def plot(points: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def fill(path: Path, text: str) -> None:
-    """Puts the table between its two marks."""
-    first, last = "<!-- table: bench/compression.py -->", "<!-- end of table -->"
-    content = path.read_text(encoding="utf-8")
-    start, end = content.index(first) + len(first), content.index(last)
-    path.write_text(f"{content[:start]}\n{text}\n{content[end:]}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("stsb", "sst2"):
@@ -261,7 +273,8 @@ def main() -> None:
                 task.path(row, "json").write_text(json.dumps(points[task.name][row], indent=1))
     if arguments.task is None:
         plot(points, DOCS / "compression.svg")
-        fill(DOCS / "COMPRESSION.md", table(points))
+        fill(DOCS / "COMPRESSION.md", "compression.py", table(points))
+        fill(README, "compression.py", short_table(points["stsb"]))
 
 
 if __name__ == "__main__":

@@ -33,17 +33,16 @@ from minibert_converter.quantize import quantize
 from minibert_converter.recipe import read_recipe
 from minibert_converter.recipe.distillation import Distill
 from minibert_converter.recipe.passes import Prune
+from pages import DOCS, ROOT, fill
 
 import minibert
 from minibert.cli.data import read_columns, read_conll
 from minibert.evaluate import evaluate, evaluate_entities
 from minibert.format import write_model
 
-ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build/distillation"
 RECIPES = ROOT / "examples/distill"
 RESULTS = Path(__file__).parent / "results/distillation.json"
-DOCS = ROOT / "docs"
 #: Phrases of SST-2's training set that are read: a third of them.
 SST2_TEXTS = 24_000
 CALIBRATION_TEXTS = 512
@@ -280,14 +279,6 @@ def plot(results: dict[str, Any], path: Path) -> None:
 OFFSET = {"textcoords": "offset points"}
 
 
-def fill(path: Path, text: str) -> None:
-    """Puts the table between its two marks."""
-    first, last = "<!-- table: bench/distillation.py -->", "<!-- end of table -->"
-    content = path.read_text(encoding="utf-8")
-    start, end = content.index(first) + len(first), content.index(last)
-    path.write_text(f"{content[:start]}\n{text}\n{content[end:]}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path, help="the folder of models/ and data/")
@@ -308,7 +299,7 @@ def main() -> None:
     if arguments.speed:
         for task in TASKS.values():
             bench.speed(task)
-    fill(DOCS / "DISTILLATION.md", table(results))
+    fill(DOCS / "DISTILLATION.md", "distillation.py", table(results))
     plot(results, DOCS / "distillation.svg")
 
 

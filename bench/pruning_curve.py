@@ -16,12 +16,12 @@ from pathlib import Path
 
 from machine import describe
 from minibert_converter.convert import convert
+from pages import DOCS, fill
 
 import minibert
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
-DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = Path(__file__).parent / "results/pruning_curve.json"
 SPARSITIES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 #: What is removed and how it is chosen, as the table calls it; {} is the sparsity.
@@ -101,14 +101,6 @@ def plot(points: dict[str, dict], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def fill(path: Path, text: str) -> None:
-    """Puts the table between its two marks."""
-    first, last = "<!-- table: bench/pruning_curve.py -->", "<!-- end of table -->"
-    content = path.read_text(encoding="utf-8")
-    start, end = content.index(first) + len(first), content.index(last)
-    path.write_text(f"{content[:start]}\n{text}\n{content[end:]}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="the folder of sst2-minilm")
@@ -129,7 +121,7 @@ def main() -> None:
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps({"machine": describe(), "points": points}, indent=1))
     plot(points, DOCS / "pruning.svg")
-    fill(DOCS / "PRUNING.md", table(points))
+    fill(DOCS / "PRUNING.md", "pruning_curve.py", table(points))
 
 
 if __name__ == "__main__":
