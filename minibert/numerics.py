@@ -55,10 +55,15 @@ LOG2_E = 1.4426950408889634
 #: Adding this to a float32 of magnitude below 2**22 leaves the nearest integer (half to even) in the low mantissa bits.
 ROUND_MAGIC = 12582912.0
 
-#: int8 codes of activations span -ACTIVATION_LIMIT..ACTIVATION_LIMIT.
-ACTIVATION_LIMIT = 127
-#: A row whose largest magnitude is below this is all zeros: 127 / absmax must stay finite.
-SMALLEST_ABSMAX = 1e-30
+#: Codes of activations are int8. A row that spans low..high, zero always among it, has CODE_STEPS steps between the two
+#: and a zero point of its own, which puts its highest on HIGHEST_CODE; rounding may take an end one code further. (What
+#: GELU returns would leave nearly half of symmetric codes unused.)
+CODE_STEPS = 252
+HIGHEST_CODE = 126
+#: A row that spans less is all zeros: CODE_STEPS / span must stay finite.
+SMALLEST_SPAN = 1e-30
+#: Codes of queries and keys, which have no zero point, span -ATTENTION_LIMIT..ATTENTION_LIMIT.
+ATTENTION_LIMIT = 127
 
 #: Queries and keys are int8 codes. Softmax weights (0..WEIGHT_LIMIT) and values (-VALUE_LIMIT..VALUE_LIMIT) take 16
 #: bits: with 8, the many small weights of a long text are lost (cosine 0.9988 at 512 tokens, instead of 0.999998).

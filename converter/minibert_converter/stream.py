@@ -116,8 +116,8 @@ class _Run(Run):
         self._exact = isinstance(matrix, LinearWeights)
         if isinstance(matrix, LinearWeights):
             return source @ to_panels(matrix.weight).T + to_panels(matrix.bias)
-        codes, scales = quantize(source, matrix.input_factor)
-        total = integer_product(codes, to_panels(matrix.q)).astype(np.float32) * scales[:, None]
+        codes, scales, zeros = quantize(source, matrix.input_factor)
+        total = integer_product(codes - zeros[:, None], to_panels(matrix.q)).astype(np.float32) * scales[:, None]
         return total * to_panels(matrix.scale) + to_panels(matrix.bias)
 
     def perform(self, step: Step) -> None:

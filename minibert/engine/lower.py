@@ -155,8 +155,8 @@ class _Lowering:
         return self._reserve(codes.name, rows * self.room[codes.name])
 
     def scales(self, codes: Codes) -> int:
-        """Offset of the codes' scales."""
-        return self._reserve(f"{codes.name}.scales", self.capacity[codes.rows] * 4)
+        """Offset of the codes' scales and zero points."""
+        return self._reserve(f"{codes.name}.scales", (self.capacity[codes.rows] + _SPARE_ROWS) * op.SCALE_BYTES)
 
     def address(self, name: str) -> int:
         """Address of a tensor, which is kept alive."""

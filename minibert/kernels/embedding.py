@@ -7,7 +7,7 @@ import numpy as np
 from minibert.kernels import opcodes as op
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.quads import ROWS
-from minibert.kernels.rows import copy_rows, largest_magnitudes
+from minibert.kernels.rows import copy_rows
 from minibert.kernels.simd import (
     load_f32x16,
     load_i32,
@@ -16,7 +16,7 @@ from minibert.kernels.simd import (
     store_f32x16,
     swap_neighbours,
 )
-from minibert.kernels.step import field, normalized, place_of, row_stride, store_codes
+from minibert.kernels.step import field, normalize_rows, place_of, row_stride, store_codes
 from minibert.kernels.tables import add_row
 
 _ZERO = np.float32(0)
@@ -25,7 +25,6 @@ _ZERO = np.float32(0)
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
 def embed(step, arena, scratch, ids, types, starts, first, end):
     """Rows first..end: of each table that the step has, a row is looked up; they are added, and perhaps normalized."""
-    width = field(step, op.WIDTH)
     stride = row_stride(step)
     offset = load_i64(starts)
     text = 0
@@ -43,11 +42,10 @@ def embed(step, arena, scratch, ids, types, starts, first, end):
                 add_row(step, op.TYPE, np.int64(load_i32(types + 4 * token)), row)
         place = place_of(step, arena, group)
         if field(step, op.NORM_WEIGHT) != 0:
-            largest = normalized(step, scratch, place)
+            normalize_rows(step, scratch, place)
         else:
             copy_rows(scratch, stride, place)
-            largest = largest_magnitudes(place, stride, width, field(step, op.FACTOR))
-        store_codes(step, arena, place, group, largest)
+        store_codes(step, arena, place, group)
 
 
 @kernel(void, int64, int64, int64, int64, int64)

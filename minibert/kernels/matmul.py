@@ -10,16 +10,9 @@ from minibert.kernels import opcodes as op
 from minibert.kernels.block_sparse import block_product, pack_tokens
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.quads import ROWS, f32x64
-from minibert.kernels.rows import (
-    UNMEASURED,
-    add_bias,
-    add_rows,
-    copy_rows,
-    dequantize,
-    multiply_rows,
-)
-from minibert.kernels.step import field, normalized, place_of, row_stride, store_codes
+from minibert.kernels.quads import ROWS
+from minibert.kernels.rows import add_bias, add_rows, copy_rows, dequantize, multiply_rows
+from minibert.kernels.step import field, normalize_rows, place_of, row_stride, store_codes
 from minibert.kernels.sync import wait_for_team
 
 _BLOCK_ROWS = op.BLOCK_ROWS
@@ -52,35 +45,28 @@ def product(step, arena, scratch, first, count, panel, end, sums):
         float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
 
 
-@kernel(f32x64, int64, int64, int64, int64, int64, int64)
-def gate(step, arena, scratch, sums, number, y):
-    """Four rows of y, the activated half of a product, times the other half; their largest magnitudes."""
-    width, stride, from_stride = field(step, op.WIDTH), row_stride(step), sums_stride(step)
-    bias, factor = field(step, op.BIAS) + 4 * width, field(step, op.FACTOR)
+@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
+def linear_rows(step, arena, sums, number, first, width, y, activation):
+    """Four rows of the step's linear from their sums: `width` columns from `first` on."""
+    stride, from_stride = row_stride(step), sums_stride(step)
+    source, bias = sums + 4 * first, field(step, op.BIAS) + 4 * first
     if field(step, op.KIND) != op.FLOAT32:
-        scale = arena + field(step, op.SOURCE_SCALES) + 4 * number
-        weight_scale, weight_sum = field(step, op.WEIGHT_SCALE) + 4 * width, field(step, op.WEIGHT_SUM) + 4 * width
-        source = sums + 4 * width
-        dequantize(source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, scratch, stride, 0)
+        scale = arena + field(step, op.SOURCE_SCALES) + op.SCALE_BYTES * number
+        weight_scale, weight_sum = field(step, op.WEIGHT_SCALE) + 4 * first, field(step, op.WEIGHT_SUM) + 4 * first
+        dequantize(source, from_stride, width, scale, weight_scale, weight_sum, bias, y, stride, activation)
     else:
-        add_bias(sums + 4 * width, from_stride, width, bias, factor, scratch, stride, 0)
-    return multiply_rows(y, stride, scratch, width, factor)
+        add_bias(source, from_stride, width, bias, y, stride, activation)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
 def epilogue(step, arena, scratch, sums, first, count):
     """Sums of rows first.. become the step's result, four rows at a time."""
-    width, stride, from_stride = field(step, op.WIDTH), row_stride(step), sums_stride(step)
-    bias, factor = field(step, op.BIAS), field(step, op.FACTOR)
-    weight_scale, weight_sum = field(step, op.WEIGHT_SCALE), field(step, op.WEIGHT_SUM)
-    activation = field(step, op.ACTIVATION)
+    width, stride = field(step, op.WIDTH), row_stride(step)
+    activation, at_once = field(step, op.ACTIVATION), field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)
-    norm = field(step, op.NORM_WEIGHT) != 0
-    if activation == 0 and (norm or field(step, op.CODES) < 0):
-        activation = UNMEASURED
-    at_once = activation
     if residual >= 0:
-        at_once = UNMEASURED
+        at_once = 0
+    norm = field(step, op.NORM_WEIGHT) != 0
     gated = field(step, op.OUTPUTS) != width
     for row in range(0, count, ROWS):
         number = first + row
@@ -88,28 +74,23 @@ def epilogue(step, arena, scratch, sums, first, count):
         y = scratch
         if keep != 0 and not norm:
             y = keep
-        source = sums + row * from_stride
-        if field(step, op.KIND) != op.FLOAT32:
-            scale = arena + field(step, op.SOURCE_SCALES) + 4 * number
-            largest = dequantize(
-                source, from_stride, width, scale, weight_scale, weight_sum, bias, factor, y, stride, at_once
-            )
-        else:
-            largest = add_bias(source, from_stride, width, bias, factor, y, stride, at_once)
+        source = sums + row * sums_stride(step)
+        linear_rows(step, arena, source, number, 0, width, y, at_once)
         if gated:
-            largest = gate(step, arena, scratch + ROWS * stride, source, number, y)
+            other = scratch + ROWS * stride
+            linear_rows(step, arena, source, number, width, width, other, 0)
+            multiply_rows(y, stride, other, width)
         if residual >= 0:
-            other = arena + residual + number * stride
-            largest = add_rows(y, stride, other, stride, width, factor, activation)
+            add_rows(y, stride, arena + residual + number * stride, stride, width, activation)
         if norm:
             if field(step, op.TOTAL) >= 0:
                 copy_rows(y, stride, arena + field(step, op.TOTAL) + number * stride)
             out = keep
             if keep == 0:
                 out = y
-            largest = normalized(step, y, out)
+            normalize_rows(step, y, out)
             y = out
-        store_codes(step, arena, y, number, largest)
+        store_codes(step, arena, y, number)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64)

@@ -16,7 +16,7 @@ from minibert.kernels.embedding import embed, rotate
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.matmul import epilogue, matmul_rows, product_columns, sums_stride
 from minibert.kernels.quads import ROWS
-from minibert.kernels.rows import largest_magnitudes, normalize
+from minibert.kernels.rows import normalize
 from minibert.kernels.selection import leave_early, number_of, prune_tokens, select_tokens
 from minibert.kernels.simd import (
     f32_of_bits,
@@ -125,8 +125,7 @@ def run_rows(step, arena, scratch, ids, types, starts, first, end):
         rotate(step, arena, starts, first, end)
     elif code == op.QUANTIZE:
         for row in range(first, end, ROWS):
-            source = arena + field(step, op.SOURCE) + row * stride
-            store_codes(step, arena, source, row, largest_magnitudes(source, stride, width, field(step, op.FACTOR)))
+            store_codes(step, arena, arena + field(step, op.SOURCE) + row * stride, row)
     elif code == op.POOL:
         pool(step, arena, starts, end)
     elif code == op.NORMALIZE:

@@ -28,6 +28,7 @@ from minibert.kernels.simd import (
     llvm_function,
     load,
     select_max,
+    select_min,
     store,
     word,
 )
@@ -36,13 +37,16 @@ ROWS = ROWS_AT_ONCE
 _F32_QUAD = ir.VectorType(F32, ROWS * LANES)
 _I32_QUAD = ir.VectorType(I32, ROWS * LANES)
 _F32_ROWS = ir.VectorType(F32, ROWS)
+_I32_ROWS = ir.VectorType(I32, ROWS)
 
 f32x64 = VectorType("f32x64", _F32_QUAD)
 i32x64 = VectorType("i32x64", _I32_QUAD)
 f32x4 = VectorType("f32x4", _F32_ROWS)
+i32x4 = VectorType("i32x4", _I32_ROWS)
 arithmetic(f32x64)
 arithmetic(f32x4)
 arithmetic(i32x64)
+arithmetic(i32x4)
 
 
 def _join(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
@@ -107,11 +111,14 @@ def every_i32_row(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return _join(builder, [value] * ROWS)
 
 
-@word(f32x64, f32x4)
-def along_rows(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """Each row's number in all of its lanes."""
+def _along_rows(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     lanes = ir.Constant(ir.VectorType(I32, ROWS * LANES), [row for row in range(ROWS) for _ in range(LANES)])
     return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
+
+
+#: Each row's number in all of its lanes.
+along_rows = word(f32x64, f32x4)(_along_rows)
+along_i32_rows = word(i32x64, i32x4)(_along_rows)
 
 
 @word(f32x4, types.int64)
@@ -120,10 +127,28 @@ def load_f32x4(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     return load(builder, address, _F32_ROWS, 4)
 
 
+@word(i32x4, types.int64)
+def load_i32x4(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """Four int32."""
+    return load(builder, address, _I32_ROWS, 4)
+
+
 @word(types.void, types.int64, f32x4)
 def store_f32x4(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store four floats."""
     store(builder, value, address, 4)
+
+
+@word(types.void, types.int64, i32x4)
+def store_i32x4(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """Store four int32."""
+    store(builder, value, address, 4)
+
+
+@word(i32x4, f32x4)
+def bits_of_f32x4(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The same bits, as integers."""
+    return builder.bitcast(value, _I32_ROWS)
 
 
 def _splat(vector: ir.VectorType) -> Callable[[ir.IRBuilder, ir.Value], ir.Value]:
@@ -138,6 +163,7 @@ def _splat(vector: ir.VectorType) -> Callable[[ir.IRBuilder, ir.Value], ir.Value
 #: A float in all lanes of all rows; a float for each row.
 splat_rows = word(f32x64, types.float32)(_splat(_F32_QUAD))
 splat_f32x4 = word(f32x4, types.float32)(_splat(_F32_ROWS))
+splat_i32x4 = word(i32x4, types.int32)(_splat(_I32_ROWS))
 
 
 @word(f32x64, i32x64)
@@ -146,11 +172,9 @@ def rows_to_f32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return builder.sitofp(value, _F32_QUAD)
 
 
-@word(f32x64, f32x64, f32x64)
-def larger_magnitude(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """The larger of |a| and b; b where a is not a number."""
-    bits = builder.and_(builder.bitcast(a, _I32_QUAD), constant(_I32_QUAD, 0x7FFFFFFF))
-    return select_max(builder, builder.bitcast(bits, _F32_QUAD), b)
+#: The larger, and the smaller, of each pair; b where a is not a number.
+larger = word(f32x64, f32x64, f32x64)(select_max)
+smaller = word(f32x64, f32x64, f32x64)(select_min)
 
 
 @word(f32x64, f32x64, types.int64)
@@ -189,6 +213,12 @@ def fold_row_sums(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 def fold_row_maxima(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Largest lane of each row."""
     return _fold(builder, value, select_max)
+
+
+@word(f32x4, f32x64)
+def fold_row_minima(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Smallest lane of each row."""
+    return _fold(builder, value, select_min)
 
 
 @word(f32x4, f32x4)

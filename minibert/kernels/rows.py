@@ -2,7 +2,8 @@
 
 Rows stay in the first-level cache from the sums of one product to the codes of the next, and share what a column needs.
 Sizes are in columns, multiples of 16; strides in bytes; an address of 0 means that the part is absent. Where a row's
-codes are wanted, a factor always exists (all ones if nothing was migrated).
+codes are wanted, a factor always exists (all ones if nothing was migrated). The scales of four rows stand together, and
+after them the four bytes that stand for zero.
 """
 
 from __future__ import annotations
@@ -15,89 +16,79 @@ from minibert import numerics
 from minibert.kernels.functions import ROW_ACTIVATIONS
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
-from minibert.kernels.opcodes import ACTIVATIONS
+from minibert.kernels.opcodes import ACTIVATIONS, ROW_ZEROS
 from minibert.kernels.quads import (
+    along_i32_rows,
     along_rows,
+    bits_of_f32x4,
     every_i32_row,
     every_row,
-    f32x64,
     fold_row_maxima,
+    fold_row_minima,
     fold_row_sums,
     keep_first_lanes,
-    larger_magnitude,
+    larger,
     load_f32x4,
     load_i32_rows,
+    load_i32x4,
     load_rows,
     max_f32x4,
     rows_to_f32,
+    smaller,
     splat_f32x4,
+    splat_i32x4,
     splat_rows,
     sqrt_f32x4,
     store_code_rows,
     store_f32x4,
+    store_i32x4,
     store_rows,
     zero_below_f32x4,
 )
-from minibert.kernels.simd import load_f32x16, load_i32x16, splat_i32
+from minibert.kernels.simd import load_f32x16, load_i32x16
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
-_LIMIT = np.float32(numerics.ACTIVATION_LIMIT)
-_INVERSE_LIMIT = np.float32(1.0 / numerics.ACTIVATION_LIMIT)
-_SMALLEST = np.float32(numerics.SMALLEST_ABSMAX)
+_STEPS = np.float32(numerics.CODE_STEPS)
+_INVERSE_STEPS = np.float32(1.0 / numerics.CODE_STEPS)
+_SMALLEST = np.float32(numerics.SMALLEST_SPAN)
 _TINY = np.float32(1e-12)
-_OFFSET = np.int32(current().code_offset)
-#: Added to a float, leaves the stored byte of its nearest code in the lowest bits.
-_CODE_MAGIC = np.float32(numerics.ROUND_MAGIC + current().code_offset)
+#: Added to a float of small magnitude, leaves its nearest integer in the lowest bits; an integer as a float, then.
+_MAGIC = np.float32(numerics.ROUND_MAGIC)
+_MAGIC_BITS = _MAGIC.view(np.int32)
+#: The stored byte of the highest code, and the magic number that leaves it for a zero.
+_HIGHEST_MAGIC = np.float32(numerics.ROUND_MAGIC + numerics.HIGHEST_CODE + current().code_offset)
 
 
-def _make_activate(activation: Any, *, measured: bool = True) -> tuple[Any, Any, Any]:
+def _make_activate(activation: Any) -> tuple[Any, Any, Any]:
     """Kernels that turn sums into rows: of an int8 linear (dequantized), of a float32 one, and of rows and others.
 
-        y = activation((sums - offset * weight_sum) * scale * weight_scale + bias)
-        y = activation(sums + bias)
-        y = activation(y + other)
-
-    The offset is what was added to codes when they were stored. Returned is, lane by lane, the largest |y * factor|;
-    nothing but zeros unless `measured`.
+    y = activation((sums - zero * weight_sum) * scale * weight_scale + bias)
+    y = activation(sums + bias)
+    y = activation(y + other)
     """
 
-    def dequantize(sums, sums_stride, width, scale, weight_scale, weight_sum, bias, factor, y, y_stride):
-        scales = along_rows(load_f32x4(scale))
-        offset = splat_i32(_OFFSET)
-        largest = splat_rows(_ZERO)
+    def dequantize(sums, sums_stride, width, scale, weight_scale, weight_sum, bias, y, y_stride):
+        scales, zeros = along_rows(load_f32x4(scale)), along_i32_rows(load_i32x4(scale + ROW_ZEROS))
         for column in range(0, width * 4, 64):
-            excess = every_i32_row(load_i32x16(weight_sum + column) * offset)
+            excess = every_i32_row(load_i32x16(weight_sum + column)) * zeros
             exact = rows_to_f32(load_i32_rows(sums + column, sums_stride) - excess)
             value = (exact * scales) * every_row(load_f32x16(weight_scale + column))
-            value = activation(value + every_row(load_f32x16(bias + column)))
-            store_rows(y + column, y_stride, value)
-            if measured:
-                largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
-        return largest
+            store_rows(y + column, y_stride, activation(value + every_row(load_f32x16(bias + column))))
 
-    def add_bias(sums, sums_stride, width, bias, factor, y, y_stride):
-        largest = splat_rows(_ZERO)
+    def add_bias(sums, sums_stride, width, bias, y, y_stride):
         for column in range(0, width * 4, 64):
             value = load_rows(sums + column, sums_stride) + every_row(load_f32x16(bias + column))
-            value = activation(value)
-            store_rows(y + column, y_stride, value)
-            if measured:
-                largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
-        return largest
+            store_rows(y + column, y_stride, activation(value))
 
-    def add_rows(y, y_stride, other, other_stride, width, factor):
-        largest = splat_rows(_ZERO)
+    def add_rows(y, y_stride, other, other_stride, width):
         for column in range(0, width * 4, 64):
             value = activation(load_rows(y + column, y_stride) + load_rows(other + column, other_stride))
             store_rows(y + column, y_stride, value)
-            if measured:
-                largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
-        return largest
 
     return (
-        kernel(f32x64, *[int64] * 10)(dequantize),
-        kernel(f32x64, *[int64] * 7)(add_bias),
-        kernel(f32x64, *[int64] * 6)(add_rows),
+        kernel(void, *[int64] * 9)(dequantize),
+        kernel(void, *[int64] * 6)(add_bias),
+        kernel(void, *[int64] * 5)(add_rows),
     )
 
 
@@ -109,33 +100,26 @@ def _choose(kernels: list[Any], arguments: str) -> Any:
         lines += [f"    if activation == {number}:", f"        return rows{number}({arguments})"]
     lines += [f"    return rows0({arguments})"]
     exec("\n".join(lines), scope)
-    return kernel(f32x64, *[int64] * (arguments.count(",") + 2))(scope["choose"])
+    return kernel(void, *[int64] * (arguments.count(",") + 2))(scope["choose"])
 
 
 _made = [_make_activate(ROW_ACTIVATIONS[name]) for name in ACTIVATIONS]
-#: Stands for "none" where nobody asks for the largest magnitudes.
-UNMEASURED = len(_made)
-_made.append(_make_activate(ROW_ACTIVATIONS["none"], measured=False))
-#: Rows of an int8 linear from its int32 sums; returns the largest magnitudes times the factor.
+#: Rows of an int8 linear from its int32 sums.
 dequantize = _choose(
     [integer for integer, _, _ in _made],
-    "sums, sums_stride, width, scale, weight_scale, weight_sum, bias, factor, y, y_stride",
+    "sums, sums_stride, width, scale, weight_scale, weight_sum, bias, y, y_stride",
 )
 #: Rows of a float32 linear from its float32 sums.
-add_bias = _choose([exact for _, exact, _ in _made], "sums, sums_stride, width, bias, factor, y, y_stride")
+add_bias = _choose([exact for _, exact, _ in _made], "sums, sums_stride, width, bias, y, y_stride")
 #: Rows and what is added to them before they are activated: the residual, a low-rank part.
-add_rows = _choose([added for _, _, added in _made], "y, y_stride, other, other_stride, width, factor")
+add_rows = _choose([added for _, _, added in _made], "y, y_stride, other, other_stride, width")
 
 
-@kernel(f32x64, int64, int64, int64, int64, int64)
-def multiply_rows(y, y_stride, other, width, factor):
-    """y *= other, in rows as far apart; returns, lane by lane, the largest |y * factor|."""
-    largest = splat_rows(_ZERO)
+@kernel(void, int64, int64, int64, int64)
+def multiply_rows(y, y_stride, other, width):
+    """y *= other, in rows as far apart."""
     for column in range(0, width * 4, 64):
-        value = load_rows(y + column, y_stride) * load_rows(other + column, y_stride)
-        store_rows(y + column, y_stride, value)
-        largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
-    return largest
+        store_rows(y + column, y_stride, load_rows(y + column, y_stride) * load_rows(other + column, y_stride))
 
 
 @kernel(void, int64, int64, int64)
@@ -145,20 +129,11 @@ def copy_rows(y, stride, out):
         store_rows(out + column, stride, load_rows(y + column, stride))
 
 
-@kernel(f32x64, int64, int64, int64, int64)
-def largest_magnitudes(y, y_stride, width, factor):
-    """Lane by lane, the largest |y * factor|."""
-    largest = splat_rows(_ZERO)
-    for column in range(0, width * 4, 64):
-        largest = larger_magnitude(load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column)), largest)
-    return largest
+@kernel(void, int64, int64, int64, int64, float32, int64, int64, int64, int64)
+def layer_norm(y, y_stride, width, size, eps, weight, bias, out, out_stride):
+    """LayerNorm of the first `size` columns into `out`; columns from there to `width` are padding and stay zero.
 
-
-@kernel(f32x64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
-def layer_norm(y, y_stride, width, size, eps, weight, bias, factor, out, out_stride):
-    """LayerNorm of the first `size` columns; columns from there to `width` are padding and stay zero.
-
-    `y` is overwritten. Returned is, lane by lane, the largest |out * factor|.
+    `y` is overwritten.
     """
     inverse = splat_f32x4(_ONE / np.float32(size))
     total = splat_rows(_ZERO)
@@ -172,26 +147,28 @@ def layer_norm(y, y_stride, width, size, eps, weight, bias, factor, out, out_str
         square = square + centred * centred
     variance = fold_row_sums(square) * inverse + splat_f32x4(eps)
     scale = along_rows(splat_f32x4(_ONE) / sqrt_f32x4(variance))
-    largest = splat_rows(_ZERO)
     for column in range(0, width * 4, 64):
         value = (load_rows(y + column, y_stride) * scale) * every_row(load_f32x16(weight + column))
-        value = value + every_row(load_f32x16(bias + column))
-        store_rows(out + column, out_stride, value)
-        largest = larger_magnitude(value * every_row(load_f32x16(factor + column)), largest)
-    return largest
+        store_rows(out + column, out_stride, value + every_row(load_f32x16(bias + column)))
 
 
-@kernel(void, int64, int64, int64, int64, f32x64, int64, int64, int64)
-def quantize(y, y_stride, width, factor, largest, codes, codes_stride, scale):
-    """Codes (bytes, the CPU's offset added) and float32 scales of y * factor, given its largest magnitudes."""
-    absmax = fold_row_maxima(largest)
-    least = splat_f32x4(_SMALLEST)
-    store_f32x4(scale, zero_below_f32x4(absmax, least, absmax * splat_f32x4(_INVERSE_LIMIT)))
-    inverse = along_rows(zero_below_f32x4(absmax, least, splat_f32x4(_LIMIT) / absmax))
-    magic = splat_rows(_CODE_MAGIC)
+@kernel(void, int64, int64, int64, int64, int64, int64, int64)
+def quantize(y, y_stride, width, factor, codes, codes_stride, scale):
+    """Codes (bytes, the CPU's offset added) of y * factor, with the scales and zeros of its rows."""
+    highest, lowest = splat_rows(_ZERO), splat_rows(_ZERO)
     for column in range(0, width * 4, 64):
         value = load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column))
-        store_code_rows(codes + (column >> 2), codes_stride, value * inverse + magic)
+        highest, lowest = larger(value, highest), smaller(value, lowest)
+    high = fold_row_maxima(highest)
+    span, least = high - fold_row_minima(lowest), splat_f32x4(_SMALLEST)
+    store_f32x4(scale, zero_below_f32x4(span, least, span * splat_f32x4(_INVERSE_STEPS)))
+    inverse = zero_below_f32x4(span, least, splat_f32x4(_STEPS) / span)
+    magic = splat_f32x4(_HIGHEST_MAGIC) - ((high * inverse + splat_f32x4(_MAGIC)) - splat_f32x4(_MAGIC))
+    store_i32x4(scale + ROW_ZEROS, bits_of_f32x4(magic) - splat_i32x4(_MAGIC_BITS))
+    inverses, magics = along_rows(inverse), along_rows(magic)
+    for column in range(0, width * 4, 64):
+        value = load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column))
+        store_code_rows(codes + (column >> 2), codes_stride, value * inverses + magics)
 
 
 @kernel(void, int64, int64)

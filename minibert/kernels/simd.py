@@ -92,6 +92,11 @@ def select_max(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
+def select_min(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The smaller of two floats lane by lane; b where a is not a number."""
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
 def llvm_function(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
     """An LLVM intrinsic or external function, declared once in the module."""
     known = builder.module.globals.get(name)

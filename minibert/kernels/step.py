@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from minibert.kernels import opcodes as op
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.quads import f32x64
 from minibert.kernels.rows import layer_norm, quantize
 from minibert.kernels.simd import f32_of_bits, load_i64
 
@@ -30,22 +29,21 @@ def place_of(step, arena, number):
     return arena + out + number * row_stride(step)
 
 
-@kernel(void, int64, int64, int64, int64, f32x64)
-def store_codes(step, arena, rows, number, largest):
+@kernel(void, int64, int64, int64, int64)
+def store_codes(step, arena, rows, number):
     """The codes of four rows from `number` on, if the step makes codes."""
     codes = field(step, op.CODES)
     if codes >= 0:
         stride = field(step, op.CODES_STRIDE)
         place = arena + codes + number * stride
-        scales = arena + field(step, op.SCALES) + 4 * number
-        quantize(rows, row_stride(step), field(step, op.WIDTH), field(step, op.FACTOR), largest, place, stride, scales)
+        scales = arena + field(step, op.SCALES) + op.SCALE_BYTES * number
+        quantize(rows, row_stride(step), field(step, op.WIDTH), field(step, op.FACTOR), place, stride, scales)
 
 
-@kernel(f32x64, int64, int64, int64)
-def normalized(step, rows, out):
-    """LayerNorm of four rows into `out`; their largest magnitudes."""
+@kernel(void, int64, int64, int64)
+def normalize_rows(step, rows, out):
+    """LayerNorm of four rows into `out`."""
     stride = row_stride(step)
     eps = f32_of_bits(field(step, op.NORM_EPS))
-    weight, bias, factor = field(step, op.NORM_WEIGHT), field(step, op.NORM_BIAS), field(step, op.FACTOR)
-    size = field(step, op.NORM_SIZE)
-    return layer_norm(rows, stride, field(step, op.WIDTH), size, eps, weight, bias, factor, out, stride)
+    weight, bias = field(step, op.NORM_WEIGHT), field(step, op.NORM_BIAS)
+    layer_norm(rows, stride, field(step, op.WIDTH), field(step, op.NORM_SIZE), eps, weight, bias, out, stride)

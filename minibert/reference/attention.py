@@ -12,7 +12,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.format.limits import LANES, distances
-from minibert.reference.functions import exp2, quantize
+from minibert.reference.functions import exp2, quantize_symmetric
 
 f32 = np.float32
 
@@ -85,9 +85,9 @@ def _attend_integer(
     query: np.ndarray, key: np.ndarray, value: np.ndarray, head_size: int, added: np.ndarray | None, window: int
 ) -> np.ndarray:
     tokens = len(query)
-    query_codes, query_scale = quantize(query, None)
-    key_codes, key_scale = quantize(key, None)
-    value_codes, value_scale = quantize(value.T, None, numerics.VALUE_LIMIT)  # one scale a column
+    query_codes, query_scale = quantize_symmetric(query, numerics.ATTENTION_LIMIT)
+    key_codes, key_scale = quantize_symmetric(key, numerics.ATTENTION_LIMIT)
+    value_codes, value_scale = quantize_symmetric(value.T, numerics.VALUE_LIMIT)  # one scale a column
     query_scale = query_scale * f32(numerics.LOG2_E / math.sqrt(head_size))
 
     context = np.zeros_like(query)

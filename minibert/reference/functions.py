@@ -154,26 +154,39 @@ def normalize(x: np.ndarray) -> np.ndarray:
     return x * (f32(1.0) / np.maximum(length, f32(1e-12)))[:, None]
 
 
-def quantize(
-    x: np.ndarray, factor: np.ndarray | None, limit: int = numerics.ACTIVATION_LIMIT
-) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric integer codes with one scale a row.
+def quantize(x: np.ndarray, factor: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int8 codes with one scale and one zero point a row.
 
     Args:
         x: float32 [rows, n].
         factor: float32 [n] that multiplies the row first, or None.
-        limit: largest code.
 
     Returns:
-        codes int32 [rows, n] in -limit..limit, scales float32 [rows]: x * factor is about codes * scale.
+        codes int32 [rows, n] in -127..127, scales float32 [rows], zero points int32 [rows] in -126..126:
+        x * factor is about (codes - zero point) * scale.
     """
     if factor is not None:
         x = x * factor
-    largest = np.abs(x).max(axis=-1) if x.shape[-1] else np.zeros(x.shape[:-1], f32)
-    zero = ~(largest >= f32(numerics.SMALLEST_ABSMAX))
-    safe = np.where(zero, f32(1.0), largest)
-    inverse = np.where(zero, f32(0.0), f32(limit) / safe).astype(f32)
-    scale = np.where(zero, f32(0.0), largest * f32(1.0 / limit)).astype(f32)
+    high, low = x.max(axis=-1, initial=0), x.min(axis=-1, initial=0)
+    inverse, scale = _steps(high - low, numerics.CODE_STEPS)
     with np.errstate(invalid="ignore"):
-        codes = np.rint(x * inverse[..., None]).astype(np.int32)
-    return codes, scale
+        zero = f32(numerics.HIGHEST_CODE) - np.rint(high * inverse)
+        magic = f32(numerics.ROUND_MAGIC) + zero
+        # Rounded after the zero point is added: of a half, the even code is taken.
+        codes = (x * inverse[..., None] + magic[..., None]) - f32(numerics.ROUND_MAGIC)
+        return codes.astype(np.int32), scale, zero.astype(np.int32)
+
+
+def quantize_symmetric(x: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Integer codes with one scale a row: codes int32 [rows, n] in -limit..limit, scales float32 [rows]."""
+    largest = np.abs(x).max(axis=-1, initial=0)
+    inverse, scale = _steps(largest, limit)
+    with np.errstate(invalid="ignore"):
+        return np.rint(x * inverse[..., None]).astype(np.int32), scale
+
+
+def _steps(span: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The steps in one, and the size of a step, where a span is cut into `count` of them; both 0 for a tiny span."""
+    zero = ~(span >= f32(numerics.SMALLEST_SPAN))
+    inverse = np.where(zero, f32(0.0), f32(count) / np.where(zero, f32(1.0), span)).astype(f32)
+    return inverse, np.where(zero, f32(0.0), span * f32(1.0 / count)).astype(f32)

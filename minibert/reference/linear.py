@@ -11,15 +11,15 @@ from minibert.format.layout import unpack_blocks, unpack_float32, unpack_int8
 from minibert.format.limits import FOUR_BIT_KINDS
 from minibert.format.parts import Linear
 
-#: 127 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.
-EXACT = 1024
+#: 253 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.
+EXACT = 512
 
 
 def integer_product(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """codes @ weight.T with exact int32 sums, at the speed of a float32 BLAS.
 
     Args:
-        codes: int8 or int32 [rows, in], magnitudes at most 127.
+        codes: int8 or int32 [rows, in], magnitudes at most 253: codes, or what is left without their zero points.
         weight: int8 [out, in], magnitudes at most 127.
 
     Returns:
@@ -43,10 +43,18 @@ def int8_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) ->
 
 
 def apply_int8(
-    codes: np.ndarray, scales: np.ndarray, name: str, linear: Linear, tensors: Mapping[str, np.ndarray]
+    codes: np.ndarray,
+    scales: np.ndarray,
+    zeros: np.ndarray,
+    name: str,
+    linear: Linear,
+    tensors: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """(sum * scale of the row) * scale of the output + bias: float32 [rows, padded out]."""
-    total = integer_product(codes, int8_weight(name, linear, tensors))
+    """(sum * scale of the row) * scale of the output + bias: float32 [rows, padded out].
+
+    `codes`, `scales` and `zeros` are what `functions.quantize` returns.
+    """
+    total = integer_product(codes - zeros[:, None], int8_weight(name, linear, tensors))
     return (total.astype(np.float32) * scales[:, None]) * tensors[f"{name}.scale"] + tensors[f"{name}.bias"]
 
 

@@ -88,7 +88,7 @@ class Run:
 
     Attributes:
         rows: float32 buffers by name.
-        codes: int8 buffers by name: codes, and one scale a row.
+        codes: int8 buffers by name: codes, and one scale and one zero point a row.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Run:
         self.hook = hook
         self.wanted = wanted
         self.rows: dict[str, np.ndarray] = {}
-        self.codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.codes: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         #: Which text of the batch each text is that hasn't left, and the answers of those that have.
         self.numbers = np.arange(len(starts) - 1)
         self.left: dict[int, np.ndarray] = {}

@@ -168,7 +168,7 @@ def test_int8_models_are_near(name):
     answers = model.engine(backend="numpy").forward(*texts)
     assert answers.shape == exact.shape
     off = np.linalg.norm(answers - exact, axis=1) / np.linalg.norm(exact, axis=1).mean()
-    assert np.median(off) < 0.05
+    assert np.median(off) < 0.1
 
 
 def test_hook_sees_the_input_of_every_linear_once():

@@ -18,7 +18,7 @@ def rows(case: str, count: int, width: int, seed: int = 0) -> np.ndarray:
         x[:] = 0
         x[:, random.integers(width)] = -3
     elif case == "tiny":
-        x *= 1e-30  # about SMALLEST_ABSMAX: rows on both sides of it
+        x *= 1e-30  # about SMALLEST_SPAN: rows on both sides of it
     elif case == "denormal":
         x *= 1e-38
     elif case == "huge":

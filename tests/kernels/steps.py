@@ -15,6 +15,7 @@ from minibert.engine.library import Kernels
 from minibert.engine.lower import lower
 from minibert.format.limits import LANES
 from minibert.kernels import opcodes as op
+from minibert.numerics import HIGHEST_CODE
 from minibert.plan import Buffer, Codes, build_plan
 from tests.models import RandomModel
 
@@ -101,18 +102,21 @@ class Steps:
         width = place.width
         return self._view(int(self.program.table[number, op.SOURCE]), self.rows(place), 4 * width, width, np.float32)
 
-    def source_codes(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The codes [rows, width] (stored as bytes, see `set_source_codes`) and scales [rows] that a matmul reads."""
+    def _scales(self, offset: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scales and zero points, as they are stored, of groups of rows: two views [groups, ROWS_AT_ONCE]."""
+        groups, stride = -(-rows // op.ROWS_AT_ONCE), op.SCALE_BYTES * op.ROWS_AT_ONCE
+        scales = self._view(offset, groups, stride, op.ROWS_AT_ONCE, np.float32)
+        return scales, self._view(offset + op.ROW_ZEROS, groups, stride, op.ROWS_AT_ONCE, np.int32)
+
+    def set_source_codes(self, number: int, codes: np.ndarray, scales: np.ndarray, zeros: np.ndarray) -> None:
+        """Give a matmul these codes in -127..127, scales, and zero points."""
         row, place = self.program.table[number], self.plan.steps[number].source
         rows = self.rows(place)
-        codes = self._view(int(row[op.SOURCE]), rows, int(row[op.SOURCE_STRIDE]), place.width, np.uint8)
-        return codes, self._view(int(row[op.SOURCE_SCALES]), rows, 4, 1, np.float32)[:, 0]
-
-    def set_source_codes(self, number: int, codes: np.ndarray, scales: np.ndarray) -> None:
-        """Give a matmul these codes in -127..127 and scales."""
-        stored, stored_scales = self.source_codes(number)
+        stored = self._view(int(row[op.SOURCE]), rows, int(row[op.SOURCE_STRIDE]), place.width, np.uint8)
         stored[:] = (codes + self.offset).astype(np.uint8)
-        stored_scales[:] = scales
+        stored_scales, stored_zeros = self._scales(int(row[op.SOURCE_SCALES]), rows)
+        for view, values in ((stored_scales, scales), (stored_zeros, np.add(zeros, self.offset))):
+            view[:] = np.resize(np.broadcast_to(values, rows), view.shape)  # other rows of the last group: whatever
 
     def residual(self, number: int) -> np.ndarray:
         """The rows that a matmul adds, writable."""
@@ -127,25 +131,27 @@ class Steps:
         width = place.width
         return self._view(int(self.program.table[number, op.OUT]), self.rows(place), 4 * width, width, np.float32)
 
-    def codes(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """The codes int [rows, width] in -128..127 and scales [rows] that a step wrote."""
+    def codes(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The codes int [rows, width] in -127..127, scales [rows], and zero points [rows], that a step wrote."""
         row, place = self.program.table[number], self.plan.steps[number].codes
         rows = self.rows(place)
         stored = self._view(int(row[op.CODES]), rows, int(row[op.CODES_STRIDE]), place.width, np.uint8)
         codes = (stored - self.offset).astype(np.uint8).view(np.int8)
-        return codes.astype(np.int32), self._view(int(row[op.SCALES]), rows, 4, 1, np.float32)[:, 0]
+        scales, zeros = (view.reshape(-1)[:rows] for view in self._scales(int(row[op.SCALES]), rows))
+        return codes.astype(np.int32), scales, zeros - self.offset
 
     def _code_offset(self) -> int:
-        """What these kernels add to a code when they store it: the byte that stands for zero."""
+        """What these kernels add to a code when they store it; a row of zeros is made of HIGHEST_CODE."""
         quantizes = [number for number, row in enumerate(self.program.table) if row[op.OP] == op.QUANTIZE]
         if not quantizes:
             return 0
         self.offset = 0
         self.source(quantizes[0])[:] = 0
         self.run(quantizes[0])
-        codes, _scales = self.codes(quantizes[0])
-        assert np.unique(codes).tolist() in ([0], [-128])
-        return int(codes[0, 0]) & 0xFF
+        codes, _scales, zeros = self.codes(quantizes[0])
+        assert np.unique(codes).tolist() in ([126], [-2])
+        assert np.unique(zeros & 0xFF).tolist() == [codes[0, 0] & 0xFF]
+        return int(zeros[0]) - HIGHEST_CODE
 
 
 def _flat(rows: Sequence[Sequence[int]] | None, tokens: int) -> np.ndarray:

@@ -24,18 +24,23 @@ def token_head(outputs: int, inputs: int, kind: str, activation: str = "none") -
     return random_model(kind, hidden_size=inputs, heads=1, layers=1, pooling="none", head=head, max_positions=512)
 
 
-def random_codes(count: int, width: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Codes int32 [count, width] and scales float32 [count], some of rows of zeros."""
+#: Codes int32 [rows, width], scales float32 [rows] and zero points int32 [rows].
+QuantizedRows = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def random_codes(count: int, width: int, seed: int = 0) -> QuantizedRows:
+    """Rows of codes, some of them zeros."""
     random = np.random.default_rng(seed)
     codes = random.integers(-127, 128, (count, width), dtype=np.int32)
     scales = np.exp2(random.uniform(-20, 5, count)).astype(np.float32)
-    codes[::9], scales[::9] = 0, 0
-    return codes, scales
+    zeros = random.integers(-127, 128, count, dtype=np.int32)
+    codes[::9], scales[::9] = zeros[::9, None], 0
+    return codes, scales, zeros
 
 
-def dequantized(model: RandomModel, name: str, codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+def dequantized(model: RandomModel, name: str, codes: QuantizedRows) -> np.ndarray:
     """What a linear makes of codes, in NumPy."""
-    return apply_int8(codes, scales, name, model.config.linears[name], model.tensors)
+    return apply_int8(*codes, name, model.config.linears[name], model.tensors)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(40, 2), (384, 77), (312, 1), (16, 16), (64, 65), (1200, 144)])
@@ -44,10 +49,10 @@ def test_int8_at_every_number_of_rows(kernels, inputs, outputs):
     for count in COUNTS if inputs < 100 else COUNTS[::5]:
         steps = Steps(model, kernels, [count])
         number = steps.find(plan.Matmul, linear="head.0")
-        codes, scales = random_codes(count, -(-inputs // 16) * 16, count)
-        steps.set_source_codes(number, codes, scales)
+        codes = random_codes(count, -(-inputs // 16) * 16, count)
+        steps.set_source_codes(number, *codes)
         steps.run(number)
-        np.testing.assert_array_equal(steps.out(number), dequantized(model, "head.0", codes, scales))
+        np.testing.assert_array_equal(steps.out(number), dequantized(model, "head.0", codes))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(40, 2), (384, 77), (312, 1), (16, 16), (64, 65), (1200, 144)])
@@ -75,8 +80,8 @@ def test_a_row_has_the_same_bits_at_every_place_in_a_block(kernels, kind):
         steps = Steps(model, kernels, [count])
         number = steps.find(plan.Matmul, linear="head.0")
         if kind == "int8":
-            codes, scales = random_codes(2, 320)
-            steps.set_source_codes(number, codes[1:], scales[1])
+            codes, scales, zeros = random_codes(2, 320)
+            steps.set_source_codes(number, codes[1:], scales[1], zeros[1])
         else:
             steps.source(number)[:] = rows("random", 1, 320)
         steps.run(number)
@@ -87,20 +92,20 @@ def test_a_row_has_the_same_bits_at_every_place_in_a_block(kernels, kind):
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("weight", [127, -127, -128])
 def test_the_widest_sums_are_exact(kernels, weight, sign):
-    """MAX_WIDTH inputs, all codes and weights as large as a file can hold: 2**31 is near, and not passed."""
+    """MAX_WIDTH inputs, codes as far from zero and weights as large as can be: 2**31 is near, and not passed."""
     model = random_model(hidden_size=16, heads=1, layers=1, pooling="mean", ffn_size=MAX_WIDTH)
     name = "layers.0.ffn.down"
     model.tensors[f"{name}.weight"][:] = pack_int8(np.full((16, MAX_WIDTH), weight, np.int8))
     model.tensors[f"{name}.weight_sum"][:] = weight * MAX_WIDTH
     steps = Steps(model, kernels, [3])
     number = steps.find(plan.Matmul, linear=name)
-    steps.set_source_codes(number, np.full((3, MAX_WIDTH), 127 * sign), np.float32(1e-6))
+    steps.set_source_codes(number, np.full((3, MAX_WIDTH), 127 * sign), np.float32(1e-6), -127 * sign)
     steps.residual(number)[:] = 0
     for part, value in (("weight", 1), ("bias", 0)):
         model.tensors[f"layers.0.ffn.norm.{part}"][:] = value
     model.tensors[f"{name}.bias"][:] = np.arange(16)
     steps.run(number)
-    total = np.float32(np.int64(127 * sign) * weight * MAX_WIDTH)
+    total = np.float32(np.int64(254 * sign) * weight * MAX_WIDTH)
     y = (total * np.float32(1e-6)) * model.tensors[f"{name}.scale"] + model.tensors[f"{name}.bias"]
     norm = [model.tensors[f"layers.0.ffn.norm.{part}"] for part in ("weight", "bias")]
     np.testing.assert_array_equal(steps.out(number)[1], functions.layer_norm(y[None], *norm, 16, 1e-12)[0])
@@ -115,7 +120,7 @@ def test_activations(kernels, activation, case):
     model.tensors["head.0.bias"][:] = x
     steps = Steps(model, kernels, [2])
     number = steps.find(plan.Matmul, linear="head.0")
-    steps.set_source_codes(number, np.zeros((2, 16)), np.float32(0))
+    steps.set_source_codes(number, np.zeros((2, 16)), np.float32(0), 0)
     steps.run(number)
     with np.errstate(over="ignore", invalid="ignore"):
         expected = functions.activate(x, activation)
@@ -130,7 +135,7 @@ def test_activations_survive_numbers_that_are_not_finite(kernels, activation, va
     model.tensors["head.0.bias"][5] = value
     steps = Steps(model, kernels, [1])
     number = steps.find(plan.Matmul, linear="head.0")
-    steps.set_source_codes(number, np.zeros((1, 16)), np.float32(0))
+    steps.set_source_codes(number, np.zeros((1, 16)), np.float32(0), 0)
     steps.run(number)
     made = np.delete(steps.out(number)[0], 5)
     np.testing.assert_array_equal(made, functions.activate(np.ones(15, np.float32), activation))
@@ -152,27 +157,27 @@ def test_residual_norm_and_codes(kernels, case, hidden_size, following):
     )
     steps = Steps(model, kernels, [21])
     number = steps.find(plan.Matmul, linear="layers.0.attention.output")
-    codes, scales = random_codes(21, 32)
+    codes = random_codes(21, 32)
     width = steps.residual(number).shape[1]
     residual = rows(case, 21, width)
     residual[:, hidden_size:] = 0
-    steps.set_source_codes(number, codes, scales)
+    steps.set_source_codes(number, *codes)
     steps.residual(number)[:] = residual
     steps.run(number)
 
     norm = [model.tensors[f"layers.0.attention.norm.{part}"] for part in ("weight", "bias")]
     with np.errstate(over="ignore", invalid="ignore"):
-        expected = dequantized(model, "layers.0.attention.output", codes, scales) + residual
+        expected = dequantized(model, "layers.0.attention.output", codes) + residual
         expected = functions.layer_norm(expected, *norm, hidden_size, 1e-12)
     np.testing.assert_array_equal(steps.out(number), expected)
     assert not expected[:, hidden_size:].any()
     if kind == "int8":
-        made, made_scales = steps.codes(number)
+        made = steps.codes(number)
         with np.errstate(over="ignore", invalid="ignore"):
-            codes, scales = functions.quantize(expected, model.tensors.get("layers.0.ffn.up.input_factor"))
+            codes = functions.quantize(expected, model.tensors.get("layers.0.ffn.up.input_factor"))
         finite = np.isfinite(expected).all(axis=1)
-        np.testing.assert_array_equal(made[finite], codes[finite])
-        np.testing.assert_array_equal(made_scales[finite], scales[finite])
+        for own, twin in zip(made, codes, strict=True):
+            np.testing.assert_array_equal(own[finite], twin[finite])
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu"])
@@ -183,12 +188,11 @@ def test_activation_straight_to_codes(kernels, activation, ffn_size):
     steps = Steps(model, kernels, [50])
     number = steps.find(plan.Matmul, linear="layers.0.ffn.up")
     assert steps.plan.steps[number].out is None
-    codes, scales = random_codes(50, 48)
-    steps.set_source_codes(number, codes, scales)
+    codes = random_codes(50, 48)
+    steps.set_source_codes(number, *codes)
     steps.run(number)
-    expected = dequantized(model, "layers.0.ffn.up", codes, scales)
+    expected = dequantized(model, "layers.0.ffn.up", codes)
     expected = functions.activate(expected, steps.plan.steps[number].activation)
-    expected_codes, expected_scales = functions.quantize(expected, model.tensors["layers.0.ffn.down.input_factor"])
-    made, made_scales = steps.codes(number)
-    np.testing.assert_array_equal(made, expected_codes)
-    np.testing.assert_array_equal(made_scales, expected_scales)
+    codes = functions.quantize(expected, model.tensors["layers.0.ffn.down.input_factor"])
+    for own, twin in zip(steps.codes(number), codes, strict=True):
+        np.testing.assert_array_equal(own, twin)

@@ -69,24 +69,45 @@ def test_quantizing(kernels, case, input_factor):
 def test_halves_are_rounded_to_even(kernels):
     steps = Steps(random_model(layers=1, pooling="mean", heads=1, head_size=16), kernels, [2])
     number = steps.find(plan.Quantize)
-    halves = np.array([127, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 63.5, -63.5, 126.5, -126.5, 0, 1, -1, -127, 100.5])
-    steps.source(number)[:] = halves
+    halves = np.array([126, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 63.5, -63.5, 125.5, -125.5, 0, 1, -1, -126, 100.5])
+    steps.source(number)[0] = halves
+    steps.source(number)[1] = halves + 1  # the zero point is odd: with it the code is even
     steps.run(number)
-    codes, scales = steps.codes(number)
-    assert codes[0].tolist() == [127, 0, 2, 2, 0, -2, -2, 64, -64, 126, -126, 0, 1, -1, -127, 100]
-    np.testing.assert_array_equal(scales, np.float32(127) * np.float32(1 / 127))
+    codes, scales, zeros = steps.codes(number)
+    expected = np.array([126, 0, 2, 2, 0, -2, -2, 64, -64, 126, -126, 0, 1, -1, -126, 100])
+    assert zeros.tolist() == [0, -1]
+    np.testing.assert_array_equal(codes, [expected, expected])
+    np.testing.assert_array_equal(scales, np.float32(252) * np.float32(1 / 252))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 0), (-0.17, 5), (3, 7), (-7, -3)])
+def test_a_row_uses_all_codes_that_its_numbers_and_zero_need(kernels, low, high):
+    steps = Steps(random_model(layers=1, pooling="mean", heads=1, head_size=16), kernels, [1])
+    number = steps.find(plan.Quantize)
+    row = np.linspace(low, high, 16, dtype=np.float32)
+    steps.source(number)[0] = row
+    steps.run(number)
+    codes, scales, zeros = steps.codes(number)
+    assert codes.max() == 126 if high > 0 else zeros[0] == 126
+    assert codes.min() == -126 if low < 0 else zeros[0] == -126
+    assert np.abs((codes - zeros) * scales - row).max() <= scales[0] / 2 * 1.0001
+    assert scales[0] == pytest.approx((max(high, 0) - min(low, 0)) / 252)
 
 
 def test_codes_never_leave_their_range(kernels):
-    """The largest magnitude of a row is 127, whatever it is: rounding must not make it 128."""
+    """The ends of a row, or its zero, are about 126 and -126, whatever they are: rounding goes one further at most."""
     model = random_model(layers=1, pooling="mean", heads=1, head_size=16)
     random = np.random.default_rng(5)
     source = np.exp2(random.uniform(-99, 99, (4096, 1))) * random.uniform(-1, 1, (4096, 16))
+    source[::2] = random.integers(-300, 301, (2048, 16)) / 2  # many halves
     steps = Steps(model, kernels, [len(source)])
     number = steps.find(plan.Quantize)
     steps.source(number)[:] = source
     steps.run(number)
-    assert (np.abs(steps.codes(number)[0]).max(axis=1) == 127).all()
+    codes, scales, zeros = steps.codes(number)
+    assert set(np.maximum(codes.max(axis=1), zeros)) <= {126, 127}
+    assert set(np.minimum(codes.min(axis=1), zeros)) <= {-125, -126, -127}
+    assert (np.abs((codes - zeros[:, None]) * scales[:, None] - source) <= 0.501 * scales[:, None]).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -96,16 +117,15 @@ def test_numbers_that_are_not_finite_end_as_codes(kernels, value):
     steps.source(number)[:] = 1
     steps.source(number)[1, 3] = value
     steps.run(number)
-    codes, scales = steps.codes(number)
-    assert (codes[[0, 2]] == 127).all()
-    np.testing.assert_array_equal(scales[[0, 2]], np.float32(1 / 127))
+    codes, scales, zeros = steps.codes(number)
+    assert (codes[[0, 2]] == 126).all()
+    assert zeros[[0, 2]].tolist() == [-126, -126]
+    np.testing.assert_array_equal(scales[[0, 2]], np.float32(1 / 252))
 
 
 def _check_codes(steps: Steps, number: int, expected: np.ndarray, factor: np.ndarray | None) -> None:
-    codes, scales = functions.quantize(expected, factor)
-    made, made_scales = steps.codes(number)
-    np.testing.assert_array_equal(made, codes)
-    np.testing.assert_array_equal(made_scales, scales)
+    for own, twin in zip(steps.codes(number), functions.quantize(expected, factor), strict=True):
+        np.testing.assert_array_equal(own, twin)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "last", "max", "mean"])

@@ -14,26 +14,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from minibert.numerics import ACTIVATION_LIMIT, LOG2_E, LOWEST_SCORE, SMALLEST_ABSMAX, VALUE_LIMIT, WEIGHT_BITS
+from minibert.numerics import (
+    ATTENTION_LIMIT,
+    CODE_STEPS,
+    HIGHEST_CODE,
+    LOG2_E,
+    LOWEST_SCORE,
+    ROUND_MAGIC,
+    SMALLEST_SPAN,
+    VALUE_LIMIT,
+    WEIGHT_BITS,
+)
 
 from ..quantize.rounding import LIMIT, SMALLEST_ROW
 
 
-def row_codes(x: Tensor, limit: int = ACTIVATION_LIMIT) -> tuple[Tensor, Tensor]:
-    """Integer codes of activations with one scale a row, as the engine makes them.
+def row_codes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Integer codes of activations with one scale a row, as the engine makes them; zero points are taken off again.
 
     Args:
         x: float32 [..., n].
-        limit: the largest code.
 
     Returns:
         Codes, whole numbers as float32 [..., n], and scales float32 [..., 1]: x is about codes * scales.
     """
-    largest = x.abs().amax(dim=-1, keepdim=True)
-    zero = largest < SMALLEST_ABSMAX
-    inverse = torch.where(zero, 0.0, limit / torch.where(zero, 1.0, largest))
-    scale = torch.where(zero, 0.0, largest * torch.tensor(1.0 / limit, dtype=torch.float32))
+    high, low = x.amax(dim=-1, keepdim=True).clamp(min=0), x.amin(dim=-1, keepdim=True).clamp(max=0)
+    inverse, scale = _steps(high - low, CODE_STEPS)
+    # Rounded with the zero point added: of a half, that decides which code is even.
+    magic = ROUND_MAGIC + (HIGHEST_CODE - torch.round(high * inverse))
+    return (x * inverse + magic) - magic, scale
+
+
+def symmetric_codes(x: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """Codes in -limit..limit with one scale a row, as `row_codes` returns them."""
+    inverse, scale = _steps(x.abs().amax(dim=-1, keepdim=True), limit)
     return torch.round(x * inverse), scale
+
+
+def _steps(span: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The steps in one, and the size of a step, where a span is cut into `count` of them; both 0 for a tiny span."""
+    zero = span < SMALLEST_SPAN
+    # Tensors, since torch divides a number by multiplying it with the reciprocal, which rounds twice.
+    steps, size = torch.tensor([count, 1.0 / count], dtype=torch.float32)
+    inverse = torch.where(zero, 0.0, steps / torch.where(zero, 1.0, span))
+    return inverse, torch.where(zero, 0.0, span * size)
 
 
 def weight_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +81,7 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
         codes, step = row_codes(x)
         weights, scale = weight_codes(weight)
-        # Codes are exact in bfloat16 too; its sums are float32, but what it returns has 8 bits.
+        # Codes, up to 253, are exact in bfloat16 too; its sums are float32, but what it returns has 8 bits.
         codes, weights = codes.to(dtype), weights.to(dtype)
         ctx.save_for_backward(codes, step, weights, scale)
         return (functional.linear(codes, weights).float() * step) * scale.T
@@ -79,7 +103,7 @@ def linear_int8(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype = to
         x: float32 [rows, in].
         weight: float32 [out, in].
         bias: float32 [out].
-        dtype: what codes are multiplied in; in float32 the sums are exact up to 1,024 inputs and nearly so beyond.
+        dtype: what codes are multiplied in; in float32 the sums are exact up to 512 inputs and nearly so beyond.
 
     Returns:
         float32 [rows, out].
@@ -87,9 +111,9 @@ def linear_int8(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype = to
     return _Product.apply(x, weight, dtype) + bias  # pyright: ignore[reportOperatorIssue]
 
 
-def rounded_rows(x: Tensor, limit: int = ACTIVATION_LIMIT) -> Tensor:
-    """Rows as their codes stand for them, float32 [..., n]; the gradient passes straight through."""
-    codes, scale = row_codes(x.detach(), limit)
+def rounded_rows(x: Tensor, limit: int) -> Tensor:
+    """Rows as their symmetric codes stand for them, float32 [..., n]; the gradient passes straight through."""
+    codes, scale = symmetric_codes(x.detach(), limit)
     return x + (codes * scale - x).detach()
 
 
@@ -115,7 +139,7 @@ def attention_int8(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
     Returns:
         float32 [texts, heads, tokens, width].
     """
-    query, key = rounded_rows(query), rounded_rows(key)
+    query, key = rounded_rows(query, ATTENTION_LIMIT), rounded_rows(key, ATTENTION_LIMIT)
     value = rounded_rows(value.transpose(-1, -2), VALUE_LIMIT).transpose(-1, -2)
     smooth = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1 / math.sqrt(head_size))
     with torch.no_grad():

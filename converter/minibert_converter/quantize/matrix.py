@@ -8,10 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from minibert.reference.functions import quantize
+from minibert.reference.linear import integer_product
+
 from ..network import Float32Array, LinearWeights, QuantizedLinear, QuantizedTable
 from .four_bit import round_codebook, round_int4
 from .migration import input_factors
-from .rounding import LIMIT, round_compensated, round_to_nearest
+from .rounding import round_compensated, round_to_nearest
 from .statistics import InputStatistics
 
 #: What the weights of a matrix can be stored as.
@@ -92,12 +95,9 @@ def output_error(weight: Float32Array, quantized: QuantizedLinear, rows: Float32
         quantized: what it became.
         rows: float32 [n, in], inputs; they are quantized row by row, as the engine does.
     """
-    inputs = rows if quantized.input_factor is None else rows * quantized.input_factor
-    largest = np.abs(inputs).max(axis=1, keepdims=True, initial=0)
-    step = np.where(largest > 0, largest / LIMIT, 1).astype(np.float32)
-    codes = np.rint(inputs / step)
+    codes, scales, zeros = quantize(rows, quantized.input_factor)
     expected = rows @ weight.T
-    error = (codes @ quantized.q.astype(np.float32).T) * step * quantized.scale - expected
+    error = integer_product(codes - zeros[:, None], quantized.q) * scales[:, None] * quantized.scale - expected
     return _relative(error - error.mean(axis=0), expected - expected.mean(axis=0))
 
 

@@ -2,10 +2,11 @@
 
 Multiplying input channel j by f_j and dividing the weights' column by it changes no product, but moves the loss of
 rounding between the two (SmoothQuant, arXiv 2211.10438, which sets f from the largest entries and one exponent). Here f
-is found by descent on the loss itself. With steps of largest/127 and rounding errors uniform and independent,
-the mean squared error of an output row is proportional to
+is found by descent on the loss itself. A row of activations, which spans from low to high, has 252 steps between them,
+a row of weights 127 up to its largest. With rounding errors uniform and independent, the mean squared error of an
+output row is proportional to
 
-    L(f) = A B + r C D      A = mean over rows x of max_j (f_j x_j)^2          (step of the activations)
+    L(f) = A B + r C D      A = mean over rows x of (high - low of f x)^2 / 4  (step of the activations)
                             B = sum over j of |W_j|^2 / f_j^2                  (what multiplies their rounding error)
                             C = sum over outputs n of max_j (W_nj / f_j)^2     (steps of the weights)
                             D = sum over j of f_j^2 E[x_j^2]                   (what multiplies their rounding error)
@@ -40,12 +41,12 @@ def input_factors(weight: Float32Array, rows: Float32Array) -> Float32Array:
         float32 [in], positive, with geometric mean 1 over the channels in use; 1 where a channel or its weights are
         always zero.
     """
-    inputs, columns = np.abs(rows), np.abs(weight)
-    used = (inputs.max(axis=0, initial=0) > 0) & (columns.max(axis=0, initial=0) > 0)
+    columns = np.abs(weight)
+    used = rows.any(axis=0) & (columns.max(axis=0, initial=0) > 0)
     factor = np.ones(weight.shape[1], np.float32)
     if used.any():
         # Contiguous rows, which selecting columns does not leave: finding their largest entries is most of the work.
-        factor[used] = _descend(np.ascontiguousarray(columns[:, used]), np.ascontiguousarray(inputs[:, used]))
+        factor[used] = _descend(np.ascontiguousarray(columns[:, used]), np.ascontiguousarray(rows[:, used]))
     return factor
 
 
@@ -54,10 +55,10 @@ def smoothquant_factors(columns: Float32Array, inputs: Float32Array, exponent: f
 
     Args:
         columns: float32 [out, in], magnitudes of the weights, no column all zero.
-        inputs: float32 [n, in], magnitudes of the inputs, no column all zero.
+        inputs: float32 [n, in], no column all zero.
         exponent: a, the share of the difficulty that moves to the weights.
     """
-    logarithm = (1 - exponent) * np.log(columns.max(axis=0)) - exponent * np.log(inputs.max(axis=0))
+    logarithm = (1 - exponent) * np.log(columns.max(axis=0)) - exponent * np.log(np.abs(inputs).max(axis=0))
     logarithm -= logarithm.mean()
     return np.exp(np.clip(logarithm, -np.log(_RANGE), np.log(_RANGE)))
 
@@ -67,18 +68,21 @@ def loss(columns: Float32Array, inputs: Float32Array, factor: Float32Array) -> t
 
     Args:
         columns: float32 [out, in], magnitudes of the weights.
-        inputs: float32 [n, in], magnitudes of the inputs.
+        inputs: float32 [n, in].
         factor: float32 [in].
     """
     scaled = inputs * factor
-    top = scaled.argmax(axis=1)
-    largest = np.square(np.take_along_axis(scaled, top[:, None], 1)[:, 0])
+    ends = scaled.argmax(axis=1), scaled.argmin(axis=1)
+    high, low = (np.take_along_axis(scaled, end[:, None], 1)[:, 0] for end in ends)
+    high, low = np.maximum(high, 0), np.minimum(low, 0)
+    half = (high - low) / 2
     divided = columns / factor
     heaviest = divided.argmax(axis=1)
     steps = np.square(np.take_along_axis(divided, heaviest[:, None], 1)[:, 0])
 
     size = factor.size
-    a, a_gradient = largest.mean(), np.bincount(top, largest, size) / len(inputs)
+    a = np.square(half).mean()
+    a_gradient = (np.bincount(ends[0], half * high, size) - np.bincount(ends[1], half * low, size)) / (2 * len(inputs))
     b_gradient = np.square(divided).sum(axis=0)
     c, c_gradient = steps.sum(), np.bincount(heaviest, steps, size)
     d_gradient = np.square(scaled).mean(axis=0)
