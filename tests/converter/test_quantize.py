@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.calibration import builtin_texts
+from minibert_converter.calibration import MAX_TEXTS, builtin_texts, tokenize
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.export import export
 from minibert_converter.network import LinearWeights, QuantizedLinear, QuantizedTable
 from minibert_converter.quantize import quantize
-from minibert_converter.quantize.calibration import MAX_TEXTS, gather_statistics
+from minibert_converter.quantize.calibration import gather_statistics
 from minibert_converter.quantize.centring import centre
 
 import minibert
@@ -39,12 +40,11 @@ def answers(network):
 
 
 def test_statistics_see_what_every_matrix_multiplies(network):
-    statistics = gather_statistics(network, TEXTS)
+    statistics = gather_statistics(network, tokenize(network, TEXTS))
     assert set(statistics) == set(network.linears)
     config, tensors = export(network)
     seen = {}
-    tokenizer = minibert.text.tokenizer.Tokenizer(network.tokenizer_json, max_length=48)
-    encoded = [tokenizer.encode(text).ids for text in TEXTS]
+    ((encoded, _types),) = tokenize(network, TEXTS).chunks()
     reference = Reference(config, tensors, every_token=True)
     reference.forward(encoded, hook=lambda name, rows: seen.setdefault(name, rows.copy()))
     tokens = sum(map(len, encoded))
@@ -54,10 +54,32 @@ def test_statistics_see_what_every_matrix_multiplies(network):
         np.testing.assert_allclose(one.mean, seen[name].mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_last_rows_have_their_mean_back(network, form):
+    texts = builtin_texts()[:200]
+    tokens = tokenize(network, texts)
+
+    def mean():
+        rows = []
+        rows_of = Reference(*export(replace(network, architecture=replace(network.architecture, pooling="none"))))
+        for ids, types in tokens.chunks():
+            rows.append(rows_of.forward(ids, types))
+        return np.concatenate(rows).mean(axis=0)
+
+    network.architecture = replace(network.architecture, pooling="mean", head=())
+    network.linears = {name: one for name, one in network.linears.items() if name.startswith("layers.")}
+    float32 = mean()
+    bias = network.norms["layers.1.ffn.norm"].bias
+    quantize(network, texts=texts, form=form)
+    restored = np.abs(mean() - float32).max()
+    network.norms["layers.1.ffn.norm"] = replace(network.norms["layers.1.ffn.norm"], bias=bias)
+    assert restored < 0.1 * np.abs(mean() - float32).max()
+
+
 def test_more_texts_than_enough_are_thinned_evenly(network):
     texts = ["good"] * (2 * MAX_TEXTS)
     texts[1::2] = ["a very long text of the bad film"] * MAX_TEXTS
-    statistics = gather_statistics(network, texts)
+    statistics = gather_statistics(network, tokenize(network, texts))
     assert statistics["head.output"].count == MAX_TEXTS
     assert statistics["layers.0.ffn.up"].count == 3 * MAX_TEXTS  # [CLS] good [SEP]
 
@@ -82,9 +104,9 @@ def test_centring_by_any_constants_changes_no_answer(network):
 
 
 def test_centring_makes_the_means_zero(network):
-    before = gather_statistics(network, TEXTS)
+    before = gather_statistics(network, tokenize(network, TEXTS))
     moved = centre(network, {name: one.mean for name, one in before.items()})
-    after = gather_statistics(network, TEXTS)
+    after = gather_statistics(network, tokenize(network, TEXTS))
     for name in moved:
         assert np.abs(before[name].mean).max() > 0.01
         np.testing.assert_allclose(after[name].mean, 0, atol=1e-5)

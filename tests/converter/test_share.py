@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from minibert_converter.budget.sensitivity import in_float32
+from minibert_converter.calibration import tokenize
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.convert import convert
 from minibert_converter.export import export
@@ -189,7 +190,7 @@ def test_centring_changes_no_answer(network):
     share(network, "0+1", rank=8, texts=TEXTS)
     ids = ids_of(network, OTHER_TEXTS)
     before = answers(network, ids)
-    statistics = gather_statistics(network, TEXTS)
+    statistics = gather_statistics(network, tokenize(network, TEXTS))
     moved = centre(network, {name: one.mean for name, one in statistics.items()})
     assert {"layers.0.ffn.up", "layers.1.ffn.up", "layers.1.attention.output"} <= set(moved)
     np.testing.assert_allclose(answers(network, ids), before, atol=1e-4)

@@ -11,12 +11,13 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.limits import low_rank
 
-from ..calibration import builtin_texts
+from ..calibration import tokenize
 from ..export import store_linear
 from ..network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 from ..progress import Progress, no_progress
 from .calibration import gather_statistics
 from .centring import centre
+from .correction import MeanCorrection
 from .matrix import Form, Use, output_error, quantize_calibrated, quantize_nearest, quantize_table, table_error
 from .statistics import InputStatistics
 
@@ -92,7 +93,8 @@ def quantize(
     """Replaces every float32 matrix, and every float32 table but the smallest, by integers.
 
     "compensated" runs texts through the float32 network, then moves the mean of inputs into biases (`centring`),
-    their outliers into the weights (`migration`), and rounds so that errors make up for each other (`rounding`).
+    their outliers into the weights (`migration`), rounds so that errors make up for each other (`rounding`), and takes
+    back what they do to all texts alike (`correction`).
     "nearest" rounds every number as it is: it needs no texts, and loses more.
 
     Args:
@@ -124,8 +126,11 @@ def quantize(
     }
     statistics: dict[str, InputStatistics] = {}
     shifts: dict[str, Float32Array] = {}
+    correction: MeanCorrection | None = None
     if method == "compensated" and floats:
-        statistics = gather_statistics(network, builtin_texts() if texts is None else texts, progress)
+        run = tokenize(network, texts)
+        statistics = gather_statistics(network, run, progress)
+        correction = MeanCorrection(network, run)
         shifts = centre(network, {name: one.mean for name, one in statistics.items()})
     # What the words' embeddings are as well is rounded to the nearest: nothing may be multiplied into it.
     statistics.pop(network.aliases.get("embeddings.word", ""), None)
@@ -144,6 +149,8 @@ def quantize(
         places = [name, *(other for other, linear in network.linears.items() if _is_tied(linear, name))]
         seen = {place: one for place in places if (one := statistics.pop(place, None)) is not None}
         errors += _quantize_linear(network, places, chosen[name], seen, shifts)
+    if correction is not None:
+        correction.restore(network)
     progress("quantizing", total, total)
     return QuantizeReport(method, tokens, tuple(errors))
 

@@ -11,7 +11,7 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.limits import LANES, low_rank, padded
 
-from ..calibration import builtin_texts
+from ..calibration import tokenize
 from ..network import LinearWeights, Network, TiedLinear
 from ..progress import Progress, no_progress
 from ..quantize.calibration import gather_statistics
@@ -72,7 +72,7 @@ def share(
     if rank < 0:
         raise InputError(f"a rank is 0 or more, not {rank}")
     _check(network, groups)
-    statistics = gather_statistics(network, builtin_texts() if texts is None else texts, progress)
+    statistics = gather_statistics(network, tokenize(network, texts), progress)
     moments = {name: one.moments_about(one.mean) for name, one in statistics.items() if name.startswith("layers.")}
     if pairs:
         groups = _similar(network, moments, pairs)
