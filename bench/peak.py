@@ -123,17 +123,17 @@ def measure_peak(isa: Any, threads: int, seconds: float) -> float:
 
 
 def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
-    """The kernel `int8_product` of the package, compiled as the package is, as a function of its nine arguments."""
+    """The kernel `int8_product` of the package, compiled as the package is, as a function of its ten arguments."""
     from numba import types
 
     from minibert.kernels import build, program
     from minibert.kernels.dense import int8_product
 
-    def run(source, count, stride, inner, weight, first, end, out, out_stride):  # noqa: ANN001, ANN202
-        int8_product(source, count, stride, inner, weight, first, end, out, out_stride)
+    def run(source, count, stride, inner, weight, first, end, out, out_stride, scratch):  # noqa: ANN001, ANN202
+        int8_product(source, count, stride, inner, weight, first, end, out, out_stride, scratch)
 
     # The builder compiles whatever program.run is: for this process that is one kernel alone.
-    program.run, program.RUN_SIGNATURE = run, types.void(*[types.int64] * 9)
+    program.run, program.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
     code = build.build(isa.name)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -142,7 +142,7 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
     )
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)
     return kind(engine.get_function_address(build.ENTRY_POINT)), engine
 
 
@@ -160,9 +160,10 @@ def measure_dense(isa: Any, seconds: float) -> list[dict[str, Any]]:
             codes = random.integers(-127, 128, (length, inner), dtype=np.int8)
             stored = (codes.astype(np.int16) + isa.code_offset).astype(np.uint8)
             sums = np.zeros((length, outer), np.int32)
+            scratch = np.zeros(length * (2 * inner + 64), np.uint8)
             arguments = (
                 stored.ctypes.data, length, inner, inner,
-                packed.ctypes.data, 0, outer // _LANES, sums.ctypes.data, 4 * outer,
+                packed.ctypes.data, 0, outer // _LANES, sums.ctypes.data, 4 * outer, scratch.ctypes.data,
             )  # fmt: skip
             call(*arguments)
             expected = codes.astype(np.int32) @ weight.T.astype(np.int32)

@@ -248,7 +248,9 @@ class _Lowering:
                 copy = aligned(pack_int8(int8_weight(step.linear, linear, self.tensors)))
                 self.used.append(copy)
                 row |= {op.DENSE_WEIGHT: copy.ctypes.data, op.DENSE_BELOW: below}
-            self.most_packed = max(self.most_packed, op.BLOCK_ROWS * (linear.in_features + ALIGNMENT))
+        if integer:
+            # A block of rows as panels of 16, or widened to words: see kernels.block_sparse and kernels.dense.
+            self.most_packed = max(self.most_packed, op.BLOCK_ROWS * (2 * linear.in_features + ALIGNMENT))
         return row | self.result(step.out, step.codes, step.norm, linear.out_features // (2 if step.gated else 1))
 
     def _biases(self, step: steps.Attend) -> dict[int, int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from minibert.format.limits import ALIGNMENT, LANES
 from minibert.kernels.isa import current
 from minibert.kernels.isa.words import Dot
 from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.simd import widen_codes
 from minibert.kernels.tile import make_tile
 
-_GROUP_BYTES = 4  # a row advances by one lane a step, a panel by sixteen
 _PANEL_STEP = 64
 
 
@@ -20,7 +21,7 @@ def _make_tiles(dot: Dot, most_rows: int, panels: int) -> Any:
     lines = ["def tiles(rows, count, stride, inner, panel, out, out_stride):"]
     lines += [
         "    pieces = (count + MOST - 1) // MOST",
-        "    steps = inner // GROUP",
+        "    steps = inner // 4",
         "    panel_bytes = steps * PANEL",
     ]
     lines += ["    for piece in range(pieces):", "        first = count * piece // pieces"]
@@ -29,9 +30,9 @@ def _make_tiles(dot: Dot, most_rows: int, panels: int) -> Any:
     for rows in reversed(tiles):
         word = "if" if rows == most_rows else "elif"
         lines += [f"        {word} height == {rows}:"]
-        lines += [f"            tile{rows}(row, stride, GROUP, panel, panel_bytes, steps, to, out_stride)"]
+        lines += [f"            tile{rows}(row, stride, STEP, panel, panel_bytes, steps, to, out_stride)"]
     scope: dict[str, Any] = {f"tile{rows}": tile for rows, tile in tiles.items()}
-    scope.update(MOST=most_rows, GROUP=_GROUP_BYTES, PANEL=_PANEL_STEP)
+    scope.update(MOST=most_rows, STEP=dot.step_bytes, PANEL=_PANEL_STEP)
     exec("\n".join(lines), scope)
     return kernel(void, *[int64] * 7)(scope["tiles"])
 
@@ -40,7 +41,7 @@ def _make_product(dot: Dot, shape: tuple[int, int]) -> Any:
     """Kernel: `count` rows `stride` bytes apart x panels first..end, results in rows `out_stride` bytes apart.
 
     Wide tiles take as many panels as the registers hold, the last panels go one at a time. `inner` is the length of
-    a row in bytes, a multiple of 16; `weight` the address of panel 0 and `out` that of its first result.
+    a stored row in bytes, a multiple of 16; `weight` the address of panel 0 and `out` that of its first result.
     """
     rows, panels = shape
     wide, narrow = _make_tiles(dot, rows, panels), _make_tiles(dot, rows, 1)
@@ -59,8 +60,32 @@ def _make_product(dot: Dot, shape: tuple[int, int]) -> Any:
 
 
 _isa = current()
-#: int8 codes with 128 added x int8 weights -> int32 sums.
-int8_product = _make_product(_isa.int8, _isa.int8_tile)
+_int8_product = _make_product(_isa.int8_words or _isa.int8, _isa.int8_tile)
+_WIDENS = _isa.int8_words is not None
+
+
+@kernel(void, int64, int64, int64, int64, int64, int64)
+def widen_rows(source, count, stride, inner, out, out_stride):
+    """Rows of int8 become rows of int16, in the order that `widen_codes` gives them."""
+    for row in range(count):
+        for column in range(0, inner, LANES):
+            widen_codes(source + row * stride + column, out + row * out_stride + 2 * column)
+
+
+@kernel(void, *[int64] * 10)
+def int8_product(source, count, stride, inner, weight, first, end, out, out_stride, scratch):
+    """Codes (bytes, the CPU's offset added) x int8 weights -> int32 sums.
+
+    `scratch` has room for the rows as words: 2 inner + 64 bytes each.
+    """
+    if _WIDENS:
+        widened = 2 * inner + ALIGNMENT  # rows a power of two apart would fall into the same few sets of the cache
+        widen_rows(source, count, stride, inner, scratch, widened)
+        _int8_product(scratch, count, widened, inner, weight, first, end, out, out_stride)
+    else:
+        _int8_product(source, count, stride, inner, weight, first, end, out, out_stride)
+
+
 #: float32 rows x float32 weights -> float32 sums.
 float32_product = _make_product(_isa.float32, _isa.float32_tile)
 #: Panels of a wide tile: columns are best shared out in multiples of these.

@@ -34,13 +34,13 @@ def product(step, arena, scratch, first, count, panel, end, sums):
     weight = field(step, op.WEIGHT)
     if field(step, op.KIND) == op.BLOCK_SPARSE and count < field(step, op.DENSE_BELOW):
         dense = field(step, op.DENSE_WEIGHT)
-        int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride)
+        int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride, scratch)
     elif field(step, op.KIND) == op.BLOCK_SPARSE:
         pack_tokens(source, source_stride, count, inner, scratch)
         index, starts = field(step, op.BLOCK_INDEX), field(step, op.BLOCK_STARTS)
         block_product(scratch, count, inner, weight, index, starts, 4 * panel, 4 * end, sums, stride)
     elif field(step, op.KIND) == op.INT8:
-        int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
+        int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride, scratch)
     else:
         float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
 

@@ -24,12 +24,14 @@ class Dot(ABC):
     """Multiply-accumulate of a broadcast row element with a panel, in one CPU's way.
 
     Attributes:
+        step_bytes: bytes of a row for one step: 4 as they are stored, 8 if rows are widened first (`widen_rows`).
         quads: whether a multiply-add takes its row element from any lane of a register, so that elements are best
             loaded four at a time (`four_rows`); else they are broadcast from memory, one at a time (`row`).
         steps_at_once: steps that `add_rows` takes together where elements come four at a time; divides 4.
         rows_at_once: rows whose sums fit the registers where elements come four at a time; divides 4, 0 for any number.
     """
 
+    step_bytes: int = 4
     quads: bool = False
     steps_at_once: int = 1
     rows_at_once: int = 0
@@ -40,7 +42,7 @@ class Dot(ABC):
 
     @abstractmethod
     def row(self, builder: ir.IRBuilder, address: ir.Value) -> Any:
-        """The 4 bytes of a row at `address`, in all lanes."""
+        """The `step_bytes` of a row at `address`, in all lanes."""
 
     @abstractmethod
     def panel(self, builder: ir.IRBuilder, address: ir.Value) -> Any:
@@ -109,6 +111,7 @@ class Isa:
         code_offset: what is added to an int8 code when it is stored as a byte of a row: 128 where the CPU multiplies
             unsigned with signed bytes, else 0.
         int8: rows of bytes (code + code_offset) x panels of int8: dense linears, and queries x keys.
+        int8_words: the same for dense linears, of rows that are widened to words first, where that is faster.
         int8_panels: rows of int8 x panels of bytes (code + code_offset): block-sparse linears.
         int16: rows and panels of int16: softmax weights x values.
         float32: rows and panels of float32.
@@ -134,5 +137,6 @@ class Isa:
     attention_rows: int
     block_outputs: int
     block_panels: int
+    int8_words: Dot | None = None
     int8_half: Dot | None = None
     machine: str = ""
