@@ -12,9 +12,11 @@ import numpy as np
 
 from minibert import numerics
 from minibert import plan as steps
+from minibert.engine.arena import Arena
 from minibert.engine.memory import aligned
 from minibert.format.layout import pack_int8
 from minibert.format.limits import ALIGNMENT, padded
+from minibert.format.parts import Linear
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.plan import Buffer, Codes, Plan
@@ -25,8 +27,6 @@ from minibert.reference.selection import kept_parts
 
 #: More than any text has tokens.
 _NO_WINDOW = 1 << 40
-#: Rows beyond the last one that may be read (and ignored) where rows go 16 at a time.
-_SPARE_ROWS = 16
 _KINDS = {"int8": op.INT8, "float32": op.FLOAT32, "int8-4x4": op.BLOCK_SPARSE}
 #: Where a step has the entries of each table; of each kind of table, the parts that hold its rows and decode them.
 _TABLES = {"embeddings.word": op.WORD, "embeddings.position": op.POSITION, "embeddings.token_type": op.TYPE}
@@ -83,7 +83,7 @@ def lower(
     # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see program.run_span.
     free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
     scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
-    return Program(table, lowering.size, scratch, sums, lowering.most_width, lowering.macs, tuple(lowering.used))
+    return Program(table, lowering.arena.size, scratch, sums, lowering.most_width, lowering.macs, tuple(lowering.used))
 
 
 def attention_scratch(tokens: int, width: int) -> int:
@@ -94,7 +94,7 @@ def attention_scratch(tokens: int, width: int) -> int:
 
 
 class _Lowering:
-    """Places buffers in the arena as steps name them, and writes each step as a row {field: value}."""
+    """Writes each step as a row {field: value}; buffers get their places as steps name them."""
 
     def __init__(
         self,
@@ -107,10 +107,7 @@ class _Lowering:
         self.dense_below = dense_below
         self.config = config
         self.tensors = tensors
-        self.capacity = capacity
-        self.places: dict[str, int] = {}
-        self.room: dict[str, int] = {}
-        self.size = 0
+        self.arena = Arena(plan, capacity)
         self.most_width = 0
         self.most_head_width = 16
         self.most_packed = 0
@@ -118,45 +115,19 @@ class _Lowering:
         self.used: list[np.ndarray] = []
         self.shut: dict[int, np.ndarray] = {}
         self.rotary: dict[tuple[float, int], np.ndarray] = {}
-        # Buffers are reused under one name with several widths: each gets room for its widest use.
-        for part in [plan.output, *(part for step in plan.steps for part in step)]:
-            if isinstance(part, Buffer | Codes):
-                self.room[part.name] = max(self.room.get(part.name, 0), part.width)
         #: The factor of rows whose codes have none, and of rows that never become codes.
-        self.ones = np.ones(max(self.room.values()), np.float32)
+        self.ones = np.ones(self.arena.widest, np.float32)
         self.used.append(self.ones)
 
     def _selection(self, hidden: Buffer) -> dict[int, int]:
         """The entries that steps share after which fewer tokens or texts go on."""
-        texts = self.capacity["texts"]
+        texts = self.arena.capacity["texts"]
         return {
-            op.TEXTS_LEFT: self._reserve("texts left", 8),
-            op.STARTS: self._reserve("starts", 8 * (texts + 1)),
-            op.HIDDEN: self.buffer(hidden),
+            op.TEXTS_LEFT: self.arena.reserve("texts left", 8),
+            op.STARTS: self.arena.reserve("starts", 8 * (texts + 1)),
+            op.HIDDEN: self.arena.buffer(hidden),
             op.HIDDEN_WIDTH: hidden.width,
         }
-
-    def _reserve(self, key: str, size: int) -> int:
-        if key not in self.places:
-            self.places[key] = self.size
-            self.size += -(-size // ALIGNMENT) * ALIGNMENT
-        return self.places[key]
-
-    def buffer(self, buffer: Buffer | None) -> int:
-        """Offset of a float32 buffer, -1 for none."""
-        if buffer is None:
-            return -1
-        rows = self.capacity[buffer.rows] + _SPARE_ROWS
-        return self._reserve(buffer.name, rows * self.room[buffer.name] * 4)
-
-    def codes(self, codes: Codes) -> int:
-        """Offset of codes."""
-        rows = self.capacity[codes.rows] + _SPARE_ROWS
-        return self._reserve(codes.name, rows * self.room[codes.name])
-
-    def scales(self, codes: Codes) -> int:
-        """Offset of the codes' scales and zero points."""
-        return self._reserve(f"{codes.name}.scales", (self.capacity[codes.rows] + _SPARE_ROWS) * op.SCALE_BYTES)
 
     def address(self, name: str) -> int:
         """Address of a tensor, which is kept alive."""
@@ -168,13 +139,12 @@ class _Lowering:
         """The entries that say where a step's rows go; `columns` of them count, the others are padding."""
         width = padded(columns)
         self.most_width = max(self.most_width, width)
-        row = {op.OUT: self.buffer(out), op.WIDTH: width, op.CODES: -1, op.FACTOR: self.ones.ctypes.data}
+        row = {op.OUT: self.arena.buffer(out), op.WIDTH: width, op.CODES: -1, op.FACTOR: self.ones.ctypes.data}
         if codes is not None:
-            # Threads of a team may be a step apart: a buffer keeps one stride whatever the width of its rows.
             row |= {
-                op.CODES: self.codes(codes),
-                op.CODES_STRIDE: self.room[codes.name],
-                op.SCALES: self.scales(codes),
+                op.CODES: self.arena.codes(codes),
+                op.CODES_STRIDE: self.arena.stride(codes),
+                op.SCALES: self.arena.scales(codes),
             }
             if self.config.linears[codes.linear].input_factor:
                 row[op.FACTOR] = self.address(f"{codes.linear}.input_factor")
@@ -208,50 +178,58 @@ class _Lowering:
 
     @lower.register
     def _(self, step: steps.Quantize) -> dict[int, int]:
-        row = {op.OP: op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.buffer(step.source)}
+        row = {op.OP: op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.arena.buffer(step.source)}
         return row | self.result(None, step.codes, None, step.source.width)
 
     @lower.register
     def _(self, step: steps.Matmul) -> dict[int, int]:
-        linear = self.config.linears[step.linear]
-        integer = isinstance(step.source, Codes)
-        row = {
-            op.OP: op.MATMUL,
-            op.ROWS: _rows(step.source),
-            op.KIND: _KINDS[linear.kind],
-            op.SOURCE: self.codes(step.source) if isinstance(step.source, Codes) else self.buffer(step.source),
-            op.SOURCE_STRIDE: self.room[step.source.name] if integer else 4 * step.source.width,
-            op.INNER: linear.in_features * (1 if integer else 4),
-            op.WEIGHT: self.address(f"{step.linear}.{'blocks' if linear.kind == 'int8-4x4' else 'weight'}"),
-            op.BIAS: self.address(f"{step.linear}.bias"),
-            op.ACTIVATION: op.ACTIVATIONS[step.activation],
-            op.RESIDUAL: self.buffer(step.residual),
-            op.OUTPUTS: padded(linear.out_features),
-            op.TOTAL: self.buffer(step.total),
-        }
-        self.most_width = max(self.most_width, row[op.OUTPUTS])
-        if isinstance(step.source, Codes):
+        linear, source = self.config.linears[step.linear], step.source
+        row = {op.OP: op.MATMUL, op.ROWS: _rows(source), op.KIND: _KINDS[linear.kind]}
+        if isinstance(source, Codes):
             row |= {
-                op.SOURCE_SCALES: self.scales(step.source),
+                op.SOURCE: self.arena.codes(source),
+                op.SOURCE_STRIDE: self.arena.stride(source),
+                op.SOURCE_SCALES: self.arena.scales(source),
+                op.INNER: linear.in_features,
                 op.WEIGHT_SCALE: self.address(f"{step.linear}.scale"),
                 op.WEIGHT_SUM: self.address(f"{step.linear}.weight_sum"),
             }
-        if step.source.rows == "tokens":
-            self.macs += linear.blocks * 16 or linear.in_features * padded(linear.out_features)
-        if linear.kind == "int8-4x4":
-            row |= {
-                op.BLOCK_INDEX: self.address(f"{step.linear}.index"),
-                op.BLOCK_STARTS: self.address(f"{step.linear}.starts"),
-            }
-            density = linear.blocks * 16 / (linear.in_features * padded(linear.out_features))
-            if below := self.dense_below(density):
-                copy = aligned(pack_int8(int8_weight(step.linear, linear, self.tensors)))
-                self.used.append(copy)
-                row |= {op.DENSE_WEIGHT: copy.ctypes.data, op.DENSE_BELOW: below}
-        if integer:
             # A block of rows as panels of 16, or widened to words: see kernels.block_sparse and kernels.dense.
             self.most_packed = max(self.most_packed, op.BLOCK_ROWS * (2 * linear.in_features + ALIGNMENT))
+        else:
+            row |= {
+                op.SOURCE: self.arena.buffer(source),
+                op.SOURCE_STRIDE: 4 * source.width,
+                op.INNER: 4 * linear.in_features,
+            }
+        if linear.kind == "int8-4x4":
+            row |= self._blocks(step.linear, linear)
+        else:
+            row[op.WEIGHT] = self.address(f"{step.linear}.weight")
+        row |= {
+            op.BIAS: self.address(f"{step.linear}.bias"),
+            op.ACTIVATION: op.ACTIVATIONS[step.activation],
+            op.RESIDUAL: self.arena.buffer(step.residual),
+            op.OUTPUTS: padded(linear.out_features),
+            op.TOTAL: self.arena.buffer(step.total),
+        }
+        self.most_width = max(self.most_width, row[op.OUTPUTS])
+        if source.rows == "tokens":
+            self.macs += linear.blocks * 16 or linear.in_features * padded(linear.out_features)
         return row | self.result(step.out, step.codes, step.norm, linear.out_features // (2 if step.gated else 1))
+
+    def _blocks(self, name: str, linear: Linear) -> dict[int, int]:
+        """The entries of a block-sparse matrix, with the dense copy that few tokens take."""
+        row = {
+            op.WEIGHT: self.address(f"{name}.blocks"),
+            op.BLOCK_INDEX: self.address(f"{name}.index"),
+            op.BLOCK_STARTS: self.address(f"{name}.starts"),
+        }
+        if below := self.dense_below(linear.density):
+            copy = aligned(pack_int8(int8_weight(name, linear, self.tensors)))
+            self.used.append(copy)
+            row |= {op.DENSE_WEIGHT: copy.ctypes.data, op.DENSE_BELOW: below}
+        return row
 
     def _biases(self, step: steps.Attend) -> dict[int, int]:
         """The entries for what is added to scores by distance: the model's biases, or what shuts out keys far away."""
@@ -278,12 +256,12 @@ class _Lowering:
     def _(self, step: steps.Rotate) -> dict[int, int]:
         key = (step.base, step.head_size)
         if key not in self.rotary:
-            positions = min(self.capacity["tokens"], self.config.architecture.max_positions)
+            positions = min(self.arena.capacity["tokens"], self.config.architecture.max_positions)
             self.rotary[key] = rotary_table(step.base, step.head_size, positions)
             self.used.append(self.rotary[key])
         return {
             op.OP: op.ROTATE,
-            op.SOURCE: self.buffer(step.buffer),
+            op.SOURCE: self.arena.buffer(step.buffer),
             op.WIDTH: step.buffer.width,
             op.HEADS: 2 * step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
@@ -296,8 +274,8 @@ class _Lowering:
         return self._biases(step) | {
             op.OP: op.ATTEND,
             op.ROWS: _rows(step.out),
-            op.SOURCE: self.buffer(step.source),
-            op.OUT: self.buffer(step.out),
+            op.SOURCE: self.arena.buffer(step.source),
+            op.OUT: self.arena.buffer(step.out),
             op.WIDTH: step.out.width,
             op.HEADS: step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
@@ -309,11 +287,11 @@ class _Lowering:
     def _(self, step: steps.PruneTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
             op.OP: op.PRUNE_TOKENS,
-            op.SOURCE: self.buffer(step.source),
+            op.SOURCE: self.arena.buffer(step.source),
             op.HEADS: step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
             op.HEAD_SCALE: _bits(numerics.LOG2_E / math.sqrt(step.head_size)),
-            op.CONTEXT: self.buffer(step.context),
+            op.CONTEXT: self.arena.buffer(step.context),
             op.CONTEXT_WIDTH: step.context.width,
             op.KEPT: kept_parts(step.keep),
         }
@@ -322,7 +300,7 @@ class _Lowering:
     def _(self, step: steps.SelectTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
             op.OP: op.SELECT_TOKENS,
-            op.CONTEXT: self.buffer(step.context),
+            op.CONTEXT: self.arena.buffer(step.context),
             op.CONTEXT_WIDTH: step.context.width,
         }
 
@@ -330,11 +308,11 @@ class _Lowering:
     def _(self, step: steps.Exit) -> dict[int, int]:
         return self._selection(step.hidden) | {
             op.OP: op.EXIT,
-            op.SOURCE: self.buffer(step.logits),
+            op.SOURCE: self.arena.buffer(step.logits),
             op.WIDTH: step.logits.width,
             op.COLUMNS: step.labels,
             op.SURE_BELOW: _bits(1 / step.threshold),
-            op.NUMBERS: self._reserve("numbers", 8 * self.capacity["texts"]),
+            op.NUMBERS: self.arena.reserve("numbers", 8 * self.arena.capacity["texts"]),
         }
 
     @lower.register
@@ -343,22 +321,22 @@ class _Lowering:
             op.OP: op.POOL,
             op.ROWS: op.TEXTS,
             op.KIND: _POOLS[step.kind],
-            op.SOURCE: self.buffer(step.source),
-            op.OUT: self.buffer(step.out),
+            op.SOURCE: self.arena.buffer(step.source),
+            op.OUT: self.arena.buffer(step.out),
             op.WIDTH: step.out.width,
         }
 
     @lower.register
     def _(self, step: steps.Normalize) -> dict[int, int]:
         buffer = step.buffer
-        return {op.OP: op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.buffer(buffer), op.WIDTH: buffer.width}
+        return {op.OP: op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}
 
     def output(self, buffer: Buffer, columns: int) -> dict[int, int]:
         """The last step: the answer goes to the caller."""
         return {
             op.OP: op.OUTPUT,
             op.ROWS: _rows(buffer),
-            op.SOURCE: self.buffer(buffer),
+            op.SOURCE: self.arena.buffer(buffer),
             op.WIDTH: buffer.width,
             op.COLUMNS: columns,
         }

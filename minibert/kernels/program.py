@@ -207,7 +207,7 @@ def run_span(job, span):
             wait_for_team(barrier, threads)
             attend(step, arena, free_scratch, starts, texts, thread, threads)
             wait_for_team(barrier, threads)
-        elif code >= op.PRUNE_TOKENS:
+        elif code >= op.PRUNE_TOKENS and (code != op.SELECT_TOKENS or wanted != 0):  # else all tokens are wanted
             wait_for_team(barrier, threads)
             if thread == 0:
                 out = field(job, op.JOB_OUT) + first_answer * field(step, op.COLUMNS) * 4

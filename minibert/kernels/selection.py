@@ -111,7 +111,7 @@ def prune_tokens(step, arena, scratch, starts, texts):
 
 @kernel(void, int64, int64, int64, int64, int64)
 def select_tokens(step, arena, starts, texts, wanted):
-    """The tokens stay for which there is a byte other than 0 at `wanted`; all of them if that is 0."""
+    """The tokens stay for which there is a byte other than 0 at `wanted`."""
     kept_starts = arena + field(step, op.STARTS)
     hidden, hidden_width = arena + field(step, op.HIDDEN), field(step, op.HIDDEN_WIDTH)
     context, context_width = arena + field(step, op.CONTEXT), field(step, op.CONTEXT_WIDTH)
@@ -120,7 +120,7 @@ def select_tokens(step, arena, starts, texts, wanted):
     for text in range(texts):
         end = load_i64(starts + 8 * (text + 1)) - offset
         while token < end:
-            if wanted == 0 or load_u8(wanted + token) != 0:
+            if load_u8(wanted + token) != 0:
                 move_rows(hidden, hidden_width, token, target)
                 move_rows(context, context_width, token, target)
                 target += 1
