@@ -164,7 +164,7 @@ def test_rounding_is_the_identity_for_gradients():
 
 def test_int8_answers_are_those_of_the_engine(tmp_path):
     network = read_network(tmp_path / "plain")
-    ids = some_ids((3, 7, 5, 12, 9, 4, 11, 8))
+    ids = some_ids([2, 3, 4] * 16)
     module = TorchNetwork(network)
     plain = forward(module, ids)
     module.int8 = True
@@ -172,10 +172,12 @@ def test_int8_answers_are_those_of_the_engine(tmp_path):
     quantized = module.write_to(network)
     quantize(quantized, method="nearest")
     engine = Reference(*export(quantized)).forward(ids)
-    noise = np.sqrt(np.square(engine - plain).mean())
     # Float32 sums in another order now and then fall on the other side of a half: then one code differs, else nothing.
-    assert np.sqrt(np.square(own - engine).mean()) < 0.5 * noise
-    assert (np.abs(own - engine).max(axis=1) < 1e-5).sum() >= 3
+    # The layers of a random network make much of a code; without one that differs, nothing is left but the sums.
+    assert np.square(own - engine).mean() < 0.5 * np.square(engine - plain).mean()
+    same = np.abs(own - engine).max(axis=1) < 1e-5
+    assert same.sum() >= 8
+    assert (np.abs(plain - engine).max(axis=1) < 1e-3).sum() == 0
 
 
 # Batches and losses.
