@@ -3,7 +3,7 @@
 Rows stay in the first-level cache from the sums of one product to the codes of the next, and share what a column needs.
 Sizes are in columns, multiples of 16; strides in bytes; an address of 0 means that the part is absent. Where a row's
 codes are wanted, a factor always exists (all ones if nothing was migrated). The scales of four rows stand together, and
-after them the four bytes that stand for zero.
+their zero points behind: what stands for zero among the stored bytes.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _STEPS = np.float32(numerics.CODE_STEPS)
 _INVERSE_STEPS = np.float32(1.0 / numerics.CODE_STEPS)
 _SMALLEST = np.float32(numerics.SMALLEST_SPAN)
 _TINY = np.float32(1e-12)
-#: Added to a float of small magnitude, leaves its nearest integer in the lowest bits; an integer as a float, then.
+#: Added to a float of small magnitude, leaves its nearest integer in the lowest bits.
 _MAGIC = np.float32(numerics.ROUND_MAGIC)
 _MAGIC_BITS = _MAGIC.view(np.int32)
-#: The stored byte of the highest code, and the magic number that leaves it for a zero.
+#: Added to zero, leaves the stored byte of HIGHEST_CODE.
 _HIGHEST_MAGIC = np.float32(numerics.ROUND_MAGIC + numerics.HIGHEST_CODE + current().code_offset)
 
 
