@@ -107,14 +107,23 @@ class Task:
         recipe = Recipe.from_json({"pass": passes}, folder=self.folder)
         report = convert(self.checkpoint, file, recipe=recipe, calibrate=self.texts if recipe.reads_texts else None)
         seconds = time.process_time() - start
-        figures = evaluate(minibert.load(file, threads=1), self.examples, self.truth)
+        model = minibert.load(file, threads=1)
+        figures = evaluate(model, self.examples, self.truth)
         return {
+            **({"cosine": self.cosines(model)} if self.name == "stsb" else {}),
             "passes": passes,
             "score": round(100 * figures[self.figure], 2),
             "file_bytes": report.file_bytes,
             "resident_bytes": resident(file),
             "convert_cpu_seconds": round(seconds, 1),
         }
+
+    def cosines(self, model: minibert.Model) -> list[float]:
+        """Between the vectors of a model and those of float32, over the first sentences of all pairs: mean, least."""
+        sentences = sorted({first for first, _second in self.examples})
+        wanted = minibert.load(self.path("float32", "safetensors"), threads=1).encode(sentences)
+        each = (model.encode(sentences) * wanted).sum(axis=1)
+        return [float(each.mean()), float(each.min())]
 
 
 RESIDENT = """
@@ -153,7 +162,7 @@ def speed(task: Task, rows: list[str]) -> dict[str, float]:
 
 def table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Markdown: a line for each row that was measured."""
-    header = ["", "file", "resident", "speed", "STS-B", "of float32", "SST-2", "of float32"]
+    header = ["", "file", "resident", "speed", "STS-B", "of float32", "cosine, mean and least", "SST-2", "of float32"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for row in ROWS:
         if row not in points["stsb"] and row not in points["sst2"]:
@@ -168,6 +177,8 @@ def table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
         for name in ("stsb", "sst2"):
             point, whole = points[name].get(row), points[name].get("float32")
             cells += ["", ""] if point is None else [f"{point['score']:.2f}", _part(point, whole)]
+            if name == "stsb":
+                cells.append(" ".join(f"{value:.4f}" for value in (point or {}).get("cosine", [])))
         lines.append(cells)
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
