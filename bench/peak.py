@@ -33,7 +33,7 @@ from minibert.kernels.simd import I64, store
 LENGTHS = (8, 16, 48, 128, 512)
 #: K and N of the linears of MiniLM and of BERT-base.
 MATRICES = ((384, 1152), (384, 1536), (1536, 384), (768, 2304), (768, 3072), (3072, 768))
-_LANES, _BYTES = 16, 4  # of a panel: sums, and products added to each by one step
+_LANES = 16  # of a panel
 
 
 def _compile(module: ir.Module, isa: Any, name: str, arguments: int) -> tuple[Callable[..., None], Any]:
@@ -54,11 +54,12 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     """A function (address of 64 bytes of operands, number of steps, address for the sums); multiply-adds of a step."""
     rows, panels = isa.int8_tile
     count = rows * panels
+    # Where rows are widened to words first, those are what is multiplied.
+    dot, a_lane = (isa.int16, 2) if isa.int8_words else (isa.int8, 4)
     module = ir.Module("peak")
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), "peak")
     operands, steps, out = function.args
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    dot = isa.int8
     row, panel = dot.row(builder, operands), dot.panel(builder, operands)
     entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
     builder.branch(loop)
@@ -67,8 +68,9 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     step.add_incoming(ir.Constant(I64, 0), entry)
     sums = [[builder.phi(start.type) for start in dot.zero()] for _ in range(count)]
     # A row is carried from step to step, through inline assembly that is empty: else the compiler would take its
-    # products, which never change, out of the loop. Two of them leave registers enough for the sums.
-    carried = [builder.phi(row.type) for _ in range(2)]
+    # products, which never change, out of the loop. Two of them leave registers enough for the sums. But where an
+    # instruction only multiplies, each sum needs a row of its own, or one product would do for several sums.
+    carried = [builder.phi(row.type) for _ in range(count if isa.int8_words else 2)]
     same = ir.FunctionType(row.type, [row.type])
     again = [builder.asm(same, "", "=v,0", [value], side_effect=True) for value in carried]
     for phi, value in zip(carried, again, strict=True):
@@ -87,7 +89,7 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
         store(builder, dot.finish(builder, result), builder.add(out, ir.Constant(I64, 64 * number)))
     builder.ret_void()
     call, engine = _compile(module, isa, "peak", 3)
-    return call, count * _LANES * _BYTES, engine
+    return call, count * _LANES * a_lane, engine
 
 
 def _fastest(call: Callable[[], None], seconds: float) -> float:

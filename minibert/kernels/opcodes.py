@@ -97,9 +97,9 @@ JOB_CALL_FIELDS = JOB_ARENA
 BLOCK_ROWS = 48
 #: Rows that go through an epilogue together.
 ROWS_AT_ONCE = 4
-#: The scales of codes: ROWS_AT_ONCE float32 of as many rows, and ROW_ZEROS bytes after the first of them the int32 zero
-#: points of these rows, the code offset of the kernels added.
-ROW_ZEROS = 4 * ROWS_AT_ONCE
+#: How rows of codes are scaled: the float32 scales of ROWS_AT_ONCE rows, and ZERO_POINT_OFFSET bytes behind them their
+#: int32 zero points, the code offset of the kernels added; SCALE_BYTES in all for each row.
+ZERO_POINT_OFFSET = 4 * ROWS_AT_ONCE
 SCALE_BYTES = 8
 #: Columns added to a row of sums: rows a power of two apart would fall into the same few sets of the cache.
 SUMS_PADDING = 16

@@ -16,7 +16,7 @@ from minibert import numerics
 from minibert.kernels.functions import ROW_ACTIVATIONS
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
-from minibert.kernels.opcodes import ACTIVATIONS, ROW_ZEROS
+from minibert.kernels.opcodes import ACTIVATIONS, ZERO_POINT_OFFSET
 from minibert.kernels.quads import (
     along_i32_rows,
     along_rows,
@@ -68,7 +68,7 @@ def _make_activate(activation: Any) -> tuple[Any, Any, Any]:
     """
 
     def dequantize(sums, sums_stride, width, scale, weight_scale, weight_sum, bias, y, y_stride):
-        scales, zeros = along_rows(load_f32x4(scale)), along_i32_rows(load_i32x4(scale + ROW_ZEROS))
+        scales, zeros = along_rows(load_f32x4(scale)), along_i32_rows(load_i32x4(scale + ZERO_POINT_OFFSET))
         for column in range(0, width * 4, 64):
             excess = every_i32_row(load_i32x16(weight_sum + column)) * zeros
             exact = rows_to_f32(load_i32_rows(sums + column, sums_stride) - excess)
@@ -164,7 +164,7 @@ def quantize(y, y_stride, width, factor, codes, codes_stride, scale):
     store_f32x4(scale, zero_below_f32x4(span, least, span * splat_f32x4(_INVERSE_STEPS)))
     inverse = zero_below_f32x4(span, least, splat_f32x4(_STEPS) / span)
     magic = splat_f32x4(_HIGHEST_MAGIC) - ((high * inverse + splat_f32x4(_MAGIC)) - splat_f32x4(_MAGIC))
-    store_i32x4(scale + ROW_ZEROS, bits_of_f32x4(magic) - splat_i32x4(_MAGIC_BITS))
+    store_i32x4(scale + ZERO_POINT_OFFSET, bits_of_f32x4(magic) - splat_i32x4(_MAGIC_BITS))
     inverses, magics = along_rows(inverse), along_rows(magic)
     for column in range(0, width * 4, 64):
         value = load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column))

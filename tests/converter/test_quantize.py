@@ -54,8 +54,9 @@ def test_statistics_see_what_every_matrix_multiplies(network):
         np.testing.assert_allclose(one.mean, seen[name].mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("form", ["int8", "int4"])
-def test_last_rows_have_their_mean_back(network, form):
+def test_last_rows_have_their_mean_back(network, form, pooling):
     texts = builtin_texts()[:200]
     tokens = tokenize(network, texts)
 
@@ -63,10 +64,11 @@ def test_last_rows_have_their_mean_back(network, form):
         rows = []
         rows_of = Reference(*export(replace(network, architecture=replace(network.architecture, pooling="none"))))
         for ids, types in tokens.chunks():
-            rows.append(rows_of.forward(ids, types))
+            every = rows_of.forward(ids, types)
+            rows.append(every[np.cumsum([0, *map(len, ids[:-1])])] if pooling == "cls" else every)
         return np.concatenate(rows).mean(axis=0)
 
-    network.architecture = replace(network.architecture, pooling="mean", head=())
+    network.architecture = replace(network.architecture, pooling=pooling, head=())
     network.linears = {name: one for name, one in network.linears.items() if name.startswith("layers.")}
     float32 = mean()
     bias = network.norms["layers.1.ffn.norm"].bias

@@ -106,7 +106,7 @@ class Steps:
         """Scales and zero points, as they are stored, of groups of rows: two views [groups, ROWS_AT_ONCE]."""
         groups, stride = -(-rows // op.ROWS_AT_ONCE), op.SCALE_BYTES * op.ROWS_AT_ONCE
         scales = self._view(offset, groups, stride, op.ROWS_AT_ONCE, np.float32)
-        return scales, self._view(offset + op.ROW_ZEROS, groups, stride, op.ROWS_AT_ONCE, np.int32)
+        return scales, self._view(offset + op.ZERO_POINT_OFFSET, groups, stride, op.ROWS_AT_ONCE, np.int32)
 
     def set_source_codes(self, number: int, codes: np.ndarray, scales: np.ndarray, zeros: np.ndarray) -> None:
         """Give a matmul these codes in -127..127, scales, and zero points."""

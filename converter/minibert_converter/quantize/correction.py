@@ -7,14 +7,11 @@ comparing outputs, arXiv 1906.04721), at no cost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
-from minibert.plan import Exit, Matmul, PruneTokens, Step, build_plan
-from minibert.reference.model import Run
+from minibert.reference import Reference
 
 from ..calibration import Tokens
 from ..export import export
@@ -28,6 +25,8 @@ _LEAST_ROWS = 64
 class MeanCorrection:
     """Remembers the mean of the last rows of a network, so that it can be restored after the network was quantized.
 
+    Nothing happens where the last norm ends other layers as well, or tokens or texts leave before it.
+
     Args:
         network: as it should answer.
         tokens: texts; some of them are run.
@@ -35,49 +34,35 @@ class MeanCorrection:
 
     def __init__(self, network: Network, tokens: Tokens) -> None:
         self._tokens = tokens.sample(_TEXTS)
-        self._mean = _mean(network, self._tokens)
+        self._norm = _last_norm(network)
+        self._rows = _last_rows(network, self._tokens) if self._norm else None
 
     def restore(self, network: Network) -> None:
-        """Shifts the last norm so that the rows it returns have their mean back, where there is such a norm."""
-        end = _ending(network, build_plan(export(network)[0]).steps)
-        if end is not None and self._mean is not None and (mean := _mean(network, self._tokens)) is not None:
-            bias = network.norms[end.norm].bias
-            network.norms[end.norm] = replace(network.norms[end.norm], bias=bias + (self._mean - mean)[: bias.size])
+        """Shifts the last norm so that the rows it returns have their mean back."""
+        if self._norm is None or self._rows is None or len(self._rows) < _LEAST_ROWS:
+            return
+        shift = (self._rows - _last_rows(network, self._tokens)).mean(axis=0, dtype=np.float64).astype(np.float32)
+        norm = network.norms[self._norm]
+        network.norms[self._norm] = replace(norm, bias=norm.bias + shift)
 
 
-class _Ending(NamedTuple):
-    """How the layers end: the steps up to there, the last of which leaves rows that a norm returns."""
-
-    steps: Sequence[Step]
-    norm: str
-    rows: str
-
-
-def _ending(network: Network, steps: Sequence[Step]) -> _Ending | None:
-    """None where the last norm ends other layers as well, its rows are not kept, or some tokens never get there."""
-    if any(isinstance(step, Exit | PruneTokens) for step in steps):
+def _last_norm(network: Network) -> str | None:
+    """The norm that ends the last layer, if it ends that alone and all tokens get there."""
+    architecture = network.architecture
+    if architecture.exits or any(layer.keep_tokens < 1 for layer in architecture.layers):
         return None
-    layers = [
-        (i, step) for i, step in enumerate(steps) if isinstance(step, Matmul) and step.linear.startswith("layers.")
-    ]
-    number, last = layers[-1]
-    if last.norm is None or last.out is None or last.norm in (*network.aliases, *network.aliases.values()):
-        return None
-    return _Ending(steps[: number + 1], last.norm, last.out.name)
+    norm = f"layers.{len(architecture.layers) - 1}.ffn.norm"
+    shared = {*network.aliases, *network.aliases.values()}
+    return norm if norm in network.norms and norm not in shared else None
 
 
-def _mean(network: Network, tokens: Tokens) -> Float32Array | None:
-    """Mean of the rows that the last norm returns; None where there is no such norm, or rows are few."""
-    config, tensors = export(network)
-    end = _ending(network, build_plan(config).steps)
-    if end is None:
-        return None
+def _last_rows(network: Network, tokens: Tokens) -> Float32Array:
+    """What the last layer returns and the answer is made of: float32 [tokens, hidden size], or [texts, hidden size]."""
+    bare = replace(network.architecture, pooling="none", head=(), normalize=False)
+    reference = Reference(*export(replace(network, architecture=bare)))
     parts = []
     for ids, types in tokens.chunks():
-        flat, kinds = (np.concatenate([np.asarray(one, np.int32) for one in rows]) for rows in (ids, types))
-        run = Run(config, tensors, flat, kinds, np.cumsum([0, *map(len, ids)]), None, None)
-        for step in end.steps:
-            run.execute(step)
-        parts.append(run.rows[end.rows])
-    rows = np.concatenate(parts)
-    return rows.mean(axis=0, dtype=np.float64).astype(np.float32) if len(rows) >= _LEAST_ROWS else None
+        rows = reference.forward(ids, types)
+        first = np.cumsum([0, *map(len, ids[:-1])])
+        parts.append(rows[first] if network.architecture.pooling == "cls" else rows)
+    return np.concatenate(parts)
