@@ -1,0 +1,114 @@
+"""What int8 costs on real tasks: the table of docs/TASKS.md.
+
+    python bench/int8_loss.py SENTENCE_MINILM ../shared
+
+Each checkpoint is converted to float32 and to int8 by the default recipe, calibrated on the converter's own sentences,
+and measured as `minibert eval` does it. Cranfield, which has no such form, is ranked as a whole: every abstract for
+every query by the similarity of their vectors, nDCG@10 (Jarvelin and Kekalainen 2002), an abstract being relevant or
+not. The data stays where it is: only figures are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from minibert_converter.convert import convert
+from pages import DOCS, fill
+
+import minibert
+from minibert.cli.data import read_columns, read_conll
+from minibert.evaluate import evaluate, evaluate_entities, evaluate_ranking
+from minibert.tasks import metrics
+
+#: Ranks that count for nDCG.
+DEPTH = 10
+FORMS = {"float32": "none", "int8": "int8"}
+
+
+def banking77(model: minibert.Model, data: Path) -> list[float]:
+    """Accuracy."""
+    labels, texts = zip(*read_columns(data / "banking77/test.tsv.gz", ["label", "text"]), strict=True)
+    return [evaluate(model, texts, labels)["accuracy"]]
+
+
+def stsb(model: minibert.Model, data: Path) -> list[float]:
+    """Spearman correlation of the similarities."""
+    rows = read_columns(data / "stsb/test.tsv.gz", ["score", "sentence1", "sentence2"])
+    return [evaluate(model, [row[1:] for row in rows], [row[0] for row in rows])["spearman"]]
+
+
+def wnut17(model: minibert.Model, data: Path) -> list[float]:
+    """Entity F1."""
+    rows = read_conll(data / "wnut17/test.conll.gz")
+    return [evaluate_entities(model, [words for words, _ in rows], [tags for _, tags in rows])["entity_f1"]]
+
+
+def trec_qa(model: minibert.Model, data: Path) -> list[float]:
+    """NDCG and mean reciprocal rank of the candidates of each question that has right and wrong ones."""
+    columns = read_columns(data / "trecqa_wang/test.tsv.gz", ["question", "answer", "label"])
+    figures = evaluate_ranking(model, *zip(*columns, strict=True))
+    return [figures["ndcg_at_10"], figures["mrr"]]
+
+
+def cranfield(model: minibert.Model, data: Path) -> list[float]:
+    """Mean nDCG over the queries that have relevant abstracts."""
+    folder = data / "cranfield"
+    relevant: dict[str, set[str]] = defaultdict(set)
+    for query, document, grade in read_columns(folder / "qrels.tsv", ["query_id", "doc_id", "grade"]):
+        if int(grade) > 0:
+            relevant[query].add(document)
+    queries = [row for row in read_columns(folder / "queries.tsv", ["query_id", "text"]) if row[0] in relevant]
+    documents = list(read_columns(folder / "corpus.tsv.gz", ["doc_id", "text"]))
+    similar = model.similarity(
+        model.encode_query([text for _, text in queries]),
+        model.encode_document([text for _, text in documents], show_progress_bar=True),
+    )
+    scores = []
+    for (query, _text), row in zip(queries, similar, strict=True):
+        gains = np.array([name in relevant[query] for name, _text in documents], float)
+        scores.append(metrics.ndcg(gains[np.argsort(-row, kind="stable")], DEPTH))
+    return [float(np.mean(scores))]
+
+
+Measure = Callable[[minibert.Model, Path], list[float]]
+#: By checkpoint (of the shared folder, or "" for the sentence embedder) what is measured of it, as the table calls it.
+TASKS: dict[str, dict[str, Measure]] = {
+    "banking77-minilm": {"Banking77, accuracy (3,080 questions)": banking77},
+    "": {
+        "STS-B, Spearman (1,379 pairs)": stsb,
+        "TREC-QA, nDCG@10 and MRR (68 questions)": trec_qa,
+        "Cranfield, nDCG@10 (225 queries)": cranfield,
+    },
+    "wnut17-minilm": {"WNUT17, entity F1 (1,287 texts)": wnut17},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sentence_checkpoint", type=Path, help="the folder of a sentence embedder")
+    parser.add_argument("shared", type=Path, help="the folder of models/ and data/")
+    arguments = parser.parse_args()
+    lines = ["| | float32 | int8 |", "|---|---:|---:|"]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, measures in TASKS.items():
+            checkpoint = arguments.shared / "models" / name if name else arguments.sentence_checkpoint
+            models = []
+            for form, flag in FORMS.items():
+                convert(checkpoint, Path(folder) / form, quantize=flag)
+                models.append(minibert.load(Path(folder) / form))
+            for title, measure in measures.items():
+                cells = [
+                    ", ".join(f"{100 * x:.2f}" for x in measure(model, arguments.shared / "data")) for model in models
+                ]
+                lines.append(f"| {' | '.join([title, *cells])} |")
+                print(lines[-1], flush=True)
+    fill(DOCS / "TASKS.md", "int8_loss.py", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
