@@ -6,7 +6,8 @@
 QEMU with a plugin that prints `ICOUNT 0.1234 G` at the end, or QEMU's own libinsn (`total insns: 123400000`). FOLDER
 holds onnxruntime's package for aarch64. A forward pass is the difference between a process that makes three and one
 that makes one. One thread; no seconds, so other work on the machine changes nothing. The exit status is 1 if minibert
-needs more than its budget, or more than onnxruntime.
+needs more than its budget, or more than onnxruntime. With onnxruntime and all cores, the table of docs/RASPBERRY_PI.md
+is remade.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from pages import DOCS, fill
 
 HERE = Path(__file__).parent
 #: The most that a start may take, and a forward pass of MiniLM by its number of tokens, in 10^9 instructions.
@@ -70,6 +73,7 @@ def main() -> int:
     from minibert.format import read_model
 
     exceeded = False
+    table = ["| core | | minibert | onnxruntime (int8) | ratio |", "|---|---|---:|---:|---:|"]
     with tempfile.TemporaryDirectory(prefix="minibert-bench-") as folder:
         tokenizer = Path(folder) / "tokenizer.json"
         tokenizer.write_text(read_model(options.model).tokenizer_json(), encoding="utf-8")
@@ -81,12 +85,17 @@ def main() -> int:
                 peer = measure(core, [package], "onnxruntime", model, tokenizer)
             for what, needed in own.items():
                 budget = BUDGETS[core][what]
-                line = f"{core}  {what if what == 'start' else f'{what} tokens':<10}  {needed:.4f} G of {budget:.3f} G"
+                title = "start" if what == "start" else f"{what} tokens"
+                line = f"{core}  {title:<10}  {needed:.4f} G of {budget:.3f} G"
                 if peer:
-                    line += f"   onnxruntime {peer[what]:.4f} G   ratio {needed / peer[what]:.2f}"
+                    ratio = f"{needed / peer[what]:.2f}"
+                    table.append(f"| {core} | {title} | {needed:.3f} | {peer[what]:.3f} | {ratio} |")
+                    line += f"   onnxruntime {peer[what]:.4f} G   ratio {ratio}"
                 too_many = needed > min(budget, peer[what] if peer else budget)
                 exceeded |= too_many
                 print(line + ("   TOO MANY" if too_many else ""), flush=True)
+    if options.onnxruntime and not options.core:
+        fill(DOCS / "RASPBERRY_PI.md", "arm_instructions.py", "\n".join(table))
     return int(exceeded)
 
 

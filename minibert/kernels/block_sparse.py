@@ -23,6 +23,7 @@ from minibert.kernels.simd import I16, I32, I64, load, load_i32, prefetch, store
 _isa = current()
 _PANEL = 64  # bytes of 16 tokens' codes of one input group
 _BLOCK = 16  # bytes of a block
+_FOUR = 4  # blocks, where the dot takes four steps in one go
 _AHEAD = 2048  # bytes of blocks that are fetched before they are needed: few tokens use them up fast
 _MOST_PANELS = _isa.block_panels
 _LANES = LANES
@@ -85,36 +86,41 @@ def _emit_pass(
     """The loops over a group's blocks for some of their outputs: the sums by (output, panel)."""
     sums: _Sums = {(o, p): dot.zero() for o in outputs for p in range(len(bases))}
 
-    def add_blocks(number: ir.Value, sums: _Sums, several: int) -> _Sums:
-        numbers = [builder.add(number, ir.Constant(I64, each)) if each else number for each in range(several)]
-        block_addresses, tokens = [], []
-        for each in numbers:
-            place = builder.add(index, builder.shl(each, ir.Constant(I64, 1)))
-            offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
-            block_addresses.append(builder.add(blocks, builder.mul(each, ir.Constant(I64, _BLOCK))))
-            tokens.append([dot.panel(builder, builder.add(base, offset)) for base in bases])
-        prefetch(builder, builder.add(block_addresses[0], ir.Constant(I64, _AHEAD)))
-        added: _Sums = {}
+    def places(number: ir.Value) -> tuple[ir.Value, list[ir.Value]]:
+        """The addresses of a block's weights and of its input group's codes."""
+        place = builder.add(index, builder.shl(number, ir.Constant(I64, 1)))
+        offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
+        block = builder.add(blocks, builder.mul(number, ir.Constant(I64, _BLOCK)))
+        return block, [builder.add(base, offset) for base in bases]
+
+    def add_block(number: ir.Value, sums: _Sums) -> _Sums:
+        block, tokens = places(number)
+        values = [dot.panel(builder, address) for address in tokens]
+        prefetch(builder, builder.add(block, ir.Constant(I64, _AHEAD)))
         if dot.quads:
-            loaded = [dot.four_rows(builder, address) for address in block_addresses]
-            weights = [[four[o] for four in loaded] for o in outputs]
-            for p in range(len(bases)):
-                of_panel = [sums[o, p] for o in outputs]
-                totals = dot.add_rows(builder, of_panel, weights, [panels[p] for panels in tokens])
-                added |= {(o, p): total for o, total in zip(outputs, totals, strict=True)}
+            loaded = dot.four_rows(builder, block)
         else:
-            for o in outputs:
-                weight = dot.row(builder, builder.add(block_addresses[0], ir.Constant(I64, o * GROUP)))
-                for p in range(len(bases)):
-                    added[o, p] = dot.add(builder, sums[o, p], weight, tokens[0][p])
+            loaded = [dot.row(builder, builder.add(block, ir.Constant(I64, o * GROUP))) for o in range(GROUP)]
+        return {(o, p): dot.add(builder, sums[o, p], loaded[o], values[p]) for o in outputs for p in range(len(bases))}
+
+    def add_four_blocks(number: ir.Value, sums: _Sums) -> _Sums:
+        found = [places(builder.add(number, ir.Constant(I64, each)) if each else number) for each in range(_FOUR)]
+        prefetch(builder, builder.add(found[0][0], ir.Constant(I64, _AHEAD)))
+        weights = [[builder.add(block, ir.Constant(I64, o * GROUP)) for block, _ in found] for o in outputs]
+        added: _Sums = {}
+        for p in range(len(bases)):
+            of_panel = [sums[o, p] for o in outputs]
+            panels = [tokens[p] for _, tokens in found]
+            totals = dot.add_four_steps(builder, of_panel, weights, panels)
+            added |= {(o, p): total for o, total in zip(outputs, totals, strict=True)}
         return added
 
     first: ir.Value = ir.Constant(I64, 0)
-    if dot.quads and dot.steps_at_once > 1:
-        whole = builder.and_(count, ir.Constant(I64, -dot.steps_at_once))
-        sums = _emit_loop(builder, sums, first, whole, dot.steps_at_once, add_blocks)
+    if dot.four_steps:
+        whole = builder.and_(count, ir.Constant(I64, -_FOUR))
+        sums = _emit_loop(builder, sums, first, whole, _FOUR, add_four_blocks)
         first = whole
-    sums = _emit_loop(builder, sums, first, count, 1, add_blocks)
+    sums = _emit_loop(builder, sums, first, count, 1, add_block)
     return {tile: dot.finish(builder, values) for tile, values in sums.items()}
 
 
@@ -124,7 +130,7 @@ def _emit_loop(
     first: ir.Value,
     end: ir.Value,
     stride: int,
-    body: Callable[[ir.Value, _Sums, int], _Sums],
+    body: Callable[[ir.Value, _Sums], _Sums],
 ) -> _Sums:
     """Sums after blocks first..end, `stride` of them in a pass; there may be none."""
     entry = builder.block
@@ -140,7 +146,7 @@ def _emit_loop(
         sums[tile] = [builder.phi(value.type) for value in values]
         for phi, value in zip(sums[tile], values, strict=True):
             phi.add_incoming(value, entry)
-    added = body(number, sums, stride)
+    added = body(number, sums)
     following = builder.add(number, ir.Constant(I64, stride))
     number.add_incoming(following, builder.block)
     for tile, phis in sums.items():

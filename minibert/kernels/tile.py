@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from minibert.kernels.isa.words import Dot, Sums
-from minibert.kernels.simd import I64, prefetch, store
+from minibert.kernels.simd import I64, opaque, prefetch, store
 
 _PANEL_BYTES = 64
 _QUAD = 4
@@ -206,26 +206,40 @@ class _Emitter:
         loaded = {
             base: self.dot.four_rows(builder, builder.add(base, row_offset)) for base in dict.fromkeys(quads.values())
         }
-        rows = [[loaded[base][r % _QUAD]] for r, base in quads.items()]
-        return self._add(sums, rows, [self._panel_values(step)])
+        return self._add(sums, {r: loaded[base][r % _QUAD] for r, base in quads.items()}, self._panel_values(step))
 
     def _four_steps(self, step: ir.Value, sums: _Tile) -> _Tile:
         builder = self.builder
+        if self.dot.four_steps:
+            return self._four_steps_in_one_go(step, sums)
         row_offset = builder.mul(step, self.row_step)
-        rows = [self.dot.four_rows(builder, builder.add(base, row_offset)) for base in self.row_bases]
-        for first in range(0, _QUAD, self.dot.steps_at_once):
-            part = slice(first, first + self.dot.steps_at_once)
-            steps = [builder.add(step, ir.Constant(I64, s)) for s in range(_QUAD)[part]]
-            sums = self._add(sums, [row[part] for row in rows], [self._panel_values(s) for s in steps])
+        rows = [builder.add(base, row_offset) for base in self.row_bases]
+        elements = [self.dot.four_rows(builder, row) for row in rows]
+        for s in range(_QUAD):
+            panels = self._panel_values(builder.add(step, ir.Constant(I64, s)))
+            sums = self._add(sums, {r: elements[r][s] for r in self.rows}, panels)
         return sums
 
-    def _add(self, sums: _Tile, rows: list[list[Any]], panels: list[list[Any]]) -> _Tile:
-        """Sums + rows x panels, of one or some steps."""
+    def _four_steps_in_one_go(self, step: ir.Value, sums: _Tile) -> _Tile:
+        builder = self.builder
+        step = opaque(builder, step)  # else LLVM counts up addresses, and between products that makes a core wait
+        row_offset = builder.mul(step, self.row_step)
+        rows = [builder.add(base, row_offset) for base in self.row_bases]
+        step_bytes = self.dot.step_bytes
+        elements = [[builder.add(row, ir.Constant(I64, s * step_bytes)) for s in range(_QUAD)] for row in rows]
+        offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
         added: _Tile = {}
-        for p in self.panels:
-            of_panel = [sums[r, p] for r in self.rows]
-            for r, total in zip(
-                self.rows, self.dot.add_rows(self.builder, of_panel, rows, [s[p] for s in panels]), strict=True
-            ):
-                added[r, p] = total
+        for p, base in enumerate(self.panel_bases):
+            first = builder.add(base, offset)
+            panels = [builder.add(first, ir.Constant(I64, s * _PANEL_BYTES)) for s in range(_QUAD)]
+            totals = self.dot.add_four_steps(builder, [sums[r, p] for r in self.rows], elements, panels)
+            added |= {(r, p): total for r, total in zip(self.rows, totals, strict=True)}
         return added
+
+    def _add(self, sums: _Tile, elements: dict[int, Any], panels: list[Any]) -> _Tile:
+        """Sums + rows x panels, of one step."""
+        return {
+            (r, p): self.dot.add(self.builder, sums[r, p], elements[r], panels[p])
+            for p in self.panels
+            for r in self.rows
+        }

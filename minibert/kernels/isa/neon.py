@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.kernels.isa.neon_schedule import add_four_steps
 from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.simd import I8, I16, I32, I64, constant, llvm_function, load, splat, splat_lane
 
@@ -16,7 +17,6 @@ I8X16, I16X8, I32X4 = ir.VectorType(I8, 16), ir.VectorType(I16, 8), ir.VectorTyp
 _I8X8, _I16X4 = ir.VectorType(I8, 8), ir.VectorType(I16, 4)
 _REGISTERS = 4  # of 16 bytes in a panel
 _HALVES = 2
-_PRODUCTS = 2  # that a word holds
 
 
 def load_panel(builder: ir.IRBuilder, address: ir.Value, type_: ir.VectorType) -> list[ir.Value]:
@@ -47,104 +47,37 @@ def _pairs_added(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Val
     return builder.add(builder.shuffle_vector(low, high, even), builder.shuffle_vector(low, high, odd))
 
 
-#: A row's element: a register and the lane of 4 bytes in it.
-_Element = tuple[ir.Value, int]
-
-
-def _broadcast(builder: ir.IRBuilder, four: ir.Value, lane: int) -> ir.Value:
-    return builder.bitcast(splat_lane(builder, four, lane, 4), I8X16)
-
-
-class _Pipeline:
-    """Products of one register of a panel are made while those of the register before are added to the sums.
-
-    That is the time an in-order core needs until products are ready. LLVM's scheduler would rather make all products
-    first and run out of registers; it is held to this order by empty pieces of assembly through which values pass.
-    """
-
-    def __init__(self, builder: ir.IRBuilder, sums: list[Sums]) -> None:
-        self.builder = builder
-        self.sums = {(row, number): value for row, of_row in enumerate(sums) for number, value in enumerate(of_row)}
-        self.pending: dict[tuple[int, int], ir.Value] = {}
-        self.settled: list[tuple[int, int]] = []
-
-    def after_products(self, values: list[ir.Value]) -> list[ir.Value]:
-        """The values, of which nothing is made before the pending products and the sums before these."""
-        if not self.pending:
-            return values
-        sums = [self.sums[key] for key in self.settled]
-        passed = [*values, *self.pending.values(), *sums]
-        types = [value.type for value in passed]
-        constraints = ",".join(["=w"] * len(passed) + [str(number) for number in range(len(passed))])
-        function = ir.FunctionType(ir.LiteralStructType(types), types)
-        result = self.builder.asm(function, "", constraints, passed, side_effect=False)
-        held = iter([self.builder.extract_value(result, number) for number in range(len(passed))])
-        values = [next(held) for _ in values]
-        self.pending = {key: next(held) for key in self.pending}
-        self.sums.update({key: next(held) for key in self.settled})
-        return values
-
-    def settle(self) -> None:
-        """Add the pending products to the sums."""
-        add_pairs = llvm_function(self.builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", I32X4, [I16X8])
-        for key, words in self.pending.items():
-            self.sums[key] = self.builder.add(self.sums[key], self.builder.call(add_pairs, [words]))
-        self.settled = list(self.pending)
-
-
 class _Bytes(Dot):
     """Rows and panels of int8: a register holds 4 outputs x 4 inputs; sums are two for each output, side by side."""
 
     quads = True
-    steps_at_once = 4
+    four_steps = True
     rows_at_once = 2
 
     def zero(self) -> Sums:
         return [constant(I32X4, 0)] * (_REGISTERS * _HALVES)
 
-    def row(self, builder: ir.IRBuilder, address: ir.Value) -> _Element:
-        return splat(builder, load(builder, address, I32), 4), 0
+    def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+        return builder.bitcast(splat(builder, load(builder, address, I32), 4), I8X16)
 
-    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[_Element]:
+    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
         four = load(builder, address, I32X4, 4)
-        return [(four, lane) for lane in range(4)]
+        return [builder.bitcast(splat_lane(builder, four, lane, 4), I8X16) for lane in range(4)]
 
     def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
         return load_panel(builder, address, I8X16)
 
-    def add(self, builder: ir.IRBuilder, sums: Sums, row: _Element, panel: list[ir.Value]) -> Sums:
-        return self.add_rows(builder, [sums], [[row]], [panel])[0]
-
-    def add_rows(
-        self,
-        builder: ir.IRBuilder,
-        sums: list[Sums],
-        rows: list[list[_Element]],
-        panels: list[list[ir.Value]],
-    ) -> list[Sums]:
+    def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: list[ir.Value]) -> Sums:
         multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v8i16", I16X8, [_I8X8, _I8X8])
-        pipeline = _Pipeline(builder, sums)
-        for first in range(0, len(panels), _PRODUCTS):
-            steps = slice(first, first + _PRODUCTS)
-            elements = [row[steps] for row in rows]
-            held = list(dict.fromkeys(four for row in elements for four, _ in row))
-            passed = dict(zip(held, pipeline.after_products(held), strict=True))
-            elements = [[_broadcast(builder, passed[four], lane) for four, lane in row] for row in elements]
-            for register in range(_REGISTERS):
-                weights = pipeline.after_products([panel[register] for panel in panels[steps]])
-                words = {}
-                for r, row in enumerate(elements):
-                    for half in range(_HALVES):
-                        products = [
-                            builder.call(multiply, [_half(builder, element, half), _half(builder, weight, half)])
-                            for element, weight in zip(row, weights, strict=True)
-                        ]
-                        both = products[0] if len(products) == 1 else builder.add(*products)
-                        words[r, register * _HALVES + half] = both
-                pipeline.settle()
-                pipeline.pending = words
-        pipeline.settle()
-        return [[pipeline.sums[r, n] for n in range(len(of_row))] for r, of_row in enumerate(sums)]
+        add_pairs = llvm_function(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", I32X4, [I16X8])
+        halves = [(_half(builder, row, half), _half(builder, part, half)) for part in panel for half in range(_HALVES)]
+        words = [builder.call(multiply, pair) for pair in halves]
+        return [builder.add(old, builder.call(add_pairs, [word])) for old, word in zip(sums, words, strict=True)]
+
+    def add_four_steps(
+        self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[ir.Value]], panels: list[ir.Value]
+    ) -> list[Sums]:
+        return add_four_steps(builder, sums, rows, panels)
 
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
         return side_by_side(builder, [_pairs_added(builder, *pair) for pair in zip(sums[::2], sums[1::2], strict=True)])

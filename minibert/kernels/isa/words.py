@@ -27,13 +27,13 @@ class Dot(ABC):
         step_bytes: bytes of a row for one step: 4 as they are stored, 8 if rows are widened first (`widen_rows`).
         quads: whether a multiply-add takes its row element from any lane of a register, so that elements are best
             loaded four at a time (`four_rows`); else they are broadcast from memory, one at a time (`row`).
-        steps_at_once: steps that `add_rows` takes together where elements come four at a time; divides 4.
+        four_steps: whether four steps at a time are best read from memory and added in one go (`add_four_steps`).
         rows_at_once: rows whose sums fit the registers where elements come four at a time; divides 4, 0 for any number.
     """
 
     step_bytes: int = 4
     quads: bool = False
-    steps_at_once: int = 1
+    four_steps: bool = False
     rows_at_once: int = 0
 
     @abstractmethod
@@ -56,14 +56,14 @@ class Dot(ABC):
         """Four neighbouring elements, each as `row` has it: those of four rows, or of four steps of one row."""
         raise NotImplementedError
 
-    def add_rows(self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[Any]], panels: list[Any]) -> list[Sums]:
-        """Sums of several rows + each row's elements x panels, step by step: up to `steps_at_once` of them."""
-        added = []
-        for of_row, elements in zip(sums, rows, strict=True):
-            for element, panel in zip(elements, panels, strict=True):
-                of_row = self.add(builder, of_row, element, panel)
-            added.append(of_row)
-        return added
+    def add_four_steps(
+        self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[ir.Value]], panels: list[ir.Value]
+    ) -> list[Sums]:
+        """Sums of up to `rows_at_once` rows + their elements x the panels of four steps.
+
+        `rows` are the addresses of each row's element of each step, `panels` those of each step's panel.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:

@@ -1,0 +1,176 @@
+"""Four steps of int8 on NEON, in the order in which a core that does not reorder loses next to nothing.
+
+On the Cortex-A53 a product is ready 6 cycles after it is begun, and a load that is ready sooner than what stands
+before it waits for it. So the parts of the work are laid out on slots (`_SLOT`): while one row's words are multiplied,
+the other's are added to the sums. LLVM's scheduler would rather make all products first and run out of registers. It
+is held to the order by empty pieces of assembly through which go what was made last and what is needed next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from minibert.kernels.isa.words import Sums
+from minibert.kernels.simd import I8, I16, I32, I64, llvm_function, load, pointer, splat
+
+_I8X8, _I8X16, _I16X8, _I32X4 = (ir.VectorType(*t) for t in ((I8, 8), (I8, 16), (I16, 8), (I32, 4)))
+_REGISTERS = 4  # of 16 bytes in a panel
+_HALVES = 2  # of a register, and of a panel
+
+#: When each part of the work of two units begins, in slots of two instructions; the next two units are 6 slots later.
+#: A part that needs another stands at least 3 slots, 6 cycles, behind it, and no two parts fall on one slot.
+_SLOT = {
+    ("multiply", 0): 0,
+    ("multiply", 1): 2,
+    ("add", 0): 3,
+    ("add", 1): 5,
+    ("settle", 0): 7,
+    ("settle", 1): 10,
+}
+_SLOTS = len(_SLOT)
+#: Loads of weights, of two registers each, for which there are registers at once.
+_WEIGHT_LOADS = 2
+
+#: What a register holds: ("sum", row, number), ("word", row, register, half), ("element", row, step) and ("weight",
+#: step, register); ("element at", row, step) and ("weights at", step, half of the panel) are addresses.
+_Key = tuple[str | int, ...]
+_Values = list[ir.Value]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Instructions that need not wait for each other: what they read and write, and what emits them."""
+
+    reads: list[_Key]
+    writes: list[_Key]
+    emit: Callable[[ir.IRBuilder, _Values], _Values]
+
+
+def add_four_steps(builder: ir.IRBuilder, sums: list[Sums], rows: list[_Values], panels: _Values) -> list[Sums]:
+    """Sums of one or two rows + their elements x the panels of four steps.
+
+    Args:
+        builder: where to.
+        sums: of each row, two registers for each register of a panel: of its lower and of its upper half.
+        rows: the address of each row's element of each step.
+        panels: the address of each step's panel.
+    """
+    held: dict[_Key, ir.Value] = {("sum", r, n): value for r, row in enumerate(sums) for n, value in enumerate(row)}
+    held |= {("element at", r, step): address for r, row in enumerate(rows) for step, address in enumerate(row)}
+    for step, panel in enumerate(panels):
+        held |= {("weights at", step, half): builder.add(panel, ir.Constant(I64, 32 * half)) for half in range(_HALVES)}
+    last = [key for key in held if key[0] != "sum"]  # all addresses stand before anything else
+    for part in _in_order(len(sums)):
+        _pass_through(builder, held, list(dict.fromkeys([*last, *part.reads])))
+        held.update(zip(part.writes, part.emit(builder, [held[key] for key in part.reads]), strict=True))
+        last = part.writes
+    return [[held["sum", r, n] for n in range(len(row))] for r, row in enumerate(sums)]
+
+
+def _pass_through(builder: ir.IRBuilder, held: dict[_Key, ir.Value], keys: list[_Key]) -> None:
+    """What makes these values stands before this place, what uses them behind it.
+
+    Weights lie in neighbouring registers: one of them alone could not pass without a copy. They are named only, which
+    keeps their load before this place; what uses them waits for elements or words.
+    """
+    passing = [key for key in keys if key[0] != "weight"]
+    named = [key for key in keys if key[0] == "weight"]
+    values = [held[key] for key in [*passing, *named]]
+    types = [value.type for value in values]
+    results = types[: len(passing)]
+    constraints = ["=r" if type_ == I64 else "=w" for type_ in results]
+    constraints += [*map(str, range(len(passing))), *["w"] * len(named)]
+    result = ir.LiteralStructType(results) if len(results) > 1 else results[0]
+    passed = builder.asm(ir.FunctionType(result, types), "", ",".join(constraints), values, side_effect=False)
+    for number, key in enumerate(passing):
+        held[key] = builder.extract_value(passed, number) if len(passing) > 1 else passed
+
+
+def _in_order(rows: int) -> list[_Part]:
+    """All parts: arithmetic by its slots, and each load as soon as what it replaces has been used."""
+    units = [(half, row, register) for half in range(2) for register in range(_REGISTERS) for row in range(rows)]
+    slots = {
+        _SLOTS * (number // 2) + slot: _ARITHMETIC[kind](*unit)
+        for number, unit in enumerate(units)
+        for (kind, side), slot in _SLOT.items()
+        if number % 2 == side
+    }
+    parts = [slots[slot] for slot in sorted(slots)]
+    elements = [_load_element(row, step) for step in range(4) for row in range(rows)]
+    weights = [_load_weights(2 * half + step, of) for half in range(2) for of in range(_HALVES) for step in range(2)]
+    for loads, at_once in ((weights, _WEIGHT_LOADS), (elements, 2 * rows)):
+        for number in range(at_once, len(loads)):
+            replaced = set(loads[number - at_once].writes)
+            last_use = max(place for place, part in enumerate(parts) if replaced & set(part.reads))
+            parts.insert(last_use + 1, loads[number])
+    return [weights[0], *elements[: 2 * rows], weights[1], *parts]
+
+
+def _load_element(row: int, step: int) -> _Part:
+    """An element in all lanes of a register."""
+
+    def emit(builder: ir.IRBuilder, addresses: _Values) -> _Values:
+        return [builder.bitcast(splat(builder, load(builder, addresses[0], I32), 4), _I8X16)]
+
+    return _Part([("element at", row, step)], [("element", row, step)], emit)
+
+
+def _load_weights(step: int, half: int) -> _Part:
+    """Two neighbouring registers of a panel, by a load that takes a cycle longer than a plain one: it never waits."""
+
+    def emit(builder: ir.IRBuilder, addresses: _Values) -> _Values:
+        pair = ir.LiteralStructType([_I8X16, _I8X16])
+        load_pair = llvm_function(builder, "llvm.aarch64.neon.ld1x2.v16i8.p0", pair, [I8.as_pointer()])
+        loaded = builder.call(load_pair, [pointer(builder, addresses[0], I8)])
+        return [builder.extract_value(loaded, number) for number in range(2)]
+
+    return _Part([("weights at", step, half)], [("weight", step, 2 * half + each) for each in range(2)], emit)
+
+
+def _words(builder: ir.IRBuilder, element: ir.Value, weight: ir.Value) -> _Values:
+    """Products of the lower and of the upper halves."""
+    multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v8i16", _I16X8, [_I8X8, _I8X8])
+    halves = []
+    for first in (0, 8):
+        lanes = ir.Constant(ir.VectorType(I32, 8), list(range(first, first + 8)))
+        halves.append([builder.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), lanes) for v in (element, weight)])
+    return [builder.call(multiply, half) for half in halves]
+
+
+def _multiply(half: int, row: int, register: int) -> _Part:
+    """Products of the first of two steps."""
+    reads: list[_Key] = [("element", row, 2 * half), ("weight", 2 * half, register)]
+    return _Part(reads, _word_keys(row, register), lambda builder, values: _words(builder, *values))
+
+
+def _add(half: int, row: int, register: int) -> _Part:
+    """Products of the second step, added to those of the first: two of them fit a word."""
+
+    def emit(builder: ir.IRBuilder, values: _Values) -> _Values:
+        products = _words(builder, *values[_HALVES:])
+        return [builder.add(word, product) for word, product in zip(values[:_HALVES], products, strict=True)]
+
+    words, step = _word_keys(row, register), 2 * half + 1
+    return _Part([*words, ("element", row, step), ("weight", step, register)], words, emit)
+
+
+def _settle(_half: int, row: int, register: int) -> _Part:
+    """Neighbouring words, added to the sums."""
+
+    def emit(builder: ir.IRBuilder, values: _Values) -> _Values:
+        add_pairs = llvm_function(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", _I32X4, [_I16X8])
+        pairs = [builder.call(add_pairs, [word]) for word in values[:_HALVES]]
+        return [builder.add(total, pair) for total, pair in zip(values[_HALVES:], pairs, strict=True)]
+
+    sums: list[_Key] = [("sum", row, _HALVES * register + half) for half in range(_HALVES)]
+    return _Part([*_word_keys(row, register), *sums], sums, emit)
+
+
+def _word_keys(row: int, register: int) -> list[_Key]:
+    return [("word", row, register, half) for half in range(_HALVES)]
+
+
+_ARITHMETIC = {"multiply": _multiply, "add": _add, "settle": _settle}
