@@ -90,7 +90,7 @@ def main() -> int:
     mca = parser.parse_args().mca
     assemblies = {isa: assembly_of(isa) for isa in sorted({core[0] for core in CORES.values()})}
     short = False
-    table = ["| core | dense int8 | 4×4 blocks, per block that is left |", "|---|---|---|"]
+    table = ["| core | dense int8 | 4x4 blocks, per block that is left |", "|---|---|---|"]
     for core, (isa, model, *least) in CORES.items():
         loops = inner_loops(assemblies[isa])
         cells = []

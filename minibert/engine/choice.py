@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +20,9 @@ from minibert.engine.memory import aligned
 from minibert.errors import InputError
 from minibert.format.layout import pack_blocks, pack_int8
 from minibert.format.parts import Linear
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TOKENS = (8, 16, 32, 64, 128)
 DENSITIES = (0.75, 0.5, 0.25, 0.1)

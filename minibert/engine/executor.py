@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 
@@ -73,7 +74,8 @@ class Executor:
         dense_below: Callable[[float], int] | None = None,
     ) -> None:
         tokens = max(CHUNK_TOKENS, config.architecture.max_positions)
-        choice = dense_below or ratios(kernels.isa).dense_below
+        recorded = cache(lambda: ratios(kernels.isa))  # read only if there is a choice
+        choice = dense_below or (lambda density: recorded().dense_below(density))
         self.program = lower(plan, config, tensors, tokens, CHUNK_TOKENS, choice)
         self.kernels = kernels
         self.threads = threads

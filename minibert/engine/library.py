@@ -17,15 +17,17 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minibert.engine.cpu import supported_isas
 from minibert.engine.prebuilt import prebuilt_code
 from minibert.errors import BackendError
-from minibert.kernels.sources import sha256, sources_hash
+from minibert.kernels.sources import PACKAGE, sha256, sources_hash
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ENTRY_POINT = "minibert_run"
-_SOURCES = Path(__file__).parent.parent
 _lock = threading.Lock()
 _loaded: dict[tuple[str, bool], Kernels] = {}
 
@@ -91,6 +93,8 @@ def can_compile() -> bool:
 
 def cache_folder() -> Path:
     """Where compiled kernels are kept: MINIBERT_CACHE, or the user's cache folder."""
+    from pathlib import Path  # here: a start with the kernels that the package carries needs no pathlib
+
     if folder := os.environ.get("MINIBERT_CACHE"):
         return Path(folder)
     if sys.platform == "win32":
@@ -105,7 +109,8 @@ def _compiler_versions() -> list[str]:
     for name in ("numba", "llvmlite"):
         found = importlib.util.find_spec(name)
         if found and found.origin:
-            versions.append((Path(found.origin).parent / "_version.py").read_text(encoding="utf-8"))
+            with open(os.path.join(os.path.dirname(found.origin), "_version.py"), encoding="utf-8") as file:
+                versions.append(file.read())
     return versions
 
 
@@ -114,7 +119,7 @@ def _cache_key() -> str:
     """Hash of all that the object code depends on, except the instruction set."""
     digest = sha256()
     # Machines of several kinds may share a home folder.
-    sources = sources_hash(_SOURCES)
+    sources = sources_hash(PACKAGE)
     for part in (*sys.version_info[:2], *_compiler_versions(), sys.platform, platform.machine(), sources):
         digest.update(f"{part};".encode())
     return digest.hexdigest()[:20]
@@ -143,16 +148,17 @@ def _compiled(isa: str) -> bytes:
     if not can_compile():
         raise BackendError("the kernels need numba to be compiled, and it is not installed: pip install numba")
     with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
-        target = Path(folder) / "kernels.o"
-        command = [sys.executable, "-m", "minibert.kernels.build", isa, str(target)]
-        path = os.pathsep.join([str(_SOURCES.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        target = os.path.join(folder, "kernels.o")
+        command = [sys.executable, "-m", "minibert.kernels.build", isa, target]
+        path = os.pathsep.join([os.path.dirname(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
         outcome = subprocess.run(
             command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
         )
-        if outcome.returncode or not target.exists():
+        if outcome.returncode or not os.path.exists(target):
             reason = outcome.stderr.strip().splitlines()[-1:] or [f"exit status {outcome.returncode}"]
             raise BackendError(f"compiling the kernels for {isa} failed: {reason[0]}")
-        code = target.read_bytes()
+        with open(target, "rb") as file:
+            code = file.read()
     publish(cache_path(isa), code + sha256(code).digest())
     return code
 

@@ -7,14 +7,19 @@ in the table that was written with it, and the table only if it was made from th
 from __future__ import annotations
 
 import json
+import os
 import sys
 from functools import cache
-from pathlib import Path
 
 from minibert.engine.cpu import supported_isas
-from minibert.kernels.sources import sha256, sources_hash
+from minibert.kernels.sources import PACKAGE, sha256, sources_hash
 
-FOLDER = Path(__file__).parent.parent / "kernels" / "prebuilt"
+FOLDER = os.path.join(PACKAGE, "kernels", "prebuilt")
+
+
+def _bytes(name: str) -> bytes:
+    with open(os.path.join(FOLDER, name), "rb") as file:
+        return file.read()
 
 
 @cache
@@ -23,7 +28,7 @@ def _table() -> dict[str, str]:
     if sys.platform != "linux":
         return {}
     try:
-        listing = json.loads((FOLDER / "kernels.json").read_text(encoding="utf-8"))
+        listing = json.loads(_bytes("kernels.json"))
         return dict(listing["libraries"]) if listing["sources"] == sources_hash() else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -36,7 +41,7 @@ def prebuilt_code(isa: str) -> bytes | None:
     if expected is None:
         return None
     try:
-        code = (FOLDER / f"{isa}.so").read_bytes()
+        code = _bytes(f"{isa}.so")
     except OSError:
         return None
     return code if sha256(code).hexdigest() == expected else None

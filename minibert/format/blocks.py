@@ -6,13 +6,17 @@ number by number, before anybody else sees them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from minibert.errors import FormatError
 from minibert.format.limits import BLOCK, GROUP
 from minibert.format.parts import Linear
 from minibert.format.values import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def prove_blocks(name: str, linear: Linear, index: NDArray[np.uint16], starts: NDArray[np.int32]) -> None:

@@ -12,15 +12,18 @@ Nothing multiplies codes as they are: they are expanded once, and the kernels of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minibert.errors import FormatError
 from minibert.format.layout import panels_of
 from minibert.format.limits import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
 from minibert.format.parts import Linear
 from minibert.format.values import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Code of each half of a byte: two's complement of four bits.
 _INT4 = np.array([*range(8), *range(-8, 0)], np.int8)

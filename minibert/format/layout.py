@@ -11,10 +11,14 @@ that hold a weight other than zero are stored, group of outputs by group of outp
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from minibert.format.limits import BLOCK, GROUP, LANES, padded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def pack_int8(weight: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -12,11 +12,9 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minibert.errors import FormatError
 from minibert.format.blocks import prove_blocks
@@ -26,6 +24,9 @@ from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer
 from minibert.format.values import parse_json, shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Bytes of header. A BERT-base has 60 KB; parsing a hostile one of this size stays within a small machine's memory.
 MAX_HEADER_BYTES = 8 << 20
@@ -60,7 +61,7 @@ class ModelFile:
 
     config: Config
     tensors: Mapping[str, NDArray[Any]]
-    path: Path
+    path: str
     size: int
 
     def tokenizer_json(self) -> str:
@@ -89,14 +90,14 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
         FormatError: if there is no such file, or anything about it is not as docs/FORMAT.md has it; the message
             names the file and the tensor or key. Never anything else, whatever the file holds.
     """
-    path = Path(path)
+    name = os.fsdecode(path)
     try:
-        return _read(path)
+        return _read(name)
     except FormatError as error:
-        raise FormatError(f"{path}: {error}") from None
+        raise FormatError(f"{name}: {error}") from None
 
 
-def _read(path: Path) -> ModelFile:
+def _read(path: str) -> ModelFile:
     buffer = _map(path)
     header, data_start = _parse_header(buffer)
     config = _parse_config(header.pop("__metadata__", None))
@@ -123,15 +124,15 @@ def _read(path: Path) -> ModelFile:
     return ModelFile(config, tensors, path, len(buffer))
 
 
-def _map(path: Path) -> mmap.mmap:
+def _map(path: str) -> mmap.mmap:
     try:
         # Looked at before it is opened: opening a pipe would wait for a writer.
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            raise FormatError(f"is a folder, not a model file; {_CONVERT.replace('FOLDER', str(path))}")
+            raise FormatError(f"is a folder, not a model file; {_CONVERT.replace('FOLDER', path)}")
         if not stat.S_ISREG(mode):
             raise FormatError("is not a regular file")
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < 8:
                 raise FormatError(f"is not a model file: it has {size} bytes")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 
 from minibert.errors import FormatError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Bytes of tokenizer.json, expanded. The largest in use (250,000 pieces) have 17 MB; a bomb of zeros stops here.
 MAX_TOKENIZER_BYTES = 64 << 20

@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minibert.errors import FormatError, InputError, MinibertError
 from minibert.format.blocks import block_sums, prove_blocks
@@ -25,6 +23,11 @@ from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer
 from minibert.format.values import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 def write_model(path: str | os.PathLike[str], config: Config, tensors: Mapping[str, NDArray[Any]]) -> int:
@@ -48,6 +51,8 @@ def write_model(path: str | os.PathLike[str], config: Config, tensors: Mapping[s
         InputError: if the path is a folder or lies in a folder that doesn't exist.
         MinibertError: if the disk is full or the folder not writable. The old file is untouched in each case.
     """
+    from pathlib import Path  # here: reading needs no pathlib, which loads ten modules
+
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise InputError(f"{target}: is a folder; name the file to write")

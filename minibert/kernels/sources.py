@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-_PACKAGE = Path(__file__).parent.parent
+#: The folder of the package.
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def sha256(data: bytes = b"") -> Any:
@@ -21,10 +22,16 @@ def sha256(data: bytes = b"") -> Any:
 
 
 @cache
-def sources_hash(package: Path = _PACKAGE) -> str:
+def sources_hash(package: str = PACKAGE) -> str:
     """SHA-256 of the sources of the kernels and of the constants that they read, in hex."""
-    files = [*sorted((package / "kernels").rglob("*.py")), package / "numerics.py", package / "format" / "limits.py"]
+    kernels = [
+        os.path.join(folder, name)
+        for folder, _folders, names in os.walk(os.path.join(package, "kernels"))
+        for name in names
+        if name.endswith(".py")
+    ]
     digest = sha256()
-    for file in files:
-        digest.update(file.read_bytes())
+    for path in [*sorted(kernels), os.path.join(package, "numerics.py"), os.path.join(package, "format", "limits.py")]:
+        with open(path, "rb") as file:
+            digest.update(file.read())
     return digest.hexdigest()

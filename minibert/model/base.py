@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from threading import Lock
-from typing import Any, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 
@@ -20,6 +19,9 @@ from minibert.format.schema import Config, Task
 from minibert.pipeline import Pipeline
 from minibert.text.inputs import Text, is_one, many, split
 from minibert.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ReadOptions(TypedDict, total=False):
@@ -42,8 +44,7 @@ class BaseModel:
     """A model file, opened: what the methods of all tasks stand on. The options are those of `minibert.load`."""
 
     def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
-        self.path = Path(path)
-        self._file = read_model(self.path)
+        self._file = read_model(path)
         self.config: Config = self._file.config
         self.engine = Engine(self._file, **options)
         self._options = options
@@ -55,6 +56,13 @@ class BaseModel:
             max_length=self.config.text.max_length,
             max_positions=self.config.architecture.max_positions,
         )
+
+    @property
+    def path(self) -> Path:
+        """Where the file was."""
+        from pathlib import Path  # here: a start needs no pathlib, which loads ten modules
+
+        return Path(self._file.path)
 
     @property
     def task(self) -> Task:
@@ -103,7 +111,7 @@ class BaseModel:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._options), (self.path,)
+        return partial(type(self), **self._options), (self._file.path,)
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Rows of texts given as token ids, special tokens included.

@@ -216,7 +216,7 @@ def test_key_changes_with_whatever_the_code_depends_on(monkeypatch, tmp_path):
         copy = tmp_path / "minibert"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
         original = key()
-        monkeypatch.setattr(library, "_SOURCES", copy)
+        monkeypatch.setattr(library, "PACKAGE", str(copy))
         assert key() == original
         keys = {original}
         for name in ("kernels/isa/avx2.py", "kernels/simd.py", "kernels/opcodes.py", "numerics.py", "format/limits.py"):

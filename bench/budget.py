@@ -1,0 +1,70 @@
+"""Budgets on a real model: what `minibert convert` makes of some, and of one that cannot be met.
+
+    python bench/budget.py SENTENCE_MINILM ../shared/data/stsb
+
+The searches calibrate on sentences of the training set, labels unread; the score is the Spearman correlation on the
+dev set. Fills the table of docs/COMPRESSION.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pages import DOCS, fill
+
+import minibert
+from minibert.cli.data import read_columns
+from minibert.evaluate import evaluate
+
+CALIBRATION_TEXTS = 1024
+BUDGETS = (["--max-size", "8MB"], ["--min-score", "0.99"], ["--max-size", "6MB", "--min-score", "0.99"])
+
+
+def children_seconds() -> float:
+    """CPU time of the processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="the folder of a sentence embedder")
+    parser.add_argument("data", type=Path, help="the folder of STS-B")
+    arguments = parser.parse_args()
+    dev = arguments.data / "dev.tsv.gz"
+    rows = read_columns(dev, ["score", "sentence1", "sentence2"])
+    pairs, truth = [row[1:] for row in rows], [row[0] for row in rows]
+    train = read_columns(arguments.data / "train.tsv.gz", ["sentence1", "sentence2"])
+    texts = random.Random(0).sample([text for row in train for text in row], CALIBRATION_TEXTS)
+    columns = ["--text", "sentence1", "--text-pair", "sentence2", "--label", "score"]
+
+    lines = ["| asked | file | Spearman | CPU minutes |", "|---|---|---:|---:|"]
+    with tempfile.TemporaryDirectory(prefix="minibert-bench-") as folder:
+        calibration = Path(folder) / "texts.txt"
+        calibration.write_text("\n".join(texts), encoding="utf-8")
+        command = [sys.executable, "-m", "minibert", "convert", str(arguments.checkpoint), "--calibrate", calibration]
+        for budget in BUDGETS:
+            file, before = Path(folder) / "model.safetensors", children_seconds()
+            scored = ["--eval", str(dev), *columns] if "--min-score" in budget else []
+            done = subprocess.run([*command, "-o", file, *budget, *scored], capture_output=True, text=True)
+            minutes = f"{(children_seconds() - before) / 60:.1f}"
+            if done.returncode:
+                cells = [f"refused: {done.stderr.strip().splitlines()[-1].partition('error: ')[2]}", ""]
+            else:
+                score = evaluate(minibert.load(file), pairs, truth)["spearman"]
+                cells = [f"{file.stat().st_size / 1e6:.2f} MB", f"{100 * score:.2f}"]
+                file.unlink()
+            asked = f"`{' '.join(budget)}`"
+            lines.append(f"| {asked} | {' | '.join(cells)} | {minutes} |")
+            print(lines[-1], flush=True)
+    fill(DOCS / "COMPRESSION.md", "budget.py", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
