@@ -215,22 +215,24 @@ def task_of(name: str) -> Task:
 
 def table(results: dict[str, Any]) -> str:
     """Markdown: for each task the teacher, then each student beside what it would be without training."""
-    lines = ["| | score | of the teacher's | untrained | file | texts a second | of int8's |", "|---|" + "---:|" * 6]
+    header = ["", "score", "of the teacher's", "untrained", "minutes", "file", "texts a second", "of int8's"]
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
     for key, task in TASKS.items():
         rows = results.get(task.teacher, {})
-        lines.append(f"| **{task.title}** | | | | | | |")
+        lines.append(f"| **{task.title}**" + " |" * len(header))
         named = {"float32": "teacher, float32", "int8": "teacher, int8"}
         named |= {name: title for name, title in STUDENTS.items() if name.startswith(key)}
         for name, title in named.items():
             row = rows.get(name)
             label = title if name in ("float32", "int8") else f"{title} (`{name}`)"
             if row is None:
-                lines.append(f"| {label} | not run | | {_score(rows.get(f'{name} untrained'))} | | | |")
+                lines.append(f"| {label} | not run | | {_score(rows.get(f'{name} untrained'))} | | | | |")
                 continue
             speed, dense = row.get("texts_per_second"), rows.get("int8", {}).get("texts_per_second")
             full = rows.get("float32", {}).get("score")
             cells = [label, f"{row['score']:.2f}", f"{row['score'] / full:.1%}" if full else ""]
-            cells += [_score(rows.get(f"{name} untrained")), f"{row['bytes'] / 1e6:.2f} MB"]
+            cells += [_score(rows.get(f"{name} untrained")), f"{row['minutes']:.0f}" if "minutes" in row else ""]
+            cells.append(f"{row['bytes'] / 1e6:.2f} MB")
             cells += [f"{speed:,.0f}" if speed else "", f"{speed / dense:.2f}x" if speed and dense else ""]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

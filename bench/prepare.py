@@ -1,7 +1,7 @@
 """From one checkpoint folder to all that a comparison needs: minibert's file, and each peer's environment and model.
 
     python bench/prepare.py CHECKPOINT --name minilm                      # minibert and onnxruntime
-    python bench/prepare.py CHECKPOINT --name minilm --runtime openvino ctranslate2 litert torch
+    python bench/prepare.py CHECKPOINT --name minilm --runtime openvino ctranslate2 litert torch llamacpp
 
 Runs on a workstation: conversions need PyTorch, transformers and the runtime's own tools in this interpreter (`NEEDS`
 below; bench/README.md has the commands). What lacks something is skipped with a line that says what. Every peer gets
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ INSTALLS = {
     "openvino": ["openvino"],
     "ctranslate2": ["ctranslate2"],
     "torch": ["torch", "transformers"],
+    "llamacpp": ["llama-cpp-python"],
 }
 _EXPORT = ("torch", "transformers", "onnx", "onnxruntime")
 #: Modules that making a peer's model needs in this interpreter.
@@ -38,6 +40,7 @@ NEEDS = {
     "openvino": (*_EXPORT, "openvino", "nncf", "tokenizers"),
     "ctranslate2": ("torch", "transformers", "ctranslate2"),
     "torch": (),
+    "llamacpp": ("torch", "transformers", "gguf"),
 }
 #: LiteRT's models are made for one length each; the longest take minutes to make.
 LITERT_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
@@ -165,12 +168,22 @@ def make_torch(checkpoint: Path, target: Path) -> None:
     shutil.copytree(checkpoint, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.onnx", "onnx", "openvino"))
 
 
+def make_llamacpp(checkpoint: Path, target: Path) -> None:
+    """Weights in int8, 32 of a row to a scale (Q8_0), activations likewise as it runs; by llama.cpp's own script."""
+    script = Path(os.environ.get("LLAMA_CPP", ".")) / "convert_hf_to_gguf.py"
+    if not script.exists():
+        sys.exit(f"no {script}: LLAMA_CPP must name a folder of llama.cpp's sources")
+    command = [sys.executable, str(script), str(checkpoint), "--outtype", "q8_0"]
+    subprocess.run([*command, "--outfile", str(target / "model.gguf")], check=True)
+
+
 MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "onnxruntime": make_onnxruntime,
     "litert": make_litert,
     "openvino": make_openvino,
     "ctranslate2": make_ctranslate2,
     "torch": make_torch,
+    "llamacpp": make_llamacpp,
 }
 
 

@@ -161,6 +161,52 @@ class LiteRt(Runtime):
         return _pooled(interpreter.get_tensor(output), arrays[1])
 
 
+class LlamaCpp(Runtime):
+    """llama.cpp by its Python binding: model.gguf; texts of a batch are sequences side by side, without padding."""
+
+    ragged = True
+    #: Tokens of a call at most.
+    TOKENS = 4096
+
+    def __init__(self, model: str, threads: int) -> None:
+        import ctypes
+
+        import llama_cpp
+
+        self.library = llama_cpp
+        self.silent = llama_cpp.llama_log_callback(lambda *_line: None)  # kept: the library has its address
+        llama_cpp.llama_log_set(self.silent, ctypes.c_void_p(0))
+        llama_cpp.llama_backend_init()
+        file = os.path.join(model, "model.gguf") if os.path.isdir(model) else model
+        self.model = llama_cpp.llama_model_load_from_file(file.encode(), llama_cpp.llama_model_default_params())
+        options = llama_cpp.llama_context_default_params()
+        options.n_ctx = options.n_batch = options.n_ubatch = self.TOKENS
+        options.n_seq_max = 64
+        options.n_threads = options.n_threads_batch = threads
+        options.embeddings, options.pooling_type = True, llama_cpp.LLAMA_POOLING_TYPE_MEAN
+        self.context = llama_cpp.llama_init_from_model(self.model, options)
+        if not self.context:
+            raise RuntimeError(f"{file}: llama.cpp makes no context of it")
+        self.width = llama_cpp.llama_model_n_embd(self.model)
+        self.batch = llama_cpp.llama_batch_init(self.TOKENS, 0, 1)
+        self.version = llama_cpp.__version__
+
+    def answer(self, ids: Ids) -> Any:
+        import numpy as np
+
+        batch, place = self.batch, 0
+        for sequence, text in enumerate(ids):
+            for position, token in enumerate(text):
+                batch.token[place], batch.pos[place], batch.logits[place] = token, position, 1
+                batch.n_seq_id[place], batch.seq_id[place][0] = 1, sequence
+                place += 1
+        batch.n_tokens = place
+        if self.library.llama_encode(self.context, batch):
+            raise RuntimeError(f"llama.cpp refuses {len(ids)} texts of {place} tokens")
+        rows = (self.library.llama_get_embeddings_seq(self.context, sequence) for sequence in range(len(ids)))
+        return np.stack([np.ctypeslib.as_array(row, (self.width,)).copy() for row in rows])
+
+
 class Torch(Runtime):
     """PyTorch: a checkpoint folder, its linears quantized to int8 when it is loaded."""
 
@@ -193,6 +239,7 @@ RUNTIMES = {
     "openvino": OpenVino,
     "ctranslate2": CTranslate2,
     "torch": Torch,
+    "llamacpp": LlamaCpp,
 }
 
 

@@ -1,8 +1,9 @@
-"""Endurance: many Python threads at once, a fork in the middle, ten thousand calls; answers and memory are checked.
+"""Endurance: many Python threads at once, a fork in the middle, ten thousand calls, busy neighbours.
 
     python bench/soak.py FILE [--threads N] [--json]
 
-Exits with 1 if an answer differs in a bit from the one it had alone, a process dies or hangs, or memory grows.
+Exits with 1 if an answer differs in a bit from the one it had alone, a process dies or hangs, memory grows, or other
+programs that keep all cores busy slow a forward pass down by much more than their share.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +27,8 @@ MIXED_CALLS = 10_000
 ALLOWED = 2.0
 #: A child that hasn't answered by then hangs.
 PATIENCE_S = 60
+#: With a busy neighbour on each core a text may take so many times as long; half of the time is theirs.
+ALLOWED_SLOWDOWN = 5.0
 
 
 def main() -> None:
@@ -42,6 +46,7 @@ def main() -> None:
         "wrong_in_threads": many_callers(model, texts, alone),
         "wrong_after_fork": forked(model, texts, alone),
         **mixed_calls(model, random),
+        "slowdown_by_neighbours": slowdown(model),
     }
     if arguments.json:
         print(json.dumps(found, indent=2))
@@ -49,8 +54,9 @@ def main() -> None:
         print(f"{CALLERS} Python threads x {CALLS} calls: {found['wrong_in_threads']} wrong answers")
         print(f"a forked child's answers: {found['wrong_after_fork']} wrong")
         print(f"{MIXED_CALLS:,} calls of mixed lengths: resident memory {found['grown_mib']:+.2f} MiB")
+        print(f"a busy program on each core: {found['slowdown_by_neighbours']:.1f} times the time")
     bad = found["wrong_in_threads"] or found["wrong_after_fork"] or abs(found["grown_mib"]) > ALLOWED
-    sys.exit(1 if bad else 0)
+    sys.exit(1 if bad or found["slowdown_by_neighbours"] > ALLOWED_SLOWDOWN else 0)
 
 
 def some_texts(model: minibert.Model, random: np.random.Generator, count: int) -> list[list[int]]:
@@ -107,6 +113,29 @@ def mixed_calls(model: minibert.Model, random: np.random.Generator) -> dict[str,
         model.forward(calls[number % len(calls)])
     after = resident_mib()
     return {"resident_mib": after, "grown_mib": after - before}
+
+
+def slowdown(model: minibert.Model, seconds: float = 4.0) -> float:
+    """Mean time of a text of 128 tokens with a busy process for each core, by the time without."""
+    text = [[1] * min(128, model.config.architecture.max_positions)]
+
+    def mean_time() -> float:
+        calls, start = 0, time.perf_counter()
+        while time.perf_counter() < start + seconds:
+            model.forward(text)
+            calls += 1
+        return (time.perf_counter() - start) / calls
+
+    model.forward(text)
+    alone = mean_time()
+    busy = [sys.executable, "-c", "while True: pass"]
+    neighbours = [subprocess.Popen(busy) for _ in range(len(os.sched_getaffinity(0)))]
+    try:
+        return mean_time() / alone
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
 
 
 def resident_mib() -> float:

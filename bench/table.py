@@ -25,6 +25,7 @@ TITLES = {
     "openvino": "OpenVINO",
     "ctranslate2": "CTranslate2",
     "torch": "PyTorch",
+    "llamacpp": "llama.cpp",
 }
 _DISTURBED = "~"
 
