@@ -163,6 +163,27 @@ def test_loading_imports_neither_numba_nor_tokenizers(classifier_path):  # noqa:
     assert loaded == {"minibert", "numpy"}
 
 
+def test_a_start_imports_nothing_heavy_of_the_standard_library(classifier_path):  # noqa: F811
+    code = """
+import json, sys, numpy
+before = set(sys.modules)
+import minibert
+minibert.load(sys.argv[1], backend="numpy").forward([[1, 2]])
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(classifier_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        check=True,
+    )
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "mmap" in loaded
+    # pathlib brings urllib and ipaddress along: a tenth of what a start imports beside NumPy.
+    assert not loaded & {"pathlib", "urllib", "ipaddress", "numpy.typing", "hashlib", "subprocess", "tempfile"}
+
+
 def test_answering_in_numpy_imports_the_tokenizer_alone(classifier_path):  # noqa: F811
     code = "import minibert; minibert.load(sys.argv[1], backend='numpy').predict('bad')"
     assert audit(code, str(classifier_path)) == {"minibert", "numpy", "tokenizers"}
