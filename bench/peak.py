@@ -54,8 +54,9 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     """A function (address of 64 bytes of operands, number of steps, address for the sums); multiply-adds of a step."""
     rows, panels = isa.int8_tile
     count = rows * panels
+    widens = isa.int8_dense is not None and isa.int8_dense.step_bytes > isa.int8.step_bytes
     # Where rows are widened to words first, those are what is multiplied.
-    dot, a_lane = (isa.int16, 2) if isa.int8_words else (isa.int8, 4)
+    dot, a_lane = (isa.int16, 2) if widens else (isa.int8, 4)
     module = ir.Module("peak")
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), "peak")
     operands, steps, out = function.args
@@ -70,7 +71,7 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     # A row is carried from step to step, through inline assembly that is empty: else the compiler would take its
     # products, which never change, out of the loop. Two of them leave registers enough for the sums. But where an
     # instruction only multiplies, each sum needs a row of its own, or one product would do for several sums.
-    carried = [builder.phi(row.type) for _ in range(count if isa.int8_words else 2)]
+    carried = [builder.phi(row.type) for _ in range(count if widens else 2)]
     same = ir.FunctionType(row.type, [row.type])
     again = [builder.asm(same, "", "=v,0", [value], side_effect=True) for value in carried]
     for phi, value in zip(carried, again, strict=True):

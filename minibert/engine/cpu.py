@@ -13,13 +13,12 @@ _X86 = {
     "avx2": {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"},
 }
 #: The same for ARM. Code for a CPU with `asimddp` (the dot products) is that of a Cortex-A76: it may use all of these.
-_ARM = {
-    "neon-dotprod": {"asimd", "asimddp", "atomics", "asimdhp", "asimdrdm", "lrcpc", "crc32"},
-    "neon": {"asimd"},
-}
-#: Bits of the kernel's word on an ARM CPU, AT_HWCAP, by the names that /proc/cpuinfo has for them.
+_DOTPROD = {"asimd", "asimddp", "atomics", "asimdhp", "asimdrdm", "lrcpc", "crc32"}
+_ARM = {"neon-i8mm": _DOTPROD | {"i8mm"}, "neon-dotprod": _DOTPROD, "neon": {"asimd"}}
+#: Bits of the kernel's words on an ARM CPU, AT_HWCAP and AT_HWCAP2, by the names that /proc/cpuinfo has for them.
 _HWCAP = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdhp": 10, "asimdrdm": 12, "lrcpc": 15, "asimddp": 20}
-_AT_HWCAP = 16
+_HWCAP2 = {"i8mm": 13}
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
 
 
 def architecture() -> str:
@@ -61,7 +60,7 @@ def _proc_cpuinfo(key: str) -> str:
 
 
 def _hwcap_features() -> frozenset[str]:
-    """Features by AT_HWCAP: what the kernel vouches for on all cores, also where /proc is hidden."""
+    """Features by AT_HWCAP and AT_HWCAP2: what the kernel vouches for on all cores, also where /proc is hidden."""
     import ctypes
 
     try:
@@ -69,8 +68,8 @@ def _hwcap_features() -> frozenset[str]:
     except (OSError, AttributeError):
         return frozenset()
     getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
-    bits = getauxval(_AT_HWCAP)
-    return frozenset(name for name, bit in _HWCAP.items() if bits >> bit & 1)
+    words = ((getauxval(_AT_HWCAP), _HWCAP), (getauxval(_AT_HWCAP2), _HWCAP2))
+    return frozenset(name for bits, names in words for name, bit in names.items() if bits >> bit & 1)
 
 
 def supported_isas() -> list[str]:

@@ -15,8 +15,12 @@ _PANEL_STEP = 64
 
 
 def _make_tiles(dot: Dot, most_rows: int, panels: int) -> Any:
-    """A kernel that multiplies any number of rows with `panels` panels, in tiles of nearly equal height."""
-    tiles = {rows: make_tile(dot, rows, panels, "steps") for rows in range(1, most_rows + 1)}
+    """A kernel that multiplies any number of rows with `panels` panels, in tiles of nearly equal height.
+
+    Where rows are multiplied together, so many more may be read and written than there are.
+    """
+    together = dot.rows_together
+    tiles = {rows: make_tile(dot, rows, panels, "steps") for rows in range(together, most_rows + 1, together)}
     # numba has no table of functions: the choice of a height is written out.
     lines = ["def tiles(rows, count, stride, inner, panel, out, out_stride):"]
     lines += [
@@ -24,15 +28,16 @@ def _make_tiles(dot: Dot, most_rows: int, panels: int) -> Any:
         "    steps = inner // 4",
         "    panel_bytes = steps * PANEL",
     ]
-    lines += ["    for piece in range(pieces):", "        first = count * piece // pieces"]
-    lines += ["        height = count * (piece + 1) // pieces - first", "        row = rows + first * stride"]
+    lines += ["    for piece in range(pieces):", "        first = (count * piece // pieces + TOGETHER - 1) & -TOGETHER"]
+    lines += ["        height = ((count * (piece + 1) // pieces + TOGETHER - 1) & -TOGETHER) - first"]
+    lines += ["        row = rows + first * stride"]
     lines += ["        to = out + first * out_stride"]
     for rows in reversed(tiles):
         word = "if" if rows == most_rows else "elif"
         lines += [f"        {word} height == {rows}:"]
         lines += [f"            tile{rows}(row, stride, STEP, panel, panel_bytes, steps, to, out_stride)"]
     scope: dict[str, Any] = {f"tile{rows}": tile for rows, tile in tiles.items()}
-    scope.update(MOST=most_rows, STEP=dot.step_bytes, PANEL=_PANEL_STEP)
+    scope.update(MOST=most_rows, TOGETHER=together, STEP=dot.step_bytes, PANEL=_PANEL_STEP)
     exec("\n".join(lines), scope)
     return kernel(void, *[int64] * 7)(scope["tiles"])
 
@@ -60,8 +65,9 @@ def _make_product(dot: Dot, shape: tuple[int, int]) -> Any:
 
 
 _isa = current()
-_int8_product = _make_product(_isa.int8_words or _isa.int8, _isa.int8_tile)
-_WIDENS = _isa.int8_words is not None
+_int8 = _isa.int8_dense or _isa.int8
+_int8_product = _make_product(_int8, _isa.int8_tile)
+_WIDENS = _int8.step_bytes > _isa.int8.step_bytes
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)

@@ -109,9 +109,11 @@ class _Emitter:
             )
         else:
             sums = self._loop(steps, 1, self._one_step)
-        for (r, p), values in sums.items():
-            address = builder.add(self._strided(out, out_stride, r), ir.Constant(I64, p * _PANEL_BYTES))
-            store(builder, self.dot.finish(builder, values), address, 4)
+        for p in self.panels:
+            results = self.dot.finish_rows(builder, [sums[r, p] for r in self.rows])
+            for r, result in zip(self.rows, results, strict=True):
+                address = builder.add(self._strided(out, out_stride, r), ir.Constant(I64, p * _PANEL_BYTES))
+                store(builder, result, address, 4)
 
     def _strided(self, base: ir.Value, stride: ir.Value, number: int) -> ir.Value:
         return self.builder.add(base, self.builder.mul(stride, ir.Constant(I64, number)))

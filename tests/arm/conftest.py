@@ -1,7 +1,8 @@
 """An emulated Raspberry Pi: an aarch64 Python under qemu, started by the program that MINIBERT_ARM names.
 
 `$MINIBERT_ARM CPU ARGUMENTS...` must run Python as a "cortex-a53", "cortex-a72" or "cortex-a76", with NumPy installed,
-and kill it at an instruction that this CPU lacks. Without it, all tests here are skipped.
+and kill it at an instruction that this CPU lacks. Without it, all tests here are skipped. If it knows "max" too, which
+is how QEMU calls a core that has everything, the kernels for newer ARM cores are tested on that.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-#: The instruction set that must be chosen on each core. Raspberry Pi 3 and Zero 2; 4; 5.
-CORES = {"cortex-a53": "neon", "cortex-a72": "neon", "cortex-a76": "neon-dotprod"}
+#: The instruction set that must be chosen on each core. Raspberry Pi 3 and Zero 2; 4; 5; what is newer.
+CORES = {"cortex-a53": "neon", "cortex-a72": "neon", "cortex-a76": "neon-dotprod", "max": "neon-i8mm"}
 _PYTEST = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging", "pygments")
 
 
@@ -88,4 +89,7 @@ def package(tmp_path_factory) -> Path:
 
 @pytest.fixture(params=CORES)
 def pi(request, package) -> Pi:
-    return Pi(request.param, CORES[request.param], package)
+    core = Pi(request.param, CORES[request.param], package)
+    if core.core == "max" and core.python("-c", "pass").returncode:
+        pytest.skip("the emulator knows no core called max")
+    return core

@@ -1,4 +1,4 @@
-"""The engine on the three cores of Raspberry Pis, emulated: the same integers, and never an instruction they lack."""
+"""The engine on emulated cores, those of Raspberry Pis first: the same integers, never an instruction they lack."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_kernels_are_those_of_the_core(pi: Pi):
     found = json.loads(done.stdout)
     assert (found["backend"], found["kernels"]) == ("prebuilt", pi.isa)
     assert found["instruction_sets"][0] == pi.isa
-    assert ("asimddp" in found["features"]) == (pi.isa == "neon-dotprod")
+    assert ("asimddp" in found["features"], "i8mm" in found["features"]) == (pi.isa != "neon", pi.isa == "neon-i8mm")
 
 
 def test_answers_have_the_bits_of_this_machine(pi: Pi, expected):
@@ -40,19 +40,20 @@ def test_answers_have_the_bits_of_this_machine(pi: Pi, expected):
             np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5 * size, err_msg=name)
 
 
-def test_dot_products_are_refused_where_there_are_none(pi: Pi):
+@pytest.mark.parametrize("newer", ["neon-dotprod", "neon-i8mm"])
+def test_newer_kernels_are_refused_where_a_core_lacks_them(pi: Pi, newer: str):
     """Asked for by name they are refused; loaded by force, the core dies of them: the emulator does tell."""
-    asked = pi.python("-m", "tests.arm.answers", "prebuilt", MINIBERT_ISA="neon-dotprod")
+    asked = pi.python("-m", "tests.arm.answers", "prebuilt", MINIBERT_ISA=newer)
     force = (
         "from minibert.engine import library, prebuilt; from tests.models import random_model; "
-        "library.chosen_isa = lambda isa: 'neon-dotprod'; model = random_model(); "
+        f"library.chosen_isa = lambda isa: '{newer}'; model = random_model(); "
         "model.engine(backend='prebuilt').forward([[1, 2, 3]])"
     )
     forced = pi.python("-c", force)
-    if pi.isa == "neon-dotprod":
+    if newer == pi.isa or pi.isa == "neon-i8mm":
         assert asked.returncode == forced.returncode == 0, asked.stderr + forced.stderr
     else:
-        assert "this CPU cannot run kernels for 'neon-dotprod'" in asked.stderr
+        assert f"this CPU cannot run kernels for '{newer}'" in asked.stderr
         assert forced.returncode in (-signal.SIGILL, 128 + signal.SIGILL)
 
 

@@ -109,7 +109,7 @@ ISA = Isa(
     attention_rows=4,
     block_outputs=4,
     block_panels=1,
-    int8_words=_WidenedBytes(),
+    int8_dense=_WidenedBytes(),
     int8_half=_Bytes(_I8X32, registers=1),
     machine="x86_64",
 )

@@ -12,7 +12,7 @@ from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.simd import I32, constant, llvm_function, load, splat, splat_lane
 
 
-class _Bytes(Dot):
+class Bytes(Dot):
     """Rows and panels of int8: a register holds 4 outputs x 4 inputs."""
 
     quads = True
@@ -43,8 +43,8 @@ ISA = Isa(
     cpu="cortex-a76",
     features="+neon,+dotprod,-crypto,-aes,-sha2",
     code_offset=0,
-    int8=_Bytes(),
-    int8_panels=_Bytes(),
+    int8=Bytes(),
+    int8_panels=Bytes(),
     int16=Words(),
     float32=Float32Dot(fused=True, quads=True),
     int8_tile=(5, 1),

@@ -28,12 +28,14 @@ class Dot(ABC):
         quads: whether a multiply-add takes its row element from any lane of a register, so that elements are best
             loaded four at a time (`four_rows`); else they are broadcast from memory, one at a time (`row`).
         four_steps: whether four steps at a time are best read from memory and added in one go (`add_four_steps`).
+        rows_together: rows that are multiplied together: dense tiles have multiples of them.
         rows_at_once: rows whose sums fit the registers where elements come four at a time; divides 4, 0 for any number.
     """
 
     step_bytes: int = 4
     quads: bool = False
     four_steps: bool = False
+    rows_together: int = 1
     rows_at_once: int = 0
 
     @abstractmethod
@@ -68,6 +70,10 @@ class Dot(ABC):
     @abstractmethod
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
         """The 16 sums as one vector, int32 or float32."""
+
+    def finish_rows(self, builder: ir.IRBuilder, sums: list[Sums]) -> list[ir.Value]:
+        """`finish` for all rows of a tile."""
+        return [self.finish(builder, of_row) for of_row in sums]
 
 
 class Float32Dot(Dot):
@@ -111,7 +117,8 @@ class Isa:
         code_offset: what is added to an int8 code when it is stored as a byte of a row: 128 where the CPU multiplies
             unsigned with signed bytes, else 0.
         int8: rows of bytes (code + code_offset) x panels of int8: dense linears, and queries x keys.
-        int8_words: the same for dense linears, of rows that are widened to words first, where that is faster.
+        int8_dense: the same for dense linears, where they have a faster way; with a `step_bytes` of 8 rows are widened
+            to words first.
         int8_panels: rows of int8 x panels of bytes (code + code_offset): block-sparse linears.
         int16: rows and panels of int16: softmax weights x values.
         float32: rows and panels of float32.
@@ -137,6 +144,6 @@ class Isa:
     attention_rows: int
     block_outputs: int
     block_panels: int
-    int8_words: Dot | None = None
+    int8_dense: Dot | None = None
     int8_half: Dot | None = None
     machine: str = ""
