@@ -22,10 +22,10 @@ from pages import DOCS, fill
 
 #: Core: instruction set, LLVM's model (a Neoverse N1 is a Cortex-A76), and least MAC/cycle of dense and of 4x4 blocks.
 CORES = {
-    "neoverse-n2": ("neon-i8mm", "neoverse-n2", 36.0, 22.5),
-    "cortex-a76": ("neon-dotprod", "neoverse-n1", 30.0, 22.5),
-    "cortex-a72": ("neon", "cortex-a72", 7.5, 5.6),
-    "cortex-a53": ("neon", "cortex-a53", 4.0, 3.0),
+    "Neoverse N2": ("neon-i8mm", "neoverse-n2", 36.0, 22.5),
+    "Cortex-A76": ("neon-dotprod", "neoverse-n1", 30.0, 22.5),
+    "Cortex-A72": ("neon", "cortex-a72", 7.5, 5.6),
+    "Cortex-A53": ("neon", "cortex-a53", 4.0, 3.0),
 }
 #: Multiply-adds of one instruction.
 _MACS = [(r"smmla\s+v\d+\.4s", 32), (r"sdot\s+v\d+\.4s", 16), (r"sm(?:ull|lal)2?\s+v\d+\.8h", 8)]
@@ -110,7 +110,7 @@ def main() -> int:
             verdict = "" if rate >= wanted else "  TOO SLOW"
             print(f"{core}  {kind:<10}  {rate:6.2f} MAC/cycle, {most} in a pass; at least {wanted}{verdict}")
             cells.append(f"{rate:.1f} MAC/cycle")
-        table.append(f"| {core.replace('cortex-a', 'Cortex-A').replace('neoverse-n', 'Neoverse N')} | {' | '.join(cells)} |")
+        table.append(f"| {core} | {' | '.join(cells)} |")
     if not short:
         fill(DOCS / "RASPBERRY_PI.md", "arm_cycles.py", "\n".join(table))
     return int(short)
