@@ -3,12 +3,14 @@
     python bench/budget.py SENTENCE_MINILM ../shared/data/stsb
 
 The searches calibrate on sentences of the training set, labels unread; the score is the Spearman correlation on the
-dev set. Fills the table of docs/COMPRESSION.md.
+dev set. A budget takes minutes; its figures are kept in bench/results/, so that a run can be continued. Fills the table
+of docs/COMPRESSION.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import resource
 import subprocess
@@ -23,6 +25,7 @@ from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
 CALIBRATION_TEXTS = 1024
+KEPT = Path(__file__).parent / "results" / "budget.json"
 BUDGETS = (["--max-size", "8MB"], ["--min-score", "0.99"], ["--max-size", "6MB", "--min-score", "0.99"])
 
 
@@ -36,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, help="the folder of a sentence embedder")
     parser.add_argument("data", type=Path, help="the folder of STS-B")
+    parser.add_argument("--again", action="store_true", help="search anew what is known")
     arguments = parser.parse_args()
     dev = arguments.data / "dev.tsv.gz"
     rows = read_columns(dev, ["score", "sentence1", "sentence2"])
@@ -44,12 +48,15 @@ def main() -> None:
     texts = random.Random(0).sample([text for row in train for text in row], CALIBRATION_TEXTS)
     columns = ["--text", "sentence1", "--text-pair", "sentence2", "--label", "score"]
 
-    lines = ["| asked | file | Spearman | CPU minutes |", "|---|---|---:|---:|"]
+    known = json.loads(KEPT.read_text()) if KEPT.is_file() and not arguments.again else {}
     with tempfile.TemporaryDirectory(prefix="minibert-bench-") as folder:
         calibration = Path(folder) / "texts.txt"
         calibration.write_text("\n".join(texts), encoding="utf-8")
         command = [sys.executable, "-m", "minibert", "convert", str(arguments.checkpoint), "--calibrate", calibration]
         for budget in BUDGETS:
+            asked = " ".join(budget)
+            if asked in known:
+                continue
             file, before = Path(folder) / "model.safetensors", children_seconds()
             scored = ["--eval", str(dev), *columns] if "--min-score" in budget else []
             done = subprocess.run([*command, "-o", file, *budget, *scored], capture_output=True, text=True)
@@ -60,9 +67,12 @@ def main() -> None:
                 score = evaluate(minibert.load(file), pairs, truth)["spearman"]
                 cells = [f"{file.stat().st_size / 1e6:.2f} MB", f"{100 * score:.2f}"]
                 file.unlink()
-            asked = f"`{' '.join(budget)}`"
-            lines.append(f"| {asked} | {' | '.join(cells)} | {minutes} |")
-            print(lines[-1], flush=True)
+            known[asked] = [*cells, minutes]
+            KEPT.parent.mkdir(exist_ok=True)
+            KEPT.write_text(json.dumps(known, indent=1))
+            print(asked, *known[asked], sep="  ", flush=True)
+    lines = ["| asked | file | Spearman | CPU minutes |", "|---|---|---:|---:|"]
+    lines += [f"| `{asked}` | {' | '.join(known[asked])} |" for asked in map(" ".join, BUDGETS)]
     fill(DOCS / "COMPRESSION.md", "budget.py", "\n".join(lines))
 
 

@@ -188,6 +188,7 @@ def table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
 SHORT = {
     "int8": "`--quantize int8`, the default",
     "50% 4x4, second-order": "`--prune 4x4:0.5`",
+    "a third of heads, half of neurons": "`--prune heads:0.33 --prune ffn:0.5`",
     "int4, words int4": "`--quantize int4 --embeddings int4`",
     "int4, words codebook": "`--quantize int4 --embeddings codebook`",
     "int4, words codebook:8": "`--quantize int4 --embeddings codebook:8`",

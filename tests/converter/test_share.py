@@ -14,12 +14,14 @@ from minibert_converter.prune import prune
 from minibert_converter.quantize import quantize
 from minibert_converter.quantize.calibration import gather_statistics
 from minibert_converter.quantize.centring import centre
-from minibert_converter.share import share
+from minibert_converter.share import most_pairs, share
 from minibert_converter.share.fit import low_rank_difference, relative_error, shared_weight
 from minibert_converter.share.request import parse_groups
+from minibert_converter.share.sharing import least_pairs
 
 from minibert.errors import InputError
 from minibert.format import read_model, write_model
+from minibert.format.schema import Layer
 from minibert.reference import Reference
 from tests.checkpoints import write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of
@@ -207,6 +209,16 @@ def test_what_cannot_be_shared(network, folder):
     quantize(quantized, texts=TEXTS)
     with pytest.raises(InputError, match="is quantized"):
         share(quantized, "0+1", texts=TEXTS)
+
+
+def test_pairs_lose_least_in_all():
+    losses = {0: 1.0, 1: 0.1, 2: 0.9, 3: 0.1, 4: 1.0}
+    assert [least_pairs(losses, count) for count in range(4)] == [(), (1,), (1, 3), (0, 2, 4)]
+    assert least_pairs({0: 1.0, 1: 0.1, 3: 2.0}, 2) == (1, 3)
+    alike, other = Layer(4, 64), Layer(2, 64)
+    assert most_pairs([]) == most_pairs([alike, other]) == 0
+    assert most_pairs([alike, alike, other, alike]) == 1
+    assert most_pairs([alike] * 6) == 3
 
 
 def test_converting(folder, tmp_path):

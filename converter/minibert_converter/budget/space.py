@@ -18,6 +18,7 @@ from ..network import Network
 from ..prune.encoder import is_plain
 from ..recipe import Recipe
 from ..recipe.passes import MATRIX_FORMS
+from ..share import most_pairs
 
 #: Parts of a network that may be removed, by family, from least to most: what `--prune` takes.
 PRUNING: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -121,7 +122,7 @@ def bases(network: Network) -> Mapping[str, Sequence[dict[str, Any]]]:
         found[name] = [{"prune": list(requests)} for requests in PRUNING[name]]
     if not shared:
         rank = padded(round(SHARED_RANK * network.architecture.hidden_size))
-        pairs = range(1, len(network.architecture.layers) // 2 + 1)
+        pairs = range(1, most_pairs(network.architecture.layers) + 1)
         found["sharing"] = [{"share": f"similar:{count}", "low_rank": rank} for count in pairs]
     return found
 

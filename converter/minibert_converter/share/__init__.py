@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from .request import check_request
-from .sharing import ShareReport, share
+from .sharing import ShareReport, most_pairs, share
 
-__all__ = ["ShareReport", "check_request", "share"]
+__all__ = ["ShareReport", "check_request", "most_pairs", "share"]

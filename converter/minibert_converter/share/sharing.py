@@ -10,6 +10,7 @@ import numpy as np
 
 from minibert.errors import InputError
 from minibert.format.limits import LANES, low_rank, padded
+from minibert.format.schema import Layer
 
 from ..calibration import tokenize
 from ..network import LinearWeights, Network, TiedLinear
@@ -131,12 +132,9 @@ def _merge(
 
 
 def _similar(network: Network, moments: Mapping[str, np.ndarray], pairs: int) -> list[tuple[int, ...]]:
-    """The pairs of neighbouring layers, each in one pair, whose matrices lose least by being one."""
-    layers = network.architecture.layers
+    """So many pairs of neighbouring layers, no layer in two, that lose least in all by having the same matrices."""
     losses = {}
-    for first in range(len(layers) - 1):
-        if replace(layers[first], window=0, rotary_base=0.0) != replace(layers[first + 1], window=0, rotary_base=0.0):
-            continue
+    for first in _alike(network.architecture.layers):
         losses[first] = 0.0
         for part in PARTS:
             names = [f"layers.{number}.{part}" for number in (first, first + 1)]
@@ -144,10 +142,41 @@ def _similar(network: Network, moments: Mapping[str, np.ndarray], pairs: int) ->
             shared = shared_weight(weights, [moments[name] for name in names])
             for name, weight in zip(names, weights, strict=True):
                 losses[first] += relative_error(weight - shared, weight, moments[name]) ** 2
-    chosen: list[int] = []
-    for first in sorted(losses, key=lambda number: losses[number]):
-        if len(chosen) < pairs and not {first - 1, first, first + 1} & set(chosen):
-            chosen.append(first)
-    if len(chosen) < pairs:
-        raise InputError(f"only {len(chosen)} pairs of neighbouring layers can share their matrices, not {pairs}")
-    return [(first, first + 1) for first in sorted(chosen)]
+    if (most := most_pairs(network.architecture.layers)) < pairs:
+        raise InputError(f"only {most} pairs of neighbouring layers can share their matrices, not {pairs}")
+    return [(first, first + 1) for first in least_pairs(losses, pairs)]
+
+
+def least_pairs(losses: Mapping[int, float], pairs: int) -> tuple[int, ...]:
+    """The first layers of so many pairs, no layer in two, that lose least in all. There must be so many.
+
+    Layer by layer, what each number of pairs among the layers so far loses at least: the last pair is one of them, or
+    it isn't.
+    """
+    before: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]  # without the last layer ...
+    best = before  # ... and with it
+    for first in range(max(losses, default=-1) + 1):
+        longer = [*best]
+        for pairs_before, (loss, firsts) in enumerate(before if first in losses else ()):
+            candidate = (loss + losses[first], (*firsts, first))
+            if pairs_before + 1 == len(longer):
+                longer.append(candidate)
+            else:
+                longer[pairs_before + 1] = min(longer[pairs_before + 1], candidate)
+        before, best = best, longer
+    return best[pairs][1]
+
+
+def most_pairs(layers: Sequence[Layer]) -> int:
+    """How many pairs of neighbouring layers, no layer in two, have matrices of the same shapes."""
+    count, free = 0, 0
+    for first in _alike(layers):
+        if first >= free:
+            count, free = count + 1, first + 2
+    return count
+
+
+def _alike(layers: Sequence[Layer]) -> list[int]:
+    """The layers whose matrices have the shapes of the next one's."""
+    shapes = [replace(layer, window=0, rotary_base=0.0) for layer in layers]
+    return [first for first in range(len(shapes) - 1) if shapes[first] == shapes[first + 1]]
