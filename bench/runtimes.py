@@ -162,7 +162,7 @@ class LiteRt(Runtime):
 
 
 class LlamaCpp(Runtime):
-    """llama.cpp by its Python binding: model.gguf; texts of a batch are sequences side by side, without padding."""
+    """llama.cpp by its Python binding: model.gguf of a sentence embedder; texts are sequences side by side, unpadded."""
 
     ragged = True
     #: Tokens of a call at most.
