@@ -162,7 +162,7 @@ class LiteRt(Runtime):
 
 
 class LlamaCpp(Runtime):
-    """llama.cpp by its Python binding: model.gguf of a sentence embedder; texts are sequences side by side, unpadded."""
+    """llama.cpp by its Python binding: model.gguf of a sentence embedder; texts lie side by side, unpadded."""
 
     ragged = True
     #: Tokens of a call at most.
