@@ -30,7 +30,6 @@ from minibert.evaluate import evaluate
 
 BUILD = ROOT / "build/compression"
 CALIBRATION_TEXTS = 1024
-#: Passes of each row, in the order of the table.
 #: Stands for the file of a task's training sentences.
 TEXTS = "texts"
 INT8, INT4, CODEBOOK = {"quantize": "int8"}, {"quantize": "int4"}, {"quantize": "codebook"}
@@ -44,6 +43,7 @@ def words(*forms: str) -> dict[str, Any]:
     return {"embeddings": list(forms)}
 
 
+#: Passes of each row, in the order of the table.
 ROWS: dict[str, list[dict[str, Any]]] = {
     "float32": [],
     "int8": [INT8],

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.kernels.isa.neon_schedule import add_four_steps
+from minibert.kernels.isa.neon_schedule import add_four_steps, add_pairs, products
 from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.simd import I8, I16, I32, I64, constant, llvm_function, load, splat, splat_lane
 
 I8X16, I16X8, I32X4 = ir.VectorType(I8, 16), ir.VectorType(I16, 8), ir.VectorType(I32, 4)
-_I8X8, _I16X4 = ir.VectorType(I8, 8), ir.VectorType(I16, 4)
+_I16X4 = ir.VectorType(I16, 4)
 _REGISTERS = 4  # of 16 bytes in a panel
 _HALVES = 2
 
@@ -68,11 +68,8 @@ class _Bytes(Dot):
         return load_panel(builder, address, I8X16)
 
     def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: list[ir.Value]) -> Sums:
-        multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v8i16", I16X8, [_I8X8, _I8X8])
-        add_pairs = llvm_function(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", I32X4, [I16X8])
-        halves = [(_half(builder, row, half), _half(builder, part, half)) for part in panel for half in range(_HALVES)]
-        words = [builder.call(multiply, pair) for pair in halves]
-        return [builder.add(old, builder.call(add_pairs, [word])) for old, word in zip(sums, words, strict=True)]
+        words = [word for part in panel for word in products(builder, row, part)]
+        return [add_pairs(builder, old, word) for old, word in zip(sums, words, strict=True)]
 
     def add_four_steps(
         self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[ir.Value]], panels: list[ir.Value]

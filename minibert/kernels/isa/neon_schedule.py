@@ -130,8 +130,8 @@ def _load_weights(step: int, half: int) -> _Part:
     return _Part([("weights at", step, half)], [("weight", step, 2 * half + each) for each in range(2)], emit)
 
 
-def _words(builder: ir.IRBuilder, element: ir.Value, weight: ir.Value) -> _Values:
-    """Products of the lower and of the upper halves."""
+def products(builder: ir.IRBuilder, element: ir.Value, weight: ir.Value) -> list[ir.Value]:
+    """Products of bytes as words: those of the lower halves of two registers, and of the upper ones."""
     multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v8i16", _I16X8, [_I8X8, _I8X8])
     halves = []
     for first in (0, 8):
@@ -140,18 +140,24 @@ def _words(builder: ir.IRBuilder, element: ir.Value, weight: ir.Value) -> _Value
     return [builder.call(multiply, half) for half in halves]
 
 
+def add_pairs(builder: ir.IRBuilder, total: ir.Value, words: ir.Value) -> ir.Value:
+    """Four int32 + neighbouring words, added to each other."""
+    pairs = llvm_function(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", _I32X4, [_I16X8])
+    return builder.add(total, builder.call(pairs, [words]))
+
+
 def _multiply(half: int, row: int, register: int) -> _Part:
     """Products of the first of two steps."""
     reads: list[_Key] = [("element", row, 2 * half), ("weight", 2 * half, register)]
-    return _Part(reads, _word_keys(row, register), lambda builder, values: _words(builder, *values))
+    return _Part(reads, _word_keys(row, register), lambda builder, values: products(builder, *values))
 
 
 def _add(half: int, row: int, register: int) -> _Part:
     """Products of the second step, added to those of the first: two of them fit a word."""
 
     def emit(builder: ir.IRBuilder, values: _Values) -> _Values:
-        products = _words(builder, *values[_HALVES:])
-        return [builder.add(word, product) for word, product in zip(values[:_HALVES], products, strict=True)]
+        second = products(builder, *values[_HALVES:])
+        return [builder.add(word, product) for word, product in zip(values[:_HALVES], second, strict=True)]
 
     words, step = _word_keys(row, register), 2 * half + 1
     return _Part([*words, ("element", row, step), ("weight", step, register)], words, emit)
@@ -161,9 +167,7 @@ def _settle(_half: int, row: int, register: int) -> _Part:
     """Neighbouring words, added to the sums."""
 
     def emit(builder: ir.IRBuilder, values: _Values) -> _Values:
-        add_pairs = llvm_function(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", _I32X4, [_I16X8])
-        pairs = [builder.call(add_pairs, [word]) for word in values[:_HALVES]]
-        return [builder.add(total, pair) for total, pair in zip(values[_HALVES:], pairs, strict=True)]
+        return [add_pairs(builder, total, word) for word, total in zip(values[:_HALVES], values[_HALVES:], strict=True)]
 
     sums: list[_Key] = [("sum", row, _HALVES * register + half) for half in range(_HALVES)]
     return _Part([*_word_keys(row, register), *sums], sums, emit)
