@@ -9,7 +9,7 @@ import minibert
 from minibert.engine.cpu import supported_isas
 
 MOST_BYTES = 3 << 20
-CARRIED = {"avx512vnni", "avxvnni", "avx2", "neon-i8mm", "neon-dotprod", "neon"}
+CARRIED = {"amx", "avx512vnni", "avxvnni", "avx2", "neon-i8mm", "neon-dotprod", "neon"}
 
 wheel, model = Path(sys.argv[1]), sys.argv[2]
 assert "site-packages" in minibert.__file__, minibert.__file__

@@ -7,8 +7,10 @@ import sys
 from functools import cache
 
 #: Features (as /proc/cpuinfo names them) that each instruction set of the kernels needs, most capable first.
+_AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni", "fma", "bmi2"}
 _X86 = {
-    "avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni", "fma", "bmi2"},
+    "amx": _AVX512 | {"amx_tile", "amx_int8"},
+    "avx512vnni": _AVX512,
     "avxvnni": {"avx_vnni", "avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"},
     "avx2": {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"},
 }
@@ -19,6 +21,8 @@ _ARM = {"neon-i8mm": _DOTPROD | {"i8mm"}, "neon-dotprod": _DOTPROD, "neon": {"as
 _HWCAP = {"asimd": 1, "crc32": 7, "atomics": 8, "asimdhp": 10, "asimdrdm": 12, "lrcpc": 15, "asimddp": 20}
 _HWCAP2 = {"i8mm": 13}
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
+#: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) on x86-64.
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 
 def architecture() -> str:
@@ -72,7 +76,24 @@ def _hwcap_features() -> frozenset[str]:
     return frozenset(name for bits, names in words for name, bit in names.items() if bits >> bit & 1)
 
 
+@cache
+def _tile_registers_granted() -> bool:
+    """Whether Linux lets this process use AMX's registers: asked for once, for all threads (arch_prctl's manual page).
+
+    It does not before 5.16, nor where a thread's alternate signal stack has no room for them.
+    """
+    import ctypes
+
+    try:
+        return ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0
+    except (OSError, AttributeError):
+        return False
+
+
 def supported_isas() -> list[str]:
     """Instruction sets of the kernels that this CPU can run, best first; "portable" always is the last."""
     known = {"x86_64": _X86, "aarch64": _ARM}.get(architecture(), {})
-    return [*(name for name, needed in known.items() if needed <= cpu_features()), "portable"]
+    names = [name for name, needed in known.items() if needed <= cpu_features()]
+    if "amx" in names and not _tile_registers_granted():
+        names.remove("amx")
+    return [*names, "portable"]

@@ -10,6 +10,7 @@ from minibert.kernels.isa.words import Dot
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import widen_codes
 from minibert.kernels.tile import make_tile
+from minibert.kernels.tile_registers import ROW_BYTES, make_product
 
 _PANEL_STEP = 64
 
@@ -68,6 +69,8 @@ _isa = current()
 _int8 = _isa.int8_dense or _isa.int8
 _int8_product = _make_product(_int8, _isa.int8_tile)
 _WIDENS = _int8.step_bytes > _isa.int8.step_bytes
+_HAS_TILE_REGISTERS = _isa.tile_registers is not None
+_tile_product = make_product(_isa.tile_registers) if _isa.tile_registers else _int8_product
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
@@ -84,7 +87,9 @@ def int8_product(source, count, stride, inner, weight, first, end, out, out_stri
 
     `scratch` has room for the rows as words: 2 inner + 64 bytes each.
     """
-    if _WIDENS:
+    if _HAS_TILE_REGISTERS and inner % ROW_BYTES == 0:
+        _tile_product(source, count, stride, inner, weight, first, end, out, out_stride)
+    elif _WIDENS:
         widened = 2 * inner + ALIGNMENT  # rows a power of two apart would fall into the same few sets of the cache
         widen_rows(source, count, stride, inner, scratch, widened)
         _int8_product(scratch, count, widened, inner, weight, first, end, out, out_stride)

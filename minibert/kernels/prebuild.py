@@ -19,7 +19,7 @@ from pathlib import Path
 from minibert.errors import BackendError
 from minibert.kernels.sources import sha256, sources_hash
 
-INSTRUCTION_SETS = ("avx512vnni", "avxvnni", "avx2", "neon-i8mm", "neon-dotprod", "neon")
+INSTRUCTION_SETS = ("amx", "avx512vnni", "avxvnni", "avx2", "neon-i8mm", "neon-dotprod", "neon")
 TABLE = "kernels.json"
 
 

@@ -31,6 +31,7 @@ from minibert.kernels.simd import (
 )
 from minibert.kernels.step import field, row_stride, store_codes
 from minibert.kernels.sync import take_ticket, wait_for_team
+from minibert.kernels.tile_registers import close_registers, open_registers
 
 _BLOCK_ROWS = op.BLOCK_ROWS
 _ONE = np.float32(1)
@@ -229,6 +230,7 @@ def run_span(job, span):
 
 def run(job):
     """Run a job to its end: this thread's part of it. `job` is the address of its entries."""
+    open_registers()
     team = field(job, op.JOB_TEAM) != 0
     count = field(job, op.JOB_SPAN_COUNT)
     span = 0
@@ -240,6 +242,7 @@ def run(job):
             span += 1
         else:
             span = take_ticket(field(job, op.JOB_TICKETS))
+    close_registers()
 
 
 RUN_SIGNATURE = void(int64)

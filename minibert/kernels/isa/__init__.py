@@ -13,9 +13,9 @@ _selected: Isa | None = None
 
 def available() -> dict[str, Isa]:
     """All instruction sets by name, most capable first."""
-    from minibert.kernels.isa import avx2, avx512vnni, avxvnni, neon, neon_dotprod, neon_i8mm, portable
+    from minibert.kernels.isa import amx, avx2, avx512vnni, avxvnni, neon, neon_dotprod, neon_i8mm, portable
 
-    modules = (avx512vnni, avxvnni, avx2, neon_i8mm, neon_dotprod, neon, portable)
+    modules = (amx, avx512vnni, avxvnni, avx2, neon_i8mm, neon_dotprod, neon, portable)
     return {module.ISA.name: module.ISA for module in modules}
 
 

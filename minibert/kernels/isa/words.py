@@ -106,6 +106,43 @@ class Float32Dot(Dot):
         return sums[0]
 
 
+class TileRegisters(ABC):
+    """Registers that hold a tile each, and a multiplication of two of them: a CPU's own way for dense linears.
+
+    A register has 16 rows of 64 bytes: 16 rows of codes, 16 steps of a panel, or the sums of 16 rows and one panel. No
+    compiler hands them out; whoever says these words gives their numbers.
+
+    Attributes:
+        registers: how many there are.
+    """
+
+    registers: int
+
+    @abstractmethod
+    def open(self, builder: ir.IRBuilder) -> None:
+        """Before this thread's first use of them."""
+
+    @abstractmethod
+    def close(self, builder: ir.IRBuilder) -> None:
+        """After its last one, until they are opened again."""
+
+    @abstractmethod
+    def zero(self, builder: ir.IRBuilder, register: int) -> None:
+        """Empty sums."""
+
+    @abstractmethod
+    def load(self, builder: ir.IRBuilder, register: int, address: ir.Value, stride: ir.Value) -> None:
+        """16 rows of 64 bytes, `stride` bytes apart, from memory."""
+
+    @abstractmethod
+    def add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int) -> None:
+        """Sums + rows x panel, as `Isa.int8` multiplies."""
+
+    @abstractmethod
+    def store(self, builder: ir.IRBuilder, register: int, address: ir.Value, stride: ir.Value) -> None:
+        """16 rows of 64 bytes, `stride` bytes apart, to memory."""
+
+
 @dataclass(frozen=True)
 class Isa:
     """One instruction set.
@@ -128,6 +165,7 @@ class Isa:
         block_outputs: outputs of a 4x4 block whose sums are held at once; divides 4.
         block_panels: panels of tokens of the largest block-sparse tile.
         int8_half: as int8_panels for the first 8 lanes of a panel only, where that is faster; results of 8 lanes.
+        tile_registers: what multiplies whole tiles of int8, for dense linears.
         machine: the architecture, by the name that Linux has for it; empty for any.
     """
 
@@ -146,4 +184,5 @@ class Isa:
     block_panels: int
     int8_dense: Dot | None = None
     int8_half: Dot | None = None
+    tile_registers: TileRegisters | None = None
     machine: str = ""
