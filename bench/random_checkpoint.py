@@ -45,7 +45,9 @@ def write(folder: Path, labels: int) -> None:
 
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
-    BertForSequenceClassification(BertConfig(vocab_size=VOCABULARY, num_labels=labels)).save_pretrained(folder)
+    # The newest transformers leaves the kind of positions unsaid, and CTranslate2's converter asks for it.
+    config = BertConfig(vocab_size=VOCABULARY, num_labels=labels, position_embedding_type="absolute")
+    BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer().save(str(folder / "tokenizer.json"))
 
 

@@ -88,9 +88,9 @@ def lower(
 
 def attention_scratch(tokens: int, width: int) -> int:
     """Bytes of scratch of one head: the twin of minibert.kernels.attention.scratch_bytes, without importing numba."""
-    keys = padded(tokens)
-    fixed = 5 * 64 + (2 * numerics.KEY_BLOCK + 16) * 64
-    return fixed + 5 * width * 64 + keys * (4 + 3 * width)
+    keys = -(-tokens // 64) * 64
+    softmax = 5 * 64 + (2 * numerics.KEY_BLOCK + 16) * 64
+    return softmax + 5 * width * 64 + keys * (4 + -(-width // 64) * 64 + 2 * width) + 64
 
 
 class _Lowering:

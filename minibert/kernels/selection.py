@@ -10,7 +10,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.kernels import opcodes as op
-from minibert.kernels.attention import turn
+from minibert.kernels.attention_codes import turn
 from minibert.kernels.functions import exp2
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import (

@@ -225,10 +225,28 @@ def shift_left(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Va
     return builder.shl(value, splat(builder, count))
 
 
+@word(i32x16, i32x16, types.int32)
+def shift_right(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
+    """All lanes shifted right by count in 0..31, signs kept."""
+    return builder.ashr(value, splat(builder, count))
+
+
 @word(i32x16, i32x16)
 def low_byte(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The low 8 bits of each lane."""
     return builder.and_(value, constant(I32_LANES, 0xFF))
+
+
+@word(i32x16, i32x16)
+def low_bytes(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The low 8 bits of each half of each lane."""
+    return builder.and_(value, constant(I32_LANES, 0x00FF00FF))
+
+
+@word(types.void, types.int64, i32x16)
+def store_low_bytes(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """Store the low 8 bits of each lane, side by side."""
+    store(builder, builder.trunc(value, I8_LANES), address)
 
 
 @word(i32x16, i32x16)

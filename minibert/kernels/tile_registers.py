@@ -9,6 +9,7 @@ minibert.kernels.tile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -22,9 +23,10 @@ from minibert.kernels.simd import I64, word
 
 #: Rows of a register, and bytes of a row in it.
 ROWS, ROW_BYTES = 16, 64
-#: Bytes of a panel in a register: 16 steps.
-_PANEL_BYTES = 1024
+#: Registers of sums; the others hold rows and panels.
 _SUMS = 4
+#: Rows of codes are unsigned where panels are signed: minibert.kernels.isa.words.
+_ROWS_X_PANELS = (False, True)
 
 _registers = current().tile_registers
 
@@ -43,14 +45,40 @@ def close_registers(builder: ir.IRBuilder) -> None:
         _registers.close(builder)
 
 
+@word(types.void)
+def stay_awake(builder: ir.IRBuilder) -> None:
+    """A multiplication of whatever the registers hold, so that the next one of use finds their unit running.
+
+    Left alone for a microsecond it takes 300 ns to wake up (measured on Granite Rapids); sums must not be held now.
+    """
+    if _registers:
+        _registers.add(builder, 0, _SUMS, _SUMS + 1, _ROWS_X_PANELS)
+
+
+def _loop(builder: ir.IRBuilder, inner: ir.Value, body: Callable[[ir.Value, ir.Value], None]) -> None:
+    """`body(column, step)` for each 64 bytes of a row: where they begin in it, and where their steps do in a panel."""
+    entry, loop = builder.block, builder.append_basic_block("steps")
+    done = builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    column = builder.phi(I64)
+    column.add_incoming(ir.Constant(I64, 0), entry)
+    body(column, builder.mul(column, ir.Constant(I64, ROWS)))
+    following = builder.add(column, ir.Constant(I64, ROW_BYTES))
+    column.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, inner), loop, done)
+    builder.position_at_end(done)
+
+
 def _make_tile(registers: TileRegisters, heights: int, panels: int) -> Any:
-    """A numba intrinsic for `heights` times 16 rows x `panels`, each 1 or 2.
+    """A numba intrinsic for `heights` times 16 rows x `panels`, four tiles of sums at most.
 
     Its arguments, all int64: address of the first row, bytes between rows; address of the first panel, bytes between
     panels; bytes of a row, a multiple of 64; address of the first sum, bytes between rows of sums.
     """
-    sums = {(r, p): 2 * r + p for r in range(heights) for p in range(panels)}
-    rows, weights = (_SUMS, _SUMS + 1), (_SUMS + 2, _SUMS + 3)
+    sums = {(r, p): r * panels + p for r in range(heights) for p in range(panels)}
+    weights = range(registers.registers - panels, registers.registers)
+    rows = range(_SUMS, weights[0])
 
     @intrinsic
     def tile(
@@ -58,31 +86,22 @@ def _make_tile(registers: TileRegisters, heights: int, panels: int) -> Any:
     ) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
             row, row_stride, panel, panel_stride, inner, out, out_stride = arguments
-            sixteen = ir.Constant(I64, ROWS)
             row_bytes = ir.Constant(I64, ROW_BYTES)
-            row_bases = [row, builder.add(row, builder.mul(row_stride, sixteen))][:heights]
-            panel_bases = [panel, builder.add(panel, panel_stride)][:panels]
-            entry, loop = builder.block, builder.append_basic_block("steps")
-            done = builder.append_basic_block("done")
+            row_bases = [builder.add(row, builder.mul(row_stride, ir.Constant(I64, r * ROWS))) for r in range(heights)]
+            panel_bases = [builder.add(panel, builder.mul(panel_stride, ir.Constant(I64, p))) for p in range(panels)]
+
+            def body(column: ir.Value, step: ir.Value) -> None:
+                for p, base in enumerate(panel_bases):
+                    registers.load(builder, weights[p], builder.add(base, step), row_bytes)
+                for r, base in enumerate(row_bases):
+                    held = rows[r % len(rows)]
+                    registers.load(builder, held, builder.add(base, column), row_stride)
+                    for p in range(panels):
+                        registers.add(builder, sums[r, p], held, weights[p], _ROWS_X_PANELS)
+
             for register in sums.values():
                 registers.zero(builder, register)
-            builder.branch(loop)
-
-            builder.position_at_end(loop)
-            column = builder.phi(I64)
-            column.add_incoming(ir.Constant(I64, 0), entry)
-            step = builder.mul(column, sixteen)
-            for p, base in enumerate(panel_bases):
-                registers.load(builder, weights[p], builder.add(base, step), row_bytes)
-            for r, base in enumerate(row_bases):
-                registers.load(builder, rows[r], builder.add(base, column), row_stride)
-                for p in range(panels):
-                    registers.add(builder, sums[r, p], rows[r], weights[p])
-            following = builder.add(column, row_bytes)
-            column.add_incoming(following, builder.block)
-            builder.cbranch(builder.icmp_signed("<", following, inner), loop, done)
-
-            builder.position_at_end(done)
+            _loop(builder, inner, body)
             for (r, p), register in sums.items():
                 below = builder.add(out, builder.mul(out_stride, ir.Constant(I64, r * ROWS)))
                 registers.store(builder, register, builder.add(below, ir.Constant(I64, p * ROW_BYTES)), out_stride)
@@ -93,14 +112,65 @@ def _make_tile(registers: TileRegisters, heights: int, panels: int) -> Any:
     return tile
 
 
-def _make_panels(registers: TileRegisters, panels: int) -> Any:
-    """Kernel: any number of rows x `panels`."""
-    high, low = _make_tile(registers, 2, panels), _make_tile(registers, 1, panels)
+def make_two_byte_tile(registers: TileRegisters) -> Any:
+    """A numba intrinsic for 16 rows of numbers of two bytes x a panel of such, none of them negative.
+
+    Its arguments, all int64: address of the rows' low (unsigned) bytes, and of their high (signed) ones; bytes between
+    rows; addresses of the panel's low and high bytes; bytes of a row, a multiple of 64; where three tiles of sums go:
+    high x high, high x low + low x high, low x low.
+    """
+    high, middle, low, *held = range(registers.registers)
+
+    @intrinsic
+    def tile(
+        typingctx: Any, low_row: Any, high_row: Any, stride: Any, low_panel: Any, high_panel: Any, inner: Any, out: Any
+    ) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            low_row, high_row, stride, low_panel, high_panel, inner, out = arguments
+            high_rows, low_rows, high_weights, low_weights = held[:4]
+            row_bytes = ir.Constant(I64, ROW_BYTES)
+
+            def body(column: ir.Value, step: ir.Value) -> None:
+                registers.load(builder, high_rows, builder.add(high_row, column), stride)
+                registers.load(builder, low_weights, builder.add(low_panel, step), row_bytes)
+                registers.add(builder, middle, high_rows, low_weights, (True, False))
+                registers.load(builder, high_weights, builder.add(high_panel, step), row_bytes)
+                registers.add(builder, high, high_rows, high_weights, (True, False))
+                registers.load(builder, low_rows, builder.add(low_row, column), stride)
+                registers.add(builder, low, low_rows, low_weights, (False, False))
+                registers.add(builder, middle, low_rows, high_weights, (False, False))
+
+            for register in (high, middle, low):
+                registers.zero(builder, register)
+            _loop(builder, inner, body)
+            for number, register in enumerate((high, middle, low)):
+                registers.store(
+                    builder, register, builder.add(out, ir.Constant(I64, number * ROWS * ROW_BYTES)), row_bytes
+                )
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 7), codegen
+
+    return tile
+
+
+def make_panels(registers: TileRegisters, panels: int) -> Any:
+    """Kernel: any number of rows x `panels`: address of rows, their number, bytes between them and of each, ...
+
+    ... address of the first panel; address of the first sum, bytes between rows of sums. Up to 15 rows more are read,
+    and their sums written.
+    """
+    high, low = _make_tile(registers, _SUMS // panels, panels), _make_tile(registers, 1, panels)
+    most = _SUMS // panels * ROWS
+    middle = _make_tile(registers, 2, panels)
 
     def rows_by_panels(source, count, stride, inner, panel, out, out_stride):
         first = 0
-        while count - first > ROWS:
+        while count - first > most - ROWS:
             high(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)
+            first += most
+        if count - first > ROWS:
+            middle(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)
             first += 2 * ROWS
         if first < count:
             low(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)
@@ -113,7 +183,7 @@ def make_product(registers: TileRegisters) -> Any:
 
     Up to 15 rows more than `count` are read, and their sums written.
     """
-    wide, narrow = _make_panels(registers, 2), _make_panels(registers, 1)
+    wide, narrow = make_panels(registers, 2), make_panels(registers, 1)
 
     def product(source, count, stride, inner, weight, first, end, out, out_stride):
         panel_bytes = inner * 16

@@ -1,8 +1,8 @@
 """x86-64 with AMX: registers of 16 rows of 64 bytes, and one instruction that multiplies two of them.
 
-`tdpbusd` adds to 16 x 16 sums the products of 16 rows with a panel's next 16 steps: as much as 256 of `vpdpbusd`, in the
-time of eight. It takes that time for one row as well, so only dense linears use it; everything else is AVX-512's. The
-sums are exact here too. A process asks the system once for the registers (minibert.engine.cpu).
+`tdpbusd` adds the products of 16 rows with a panel's next 16 steps to 16 x 16 sums: what 256 `vpdpbusd` do, in an
+eighth of their time. It takes as long for one row. Dense linears and attention use it, everything else is AVX-512's.
+Sums are exact here too. A process asks the system once for the registers (minibert.engine.cpu).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from minibert.kernels.isa.avx512vnni import ISA as AVX512
 from minibert.kernels.isa.words import TileRegisters
-from minibert.kernels.simd import I8, I64, llvm_function
+from minibert.kernels.simd import I8, llvm_function
 
 _REGISTERS, _ROWS, _ROW_BYTES = 8, 16, 64
 #: What `ldtilecfg` reads: palette 1, and for each register the bytes of a row (16 bits) and the rows (8 bits).
@@ -41,8 +41,9 @@ class _Amx(TileRegisters):
     def load(self, builder: ir.IRBuilder, register: int, address: ir.Value, stride: ir.Value) -> None:
         self._call(builder, "tileloadd64", _number(register), builder.inttoptr(address, I8.as_pointer()), stride)
 
-    def add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int) -> None:
-        self._call(builder, "tdpbusd", *map(_number, (sums, rows, panel)))
+    def add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int, signed: tuple[bool, bool]) -> None:
+        signs = "".join("s" if each else "u" for each in signed)
+        self._call(builder, f"tdpb{signs}d", *map(_number, (sums, rows, panel)))
 
     def store(self, builder: ir.IRBuilder, register: int, address: ir.Value, stride: ir.Value) -> None:
         self._call(builder, "tilestored64", _number(register), builder.inttoptr(address, I8.as_pointer()), stride)

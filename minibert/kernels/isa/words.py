@@ -135,8 +135,8 @@ class TileRegisters(ABC):
         """16 rows of 64 bytes, `stride` bytes apart, from memory."""
 
     @abstractmethod
-    def add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int) -> None:
-        """Sums + rows x panel, as `Isa.int8` multiplies."""
+    def add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int, signed: tuple[bool, bool]) -> None:
+        """Sums + rows x panel; whether the bytes of each are signed."""
 
     @abstractmethod
     def store(self, builder: ir.IRBuilder, register: int, address: ir.Value, stride: ir.Value) -> None:

@@ -1,0 +1,91 @@
+"""Integer codes of queries, keys and values. Twin: minibert.reference.functions.quantize_symmetric."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minibert import numerics
+from minibert.kernels.kernel import int32, int64, kernel, void
+from minibert.kernels.simd import (
+    bits_of,
+    f32x16,
+    i32x16,
+    load_f32x16,
+    low_byte,
+    magnitude,
+    maximum,
+    shift_left,
+    splat_f32,
+    splat_i32,
+    store_f32x16,
+    store_i32x16,
+    transpose_16x16,
+    zero_below,
+)
+from minibert.kernels.softmax import ROW
+
+_LIMIT = np.float32(numerics.ATTENTION_LIMIT)
+_INVERSE_LIMIT = np.float32(1.0 / numerics.ATTENTION_LIMIT)
+_VALUE_LIMIT = np.float32(numerics.VALUE_LIMIT)
+_INVERSE_VALUE_LIMIT = np.float32(1.0 / numerics.VALUE_LIMIT)
+_SMALLEST = np.float32(numerics.SMALLEST_SPAN)
+_ROUND_MAGIC = np.float32(numerics.ROUND_MAGIC)
+_ZERO = np.float32(0)
+_NOTHING = np.int32(0)
+_BYTE1, _BYTE2, _BYTE3 = np.int32(8), np.int32(16), np.int32(24)
+
+
+@kernel(void, int64, int64, int64, int64)
+def turn(source, stride, width, turned):
+    """16 rows of `width` floats, `stride` bytes apart, become `width` rows of 16."""
+    for dim in range(0, width, 16):
+        transpose_16x16(source + dim * 4, stride, turned + dim * ROW, ROW)
+
+
+@kernel(f32x16, int64, int64, int64)
+def largest_magnitudes(rows, stride, count):
+    """Of `count` rows of 16, `stride` bytes apart, lane by lane."""
+    first = splat_f32(_ZERO)
+    second, third, fourth = first, first, first  # a maximum waits for its last: four take turns
+    for row in range(0, count - 3, 4):
+        place = rows + row * stride
+        first = maximum(magnitude(load_f32x16(place)), first)
+        second = maximum(magnitude(load_f32x16(place + stride)), second)
+        third = maximum(magnitude(load_f32x16(place + 2 * stride)), third)
+        fourth = maximum(magnitude(load_f32x16(place + 3 * stride)), fourth)
+    for row in range(count & -4, count):
+        first = maximum(magnitude(load_f32x16(rows + row * stride)), first)
+    return maximum(maximum(first, second), maximum(third, fourth))
+
+
+@kernel(i32x16, int64, int64, int32, int64, int64)
+def pack_panel(turned, width, offset, panel, scale):
+    """int8 codes of 16 queries or keys, turned: [4 dimensions][16][4 bytes] with `offset` added, 16 scales.
+
+    Returns the sum of the codes of each.
+    """
+    largest, least = largest_magnitudes(turned, ROW, width), splat_f32(_SMALLEST)
+    store_f32x16(scale, zero_below(largest, least, largest * splat_f32(_INVERSE_LIMIT)))
+    inverse = zero_below(largest, least, splat_f32(_LIMIT) / largest)
+    # Adding the magic number leaves the code, offset included, in the low bits of the float.
+    magic = splat_f32(_ROUND_MAGIC + np.float32(offset))
+    total = splat_i32(_NOTHING)
+    for dim in range(0, width, 4):
+        row = turned + dim * ROW
+        bits0 = bits_of(load_f32x16(row) * inverse + magic)
+        bits1 = bits_of(load_f32x16(row + ROW) * inverse + magic)
+        bits2 = bits_of(load_f32x16(row + 2 * ROW) * inverse + magic)
+        bits3 = bits_of(load_f32x16(row + 3 * ROW) * inverse + magic)
+        total = total + ((bits0 + bits1) + (bits2 + bits3))
+        low = low_byte(bits0) | shift_left(low_byte(bits1), _BYTE1)
+        high = shift_left(low_byte(bits2), _BYTE2) | shift_left(bits3, _BYTE3)
+        store_i32x16(panel + dim * 16, low | high)
+    return total - bits_of(magic) * splat_i32(np.int32(width))
+
+
+@kernel(f32x16, int64, int64, int64, int64)
+def value_steps(value, stride, tokens, scale):
+    """Scales of 16 columns of values, stored, and the steps of a code in one, returned."""
+    largest, least = largest_magnitudes(value, stride, tokens), splat_f32(_SMALLEST)
+    store_f32x16(scale, zero_below(largest, least, largest * splat_f32(_INVERSE_VALUE_LIMIT)))
+    return zero_below(largest, least, splat_f32(_VALUE_LIMIT) / largest)
