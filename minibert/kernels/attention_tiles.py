@@ -32,7 +32,7 @@ from minibert.kernels.simd import (
     store_low_bytes,
     transpose_16x16,
 )
-from minibert.kernels.softmax import LARGEST, ROW, SCORES, WEIGHTS, add_weights, weight_of
+from minibert.kernels.softmax import ROW, SCORES, WEIGHTS, add_weights, weight_of, weight_shift
 from minibert.kernels.tile_registers import ROW_BYTES, ROWS, make_panels, make_two_byte_tile, stay_awake
 
 _isa = current()
@@ -115,23 +115,23 @@ def store_weights(place, first, second, third, fourth):
 @kernel(void, int64, int64)
 def weigh_block(scratch, keys):
     """Weights of a block, low bytes, then high ones, four keys side by side; and their sum."""
-    highest = load_f32x16(scratch + LARGEST)
+    shift = weight_shift(scratch)
     none = splat_i32(_NOTHING)
     total = none
     for key in range(0, keys - 3, 4):
         stay_awake()
         row, place = scratch + SCORES + key * ROW, scratch + WEIGHTS + key * (ROW // 4)
-        first, second = weight_of(row, highest), weight_of(row + ROW, highest)
-        third, fourth = weight_of(row + 2 * ROW, highest), weight_of(row + 3 * ROW, highest)
+        first, second = weight_of(row, shift), weight_of(row + ROW, shift)
+        third, fourth = weight_of(row + 2 * ROW, shift), weight_of(row + 3 * ROW, shift)
         total = total + store_weights(place, first, second, third, fourth)
     key = keys & -4
     if key < keys:
         row = scratch + SCORES + key * ROW
-        first, second, third = weight_of(row, highest), none, none
+        first, second, third = weight_of(row, shift), none, none
         if key + 1 < keys:
-            second = weight_of(row + ROW, highest)
+            second = weight_of(row + ROW, shift)
         if key + 2 < keys:
-            third = weight_of(row + 2 * ROW, highest)
+            third = weight_of(row + 2 * ROW, shift)
         total = total + store_weights(scratch + WEIGHTS + key * (ROW // 4), first, second, third, none)
         key += 4
     for absent in range(key, whole_tiles(keys), 4):

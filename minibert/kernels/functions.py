@@ -139,7 +139,7 @@ def function(vector: VectorType, body: Callable[[Lanes], Lanes]) -> Any:
 
 #: 2**x for 16 numbers <= 127, flushed to 2**-126 below that.
 exp2 = function(f32x16, _exact_exp2)
-#: 2**x to 2.6e-6.
+#: 2**x to 7.5e-5.
 softmax_weight = function(f32x16, _softmax_weight)
 
 #: The activations of four rows, by name.

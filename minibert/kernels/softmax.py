@@ -103,10 +103,16 @@ def scale_and_bias_scores(scratch, keys, key_scale, bias):
     score_maximum(scratch, keys)
 
 
+@kernel(f32x16, int64)
+def weight_shift(scratch):
+    """What is added to scores: the highest of all becomes a weight of WEIGHT_BITS bits."""
+    return splat_f32(_WEIGHT_BITS) - load_f32x16(scratch + LARGEST)
+
+
 @kernel(i32x16, int64, f32x16)
-def weight_of(row, highest):
-    """Softmax weights of a key: integers of WEIGHT_BITS bits."""
-    return round_to_i32(softmax_weight((load_f32x16(row) - highest) + splat_f32(_WEIGHT_BITS)))
+def weight_of(row, shift):
+    """Softmax weights of a key, integers; `shift` is `weight_shift`'s."""
+    return round_to_i32(softmax_weight(load_f32x16(row) + shift))
 
 
 @kernel(void, int64, i32x16)

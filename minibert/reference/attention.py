@@ -105,7 +105,7 @@ def _attend_integer(
                 scores = scores + added[rows, block]
             highest = np.maximum(largest, scores.max(axis=1))
             correction = exp2(largest - highest)
-            exponent = (scores - highest[:, None]) + f32(numerics.WEIGHT_BITS)
+            exponent = scores + (f32(numerics.WEIGHT_BITS) - highest)[:, None]
             weights = np.rint(exp2(exponent, numerics.WEIGHT_POLYNOMIAL))
             total[rows] = total[rows] * correction + weights.sum(axis=1)
             context[rows] = context[rows] * correction[:, None] + _exact_product(weights, value_codes[:, block])

@@ -250,7 +250,7 @@ def test_a_smaller_vocabulary_reads_what_it_can(tmp_path):
 def test_a_student_with_half_of_its_blocks_learns_its_teachers_answers(folder, tmp_path):
     teacher = minibert.load(_convert(folder, tmp_path))
     asked = recipe(
-        distill=6,
+        distill=12,
         learning_rate=3e-3,
         loss={"logits": 1.0, "hidden": 1.0},
         blocks={"sparsity": 0.5, "every": 2},
@@ -259,7 +259,7 @@ def test_a_student_with_half_of_its_blocks_learns_its_teachers_answers(folder, t
     lines = []
     watcher = Watcher(moment=lambda now: lines.append(now))
     report, _ = distill(folder, Examples(TEXTS), tmp_path / "student", asked, threads=1, watcher=watcher)
-    assert lines[-1].step == lines[-1].steps == 6 * 15
+    assert lines[-1].step == lines[-1].steps == 12 * 15
     assert lines[-1].density == pytest.approx(0.5, abs=0.01)
     student = minibert.load(tmp_path / "student")
     ids = ids_of(read_network(tmp_path / "again"), TEXTS)

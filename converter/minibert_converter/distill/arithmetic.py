@@ -17,6 +17,8 @@ from torch.nn import functional
 from minibert.numerics import (
     ATTENTION_LIMIT,
     CODE_STEPS,
+    GELU_CODES_BOUND,
+    GELU_CODES_POLYNOMIAL,
     HIGHEST_CODE,
     LOG2_E,
     LOWEST_SCORE,
@@ -24,6 +26,7 @@ from minibert.numerics import (
     SMALLEST_SPAN,
     VALUE_LIMIT,
     WEIGHT_BITS,
+    WEIGHT_POLYNOMIAL,
 )
 
 from ..quantize.rounding import LIMIT, SMALLEST_ROW
@@ -146,6 +149,28 @@ def attention_int8(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
         scores = query @ key.transpose(-1, -2) * (LOG2_E / math.sqrt(head_size))
         if mask is not None:
             scores = scores.masked_fill(~mask, LOWEST_SCORE)
-        weights = torch.round(torch.exp2(scores - scores.amax(dim=-1, keepdim=True) + WEIGHT_BITS))
+        weights = torch.round(_softmax_weight(scores + (WEIGHT_BITS - scores.amax(dim=-1, keepdim=True))))
         context = (weights @ value) / weights.sum(dim=-1, keepdim=True)
     return smooth + (context - smooth).detach()
+
+
+def gelu_codes(x: Tensor) -> Tensor:
+    """GELU of values that become codes at once."""
+    z = x.clamp(-GELU_CODES_BOUND, GELU_CODES_BOUND)
+    return x * (z * _polynomial(z * z, GELU_CODES_POLYNOMIAL) + 0.5)
+
+
+def _softmax_weight(x: Tensor) -> Tensor:
+    x = x.clamp(min=-126)
+    whole = torch.round(x)
+    return torch.ldexp(_polynomial(x - whole, WEIGHT_POLYNOMIAL), whole)
+
+
+def _polynomial(t: Tensor, coefficients: tuple[float, ...]) -> Tensor:
+    """Estrin's scheme, lowest power first, as minibert.reference.functions has it."""
+    terms = [torch.full_like(t, c) for c in coefficients]
+    while len(terms) > 1:
+        odd = terms[-1:] if len(terms) % 2 else []
+        terms = [high * t + low for low, high in zip(terms[::2], terms[1::2], strict=False)] + odd
+        t = t * t
+    return terms[0]

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.errors import UnsupportedError
-from minibert.format.limits import Activation, padded
+from minibert.format.limits import padded
 from minibert.format.schema import Architecture
 
 from ..network import Float32Array, LinearWeights, Network, Norm
 from ..prune.encoder import float_linear, is_plain
-from .arithmetic import attention_int8, linear_int8, rounded_table
+from .arithmetic import attention_int8, gelu_codes, linear_int8, rounded_table
 from .batches import Batch
 
 _ACTIVATIONS = {
@@ -185,7 +185,10 @@ class TorchNetwork(nn.Module):
                 trace.heads[number] = torch.stack(qkv.chunk(3, dim=1))
             context = self._attend(qkv, batch, architecture.layers[number].num_heads)
             x = self.norm(self.linear(context, f"{name}.attention.output") + x, f"{name}.attention.norm")
-            inner = _activate(self.linear(x, f"{name}.ffn.up"), architecture.activation)
+            activate = _ACTIVATIONS[architecture.activation]
+            if self.int8 and architecture.activation == "gelu":
+                activate = gelu_codes
+            inner = activate(self.linear(x, f"{name}.ffn.up"))
             x = self.norm(self.linear(inner, f"{name}.ffn.down") + x, f"{name}.ffn.norm")
             trace.hidden.append(x)
         trace.output = self._head(x, batch)
@@ -205,7 +208,7 @@ class TorchNetwork(nn.Module):
         if self.architecture.pooling != "none":
             x = batch.pool(x, self.architecture.pooling)
         for layer in self.architecture.head:
-            x = _activate(self.linear(x, layer.name), layer.activation)
+            x = _ACTIVATIONS[layer.activation](self.linear(x, layer.name))
             if layer.norm:
                 x = self.norm(x, f"{layer.name}.norm")
         return functional.normalize(x, dim=-1) if self.architecture.normalize else x
@@ -233,10 +236,6 @@ class TorchNetwork(nn.Module):
 def _table_width(architecture: Architecture, name: str) -> int:
     """Columns of an embedding table that are no padding."""
     return (name == "embeddings.word" and architecture.word_size) or architecture.table_size
-
-
-def _activate(x: Tensor, activation: Activation) -> Tensor:
-    return _ACTIVATIONS[activation](x)
 
 
 def _pad(values: Float32Array, width: int) -> Float32Array:
