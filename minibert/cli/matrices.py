@@ -65,16 +65,18 @@ def _nonzero(file: ModelFile, name: str, linear: Linear) -> int:
 
 
 def _kernel(linear: Linear) -> str:
-    """Which product this machine takes: blocks, or a dense copy of them for few tokens, as measured or overridden."""
-    from minibert.engine.choice import ratios
+    """Which product this machine takes: blocks, or for some numbers of tokens a dense copy, as measured or overridden."""
+    from minibert.engine.choice import ANY_NUMBER, ratios
     from minibert.engine.library import chosen_isa
 
     if linear.kind != "int8-4x4":
         return {"float32": "float32", "int8": "dense"}.get(linear.kind, "dense, as int8")
-    below = ratios(chosen_isa()).dense_below(linear.density)
-    if not below:
+    dense = ratios(chosen_isa()).dense_tokens(linear.density)
+    if not dense:
         return "blocks"
-    return "dense copy" if below > 1 << 20 else f"blocks; dense copy below {below} tokens"
+    if dense.start:
+        return f"blocks; dense copy from {dense.start} tokens"
+    return "dense copy" if dense.stop == ANY_NUMBER else f"blocks; dense copy below {dense.stop} tokens"
 
 
 def matrices_table(matrices: list[dict[str, Any]], *, each: bool) -> str:

@@ -1,9 +1,10 @@
 """Blocks or all of a matrix: which product is faster, by density and number of tokens, as measured on this machine.
 
 A block-sparse matrix nearly always runs by its blocks. Where few tokens meet a rather dense matrix the dense product
-can win; then the engine keeps a dense copy of that matrix beside its blocks and takes it for so few tokens. What was
-measured (`minibert bench --kernels`, `minibert warmup`) is recorded beside the compiled kernels; before that, figures
-of the machine that the kernels were written on serve. MINIBERT_SPARSE=always or never overrides all.
+can win, and so it can for many tokens on a CPU that multiplies whole tiles; then the engine keeps a dense copy of that
+matrix beside its blocks and takes it for so few, or so many. What was measured (`minibert bench --kernels`,
+`minibert warmup`) is recorded beside the compiled kernels; before that, figures of the machines that the kernels were
+written on serve. MINIBERT_SPARSE=always or never overrides all.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOKENS = (8, 16, 32, 64, 128)
+#: More tokens than there ever are.
+ANY_NUMBER = 1 << 30
 DENSITIES = (0.75, 0.5, 0.25, 0.1)
 #: A dense copy costs memory: it must be this much faster.
 _WORTH = 1.1
 #: Inputs and outputs of the matrices that are measured.
 _SHAPE = (768, 768)
+#: So many of them are as large as a small model: 9 MB.
+_COPIES = 16
 _TURNS = 9
 
 
@@ -46,30 +52,50 @@ class Ratios(NamedTuple):
     dense_gmacs: tuple[float, ...] = ()
     measured: bool = False
 
-    def dense_below(self, density: float) -> int:
-        """Number of tokens below which the dense product of a matrix of this density is worth a copy: 0 for never."""
+    def dense_tokens(self, density: float) -> range:
+        """Numbers of tokens for which the dense product of a matrix of this density is worth a copy.
+
+        From zero up to some number, or from some number on: an empty range for never.
+
+        Raises:
+            InputError: MINIBERT_SPARSE is none of its values.
+        """
         mode = os.environ.get("MINIBERT_SPARSE", "auto")
         if mode not in ("auto", "always", "never"):
             raise InputError(f"MINIBERT_SPARSE is {mode!r}: choose auto, always or never")
         if mode != "auto":
-            return 0 if mode == "always" else 1 << 30
-        below = 0
-        for column, tokens in enumerate(TOKENS):
+            return range(0) if mode == "always" else range(ANY_NUMBER)
+        dense = []
+        for column in range(len(TOKENS)):
             by_density = [row[column] for row in self.ratios]
             # Rows go from dense to sparse; np.interp wants rising densities.
             ratio = float(np.interp(density, DENSITIES[::-1], by_density[::-1]))
-            if ratio * _WORTH < 1:
-                below = tokens + 1
-        return below
+            dense.append(ratio * _WORTH < 1)
+        few = len(list(takewhile(bool, dense)))
+        many = len(list(takewhile(bool, reversed(dense))))
+        if few == len(TOKENS):
+            return range(ANY_NUMBER)
+        if many > few:
+            return range(TOKENS[-many - 1] + 1, ANY_NUMBER)
+        return range(TOKENS[few - 1] + 1 if few else 0)
 
 
-#: Measured on a Zen 4 with AVX-512 VNNI.
+#: Measured on a Zen 4 with AVX-512 VNNI, ...
 _USUAL = Ratios(
     (
         (0.64, 1.25, 1.24, 1.23, 1.23),
         (0.98, 1.92, 1.89, 1.89, 1.89),
         (1.90, 3.60, 3.50, 3.40, 3.40),
         (3.80, 7.00, 7.10, 6.90, 7.10),
+    )
+)
+#: ... and on a Granite Rapids with AMX.
+_USUAL_OF_TILES = Ratios(
+    (
+        (0.57, 0.50, 0.53, 0.37, 0.33),
+        (0.89, 0.74, 0.77, 0.53, 0.49),
+        (1.81, 1.39, 1.37, 0.99, 0.91),
+        (4.02, 2.99, 2.46, 1.89, 2.09),
     )
 )
 
@@ -88,11 +114,11 @@ def ratios(isa: str) -> Ratios:
             return Ratios(tuple(map(tuple, rows.tolist())), tuple(map(float, known["dense_gmacs"])), True)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return _USUAL
+    return _USUAL_OF_TILES if isa == "amx" else _USUAL
 
 
 def measure_products(
-    kernels: Kernels, inputs: int, outputs: int, tokens: Sequence[int], densities: Sequence[float]
+    kernels: Kernels, inputs: int, outputs: int, tokens: Sequence[int], densities: Sequence[float], copies: int = 1
 ) -> tuple[list[float], list[list[float]]]:
     """Time the products of one shape of matrix, dense and with some of its blocks, in turns.
 
@@ -102,6 +128,7 @@ def measure_products(
         outputs: rows of the matrix.
         tokens: numbers of tokens that go through at once.
         densities: shares of 4x4 blocks that are left.
+        copies: of each matrix, taken in turns: see LinearTimer.
 
     Returns:
         10^9 multiply-adds a second of the dense product by tokens; and how many times as fast as dense the blocks are,
@@ -114,12 +141,12 @@ def measure_products(
     table: list[list[float]] = [[] for _ in densities]
     gmacs: list[float] = []
     for count in tokens:
-        timers = [LinearTimer(Linear("int8", inputs, outputs), dense_tensors(full), kernels, count)]
+        timers = [LinearTimer(Linear("int8", inputs, outputs), dense_tensors(full), kernels, count, copies=copies)]
         for density in densities:
             kept = random.random((outputs // 4, inputs // 4)) < density
             tensors = block_tensors(full * np.kron(kept, np.ones((4, 4), np.int8)))
             blocks = Linear("int8-4x4", inputs, outputs, blocks=len(tensors["w.index"]))
-            timers.append(LinearTimer(blocks, tensors, kernels, count))
+            timers.append(LinearTimer(blocks, tensors, kernels, count, copies=copies))
         times = np.array([[timer.run() for timer in timers] for _ in range(_TURNS)]).min(axis=0)
         gmacs.append(round(count * inputs * outputs / float(times[0]) / 1e9, 1))
         for row, seconds in zip(table, times[1:], strict=True):
@@ -129,7 +156,7 @@ def measure_products(
 
 def measure(kernels: Kernels) -> Ratios:
     """Measure the ratios of this machine and record them."""
-    gmacs, table = measure_products(kernels, *_SHAPE, TOKENS, DENSITIES)
+    gmacs, table = measure_products(kernels, *_SHAPE, TOKENS, DENSITIES, _COPIES)
     found = Ratios(tuple(map(tuple, table)), tuple(gmacs), True)
     publish(record_path(kernels.isa), json.dumps(found._asdict()).encode())
     return found

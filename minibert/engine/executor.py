@@ -60,8 +60,8 @@ class Executor:
         tensors: its tensors.
         kernels: loaded kernels.
         threads: how many threads share a forward pass.
-        dense_below: below how many tokens a block-sparse matrix of some density is multiplied as a dense one; what
-            was measured on this machine if None.
+        dense_tokens: for how many tokens at once a block-sparse matrix of some density is multiplied as a dense one;
+            what was measured on this machine if None.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Executor:
         tensors: Mapping[str, np.ndarray],
         kernels: Kernels,
         threads: int,
-        dense_below: Callable[[float], int] | None = None,
+        dense_tokens: Callable[[float], range] | None = None,
     ) -> None:
         tokens = max(CHUNK_TOKENS, config.architecture.max_positions)
         recorded = cache(lambda: ratios(kernels.isa))  # read only if there is a choice
-        choice = dense_below or (lambda density: recorded().dense_below(density))
+        choice = dense_tokens or (lambda density: recorded().dense_tokens(density))
         self.program = lower(plan, config, tensors, tokens, CHUNK_TOKENS, choice)
         self.kernels = kernels
         self.threads = threads

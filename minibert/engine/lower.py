@@ -69,13 +69,13 @@ def lower(
     tensors: Mapping[str, np.ndarray],
     tokens: int,
     texts: int,
-    dense_below: Callable[[float], int] = lambda density: 0,
+    dense_tokens: Callable[[float], range] = lambda density: range(0),
 ) -> Program:
     """Lower a plan for chunks of up to `tokens` tokens in up to `texts` texts.
 
-    `dense_below` says below how many tokens a block-sparse matrix of some density should be multiplied as a dense one.
+    `dense_tokens` says for how many tokens at once a block-sparse matrix of some density is multiplied as a dense one.
     """
-    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts}, dense_below)
+    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts}, dense_tokens)
     rows = [lowering.lower(step) for step in plan.steps]
     rows.append(lowering.output(plan.output, plan.out_features))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
@@ -102,9 +102,9 @@ class _Lowering:
         config: Config,
         tensors: Mapping[str, np.ndarray],
         capacity: Mapping[str, int],
-        dense_below: Callable[[float], int],
+        dense_tokens: Callable[[float], range],
     ) -> None:
-        self.dense_below = dense_below
+        self.dense_tokens = dense_tokens
         self.config = config
         self.tensors = tensors
         self.arena = Arena(plan, capacity)
@@ -219,16 +219,16 @@ class _Lowering:
         return row | self.result(step.out, step.codes, step.norm, linear.out_features // (2 if step.gated else 1))
 
     def _blocks(self, name: str, linear: Linear) -> dict[int, int]:
-        """The entries of a block-sparse matrix, with the dense copy that few tokens take."""
+        """The entries of a block-sparse matrix, with the dense copy that some numbers of tokens take."""
         row = {
             op.WEIGHT: self.address(f"{name}.blocks"),
             op.BLOCK_INDEX: self.address(f"{name}.index"),
             op.BLOCK_STARTS: self.address(f"{name}.starts"),
         }
-        if below := self.dense_below(linear.density):
+        if dense := self.dense_tokens(linear.density):
             copy = aligned(pack_int8(int8_weight(name, linear, self.tensors)))
             self.used.append(copy)
-            row |= {op.DENSE_WEIGHT: copy.ctypes.data, op.DENSE_BELOW: below}
+            row |= {op.DENSE_WEIGHT: copy.ctypes.data, op.DENSE_FROM: dense.start, op.DENSE_BELOW: dense.stop}
         return row
 
     def _biases(self, step: steps.Attend) -> dict[int, int]:

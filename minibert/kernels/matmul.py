@@ -32,10 +32,11 @@ def product(step, arena, scratch, first, count, panel, end, sums):
     source = arena + field(step, op.SOURCE) + first * source_stride
     stride = sums_stride(step)
     weight = field(step, op.WEIGHT)
-    if field(step, op.KIND) == op.BLOCK_SPARSE and count < field(step, op.DENSE_BELOW):
+    blocks = field(step, op.KIND) == op.BLOCK_SPARSE
+    if blocks and field(step, op.DENSE_FROM) <= count < field(step, op.DENSE_BELOW):
         dense = field(step, op.DENSE_WEIGHT)
         int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride, scratch)
-    elif field(step, op.KIND) == op.BLOCK_SPARSE:
+    elif blocks:
         pack_tokens(source, source_stride, count, inner, scratch)
         index, starts = field(step, op.BLOCK_INDEX), field(step, op.BLOCK_STARTS)
         block_product(scratch, count, inner, weight, index, starts, 4 * panel, 4 * end, sums, stride)

@@ -8,7 +8,7 @@ module is all that they share, and it imports nothing.
 from __future__ import annotations
 
 #: Entries of a step.
-STEP_FIELDS = 29
+STEP_FIELDS = 30
 
 #: First entry of every step: what it does.
 OP = 0
@@ -34,11 +34,11 @@ KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_
     12, 23
 )
 #: MATMUL with 4x4 blocks: WEIGHT is the blocks, these are their input groups and where each group of outputs begins.
-#: Fewer rows than DENSE_BELOW at once take the dense copy of the matrix.
-BLOCK_INDEX, BLOCK_STARTS, DENSE_WEIGHT, DENSE_BELOW = range(23, 27)
+#: From DENSE_FROM rows at once on, and below DENSE_BELOW, they take the dense copy of the matrix.
+BLOCK_INDEX, BLOCK_STARTS, DENSE_WEIGHT, DENSE_FROM, DENSE_BELOW = range(23, 28)
 INT8, FLOAT32, BLOCK_SPARSE = range(3)
 #: MATMUL: columns of the product, twice WIDTH if one half gates the other; where rows are kept before LayerNorm, or -1.
-OUTPUTS, TOTAL = range(27, 29)
+OUTPUTS, TOTAL = range(28, 30)
 
 #: ATTEND: source in SOURCE, context in OUT of WIDTH columns.
 HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(14, 18)

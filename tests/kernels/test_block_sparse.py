@@ -36,7 +36,7 @@ def twins(density: float, seed: int = 0, **shape: object) -> tuple[RandomModel, 
     return RandomModel(model.config, whole), RandomModel(config, blocks)
 
 
-def run(model: RandomModel, kernels, threads: int = 1, dense_below: int = 0) -> np.ndarray:
+def run(model: RandomModel, kernels, threads: int = 1, dense_tokens: range = range(0)) -> np.ndarray:
     """All texts in one batch through given kernels."""
     from minibert.engine.batch import pack
 
@@ -46,7 +46,7 @@ def run(model: RandomModel, kernels, threads: int = 1, dense_below: int = 0) -> 
         model.tensors,
         kernels,
         threads,
-        dense_below=lambda _density: dense_below,
+        dense_tokens=lambda _density: dense_tokens,
     )
     return executor.run(pack(*model.texts(LENGTHS), model.config.architecture))
 
@@ -68,11 +68,11 @@ def test_wide_matrices(kernels):
         np.testing.assert_array_equal(run(sparse, kernels, threads), expected)
 
 
-def test_few_tokens_may_take_a_dense_copy(kernels):
+def test_few_or_many_tokens_may_take_a_dense_copy(kernels):
     _, sparse = twins(0.6)
     expected = run(sparse, kernels)
-    for below in (9, 1 << 30):
-        np.testing.assert_array_equal(run(sparse, kernels, dense_below=below), expected)
+    for numbers in (range(9), range(17, 1 << 30), range(1 << 30)):
+        np.testing.assert_array_equal(run(sparse, kernels, dense_tokens=numbers), expected)
 
 
 def test_each_text_alone(kernels):
