@@ -65,7 +65,7 @@ def _nonzero(file: ModelFile, name: str, linear: Linear) -> int:
 
 
 def _kernel(linear: Linear) -> str:
-    """Which product this machine takes: blocks, or for some numbers of tokens a dense copy, as measured or overridden."""
+    """Which product this machine takes: blocks, or sometimes a dense copy, as measured or overridden."""
     from minibert.engine.choice import ANY_NUMBER, ratios
     from minibert.engine.library import chosen_isa
 
