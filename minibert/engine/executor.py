@@ -33,6 +33,7 @@ class _Workspace:
         self.scratches = [empty(program.scratch_bytes) for _ in range(threads)]
         self.shared_sums = empty(program.shared_sums_bytes if threads > 1 else ALIGNMENT)
         self.counters = empty(2 * ALIGNMENT).view(np.int64)
+        self.counters[:] = 0
         self.jobs = np.zeros((threads, op.JOB_FIELDS), np.int64)
         self.addresses = [job.ctypes.data for job in self.jobs]
         common = {
@@ -98,7 +99,8 @@ class Executor:
         try:
             return self._free.pop()
         except IndexError:
-            return _Workspace(self.program, self.threads), Team(self.kernels.run, self.threads - 1)
+            workspace = _Workspace(self.program, self.threads)
+            return workspace, Team(self.kernels.run, self.threads - 1, workspace)
 
     def run(self, batch: PackedBatch) -> np.ndarray:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
@@ -112,7 +114,7 @@ class Executor:
         alone = len(spans) >= workers
         workspace, team = self._acquire()
         try:
-            workspace.counters[:] = 0
+            workspace.counters[0] = 0  # the tickets; arrivals at the barrier count on from call to call
             workspace.jobs[:, : op.JOB_CALL_FIELDS] = (
                 address(batch.ids),
                 address(batch.token_types),

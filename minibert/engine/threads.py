@@ -12,15 +12,14 @@ _call = methodcaller("__call__")
 
 
 class _Worker:
-    """A daemon thread that waits for the address of a job, runs it and says so. Waiting costs nothing."""
+    """A daemon thread that waits for the address of a job and runs it. Waiting costs nothing."""
 
-    def __init__(self, run: Callable[[int], None]) -> None:
+    def __init__(self, run: Callable[[int], None], memory: object) -> None:
         self.run = run
+        self.memory = memory
         self.job: int | None = None
         self.ready = threading.Lock()
-        self.done = threading.Lock()
         self.ready.acquire()
-        self.done.acquire()
         threading.Thread(target=self._loop, name="minibert", daemon=True).start()
 
     def _loop(self) -> None:
@@ -29,7 +28,6 @@ class _Worker:
             if self.job is None:
                 return
             self.run(self.job)
-            self.done.release()
 
     def stop(self) -> None:
         self.job = None
@@ -39,14 +37,19 @@ class _Worker:
 class Team:
     """`helpers` threads and the caller. With no helpers no thread is ever started.
 
+    No job ends before all have come to their end (minibert.kernels.program): who has run the first one need not wait
+    to be woken by the others.
+
     Args:
         run: the compiled entry point; it releases the interpreter lock.
         helpers: threads beside the caller's; they start at the first call that has work for them.
+        memory: what the jobs lie in; it lives as long as a helper may look at it.
     """
 
-    def __init__(self, run: Callable[[int], None], helpers: int) -> None:
+    def __init__(self, run: Callable[[int], None], helpers: int, memory: object) -> None:
         self.call = run
         self.helpers = helpers
+        self.memory = memory
         self.workers: list[_Worker] = []
         weakref.finalize(self, _stop, self.workers)
 
@@ -57,28 +60,15 @@ class Team:
             return
         others = jobs[1:]
         while len(self.workers) < len(others):
-            self.workers.append(_Worker(self.call))
+            self.workers.append(_Worker(self.call, self.memory))
         helpers = self.workers[: len(others)]
         for worker, job in zip(helpers, others, strict=True):
             worker.job = job
         calls = [*(worker.ready.release for worker in helpers), partial(self.call, jobs[0])]
-        waits = [worker.done.acquire for worker in helpers]
         # A signal handler (Ctrl-C) may raise between any two lines of Python. None gets between the calls that one
-        # `extend` makes: helpers that are started always find the caller at their side, and what has been waited for
-        # is known. Nobody leaves before all are done, for their memory would go with the caller.
+        # `extend` makes: helpers that are started always find the caller at their side, who leaves when all are done.
         called: list[None] = []
-        done: list[bool] = []
-        try:
-            called.extend(map(_call, calls))
-        finally:
-            interruption = None
-            while called and len(done) < len(waits):
-                try:
-                    done.extend(map(_call, waits[len(done) :]))
-                except BaseException as error:
-                    interruption = error
-            if interruption is not None:
-                raise interruption
+        called.extend(map(_call, calls))
 
 
 def _stop(workers: list[_Worker]) -> None:

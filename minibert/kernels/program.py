@@ -229,7 +229,10 @@ def run_span(job, span):
 
 
 def run(job):
-    """Run a job to its end: this thread's part of it. `job` is the address of its entries."""
+    """Run a job: this thread's part of it, and then wait until the others have come to their end.
+
+    `job` is the address of its entries.
+    """
     open_registers()
     team = field(job, op.JOB_TEAM) != 0
     count = field(job, op.JOB_SPAN_COUNT)
@@ -243,6 +246,7 @@ def run(job):
         else:
             span = take_ticket(field(job, op.JOB_TICKETS))
     close_registers()
+    wait_for_team(field(job, op.JOB_BARRIER), field(job, op.JOB_THREADS))
 
 
 RUN_SIGNATURE = void(int64)
