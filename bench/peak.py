@@ -2,9 +2,10 @@
 
     python bench/peak.py
 
-The peak is a loop with nothing in it but what the kernels multiply and add with (`vpdpbusd` with AVX-512 VNNI;
-`vpmaddwd` and an addition with AVX2), on as many independent sums as one tile of the kernels holds. The kernel is
-measured on matrices that lie in the caches, from codes to int32 sums: `out[M, N] = codes[M, K] x weight[K, N]`.
+The peak is a loop with nothing in it but what the kernels multiply and add with (`tdpbusd` with AMX, `vpdpbusd` with
+AVX-512 VNNI; `vpmaddwd` and an addition with AVX2), on as many independent sums as one tile of the kernels holds. The
+kernel is measured on matrices that lie in the caches, from codes to int32 sums:
+`out[M, N] = codes[M, K] x weight[K, N]`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ LENGTHS = (8, 16, 48, 128, 512)
 #: K and N of the linears of MiniLM and of BERT-base.
 MATRICES = ((384, 1152), (384, 1536), (1536, 384), (768, 2304), (768, 3072), (3072, 768))
 _LANES = 16  # of a panel
+_SPARE_ROWS = 15
 
 
 def _compile(module: ir.Module, isa: Any, name: str, arguments: int) -> tuple[Callable[..., None], Any]:
@@ -52,6 +54,8 @@ def _compile(module: ir.Module, isa: Any, name: str, arguments: int) -> tuple[Ca
 
 def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     """A function (address of 64 bytes of operands, number of steps, address for the sums); multiply-adds of a step."""
+    if isa.tile_registers:
+        return _tile_peak(isa)
     rows, panels = isa.int8_tile
     count = rows * panels
     widens = isa.int8_dense is not None and isa.int8_dense.step_bytes > isa.int8.step_bytes
@@ -93,6 +97,30 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     return call, count * _LANES * a_lane, engine
 
 
+def _tile_peak(isa: Any) -> tuple[Callable[..., None], int, Any]:
+    """`peak_function` where registers hold whole tiles: the arithmetic is theirs, and no memory is looked at."""
+    registers, count = isa.tile_registers, 4
+    module = ir.Module("peak")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), "peak")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    registers.open(builder)
+    entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    step = builder.phi(I64)
+    step.add_incoming(ir.Constant(I64, 0), entry)
+    for number in range(count):
+        registers.add(builder, number, count + number // 2, count + 2 + number % 2, (False, True))
+    following = builder.add(step, ir.Constant(I64, 1))
+    step.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, function.args[1]), loop, done)
+    builder.position_at_end(done)
+    registers.close(builder)
+    builder.ret_void()
+    call, engine = _compile(module, isa, "peak", 3)
+    return call, count * _LANES * _LANES * 64, engine
+
+
 def _fastest(call: Callable[[], None], seconds: float) -> float:
     """The shortest time of a call in `seconds` of calls: a limit of the machine is what it does undisturbed."""
     call()
@@ -131,9 +159,12 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
 
     from minibert.kernels import build, program
     from minibert.kernels.dense import int8_product
+    from minibert.kernels.tile_registers import close_registers, open_registers
 
     def run(source, count, stride, inner, weight, first, end, out, out_stride, scratch):  # noqa: ANN001, ANN202
+        open_registers()
         int8_product(source, count, stride, inner, weight, first, end, out, out_stride, scratch)
+        close_registers()
 
     # The builder compiles whatever program.run is: for this process that is one kernel alone.
     program.run, program.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
@@ -151,6 +182,7 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
 
 def measure_dense(isa: Any, seconds: float) -> list[dict[str, Any]]:
     """The kernel on one thread, for every M, K and N; its sums are checked against NumPy's first."""
+    from minibert.engine.memory import aligned
     from minibert.format import pack_int8
 
     call, _engine = dense_function(isa)
@@ -158,11 +190,13 @@ def measure_dense(isa: Any, seconds: float) -> list[dict[str, Any]]:
     rows = []
     for inner, outer in MATRICES:
         weight = random.integers(-127, 128, (outer, inner), dtype=np.int8)
-        packed = pack_int8(weight)
+        packed = aligned(pack_int8(weight))
         for length in LENGTHS:
             codes = random.integers(-127, 128, (length, inner), dtype=np.int8)
-            stored = (codes.astype(np.int16) + isa.code_offset).astype(np.uint8)
-            sums = np.zeros((length, outer), np.int32)
+            # Kernels that multiply several rows together may read, and write sums of, a few more than there are.
+            stored = aligned(np.zeros((length + _SPARE_ROWS, inner), np.uint8))
+            stored[:length] = codes.astype(np.int16) + isa.code_offset
+            sums = aligned(np.zeros((length + _SPARE_ROWS, outer), np.int32))
             scratch = np.zeros(length * (2 * inner + 64), np.uint8)
             arguments = (
                 stored.ctypes.data, length, inner, inner,
@@ -171,7 +205,7 @@ def measure_dense(isa: Any, seconds: float) -> list[dict[str, Any]]:
             call(*arguments)
             expected = codes.astype(np.int32) @ weight.T.astype(np.int32)
             expected += isa.code_offset * weight.sum(axis=1, dtype=np.int32)
-            if not np.array_equal(sums, expected):
+            if not np.array_equal(sums[:length], expected):
                 sys.exit(f"int8_product {length}x{inner}x{outer}: wrong sums")
             taken = _fastest(lambda arguments=arguments: call(*arguments), seconds)
             rows.append({"m": length, "k": inner, "n": outer, "macs_per_second": length * inner * outer / taken})
