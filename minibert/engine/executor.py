@@ -77,7 +77,7 @@ class Executor:
         tokens = max(CHUNK_TOKENS, config.architecture.max_positions)
         recorded = cache(lambda: ratios(kernels.isa))  # read only if there is a choice
         choice = dense_tokens or (lambda density: recorded().dense_tokens(density))
-        self.program = lower(plan, config, tensors, tokens, CHUNK_TOKENS, choice)
+        self.program = lower(plan, config, tensors, tokens, CHUNK_TOKENS, kernels.isa, choice)
         self.kernels = kernels
         self.threads = threads
         self.pooled = plan.output.rows == "texts"

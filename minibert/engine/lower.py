@@ -69,17 +69,18 @@ def lower(
     tensors: Mapping[str, np.ndarray],
     tokens: int,
     texts: int,
+    isa: str,
     dense_tokens: Callable[[float], range] = lambda density: range(0),
 ) -> Program:
-    """Lower a plan for chunks of up to `tokens` tokens in up to `texts` texts.
+    """Lower a plan for chunks of up to `tokens` tokens in up to `texts` texts, and the kernels of `isa`.
 
     `dense_tokens` says for how many tokens at once a block-sparse matrix of some density is multiplied as a dense one.
     """
-    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts}, dense_tokens)
+    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts}, dense_tokens, op.block_rows(isa))
     rows = [lowering.lower(step) for step in plan.steps]
     rows.append(lowering.output(plan.output, plan.out_features))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
-    sums = op.BLOCK_ROWS * (lowering.most_width + op.SUMS_PADDING) * 4
+    sums = lowering.block_rows * (lowering.most_width + op.SUMS_PADDING) * 4
     # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see program.run_span.
     free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
     scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
@@ -103,8 +104,10 @@ class _Lowering:
         tensors: Mapping[str, np.ndarray],
         capacity: Mapping[str, int],
         dense_tokens: Callable[[float], range],
+        block_rows: int,
     ) -> None:
         self.dense_tokens = dense_tokens
+        self.block_rows = block_rows
         self.config = config
         self.tensors = tensors
         self.arena = Arena(plan, capacity)
@@ -195,7 +198,7 @@ class _Lowering:
                 op.WEIGHT_SUM: self.address(f"{step.linear}.weight_sum"),
             }
             # A block of rows as panels of 16, or widened to words: see kernels.block_sparse and kernels.dense.
-            self.most_packed = max(self.most_packed, op.BLOCK_ROWS * (2 * linear.in_features + ALIGNMENT))
+            self.most_packed = max(self.most_packed, self.block_rows * (2 * linear.in_features + ALIGNMENT))
         else:
             row |= {
                 op.SOURCE: self.arena.buffer(source),

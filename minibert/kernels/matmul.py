@@ -9,13 +9,17 @@ from __future__ import annotations
 from minibert.kernels import opcodes as op
 from minibert.kernels.block_sparse import block_product, pack_tokens
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
+from minibert.kernels.isa import current
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.quads import ROWS
 from minibert.kernels.rows import add_bias, add_rows, copy_rows, dequantize, multiply_rows
 from minibert.kernels.step import field, normalize_rows, place_of, row_stride, store_codes
 from minibert.kernels.sync import wait_for_team
 
-_BLOCK_ROWS = op.BLOCK_ROWS
+#: Rows whose sums are held at once.
+BLOCK_ROWS = op.block_rows(current().name)
+#: Bytes of weights that, with all else, leave a second-level cache of usual size.
+_LARGE_MATRIX = 1 << 20
 
 
 @kernel(int64, int64)
@@ -97,13 +101,27 @@ def epilogue(step, arena, scratch, sums, first, count):
 @kernel(void, int64, int64, int64, int64, int64, int64, int64)
 def matmul_rows(step, arena, scratch, panels, sums, first, end):
     """A linear on rows first..end: blocks of rows go through product and epilogue while they are in cache."""
-    blocks = (end - first + _BLOCK_ROWS - 1) // _BLOCK_ROWS
+    blocks = (end - first + BLOCK_ROWS - 1) // BLOCK_ROWS
     height = ((end - first + blocks - 1) // max(blocks, 1) + 15) & -16
     for start in range(first, end, max(height, 1)):
         count = min(height, end - start)
         product(step, arena, panels, start, count, 0, field(step, op.OUTPUTS) >> 4, sums)
         if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: a product that is only timed
             epilogue(step, arena, scratch, sums, start, count)
+
+
+@kernel(int64, int64, int64, int64)
+def shares_columns(step, tokens, threads):
+    """Whether threads share a step's columns, if it is a matmul, rather than its rows: 1 or 0.
+
+    Then each fetches its part of the weights only; but it has to fetch the sums that the others made.
+    """
+    most = op.FEW_ROWS
+    if field(step, op.INNER) * field(step, op.OUTPUTS) >= _LARGE_MATRIX:
+        most = BLOCK_ROWS
+    if threads > 1 and tokens <= most:
+        return 1
+    return 0
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)

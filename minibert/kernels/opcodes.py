@@ -7,6 +7,16 @@ module is all that they share, and it imports nothing.
 
 from __future__ import annotations
 
+
+def block_rows(isa: str) -> int:
+    """Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
+
+    All weights go by once for each block. Where whole tiles are multiplied, that takes less time than to fetch them
+    from beyond the second-level cache, unless there are many rows.
+    """
+    return 128 if isa == "amx" else 48
+
+
 #: Entries of a step.
 STEP_FIELDS = 30
 
@@ -93,8 +103,8 @@ JOB_FIELDS = 19
 #: The first entries are what changes from call to call.
 JOB_CALL_FIELDS = JOB_ARENA
 
-#: Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
-BLOCK_ROWS = 48
+#: Rows that threads share out by columns, for one alone has too few of them.
+FEW_ROWS = 48
 #: Rows that go through an epilogue together.
 ROWS_AT_ONCE = 4
 #: How rows of codes are scaled: the float32 scales of ROWS_AT_ONCE rows, and ZERO_POINT_OFFSET bytes behind them their

@@ -14,7 +14,7 @@ from minibert.kernels import opcodes as op
 from minibert.kernels.attention import attend_float32, attend_integer
 from minibert.kernels.embedding import embed, rotate
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.matmul import epilogue, matmul_rows, product_columns, sums_stride
+from minibert.kernels.matmul import BLOCK_ROWS, epilogue, matmul_rows, product_columns, shares_columns, sums_stride
 from minibert.kernels.quads import ROWS
 from minibert.kernels.rows import normalize
 from minibert.kernels.selection import leave_early, number_of, prune_tokens, select_tokens
@@ -33,7 +33,6 @@ from minibert.kernels.step import field, row_stride, store_codes
 from minibert.kernels.sync import take_ticket, wait_for_team
 from minibert.kernels.tile_registers import close_registers, open_registers
 
-_BLOCK_ROWS = op.BLOCK_ROWS
 _ONE = np.float32(1)
 
 
@@ -172,7 +171,7 @@ def select(step, arena, scratch, starts, texts, wanted, numbers, out):
 def run_span(job, span):
     """All steps on the texts of one span."""
     arena, scratch = field(job, op.JOB_ARENA), field(job, op.JOB_SCRATCH)
-    row_scratch = scratch + _BLOCK_ROWS * (field(job, op.JOB_MOST_WIDTH) + op.SUMS_PADDING) * 4
+    row_scratch = scratch + BLOCK_ROWS * (field(job, op.JOB_MOST_WIDTH) + op.SUMS_PADDING) * 4
     free_scratch = row_scratch + ROWS * field(job, op.JOB_MOST_WIDTH) * 4
     thread, threads = 0, 1
     if field(job, op.JOB_TEAM) != 0:
@@ -190,16 +189,16 @@ def run_span(job, span):
     for number in range(field(job, op.JOB_STEPS)):
         step = field(job, op.JOB_TABLE) + number * (8 * op.STEP_FIELDS)
         code = field(step, op.OP)
-        first, end, share_columns = first_row, end_row, threads > 1 and tokens <= _BLOCK_ROWS
+        first, end, share_columns = first_row, end_row, shares_columns(step, tokens, threads)
         # A row a text is little work: the first thread's, once all tokens are done. But attention reads all tokens.
         if field(step, op.ROWS) == op.TEXTS and code != op.ATTEND:
             if code == op.POOL:
                 wait_for_team(barrier, threads)
             if thread != 0:
                 continue
-            first, end, share_columns = 0, texts, False
+            first, end, share_columns = 0, texts, 0
 
-        if code == op.MATMUL and share_columns:
+        if code == op.MATMUL and share_columns != 0:
             product_columns(step, arena, free_scratch, tokens, thread, threads, barrier, shared_sums)
             epilogue(step, arena, row_scratch, shared_sums + first * sums_stride(step), first, end - first)
         elif code == op.MATMUL:

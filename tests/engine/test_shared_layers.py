@@ -32,7 +32,7 @@ def files(tmp_path_factory):
 def weights_of(file) -> list[int]:
     """Addresses of the weights of each step that multiplies, in order."""
     plan = build_plan(file.config)
-    table = lower(plan, file.config, file.tensors, 16, 16).table
+    table = lower(plan, file.config, file.tensors, 16, 16, "portable").table
     return [int(row[op.WEIGHT]) for row in table if row[op.OP] == op.MATMUL]
 
 

@@ -45,7 +45,9 @@ class Steps:
         self.tokens, self.texts = int(self.starts[-1]), len(lengths)
         self.ids = _flat(ids, self.tokens)
         self.token_types = _flat(token_types, self.tokens)
-        self.program = lower(self.plan, model.config, model.tensors, max(self.tokens, 16), max(self.texts, 1))
+        self.program = lower(
+            self.plan, model.config, model.tensors, max(self.tokens, 16), max(self.texts, 1), kernels.isa
+        )
         self.workspace = _Workspace(self.program, 1)
         self.arena = self.workspace.arenas[0]
         self.offset = self._code_offset()
