@@ -11,8 +11,9 @@ import numpy as np
 from minibert.engine.batch import PackedBatch
 from minibert.engine.choice import ratios
 from minibert.engine.library import Kernels
-from minibert.engine.lower import Program, lower
+from minibert.engine.lower import lower
 from minibert.engine.memory import address, empty
+from minibert.engine.program import Program
 from minibert.engine.schedule import CHUNK_TOKENS, cut
 from minibert.engine.threads import Team
 from minibert.format.limits import ALIGNMENT

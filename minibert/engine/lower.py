@@ -6,7 +6,6 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from functools import singledispatchmethod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from minibert import numerics
 from minibert import plan as steps
 from minibert.engine.arena import Arena
 from minibert.engine.memory import aligned
+from minibert.engine.program import Program, attention_scratch
 from minibert.format.layout import pack_int8
 from minibert.format.limits import ALIGNMENT, padded
 from minibert.format.parts import Linear
@@ -41,28 +41,6 @@ _TABLE_KINDS = {
 _POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
 
 
-class Program(NamedTuple):
-    """A lowered plan.
-
-    Attributes:
-        table: int64 [steps, STEP_FIELDS].
-        arena_bytes: memory of the buffers of one chunk.
-        scratch_bytes: memory that each thread needs for itself.
-        shared_sums_bytes: memory for sums that a team of threads makes together.
-        most_width: columns of the widest step.
-        macs: multiply-adds of the linears for one token.
-        tensors: what the addresses in the table point to, kept alive.
-    """
-
-    table: np.ndarray
-    arena_bytes: int
-    scratch_bytes: int
-    shared_sums_bytes: int
-    most_width: int
-    macs: int
-    tensors: tuple[np.ndarray, ...]
-
-
 def lower(
     plan: Plan,
     config: Config,
@@ -85,13 +63,6 @@ def lower(
     free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
     scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
     return Program(table, lowering.arena.size, scratch, sums, lowering.most_width, lowering.macs, tuple(lowering.used))
-
-
-def attention_scratch(tokens: int, width: int) -> int:
-    """Bytes of scratch of one head: the twin of minibert.kernels.attention.scratch_bytes, without importing numba."""
-    keys = -(-tokens // 64) * 64
-    softmax = 5 * 64 + (2 * numerics.KEY_BLOCK + 16) * 64
-    return softmax + 5 * width * 64 + keys * (4 + -(-width // 64) * 64 + 2 * width) + 64
 
 
 class _Lowering:

@@ -96,13 +96,15 @@ def add_context(context, sums, width, scratch, first):
 
 
 def _make_attend_integer(products: Any) -> Any:
-    """Kernel: one head by one CPU's way to multiply, a module of `products`."""
-    key_bytes, pack_keys, pack_values, finish_queries = (
-        products.key_bytes,
-        products.pack_keys,
-        products.pack_values,
-        products.finish_queries,
-    )
+    """Kernel: one head by one of the ways to multiply, `products`: the module attention_dots or attention_tiles.
+
+    Rows of float32 `stride` bytes apart in; context rows of the first `queries`, `out_stride` apart, out.
+    `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
+    next entry is for a query one further behind its key. No key further than `window` from all of 16 queries is read.
+    Up to 15 rows beyond the last token are read (and ignored).
+    """
+    key_bytes, pad_panel = products.key_bytes, products.pad_panel
+    pack_keys, pack_values = products.pack_keys, products.pack_values
     score_block, weigh_block, context_block = products.score_block, products.weigh_block, products.context_block
 
     def attend(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
@@ -121,11 +123,11 @@ def _make_attend_integer(products: Any) -> Any:
             turn(key + first * stride, stride, width, turned)
             pack_keys(turned, width, sums, key_codes + first * key_bytes(width), key_scale + first * 4)
         pack_values(value, stride, tokens, width, capacity, value_codes, value_scale, turned)
+        pad_panel(panel, width)
 
         for first in range(0, queries, 16):
             turn(query + first * stride, stride, width, turned)
             total = pack_panel(turned, width, _NOTHING, panel, scratch + QUERY_SCALE)
-            finish_queries(panel, width)
             store_f32x16(scratch + QUERY_SCALE, load_f32x16(scratch + QUERY_SCALE) * splat_f32(scale))
             # Keys are stored with an offset added: what that adds to every score of a query.
             store_i32x16(scratch + OFFSET, total * splat_i32(_KEY_OFFSET))
@@ -153,30 +155,19 @@ def _make_attend_integer(products: Any) -> Any:
     return kernel(void, *[int64] * 7, float32, *[int64] * 5)(attend)
 
 
-_attend_by_dots = _make_attend_integer(attention_dots)
-_attend_by_tiles = _attend_by_dots
+attend_integer = _make_attend_integer(attention_dots)
 if _isa.tile_registers:
     from minibert.kernels import attention_tiles
 
-    _attend_by_tiles = _make_attend_integer(attention_tiles)
+    _attend_by_dots, _attend_by_tiles = attend_integer, _make_attend_integer(attention_tiles)
 
-
-@kernel(void, int64, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
-def attend_integer(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
-    """One head: rows of float32 `stride` bytes apart in; context rows of the first `queries`, `out_stride` apart, out.
-
-    `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
-    next entry is for a query one further behind its key. No key further than `window` from all of 16 queries is read.
-    Up to 15 rows beyond the last token are read (and ignored).
-    """
-    if tokens > _FEW_TOKENS:
-        _attend_by_tiles(
-            query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch
-        )
-    else:
-        _attend_by_dots(
-            query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch
-        )
+    @kernel(void, *[int64] * 7, float32, *[int64] * 5)
+    def attend_integer(q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
+        """Texts of more than a few tokens by tiles."""
+        if tokens > _FEW_TOKENS:
+            _attend_by_tiles(q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
+        else:
+            _attend_by_dots(q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)

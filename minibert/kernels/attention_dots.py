@@ -61,8 +61,8 @@ def pack_keys(turned, width, panel, codes, scale):
 
 
 @kernel(void, int64, int64)
-def finish_queries(panel, width):
-    """The panel of queries is as it was packed."""
+def pad_panel(panel, width):
+    """A panel of queries needs nothing behind its last dimension."""
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)

@@ -71,8 +71,8 @@ def pack_keys(turned, width, panel, codes, scale):
 
 
 @kernel(void, int64, int64)
-def finish_queries(panel, width):
-    """Zeros in the panel of queries, up to whole tiles."""
+def pad_panel(panel, width):
+    """Zeros behind the last dimension of a panel of queries, up to whole tiles: once, for packing leaves them there."""
     for dim in range(width, whole_tiles(width), 4):
         store_i32x16(panel + dim * 16, splat_i32(_NOTHING))
 

@@ -71,14 +71,13 @@ def _loop(builder: ir.IRBuilder, inner: ir.Value, body: Callable[[ir.Value, ir.V
 
 
 def _make_tile(registers: TileRegisters, heights: int, panels: int) -> Any:
-    """A numba intrinsic for `heights` times 16 rows x `panels`, four tiles of sums at most.
+    """A numba intrinsic for `heights` times 16 rows x `panels`, each 1 or 2.
 
     Its arguments, all int64: address of the first row, bytes between rows; address of the first panel, bytes between
     panels; bytes of a row, a multiple of 64; address of the first sum, bytes between rows of sums.
     """
     sums = {(r, p): r * panels + p for r in range(heights) for p in range(panels)}
-    weights = range(registers.registers - panels, registers.registers)
-    rows = range(_SUMS, weights[0])
+    rows, weights = range(_SUMS, _SUMS + 2), range(_SUMS + 2, _SUMS + 4)
 
     @intrinsic
     def tile(
@@ -94,10 +93,9 @@ def _make_tile(registers: TileRegisters, heights: int, panels: int) -> Any:
                 for p, base in enumerate(panel_bases):
                     registers.load(builder, weights[p], builder.add(base, step), row_bytes)
                 for r, base in enumerate(row_bases):
-                    held = rows[r % len(rows)]
-                    registers.load(builder, held, builder.add(base, column), row_stride)
+                    registers.load(builder, rows[r], builder.add(base, column), row_stride)
                     for p in range(panels):
-                        registers.add(builder, sums[r, p], held, weights[p], _ROWS_X_PANELS)
+                        registers.add(builder, sums[r, p], rows[r], weights[p], _ROWS_X_PANELS)
 
             for register in sums.values():
                 registers.zero(builder, register)
@@ -155,22 +153,17 @@ def make_two_byte_tile(registers: TileRegisters) -> Any:
 
 
 def make_panels(registers: TileRegisters, panels: int) -> Any:
-    """Kernel: any number of rows x `panels`: address of rows, their number, bytes between them and of each, ...
+    """Kernel: any number of rows x 1 or 2 panels.
 
-    ... address of the first panel; address of the first sum, bytes between rows of sums. Up to 15 rows more are read,
-    and their sums written.
+    Its arguments are those of a tile, with the number of rows behind their address, and no distance between panels:
+    they lie one behind the other. Up to 15 rows more are read, and their sums written.
     """
-    high, low = _make_tile(registers, _SUMS // panels, panels), _make_tile(registers, 1, panels)
-    most = _SUMS // panels * ROWS
-    middle = _make_tile(registers, 2, panels)
+    high, low = _make_tile(registers, 2, panels), _make_tile(registers, 1, panels)
 
     def rows_by_panels(source, count, stride, inner, panel, out, out_stride):
         first = 0
-        while count - first > most - ROWS:
+        while count - first > ROWS:
             high(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)
-            first += most
-        if count - first > ROWS:
-            middle(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)
             first += 2 * ROWS
         if first < count:
             low(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)

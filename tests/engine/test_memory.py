@@ -116,7 +116,7 @@ def test_memory_does_not_grow_with_calls(jit):
 def test_scratch_of_attention_is_what_the_kernel_says(jit):
     """The engine states the kernel's formula again, to spare itself numba: here both are side by side."""
     run_child("""
-        from minibert.engine.lower import attention_scratch
+        from minibert.engine.program import attention_scratch
         from minibert.kernels import isa
         assert "numba" not in sys.modules or not isa._selected
         isa.select("portable")
