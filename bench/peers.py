@@ -96,9 +96,13 @@ def note(text: str) -> None:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment of a peer's process: its number of threads, nothing fetched from the network."""
+    """The environment of a peer's process: its number of threads, nothing fetched from the network.
+
+    Byte code is kept, as pip leaves it for a package that it installs: a checkout would be compiled at each start.
+    """
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
-    return {**os.environ, **quiet, **{name: str(threads) for name in _THREAD_VARIABLES}}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, **quiet, **{name: str(threads) for name in _THREAD_VARIABLES}}
 
 
 class Process:
