@@ -55,7 +55,7 @@ _KEY_OFFSET = np.int32(_isa.code_offset)
 _BLOCK = numerics.KEY_BLOCK
 #: Texts too short for tiles of 64 keys.
 _FEW_TOKENS = 64
-_ONE = np.float32(1)
+_ONE, _STEPS = np.float32(1), np.float32(numerics.DISTANCE_STEPS)
 _NOTHING = np.int32(0)
 # After the softmax's scratch, in units of `width` rows: turned rows, query panel, sums, context, the values' scales.
 _UNITS = 5
@@ -128,7 +128,7 @@ def _make_attend_integer(products: Any) -> Any:
         for first in range(0, queries, 16):
             turn(query + first * stride, stride, width, turned)
             total = pack_panel(turned, width, _NOTHING, panel, scratch + QUERY_SCALE)
-            store_f32x16(scratch + QUERY_SCALE, load_f32x16(scratch + QUERY_SCALE) * splat_f32(scale))
+            store_f32x16(scratch + QUERY_SCALE, load_f32x16(scratch + QUERY_SCALE) * splat_f32(scale * _STEPS))
             # Keys are stored with an offset added: what that adds to every score of a query.
             store_i32x16(scratch + OFFSET, total * splat_i32(_KEY_OFFSET))
 
@@ -192,8 +192,8 @@ def attend_float32(query, key, value, stride, tokens, queries, width, scale, out
             keys = min(end - block, _BLOCK)
             _float32_rows(key + block * stride, keys, stride, 4, panel, width, scratch + SCORES)
             if bias != 0:
-                add_biases(scratch, keys, bias + 4 * (first - block))
-            score_maximum(scratch, keys)
+                add_biases(scratch, keys, bias + 4 * (first - block), _ONE)
+            score_maximum(scratch, keys, _ONE)
             softmax_float32(scratch, keys)
             if block == start:
                 _float32_rows(value + block * stride, width, 4, stride, scratch + WEIGHTS, keys, context)

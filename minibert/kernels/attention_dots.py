@@ -24,7 +24,7 @@ from minibert.kernels.simd import (
     splat_i32,
     store_i32x16,
 )
-from minibert.kernels.softmax import ROW, SCORES, WEIGHTS, add_weights, weight_of, weight_shift
+from minibert.kernels.softmax import LARGEST, ROW, SCORES, WEIGHTS, add_weights, both_words, shut_out, weights_of
 from minibert.kernels.tile import make_tile
 
 _isa = current()
@@ -90,18 +90,15 @@ def score_block(scratch, key_codes, block, keys, width, panel):
 @kernel(void, int64, int64)
 def weigh_block(scratch, keys):
     """Weights of a block as 16-bit codes, two keys side by side, and their sum."""
-    shift = weight_shift(scratch)
+    shut_out(scratch, keys)
+    largest = load_f32x16(scratch + LARGEST)
     total = splat_i32(_NOTHING)
-    for key in range(0, keys - 1, 2):
-        row = scratch + SCORES + key * ROW
-        first, second = weight_of(row, shift), weight_of(row + ROW, shift)
-        total = total + (first + second)
-        store_i32x16(scratch + WEIGHTS + key * (ROW // 2), first | shift_left(second, _WORD))
-    if keys & 1:
-        key = keys - 1
-        last = weight_of(scratch + SCORES + key * ROW, shift)
-        total = total + last
-        store_i32x16(scratch + WEIGHTS + key * (ROW // 2), last)
+    for key in range(0, keys, 4):
+        row, place = scratch + SCORES + key * ROW, scratch + WEIGHTS + key * (ROW // 2)
+        first, second = weights_of(row, row + ROW, largest), weights_of(row + 2 * ROW, row + 3 * ROW, largest)
+        store_i32x16(place, first)
+        store_i32x16(place + ROW, second)
+        total = total + both_words(first + second)
     add_weights(scratch, total)
 
 

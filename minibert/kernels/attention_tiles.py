@@ -32,7 +32,7 @@ from minibert.kernels.simd import (
     store_low_bytes,
     transpose_16x16,
 )
-from minibert.kernels.softmax import ROW, SCORES, WEIGHTS, add_weights, weight_of, weight_shift
+from minibert.kernels.softmax import LARGEST, ROW, SCORES, WEIGHTS, add_weights, both_words, shut_out, weights_of
 from minibert.kernels.tile_registers import ROW_BYTES, ROWS, make_panels, make_two_byte_tile, stay_awake
 
 _isa = current()
@@ -101,41 +101,29 @@ def score_block(scratch, key_codes, block, keys, width, panel):
     _score_rows(key_codes + block * stride, keys, stride, stride, panel, scratch + SCORES, ROW)
 
 
-@kernel(i32x16, int64, i32x16, i32x16, i32x16, i32x16)
-def store_weights(place, first, second, third, fourth):
-    """Weights of four keys, low and high bytes apart; their sum."""
-    even, odd = first | shift_left(third, _WORD), second | shift_left(fourth, _WORD)
+@kernel(void, int64, i32x16, i32x16)
+def store_weights(place, even, odd):
+    """Weights of four keys, low and high bytes apart; `even` has the first and the third, `odd` the others."""
     store_i32x16(place, low_bytes(even) | shift_left(low_bytes(odd), _BYTE))
     store_i32x16(
         place + _HALF, low_bytes(shift_right(even, _BYTE)) | shift_left(low_bytes(shift_right(odd, _BYTE)), _BYTE)
     )
-    return (first + second) + (third + fourth)
 
 
 @kernel(void, int64, int64)
 def weigh_block(scratch, keys):
     """Weights of a block, low bytes, then high ones, four keys side by side; and their sum."""
-    shift = weight_shift(scratch)
-    none = splat_i32(_NOTHING)
+    stay_awake()
+    shut_out(scratch, keys)
+    largest, none = load_f32x16(scratch + LARGEST), splat_i32(_NOTHING)
     total = none
-    for key in range(0, keys - 3, 4):
-        stay_awake()
-        row, place = scratch + SCORES + key * ROW, scratch + WEIGHTS + key * (ROW // 4)
-        first, second = weight_of(row, shift), weight_of(row + ROW, shift)
-        third, fourth = weight_of(row + 2 * ROW, shift), weight_of(row + 3 * ROW, shift)
-        total = total + store_weights(place, first, second, third, fourth)
-    key = keys & -4
-    if key < keys:
+    for key in range(0, keys, 4):
         row = scratch + SCORES + key * ROW
-        first, second, third = weight_of(row, shift), none, none
-        if key + 1 < keys:
-            second = weight_of(row + ROW, shift)
-        if key + 2 < keys:
-            third = weight_of(row + 2 * ROW, shift)
-        total = total + store_weights(scratch + WEIGHTS + key * (ROW // 4), first, second, third, none)
-        key += 4
-    for absent in range(key, whole_tiles(keys), 4):
-        store_weights(scratch + WEIGHTS + absent * (ROW // 4), none, none, none, none)
+        even, odd = weights_of(row, row + 2 * ROW, largest), weights_of(row + ROW, row + 3 * ROW, largest)
+        store_weights(scratch + WEIGHTS + key * (ROW // 4), even, odd)
+        total = total + both_words(even + odd)
+    for absent in range((keys + 3) & -4, whole_tiles(keys), 4):
+        store_weights(scratch + WEIGHTS + absent * (ROW // 4), none, none)
     add_weights(scratch, total)
 
 

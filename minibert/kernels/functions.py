@@ -13,8 +13,9 @@ import numpy as np
 from llvmlite import ir
 
 from minibert import numerics
+from minibert.kernels.isa import current
 from minibert.kernels.quads import f32x64
-from minibert.kernels.simd import F32, I32, VectorType, constant, f32x16, select_max, word
+from minibert.kernels.simd import F32, I16, I32, VectorType, constant, f32x16, i32x16, select_max, word
 
 
 class Lanes:
@@ -77,18 +78,10 @@ def polynomial(t: Lanes, coefficients: tuple[float, ...]) -> Lanes:
     return terms[0]
 
 
-def _exp2(x: Lanes, coefficients: tuple[float, ...]) -> Lanes:
+def _exp2(x: Lanes) -> Lanes:
     x = x.at_least(numerics.EXP2_LOWEST)
     shifted = x + numerics.ROUND_MAGIC
-    return polynomial(x - (shifted - numerics.ROUND_MAGIC), coefficients).raise_exponent(shifted)
-
-
-def _exact_exp2(x: Lanes) -> Lanes:
-    return _exp2(x, numerics.EXP2_POLYNOMIAL)
-
-
-def _softmax_weight(x: Lanes) -> Lanes:
-    return _exp2(x, numerics.WEIGHT_POLYNOMIAL)
+    return polynomial(x - (shifted - numerics.ROUND_MAGIC), numerics.EXP2_POLYNOMIAL).raise_exponent(shifted)
 
 
 def _gelu(x: Lanes) -> Lanes:
@@ -105,7 +98,7 @@ def _gelu_codes(x: Lanes) -> Lanes:
 def _sigmoid_product(x: Lanes, argument: Lanes) -> Lanes:
     """x / (1 + exp(-argument))."""
     bounded = argument.at_least(-80.0).at_most(80.0)
-    return x / (_exact_exp2(bounded * -numerics.LOG2_E) + 1.0)
+    return x / (_exp2(bounded * -numerics.LOG2_E) + 1.0)
 
 
 def _gelu_tanh(x: Lanes) -> Lanes:
@@ -138,9 +131,24 @@ def function(vector: VectorType, body: Callable[[Lanes], Lanes]) -> Any:
 
 
 #: 2**x for 16 numbers <= 127, flushed to 2**-126 below that.
-exp2 = function(f32x16, _exact_exp2)
-#: 2**x to 7.5e-5.
-softmax_weight = function(f32x16, _softmax_weight)
+exp2 = function(f32x16, _exp2)
+
+
+@word(i32x16, i32x16)
+def softmax_weights(builder: ir.IRBuilder, distances: ir.Value) -> ir.Value:
+    """Two softmax weights in each lane, the words of two distances in 0..DISTANCE_LIMIT."""
+    words = ir.VectorType(I16, 2 * distances.type.count)
+    product = current().rounding_product
+    c0, c1, c2, c3 = (constant(words, c) for c in numerics.WEIGHT_POLYNOMIAL)
+    distance = builder.bitcast(distances, words)
+    t = builder.shl(distance, constant(words, 15 - numerics.DISTANCE_BITS))
+    t = builder.and_(t, constant(words, 0x7FFF))
+    inner = builder.sub(c1, product(builder, t, builder.sub(c2, product(builder, t, c3))))
+    mantissa = builder.sub(c0, product(builder, t, inner))
+    halvings = builder.lshr(distance, constant(words, numerics.DISTANCE_BITS))
+    weights = product(builder, mantissa, builder.lshr(constant(words, 2 << numerics.WEIGHT_BITS), halvings))
+    return builder.bitcast(weights, distances.type)
+
 
 #: The activations of four rows, by name.
 ROW_ACTIVATIONS = {

@@ -92,6 +92,21 @@ def splat_lane(builder: ir.IRBuilder, vector: ir.Value, lane: int, lanes: int = 
     return builder.shuffle_vector(vector, undefined, constant(ir.VectorType(I32, lanes), lane))
 
 
+def part(builder: ir.IRBuilder, value: ir.Value, first: int, count: int) -> ir.Value:
+    """Neighbouring lanes of a vector."""
+    lanes = ir.Constant(ir.VectorType(I32, count), list(range(first, first + count)))
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
+
+
+def side_by_side(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    """Vectors joined to one."""
+    while len(parts) > 1:
+        size = 2 * parts[0].type.count
+        lanes = ir.Constant(ir.VectorType(I32, size), list(range(size)))
+        parts = [builder.shuffle_vector(a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 def select_max(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The larger of two floats lane by lane; b where a is not a number."""
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
@@ -259,6 +274,12 @@ def low_word(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The larger of each pair; b where a is not a number."""
     return select_max(builder, a, b)
+
+
+@word(f32x16, f32x16, f32x16)
+def minimum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """The smaller of each pair; b where a is not a number."""
+    return select_min(builder, a, b)
 
 
 @word(f32x16, f32x16, f32x16, f32x16)

@@ -1,7 +1,9 @@
 """The softmax of attention: 16 queries in the lanes, keys one below the other, a block of them at a time.
 
 Maximum, exponential and sum are plain vector arithmetic without a single horizontal step. From block to block go a
-running maximum and what was summed so far (online softmax, arXiv 1805.02867). Twin: minibert.reference.attention.
+running maximum and what was summed so far (online softmax, arXiv 1805.02867). Integer attention's scores count
+DISTANCE_STEPS to a power of two, and its weights are made of 16-bit distances to the maximum, two in a lane.
+Twin: minibert.reference.attention.
 """
 
 from __future__ import annotations
@@ -9,24 +11,35 @@ from __future__ import annotations
 import numpy as np
 
 from minibert import numerics
-from minibert.kernels.functions import exp2, softmax_weight
-from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.functions import exp2, softmax_weights
+from minibert.kernels.kernel import float32, int64, kernel, void
 from minibert.kernels.simd import (
+    bits_of,
     f32x16,
     i32x16,
     load_f32,
     load_f32x16,
     load_i32x16,
+    low_word,
     maximum,
-    round_to_i32,
+    minimum,
+    shift_left,
+    shift_right,
     splat_f32,
     store_f32x16,
     to_f32,
 )
 
 _LOWEST = np.float32(numerics.LOWEST_SCORE)
-_WEIGHT_BITS = np.float32(numerics.WEIGHT_BITS)
+_NEVER = np.float32(-np.inf)
+_STEPS, _INVERSE_STEPS = np.float32(numerics.DISTANCE_STEPS), np.float32(1.0 / numerics.DISTANCE_STEPS)
+_FURTHEST = np.float32(numerics.DISTANCE_LIMIT)
+#: Added to a float of small magnitude, leaves its nearest integer in the low word of its bits.
+_MAGIC = np.float32(numerics.ROUND_MAGIC)
+#: The same, and what makes up for the high word of _MAGIC, when it is added there.
+_OTHER_MAGIC = np.float32(numerics.ROUND_MAGIC + (-int(_MAGIC.view(np.int32)) >> 16 & 0xFFFF))
 _ZERO = np.float32(0)
+_WORD = np.int32(16)
 
 #: Bytes of 16 lanes.
 ROW = 64
@@ -45,26 +58,26 @@ def softmax_start(scratch):
     store_f32x16(scratch + LARGEST, splat_f32(_LOWEST))
 
 
-@kernel(void, int64, f32x16)
-def raise_maximum(scratch, highest):
-    """A new running maximum, and the factor that brings older sums to it."""
+@kernel(void, int64, f32x16, float32)
+def raise_maximum(scratch, highest, unit):
+    """A new running maximum, and the factor that brings older sums to it; `unit` is a score's in powers of two."""
     largest = load_f32x16(scratch + LARGEST)
     store_f32x16(scratch + LARGEST, highest)
-    store_f32x16(scratch + CORRECTION, exp2(largest - highest))
+    store_f32x16(scratch + CORRECTION, exp2((largest - highest) * splat_f32(unit)))
 
 
-@kernel(void, int64, int64)
-def score_maximum(scratch, keys):
+@kernel(void, int64, int64, float32)
+def score_maximum(scratch, keys, unit):
     """The running maximum with this block's float32 scores."""
     highest = load_f32x16(scratch + LARGEST)
     for key in range(keys):
         highest = maximum(load_f32x16(scratch + SCORES + key * ROW), highest)
-    raise_maximum(scratch, highest)
+    raise_maximum(scratch, highest, unit)
 
 
 @kernel(f32x16, int64, int64, f32x16, i32x16)
 def scaled(row, key_scale, query_scale, offset):
-    """Integer scores of a key, in place, as float32 in units of powers of two."""
+    """Integer scores of a key, in place, as float32."""
     score = (to_f32(load_i32x16(row) - offset) * splat_f32(load_f32(key_scale))) * query_scale
     store_f32x16(row, score)
     return score
@@ -82,15 +95,15 @@ def scale_scores(scratch, keys, key_scale):
         other = maximum(scaled(row + (key + 1) * ROW, key_scale + 4 * (key + 1), query_scale, offset), other)
     if keys & 1:
         highest = maximum(scaled(row + (keys - 1) * ROW, key_scale + 4 * (keys - 1), query_scale, offset), highest)
-    raise_maximum(scratch, maximum(other, highest))
+    raise_maximum(scratch, maximum(other, highest), _INVERSE_STEPS)
 
 
-@kernel(void, int64, int64, int64)
-def add_biases(scratch, keys, bias):
-    """Float32 scores of a block + what is added by distance; `bias` is the address for the first query and key."""
+@kernel(void, int64, int64, int64, float32)
+def add_biases(scratch, keys, bias, steps):
+    """Float32 scores of a block + `steps` times what is added by distance, at `bias` for the first query and key."""
     for key in range(keys):
         row = scratch + SCORES + key * ROW
-        store_f32x16(row, load_f32x16(row) + load_f32x16(bias - 4 * key))
+        store_f32x16(row, load_f32x16(row) + load_f32x16(bias - 4 * key) * splat_f32(steps))
 
 
 @kernel(void, int64, int64, int64, int64)
@@ -99,20 +112,35 @@ def scale_and_bias_scores(scratch, keys, key_scale, bias):
     query_scale, offset = load_f32x16(scratch + QUERY_SCALE), load_i32x16(scratch + OFFSET)
     for key in range(keys):
         scaled(scratch + SCORES + key * ROW, key_scale + 4 * key, query_scale, offset)
-    add_biases(scratch, keys, bias)
-    score_maximum(scratch, keys)
+    add_biases(scratch, keys, bias, _STEPS)
+    score_maximum(scratch, keys, _INVERSE_STEPS)
 
 
-@kernel(f32x16, int64)
-def weight_shift(scratch):
-    """What is added to scores: the highest of all becomes a weight of WEIGHT_BITS bits."""
-    return splat_f32(_WEIGHT_BITS) - load_f32x16(scratch + LARGEST)
+@kernel(void, int64, int64)
+def shut_out(scratch, keys):
+    """After a block's last score rows for keys that are not there, up to a multiple of four: they get no weight."""
+    for key in range(keys, (keys + 3) & -4):
+        store_f32x16(scratch + SCORES + key * ROW, splat_f32(_NEVER))
 
 
-@kernel(i32x16, int64, f32x16)
-def weight_of(row, shift):
-    """Softmax weights of a key, integers; `shift` is `weight_shift`'s."""
-    return round_to_i32(softmax_weight(load_f32x16(row) + shift))
+@kernel(f32x16, int64, f32x16)
+def distance_of(row, largest):
+    """Distances of a key's scores to the largest."""
+    return minimum(largest - load_f32x16(row), splat_f32(_FURTHEST))
+
+
+@kernel(i32x16, int64, int64, f32x16)
+def weights_of(low, high, largest):
+    """Softmax weights of two keys, by the addresses of their scores, in the low and the high word."""
+    below = bits_of(distance_of(low, largest) + splat_f32(_MAGIC))
+    above = bits_of(distance_of(high, largest) + splat_f32(_OTHER_MAGIC))
+    return softmax_weights(below + shift_left(above, _WORD))
+
+
+@kernel(i32x16, i32x16)
+def both_words(weights):
+    """Low word + high word, of words that are not negative."""
+    return low_word(weights) + shift_right(weights, _WORD)
 
 
 @kernel(void, int64, i32x16)

@@ -49,7 +49,8 @@ def close_registers(builder: ir.IRBuilder) -> None:
 def stay_awake(builder: ir.IRBuilder) -> None:
     """A multiplication of whatever the registers hold, so that the next one of use finds their unit running.
 
-    Left alone for a microsecond it takes 300 ns to wake up (measured on Granite Rapids); sums must not be held now.
+    Left alone for a microsecond it takes 300 ns to wake up; busy all the time it takes power from everything else, a
+    tenth of the clock (measured on Granite Rapids). Sums must not be held now.
     """
     if _registers:
         _registers.add(builder, 0, _SUMS, _SUMS + 1, _ROWS_X_PANELS)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.format.limits import LANES, distances
-from minibert.reference.functions import exp2, quantize_symmetric
+from minibert.reference.functions import exp2, quantize_symmetric, softmax_weights
 
 f32 = np.float32
 
@@ -88,7 +88,8 @@ def _attend_integer(
     query_codes, query_scale = quantize_symmetric(query, numerics.ATTENTION_LIMIT)
     key_codes, key_scale = quantize_symmetric(key, numerics.ATTENTION_LIMIT)
     value_codes, value_scale = quantize_symmetric(value.T, numerics.VALUE_LIMIT)  # one scale a column
-    query_scale = query_scale * f32(numerics.LOG2_E / math.sqrt(head_size))
+    steps = f32(numerics.DISTANCE_STEPS)  # scores count so many to a power of two
+    query_scale = query_scale * (f32(numerics.LOG2_E / math.sqrt(head_size)) * steps)
 
     context = np.zeros_like(query)
     total = np.zeros(tokens, f32)
@@ -102,11 +103,11 @@ def _attend_integer(
             products = _exact_product(query_codes[rows], key_codes[block])
             scores = (products * key_scale[block]) * query_scale[rows, None]
             if added is not None:
-                scores = scores + added[rows, block]
+                scores = scores + added[rows, block] * steps
             highest = np.maximum(largest, scores.max(axis=1))
-            correction = exp2(largest - highest)
-            exponent = scores + (f32(numerics.WEIGHT_BITS) - highest)[:, None]
-            weights = np.rint(exp2(exponent, numerics.WEIGHT_POLYNOMIAL))
+            correction = exp2((largest - highest) * (f32(1.0) / steps))
+            distance = np.rint(np.minimum(highest[:, None] - scores, f32(numerics.DISTANCE_LIMIT)))
+            weights = softmax_weights(distance.astype(np.int32)).astype(f32)
             total[rows] = total[rows] * correction + weights.sum(axis=1)
             context[rows] = context[rows] * correction[:, None] + _exact_product(weights, value_codes[:, block])
             largest = highest

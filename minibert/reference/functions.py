@@ -42,12 +42,25 @@ def polynomial(t: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
     return np.asarray(terms[0], f32)
 
 
-def exp2(x: np.ndarray, coefficients: tuple[float, ...] = numerics.EXP2_POLYNOMIAL) -> np.ndarray:
+def exp2(x: np.ndarray) -> np.ndarray:
     """2**x for float32 x <= 127, flushed to 2**-126 below that: a polynomial whose exponent is then raised."""
     x = np.maximum(x, f32(numerics.EXP2_LOWEST))
     whole = (x + f32(numerics.ROUND_MAGIC)) - f32(numerics.ROUND_MAGIC)
-    mantissa = polynomial(x - whole, coefficients)
+    mantissa = polynomial(x - whole, numerics.EXP2_POLYNOMIAL)
     return (mantissa.view(np.int32) + (whole.astype(np.int32) << 23)).view(f32)
+
+
+def _rounding_product(a: np.ndarray | int, b: np.ndarray | int) -> np.ndarray:
+    """a * b / 2**15, rounded."""
+    return np.asarray((a * b + (1 << 14)) >> 15)
+
+
+def softmax_weights(distance: np.ndarray) -> np.ndarray:
+    """2**(WEIGHT_BITS - distance / DISTANCE_STEPS), integers of integers in 0..DISTANCE_LIMIT."""
+    c0, c1, c2, c3 = numerics.WEIGHT_POLYNOMIAL
+    t = (distance << 15 - numerics.DISTANCE_BITS) & 0x7FFF
+    mantissa = c0 - _rounding_product(t, c1 - _rounding_product(t, c2 - _rounding_product(t, c3)))
+    return _rounding_product(mantissa, (2 << numerics.WEIGHT_BITS) >> (distance >> numerics.DISTANCE_BITS))
 
 
 def gelu(x: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from minibert import plan
+from minibert import numerics, plan
 from minibert.reference.attention import attend
+from minibert.reference.functions import softmax_weights
 from tests.kernels.inputs import ROWS, rows
 from tests.kernels.steps import Steps, padding_of_heads
 from tests.models import random_model
@@ -214,3 +215,13 @@ def test_only_the_first_token_asks(kernels, kind):
     steps.run(number)
     whole = run(kernels, kind, 3, 12, lengths, source)
     np.testing.assert_array_equal(steps.out(number), whole[steps.starts[:-1]])
+
+
+def test_softmax_weights_halve_with_the_distance():
+    distance = np.arange(numerics.DISTANCE_LIMIT + 1)
+    exact = numerics.WEIGHT_LIMIT * 0.5 ** (distance / numerics.DISTANCE_STEPS)
+    weights = softmax_weights(distance)
+    assert np.all(np.abs(weights - exact) <= 0.5 + 2.0e-4 * exact)
+    assert weights[0] == numerics.WEIGHT_LIMIT
+    assert weights[-1] == 0
+    assert np.all(np.diff(weights) <= 0)

@@ -8,8 +8,10 @@ arXiv 1308.3432; quantisation-aware training, arXiv 1712.05877).
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,6 +19,8 @@ from torch.nn import functional
 from minibert.numerics import (
     ATTENTION_LIMIT,
     CODE_STEPS,
+    DISTANCE_LIMIT,
+    DISTANCE_STEPS,
     GELU_CODES_BOUND,
     GELU_CODES_POLYNOMIAL,
     HIGHEST_CODE,
@@ -25,9 +29,8 @@ from minibert.numerics import (
     ROUND_MAGIC,
     SMALLEST_SPAN,
     VALUE_LIMIT,
-    WEIGHT_BITS,
-    WEIGHT_POLYNOMIAL,
 )
+from minibert.reference.functions import softmax_weights
 
 from ..quantize.rounding import LIMIT, SMALLEST_ROW
 
@@ -146,10 +149,11 @@ def attention_int8(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
     value = rounded_rows(value.transpose(-1, -2), VALUE_LIMIT).transpose(-1, -2)
     smooth = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1 / math.sqrt(head_size))
     with torch.no_grad():
-        scores = query @ key.transpose(-1, -2) * (LOG2_E / math.sqrt(head_size))
+        scores = query @ key.transpose(-1, -2) * (LOG2_E / math.sqrt(head_size) * DISTANCE_STEPS)
         if mask is not None:
             scores = scores.masked_fill(~mask, LOWEST_SCORE)
-        weights = torch.round(_softmax_weight(scores + (WEIGHT_BITS - scores.amax(dim=-1, keepdim=True))))
+        distance = (scores.amax(dim=-1, keepdim=True) - scores).clamp(max=DISTANCE_LIMIT)
+        weights = _weights(scores.device)[torch.round(distance).long()]
         context = (weights @ value) / weights.sum(dim=-1, keepdim=True)
     return smooth + (context - smooth).detach()
 
@@ -160,10 +164,10 @@ def gelu_codes(x: Tensor) -> Tensor:
     return x * (z * _polynomial(z * z, GELU_CODES_POLYNOMIAL) + 0.5)
 
 
-def _softmax_weight(x: Tensor) -> Tensor:
-    x = x.clamp(min=-126)
-    whole = torch.round(x)
-    return torch.ldexp(_polynomial(x - whole, WEIGHT_POLYNOMIAL), whole)
+@cache
+def _weights(device: torch.device) -> Tensor:
+    """Softmax weights by distance, float32."""
+    return torch.from_numpy(softmax_weights(np.arange(DISTANCE_LIMIT + 1))).float().to(device)
 
 
 def _polynomial(t: Tensor, coefficients: tuple[float, ...]) -> Tensor:

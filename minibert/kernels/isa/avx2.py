@@ -13,6 +13,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from minibert.format.limits import LANES
+from minibert.kernels.isa.rounding import rounding_product_by
 from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.simd import I8, I16, I32, I64, constant, llvm_function, load, splat
 
@@ -112,4 +113,5 @@ ISA = Isa(
     int8_dense=_WidenedBytes(),
     int8_half=_Bytes(_I8X32, registers=1),
     machine="x86_64",
+    rounding_product=rounding_product_by("llvm.x86.avx2.pmul.hr.sw", 16),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from minibert.format.limits import LANES
+from minibert.kernels.isa.rounding import rounding_product_by
 from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.simd import I32, constant, llvm_function, load, splat
 
@@ -52,4 +53,5 @@ ISA = Isa(
     block_panels=2,
     int8_half=_Vnni("vpdpbusd", unsigned_panels=True, lanes=LANES // 2),
     machine="x86_64",
+    rounding_product=rounding_product_by("llvm.x86.avx512.pmul.hr.sw.512", 32),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from minibert.kernels.isa.avx2 import I32X8, Dot256
+from minibert.kernels.isa.avx2 import ISA as AVX2
 from minibert.kernels.isa.words import Float32Dot, Isa, Sums
 from minibert.kernels.simd import llvm_function
 
@@ -41,4 +42,5 @@ ISA = Isa(
     block_panels=1,
     int8_half=_Vnni("vpdpbusd", unsigned_panels=True, registers=1),
     machine="x86_64",
+    rounding_product=AVX2.rounding_product,
 )

@@ -10,8 +10,21 @@ from __future__ import annotations
 from llvmlite import ir
 
 from minibert.kernels.isa.neon_schedule import add_four_steps, add_pairs, products
+from minibert.kernels.isa.rounding import rounding_product_by
 from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
-from minibert.kernels.simd import I8, I16, I32, I64, constant, llvm_function, load, splat, splat_lane
+from minibert.kernels.simd import (
+    I8,
+    I16,
+    I32,
+    I64,
+    constant,
+    llvm_function,
+    load,
+    part,
+    side_by_side,
+    splat,
+    splat_lane,
+)
 
 I8X16, I16X8, I32X4 = ir.VectorType(I8, 16), ir.VectorType(I16, 8), ir.VectorType(I32, 4)
 _I16X4 = ir.VectorType(I16, 4)
@@ -23,22 +36,6 @@ def load_panel(builder: ir.IRBuilder, address: ir.Value, type_: ir.VectorType) -
     """The four registers of a panel."""
     offsets = [builder.add(address, ir.Constant(I64, 16 * part)) for part in range(_REGISTERS)]
     return [load(builder, offset, type_, 4) for offset in offsets]
-
-
-def side_by_side(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
-    """Vectors joined to one."""
-    while len(parts) > 1:
-        size = 2 * parts[0].type.count
-        lanes = ir.Constant(ir.VectorType(I32, size), list(range(size)))
-        parts = [builder.shuffle_vector(a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
-
-
-def _half(builder: ir.IRBuilder, value: ir.Value, number: int) -> ir.Value:
-    """The lower or upper half of a register."""
-    count = value.type.count // _HALVES
-    lanes = ir.Constant(ir.VectorType(I32, count), list(range(number * count, (number + 1) * count)))
-    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
 
 
 def _pairs_added(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Value:
@@ -104,7 +101,7 @@ class Words(Dot):
             for inputs, start in ((first, 0), (second, 1)):
                 lanes = ir.Constant(ir.VectorType(I32, 8), list(range(start, 16, 2)))
                 every = builder.shuffle_vector(low, high, lanes)
-                inputs += [_half(builder, every, 0), _half(builder, every, 1)]
+                inputs += [part(builder, every, first, 4) for first in (0, 4)]
         return [first, second]
 
     def add(self, builder: ir.IRBuilder, sums: Sums, row: list[ir.Value], panel: list[list[ir.Value]]) -> Sums:
@@ -134,4 +131,5 @@ ISA = Isa(
     block_outputs=2,
     block_panels=1,
     machine="aarch64",
+    rounding_product=rounding_product_by("llvm.aarch64.neon.sqrdmulh.v8i16", 8),
 )

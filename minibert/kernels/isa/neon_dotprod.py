@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.kernels.isa.neon import I8X16, I32X4, Words, load_panel, side_by_side
+from minibert.kernels.isa.neon import I8X16, I32X4, Words, load_panel
+from minibert.kernels.isa.neon import ISA as NEON
 from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
-from minibert.kernels.simd import I32, constant, llvm_function, load, splat, splat_lane
+from minibert.kernels.simd import I32, constant, llvm_function, load, side_by_side, splat, splat_lane
 
 
 class Bytes(Dot):
@@ -53,4 +54,5 @@ ISA = Isa(
     block_outputs=4,
     block_panels=1,
     machine="aarch64",
+    rounding_product=NEON.rounding_product,
 )

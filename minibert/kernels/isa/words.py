@@ -14,6 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 
+from minibert.kernels.isa.rounding import RoundingProduct, plain_rounding_product
 from minibert.kernels.simd import F32, F32_LANES, constant, llvm_function, load, splat, splat_lane
 
 #: Registers that hold the 16 sums of one row and one panel, in an order of the Dot's own.
@@ -166,6 +167,7 @@ class Isa:
         block_panels: panels of tokens of the largest block-sparse tile.
         int8_half: as int8_panels for the first 8 lanes of a panel only, where that is faster; results of 8 lanes.
         tile_registers: what multiplies whole tiles of int8, for dense linears.
+        rounding_product: a * b / 2**15 of 32 words, rounded; never asked for a = b = -2**15.
         machine: the architecture, by the name that Linux has for it; empty for any.
     """
 
@@ -185,4 +187,5 @@ class Isa:
     int8_dense: Dot | None = None
     int8_half: Dot | None = None
     tile_registers: TileRegisters | None = None
+    rounding_product: RoundingProduct = plain_rounding_product
     machine: str = ""
