@@ -19,12 +19,16 @@ from numba.extending import intrinsic
 from minibert.kernels.isa import current
 from minibert.kernels.isa.words import TileRegisters
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I64, word
+from minibert.kernels.simd import I64, prefetch, word
 
 #: Rows of a register, and bytes of a row in it.
 ROWS, ROW_BYTES = 16, 64
 #: Registers of sums; the others hold rows and panels.
 _SUMS = 4
+_LINE = 64
+#: So many tiles of rows fetch the following panels, an equal part each, while they are multiplied with theirs; of fewer
+#: rows, which are done sooner, tiles would wait for what they fetch.
+_FETCHING = 4
 #: Rows of codes are unsigned where panels are signed: minibert.kernels.isa.words.
 _ROWS_X_PANELS = (False, True)
 
@@ -71,26 +75,31 @@ def _loop(builder: ir.IRBuilder, inner: ir.Value, body: Callable[[ir.Value, ir.V
     builder.position_at_end(done)
 
 
-def _make_tile(registers: TileRegisters, heights: int, panels: int) -> Any:
+def _make_tile(registers: TileRegisters, heights: int, panels: int, lines: int = 0) -> Any:
     """A numba intrinsic for `heights` times 16 rows x `panels`, each 1 or 2.
 
     Its arguments, all int64: address of the first row, bytes between rows; address of the first panel, bytes between
-    panels; bytes of a row, a multiple of 64; address of the first sum, bytes between rows of sums.
+    panels; bytes of a row, a multiple of 64; address of the first sum, bytes between rows of sums; and from where on
+    `lines` cache lines are fetched for each 64 bytes of a row.
     """
     sums = {(r, p): r * panels + p for r in range(heights) for p in range(panels)}
     rows, weights = range(_SUMS, _SUMS + 2), range(_SUMS + 2, _SUMS + 4)
 
     @intrinsic
     def tile(
-        typingctx: Any, row: Any, row_stride: Any, panel: Any, panel_stride: Any, inner: Any, out: Any, out_stride: Any
-    ) -> Any:
+        typingctx: Any, row: Any, row_stride: Any, panel: Any, panel_stride: Any, inner: Any, out: Any, out_stride: Any,
+        ahead: Any,
+    ) -> Any:  # fmt: skip
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            row, row_stride, panel, panel_stride, inner, out, out_stride = arguments
+            row, row_stride, panel, panel_stride, inner, out, out_stride, ahead = arguments
             row_bytes = ir.Constant(I64, ROW_BYTES)
             row_bases = [builder.add(row, builder.mul(row_stride, ir.Constant(I64, r * ROWS))) for r in range(heights)]
             panel_bases = [builder.add(panel, builder.mul(panel_stride, ir.Constant(I64, p))) for p in range(panels)]
 
             def body(column: ir.Value, step: ir.Value) -> None:
+                following = builder.add(ahead, builder.mul(column, ir.Constant(I64, lines)))
+                for line in range(lines):
+                    prefetch(builder, builder.add(following, ir.Constant(I64, line * _LINE)))
                 for p, base in enumerate(panel_bases):
                     registers.load(builder, weights[p], builder.add(base, step), row_bytes)
                 for r, base in enumerate(row_bases):
@@ -106,7 +115,7 @@ def _make_tile(registers: TileRegisters, heights: int, panels: int) -> Any:
                 registers.store(builder, register, builder.add(below, ir.Constant(I64, p * ROW_BYTES)), out_stride)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), codegen
+        return types.void(*[types.int64] * 8), codegen
 
     return tile
 
@@ -153,21 +162,33 @@ def make_two_byte_tile(registers: TileRegisters) -> Any:
     return tile
 
 
-def make_panels(registers: TileRegisters, panels: int) -> Any:
-    """Kernel: any number of rows x 1 or 2 panels.
+def make_panels(registers: TileRegisters, panels: int, fetches: bool = False) -> Any:
+    """Kernel: any number of rows x 1 or 2 panels; whether it fetches as many more panels, if there are rows enough.
 
-    Its arguments are those of a tile, with the number of rows behind their address, and no distance between panels:
-    they lie one behind the other. Up to 15 rows more are read, and their sums written.
+    Its arguments are the first seven of a tile, with the number of rows behind their address, and no distance between
+    panels: they lie one behind the other. Up to 15 rows more are read, and their sums written.
     """
     high, low = _make_tile(registers, 2, panels), _make_tile(registers, 1, panels)
+    lines = panels * ROWS // _FETCHING
+    fetching = _make_tile(registers, 2, panels, lines) if fetches else high
 
     def rows_by_panels(source, count, stride, inner, panel, out, out_stride):
+        panel_bytes = 16 * inner
+        ahead = panel + panels * panel_bytes
+        end = ahead
+        if fetches and count > _FETCHING * ROWS:
+            end += panels * panel_bytes
         first = 0
         while count - first > ROWS:
-            high(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)
+            row, to = source + first * stride, out + first * out_stride
+            if ahead < end:
+                fetching(row, stride, panel, panel_bytes, inner, to, out_stride, ahead)
+                ahead += lines * inner
+            else:
+                high(row, stride, panel, panel_bytes, inner, to, out_stride, ahead)
             first += 2 * ROWS
         if first < count:
-            low(source + first * stride, stride, panel, 16 * inner, inner, out + first * out_stride, out_stride)
+            low(source + first * stride, stride, panel, panel_bytes, inner, out + first * out_stride, out_stride, ahead)
 
     return kernel(void, *[int64] * 7)(rows_by_panels)
 
@@ -177,7 +198,7 @@ def make_product(registers: TileRegisters) -> Any:
 
     Up to 15 rows more than `count` are read, and their sums written.
     """
-    wide, narrow = make_panels(registers, 2), make_panels(registers, 1)
+    wide, narrow = make_panels(registers, 2, fetches=True), make_panels(registers, 1)
 
     def product(source, count, stride, inner, weight, first, end, out, out_stride):
         panel_bytes = inner * 16
