@@ -27,8 +27,10 @@ from minibert.kernels.simd import (
     i32x16,
     llvm_function,
     load,
+    part,
     select_max,
     select_min,
+    side_by_side,
     store,
     word,
 )
@@ -49,27 +51,12 @@ arithmetic(i32x64)
 arithmetic(i32x4)
 
 
-def _join(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
-    """Vectors side by side, in halves: four registers stay four registers."""
-    while len(parts) > 1:
-        size = 2 * parts[0].type.count
-        lanes = ir.Constant(ir.VectorType(I32, size), list(range(size)))
-        parts = [builder.shuffle_vector(a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
-
-
-def _part(builder: ir.IRBuilder, value: ir.Value, first: int, count: int) -> ir.Value:
-    """`count` lanes from `first` on."""
-    lanes = ir.Constant(ir.VectorType(I32, count), list(range(first, first + count)))
-    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
-
-
 def _addresses(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) -> list[ir.Value]:
     return [builder.add(address, builder.mul(stride, ir.Constant(I64, row))) for row in range(ROWS)]
 
 
 def _load_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, lanes: ir.VectorType) -> ir.Value:
-    return _join(builder, [load(builder, row, lanes, 4) for row in _addresses(builder, address, stride)])
+    return side_by_side(builder, [load(builder, row, lanes, 4) for row in _addresses(builder, address, stride)])
 
 
 @word(f32x64, types.int64, types.int64)
@@ -88,7 +75,7 @@ def load_i32_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) ->
 def store_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, value: ir.Value) -> None:
     """Store 16 floats of each row."""
     for number, row in enumerate(_addresses(builder, address, stride)):
-        store(builder, _part(builder, value, number * LANES, LANES), row, 4)
+        store(builder, part(builder, value, number * LANES, LANES), row, 4)
 
 
 @word(types.void, types.int64, types.int64, f32x64)
@@ -96,19 +83,19 @@ def store_code_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, 
     """Store the lowest byte of each float's bits: after adding ROUND_MAGIC, its nearest integer."""
     bits = builder.bitcast(value, _I32_QUAD)
     for number, row in enumerate(_addresses(builder, address, stride)):
-        store(builder, builder.trunc(_part(builder, bits, number * LANES, LANES), I8_LANES), row)
+        store(builder, builder.trunc(part(builder, bits, number * LANES, LANES), I8_LANES), row)
 
 
 @word(f32x64, f32x16)
 def every_row(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The same 16 numbers for each row."""
-    return _join(builder, [value] * ROWS)
+    return side_by_side(builder, [value] * ROWS)
 
 
 @word(i32x64, i32x16)
 def every_i32_row(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The same 16 integers for each row."""
-    return _join(builder, [value] * ROWS)
+    return side_by_side(builder, [value] * ROWS)
 
 
 def _along_rows(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
