@@ -14,7 +14,7 @@ from minibert.engine.library import Kernels
 from minibert.engine.lower import lower
 from minibert.engine.memory import address, empty
 from minibert.engine.program import Program
-from minibert.engine.schedule import CHUNK_TOKENS, cut
+from minibert.engine.schedule import chunk_tokens, cut_evenly
 from minibert.engine.threads import Team
 from minibert.format.limits import ALIGNMENT
 from minibert.format.schema import Config
@@ -75,10 +75,11 @@ class Executor:
         threads: int,
         dense_tokens: Callable[[float], range] | None = None,
     ) -> None:
-        tokens = max(CHUNK_TOKENS, config.architecture.max_positions)
+        self.chunk_tokens = chunk_tokens(config.linears)
+        tokens = max(self.chunk_tokens, config.architecture.max_positions)
         recorded = cache(lambda: ratios(kernels.isa))  # read only if there is a choice
         choice = dense_tokens or (lambda density: recorded().dense_tokens(density))
-        self.program = lower(plan, config, tensors, tokens, CHUNK_TOKENS, kernels.isa, choice)
+        self.program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, choice)
         self.kernels = kernels
         self.threads = threads
         self.pooled = plan.output.rows == "texts"
@@ -107,11 +108,11 @@ class Executor:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
         answers = batch.answer_starts(self.pooled)
         out = np.empty((int(answers[-1]), self.out_features), np.float32)
-        spans = cut(batch.starts, CHUNK_TOKENS)
-        if not len(spans):
+        if len(batch.starts) == 1:
             return out
         # Little work is done before another thread has woken up; with enough spans, each thread works by itself.
         workers = self.threads if int(batch.starts[-1]) * self.program.macs > WORTH_WAKING else 1
+        spans = cut_evenly(batch.starts, self.chunk_tokens, workers)
         alone = len(spans) >= workers
         workspace, team = self._acquire()
         try:
