@@ -23,9 +23,8 @@ def chunk_tokens(linears: Mapping[str, Linear]) -> int:
     """How many tokens should go through all layers of a model together, by the weights of its largest layer."""
     layers: Counter[str] = Counter()
     for name, linear in linears.items():
-        kind, number, *_rest = name.split(".")
-        if kind == "layers":
-            layers[number] += linear.blocks * 16 or linear.in_features * linear.out_features
+        if name.startswith("layers."):
+            layers[name.split(".")[1]] += linear.blocks * 16 or linear.in_features * linear.out_features
     return MANY_TOKENS if max(layers.values(), default=0) > LARGE_LAYER else CHUNK_TOKENS
 
 
