@@ -87,9 +87,16 @@ def _make_tile(registers: TileRegisters, heights: int, panels: int, lines: int =
 
     @intrinsic
     def tile(
-        typingctx: Any, row: Any, row_stride: Any, panel: Any, panel_stride: Any, inner: Any, out: Any, out_stride: Any,
+        typingctx: Any,
+        row: Any,
+        row_stride: Any,
+        panel: Any,
+        panel_stride: Any,
+        inner: Any,
+        out: Any,
+        out_stride: Any,
         ahead: Any,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
             row, row_stride, panel, panel_stride, inner, out, out_stride, ahead = arguments
             row_bytes = ir.Constant(I64, ROW_BYTES)
