@@ -21,7 +21,7 @@ from machine import describe
 from pages import DOCS, fill
 
 import minibert
-from minibert.cli.data import read_columns
+from minibert.datasets import read_columns
 from minibert.evaluate import evaluate
 
 RESULTS = Path(__file__).parent / "results" / "adaptive.json"

@@ -21,7 +21,7 @@ from pathlib import Path
 from pages import DOCS, fill
 
 import minibert
-from minibert.cli.data import read_columns
+from minibert.datasets import read_columns
 from minibert.evaluate import evaluate
 
 CALIBRATION_TEXTS = 1024

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
-from minibert_converter.convert import convert
-from minibert_converter.recipe import Recipe
 from pages import DOCS, README, ROOT, fill
 
 import minibert
-from minibert.cli.data import read_columns
+from minibert.datasets import read_columns
 from minibert.evaluate import evaluate
+from minibert_converter.convert import convert
+from minibert_converter.recipe import Recipe
 
 BUILD = ROOT / "build/compression"
 CALIBRATION_TEXTS = 1024

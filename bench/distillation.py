@@ -24,21 +24,21 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
+from pages import DOCS, ROOT, fill
+
+import minibert
+from minibert.datasets import read_columns, read_conll
+from minibert.evaluate import evaluate, evaluate_entities
+from minibert.format import write_model
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.convert import convert
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.export import export
-from minibert_converter.prune import prune
-from minibert_converter.quantize import quantize
+from minibert_converter.passes.distillation import Distill
+from minibert_converter.passes.prune import prune
+from minibert_converter.passes.quantize import quantize
+from minibert_converter.passes.registry import Prune
 from minibert_converter.recipe import read_recipe
-from minibert_converter.recipe.distillation import Distill
-from minibert_converter.recipe.passes import Prune
-from pages import DOCS, ROOT, fill
-
-import minibert
-from minibert.cli.data import read_columns, read_conll
-from minibert.evaluate import evaluate, evaluate_entities
-from minibert.format import write_model
 
 BUILD = ROOT / "build/distillation"
 RECIPES = ROOT / "examples/distill"

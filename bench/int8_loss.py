@@ -17,13 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from minibert_converter.convert import convert
 from pages import DOCS, fill
 
 import minibert
-from minibert.cli.data import read_columns, read_conll
-from minibert.evaluate import evaluate, evaluate_entities, evaluate_ranking
-from minibert.tasks import metrics
+from minibert.datasets import read_columns, read_conll
+from minibert.evaluate import evaluate, evaluate_entities, evaluate_ranking, metrics
+from minibert_converter.convert import convert
 
 #: Ranks that count for nDCG.
 DEPTH = 10

@@ -15,12 +15,12 @@ import tempfile
 from pathlib import Path
 
 from machine import describe
-from minibert_converter.convert import convert
 from pages import DOCS, fill
 
 import minibert
-from minibert.cli.data import read_columns
+from minibert.datasets import read_columns
 from minibert.evaluate import evaluate
+from minibert_converter.convert import convert
 
 RESULTS = Path(__file__).parent / "results/pruning_curve.json"
 SPARSITIES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from minibert_converter.convert import convert
 from random_checkpoint import VOCABULARY, tokenizer
 
 from minibert.engine import Engine
 from minibert.format import read_model, write_model
+from minibert_converter.convert import convert
 
 TURNS = 15
 TOKENS = (16, 128, 1024)

@@ -12,18 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minibert.errors import (
-    BackendError,
-    CheckpointError,
-    FormatError,
-    InputError,
-    MinibertError,
-    UnsupportedError,
-)
+from minibert.errors import BackendError, CheckpointError, FormatError, InputError, MinibertError, UnsupportedError
 
 if TYPE_CHECKING:
     from minibert.model import Model, load
-    from minibert.tasks.embed import quantize_embeddings
+    from minibert.tasks.vectors import quantize_embeddings
     from minibert.text.tokenizer import TruncationWarning
 
 __version__ = "0.1.0"
@@ -46,7 +39,7 @@ __all__ = [
 _LAZY = {
     "Model": "minibert.model",
     "load": "minibert.model",
-    "quantize_embeddings": "minibert.tasks.embed",
+    "quantize_embeddings": "minibert.tasks.vectors",
     "TruncationWarning": "minibert.text.tokenizer",
 }
 

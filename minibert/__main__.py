@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from minibert.cli import main
+from minibert.cli.main import main
 
 sys.exit(main())

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from minibert.text.inputs import batches, windows
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, WINDOW, pack
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
@@ -27,14 +30,28 @@ Found = TypeVar("Found")
 MAX_NUMBERS = 1 << 22
 
 
+class CutOptions(TypedDict, total=False):
+    """How texts are cut, and how many of their tokens are read at once: see `Limits`."""
+
+    truncation: bool
+    max_length: int | None
+    max_tokens: int
+
+
+class ReadOptions(CutOptions, total=False):
+    """How texts are cut and batched, in every method that reads text: see `Limits`."""
+
+    batch_size: int
+
+
 class Limits(NamedTuple):
     """How texts are cut and batched; `Pipeline.limits` makes one that is checked.
 
     Attributes:
-        truncation: whether texts longer than `max_length` are cut; otherwise they are refused.
-        max_length: tokens of a text or pair that are read, special tokens included; None for the model's own.
-        batch_size: texts in a forward pass, at most.
-        max_tokens: tokens in a forward pass, at most, unless one text alone has more.
+        truncation: whether a text longer than `max_length` is cut, with a TruncationWarning; False refuses it.
+        max_length: tokens to read of each text or pair, special tokens included; None for the model's own limit.
+        batch_size: texts in one pass through the engine, at most. Changes speed and memory, never a result.
+        max_tokens: tokens in one pass, at most, unless one text alone has more.
     """
 
     truncation: bool = True
@@ -105,25 +122,28 @@ class Pipeline:
         self._max_length = max_length
         self._max_positions = max_positions
 
-    def limits(
-        self,
-        truncation: bool = True,
-        max_length: int | None = None,
-        batch_size: int = BATCH_SIZE,
-        max_tokens: int = MAX_TOKENS,
-    ) -> Limits:
+    def limits(self, **options: Unpack[ReadOptions]) -> Limits:
         """Checked limits.
 
         Raises:
-            InputError: a number is too small, or `max_length` more than the model's positions.
+            InputError: there is no such option, a number is too small, or `max_length` more than the model's positions.
         """
-        if batch_size < 1 or max_tokens < 1:
-            raise InputError(f"batch_size and max_tokens must be at least 1, got {batch_size} and {max_tokens}")
-        if max_length is not None:
-            if max_length > self._max_positions:
-                raise InputError(f"max_length is {max_length}, the model has {self._max_positions} positions")
-            self._tokenizer().check_max_length(max_length)
-        return Limits(truncation, max_length, batch_size, max_tokens)
+        for name in options:
+            if name not in Limits._fields:
+                from difflib import get_close_matches
+
+                near = get_close_matches(name, Limits._fields, 1)
+                raise InputError(f"there is no option {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+        limits = Limits(**options)
+        if limits.batch_size < 1 or limits.max_tokens < 1:
+            raise InputError(
+                f"batch_size and max_tokens must be at least 1, got {limits.batch_size} and {limits.max_tokens}"
+            )
+        if limits.max_length is not None:
+            if limits.max_length > self._max_positions:
+                raise InputError(f"max_length is {limits.max_length}, the model has {self._max_positions} positions")
+            self._tokenizer().check_max_length(limits.max_length)
+        return limits
 
     def row(self, text: str, pair: str | None, limits: Limits) -> np.ndarray:
         """The row of one text: float32 [outputs]. Short, as it is all that stands between a caller and the engine."""

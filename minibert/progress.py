@@ -17,14 +17,14 @@ class Progress:
 
     Args:
         name: what is being counted; None writes nothing at all.
-        total: how many there will be, if known.
+        total: how many there will be, if known; may be set later.
         stream: where to write; stderr by default.
     """
 
     def __init__(self, name: str | None, total: int | None = None, *, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._visible = name is not None and self._stream.isatty()
-        self._name, self._total = name, total
+        self._name, self.total = name, total
         self._start = self._next = time.monotonic()
         self.done = 0
 
@@ -34,7 +34,7 @@ class Progress:
         now = time.monotonic()
         if self._visible and now >= self._next:
             self._next = now + _INTERVAL
-            total = "" if self._total is None else f"/{self._total}"
+            total = "" if self.total is None else f"/{self.total}"
             rate = self.done / max(now - self._start, 1e-9)
             self._stream.write(f"\r\x1b[K{self._name}: {self.done}{total} ({rate:.0f}/s)")
             self._stream.flush()

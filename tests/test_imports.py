@@ -11,115 +11,124 @@ from pathlib import Path
 
 import pytest
 
+from minibert.cli.main import COMMANDS, command
 from tests.tiny import classifier_path, tiny_folder  # noqa: F401 - fixtures
 
-PACKAGE = Path(__file__).parents[1] / "minibert"
+ROOT = Path(__file__).parents[1]
+#: The folders of both halves, by the name they are imported by.
+HALVES = {"minibert": ROOT / "minibert", "minibert_converter": ROOT / "converter/minibert_converter"}
 #: Everything that the device half may import beside the standard library; llvmlite is numba's own backend.
 ALLOWED = {"minibert", "numpy", "numba", "llvmlite", "safetensors", "tokenizers"}
-#: The commands that lead to the workstation half, from inside a function only.
-CONVERTER_USERS = {"cli/convert.py", "cli/budget.py", "cli/distill.py"}
-#: Parts of the package from the ground up: a part imports only parts below it.
-LAYERS = [
-    {"errors", "numerics", "progress"},
-    {"format"},
-    {"plan"},
-    {"kernels", "reference"},
-    {"engine"},
-    {"text"},
-    {"tasks"},
-    {"pipeline"},
-    {"model"},
-    {"bench", "evaluate", "startup"},
-    {"cli"},
-    {"__main__"},
-]
+#: Parts of each half from the ground up: a part imports only parts below it.
+LAYERS = {
+    "minibert": [
+        {"errors", "numerics", "progress"},
+        {"datasets", "format"},
+        {"plan"},
+        {"kernels", "reference"},
+        {"engine"},
+        {"text"},
+        {"pipeline"},
+        {"tasks"},
+        {"model"},
+        {"bench", "evaluate", "startup"},
+        {"cli"},
+        {"__main__"},
+    ],
+    "minibert_converter": [
+        {"progress", "network"},
+        {"matrices"},
+        {"export"},
+        {"calibration"},
+        {"checkpoints"},
+        {"passes"},
+        {"recipe"},
+        {"report"},
+        {"convert", "report_page"},
+        {"budget", "distill"},
+        {"cli"},
+    ],
+}
 
 
-def imports(path: Path) -> list[tuple[str, bool]]:
-    """Modules that a file imports, and whether when it is imported itself (rather than when a function runs).
+def imports(path: Path, *, types: bool = True) -> list[str]:
+    """Modules that a file imports: when it is imported, in a function, and with `types` also under TYPE_CHECKING."""
+    found: list[str] = []
 
-    What stands under `if TYPE_CHECKING:` is never run, and left out.
-    """
-    found: list[tuple[str, bool]] = []
-
-    def visit(node: ast.AST, at_import: bool) -> None:
+    def visit(node: ast.AST) -> None:
         if isinstance(node, ast.Import):
-            found.extend((name.name, at_import) for name in node.names)
+            found.extend(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} has a relative import"
             # `from minibert.cli import console` is the module minibert.cli.console.
-            found.extend((f"{node.module}.{name.name}", at_import) for name in node.names)
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            for child in node.orelse:
-                visit(child, at_import)
-        else:
-            inside = at_import and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            found.extend(f"{node.module}.{name.name}" for name in node.names)
+        elif types or not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             for child in ast.iter_child_nodes(node):
-                visit(child, inside)
+                visit(child)
 
-    visit(ast.parse(path.read_text()), True)
+    visit(ast.parse(path.read_text()))
     return found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = {
+    ".".join((half, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__"): path
+    for half, folder in HALVES.items()
+    for path in sorted(folder.rglob("*.py"))
+}
 
 
-def relative(path: Path) -> str:
-    return path.relative_to(PACKAGE).as_posix()
+def place(module: str) -> tuple[str, str] | None:
+    """The half and the part that a dotted name belongs to; None for names of the half itself, and others' modules."""
+    half, _, rest = module.partition(".")
+    part = rest.split(".")[0]
+    return (half, part) if half in LAYERS and part in set().union(*LAYERS[half]) else None
 
 
-def part_of(module: str) -> str | None:
-    """The part of the package that a dotted name belongs to; None for names of the package itself."""
-    words = module.split(".")
-    known = set().union(*LAYERS)
-    return words[1] if len(words) > 1 and words[1] in known else None
-
-
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_only_the_four_dependencies(path):
-    for module, at_import in imports(path):
-        top = module.split(".")[0]
-        if top == "minibert_converter":
-            assert relative(path) in CONVERTER_USERS, f"{relative(path)} imports the converter"
-            assert not at_import, f"{relative(path)} imports the converter when it is imported"
-        else:
-            assert top in ALLOWED or top in sys.stdlib_module_names, f"{relative(path)} imports {module}"
+@pytest.mark.parametrize("module", [name for name in FILES if name.split(".")[0] == "minibert"])
+def test_only_the_four_dependencies(module):
+    for name in imports(FILES[module], types=False):
+        top = name.split(".")[0]
+        assert top in ALLOWED or top in sys.stdlib_module_names, f"{module} imports {name}"
 
 
 def test_every_part_has_its_place():
-    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES} - {"__init__"}
-    assert parts == set().union(*LAYERS)
+    for half, layers in LAYERS.items():
+        parts = {module.split(".")[1] for module in FILES if module.startswith(f"{half}.")}
+        assert parts == set().union(*layers)
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
-def test_parts_import_only_what_is_below(path):
-    level = {part: number for number, parts in enumerate(LAYERS) for part in parts}
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if own == "__init__":
+@pytest.mark.parametrize("module", FILES)
+def test_parts_import_only_what_is_below(module):
+    own = place(module)
+    if own is None:
         return  # the package itself hands out names of every part, lazily
-    for module, _ in imports(path):
-        part = part_of(module) if module.split(".")[0] == "minibert" else None
-        if part is not None and part != own:
-            assert level[part] < level[own], f"{relative(path)} imports {module}, which is not below it"
+    level = {
+        (half, part): number for half, layers in LAYERS.items() for number, parts in enumerate(layers) for part in parts
+    }
+    for name in imports(FILES[module]):
+        other = place(name)
+        if other is None or other == own:
+            continue
+        if other[0] == own[0]:
+            assert level[other] < level[own], f"{module} imports {name}, which is not below it"
+        elif other == ("minibert", "cli"):
+            assert own[1] == "cli", f"{module} imports {name}: nothing below a command line knows one"
 
 
 def test_no_circles_between_modules():
-    """Counting only what runs when a module is imported."""
-    names = {path: ".".join(("minibert", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in FILES}
-    names = {path: name.removesuffix(".__init__") for path, name in names.items()}
-    modules = set(names.values())
+    """Counting every import, also those inside functions and for types; and the commands that are imported by name."""
     graph: dict[str, set[str]] = {}
-    for path, name in names.items():
-        targets = set()
-        for module, at_import in imports(path):
-            if at_import:
-                targets.add(module if module in modules else module.rpartition(".")[0])
+    for module, path in FILES.items():
+        targets = {name if name in FILES else name.rpartition(".")[0] for name in imports(path)}
         # A package's __init__ runs before its modules; that it imports them is no circle.
-        graph[name] = {target for target in targets & modules if target != name and not name.startswith(f"{target}.")}
+        graph[module] = {
+            name for name in targets & FILES.keys() if name != module and not module.startswith(f"{name}.")
+        }
+    graph["minibert.cli.main"] |= {command(name).__name__ for name in COMMANDS}
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
-        assert name not in trail, " -> ".join((*trail, name))
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
         if name not in done:
             for target in sorted(graph[name]):
                 visit(target, (*trail, name))
@@ -142,7 +151,7 @@ print(json.dumps([top for top in tops if top not in sys.stdlib_module_names and 
 
 def audit(code: str, *arguments: str) -> set[str]:
     """Top-level modules that are not of the standard library, which `code` imports in a fresh process."""
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     # -S -E would hide site-packages too; -I is enough to keep the working folder out, but not PYTHONPATH in.
     done = subprocess.run(
         [sys.executable, "-c", AUDIT.format(code=code), *arguments],
@@ -175,7 +184,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         [sys.executable, "-c", code, str(classifier_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
     )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
@@ -200,7 +209,10 @@ def test_the_best_backend_imports_no_more_than_the_four(classifier_path):  # noq
 
 
 def test_the_command_line_imports_no_model_before_it_needs_one():
-    assert audit("import minibert.cli; minibert.cli.overview(); minibert.cli.parse(['predict', 'x'])") == {"minibert"}
+    assert audit("from minibert.cli.main import overview, parse; overview(); parse(['predict', 'x'])") == {
+        "minibert",
+        "minibert_converter",
+    }
 
 
 def test_public_names():

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from minibert_converter.convert import convert
 
 from minibert.engine import Engine
 from minibert.format import read_model
+from minibert_converter.convert import convert
 from tests.checkpoints import WORDS
 from tests.families import SETUPS, cases, golden, write_family
 

@@ -10,9 +10,9 @@ import torch
 import transformers
 from checkpoints import write
 from compare import Row, compare
-from minibert_converter.convert import convert
 
 import minibert
+from minibert_converter.convert import convert
 from tests.pipelines import spans
 
 STRATEGIES = ("none", "simple", "first", "average", "max")

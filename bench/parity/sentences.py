@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from checkpoints import write_sentence_models
 from compare import Row, compare
-from minibert_converter.convert import convert
 
 import minibert
+from minibert_converter.convert import convert
 
 
 def rows(folder: Path, texts: Sequence[str]) -> Iterator[Row]:

@@ -10,15 +10,14 @@ from typing import Any
 
 from minibert.errors import InputError, MinibertError
 from minibert.format import read_model, write_model
-
-from .checkpoints import read_checkpoint
-from .export import export
-from .network import Network
-from .progress import Progress, no_progress
-from .recipe import Context, Recipe, read_recipe, run
-from .recipe.flags import recipe_of
-from .report import Report, make_report
-from .texts import read_texts
+from minibert_converter.calibration.texts import read_texts
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.export import export
+from minibert_converter.network import Network
+from minibert_converter.progress import Progress, no_progress
+from minibert_converter.recipe import Context, Recipe, read_recipe, run
+from minibert_converter.recipe.flags import recipe_of
+from minibert_converter.report import Report, make_report
 
 
 def convert(

@@ -22,8 +22,7 @@ from minibert.format import (
 )
 from minibert.format.limits import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
 from minibert.format.parts import Table
-
-from .network import (
+from minibert_converter.network import (
     AnyTable,
     CodebookGrid,
     CodebookTable,

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .export import Tensors
-from .network import Network
-from .recipe import PassReport
+from minibert_converter.export import Tensors
+from minibert_converter.network import Network
+from minibert_converter.recipe import PassReport
 
 #: Tensors that one name of a network may become.
 ENDINGS = (

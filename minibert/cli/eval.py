@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
-from minibert.cli.answers import ALIASES
-from minibert.cli.data import read_columns, read_conll, read_questions
 from minibert.cli.options import add_model, load_model
-from minibert.errors import InputError
 
 if TYPE_CHECKING:
-    from minibert.model import Model
+    from minibert.evaluate.examples import Options
 
 HELP = "measure a model on examples with known answers"
 
@@ -40,6 +36,9 @@ COUNTS = {"texts": "texts", "queries": "queries", "labels": "labels to choose fr
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    from minibert.evaluate.examples import TASKS
+    from minibert.tasks import ALIASES
+
     add_model(parser)
     parser.add_argument(
         "data",
@@ -50,14 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", choices=(*TASKS, *ALIASES), metavar="TASK", help=f"{', '.join(TASKS)} (default: the file's own)"
     )
-    parser.add_argument("--text", metavar="COL", help="the column of texts, or of documents, in a table")
-    parser.add_argument("--text-pair", metavar="COL", help="the column of second texts, for pairs")
-    parser.add_argument(
-        "--label",
-        metavar="COL",
-        help="the column of labels (by name or number), scores, masked words, or grades of documents, in a table",
-    )
-    parser.add_argument("--query", metavar="COL", help="the column of queries, for reranking")
+    add_columns(parser)
     parser.add_argument(
         "--labels", metavar="A,B", help="what to choose from in zero-shot-classification (default: all in the table)"
     )
@@ -66,6 +58,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="FILE", help="another file, such as the same model in float32, to be measured beside it"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def add_columns(parser: argparse._ActionsContainer, *, shown: bool = True) -> None:
+    """Where the examples stand in a table: what `options_of` reads."""
+    for name, help in (
+        ("text", "the column of texts, or of documents, in a table"),
+        ("text_pair", "the column of second texts, for pairs"),
+        ("label", "the column of labels (by name or number), scores, masked words, or grades of documents, in a table"),
+        ("query", "the column of queries, for reranking"),
+    ):
+        help = help if shown else argparse.SUPPRESS
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="COL", help=help)
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """What the command line says about the examples."""
+    from minibert.evaluate.examples import Options
+
+    return Options(**{name: getattr(arguments, name, None) for name in Options._fields})
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,110 +108,13 @@ def compare(both: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `minibert.evaluate` says, with progress on stderr."""
-    model = load_model(arguments)
-    name = arguments.task
-    if name is None:
-        implied = {"reranking": arguments.query, "zero-shot-classification": arguments.labels}
-        name = next((task for task, option in implied.items() if option is not None), model.task.kind)
-    name = ALIASES.get(name, name)
-    task = TASKS[name]
-    for option in OWN_OPTIONS:
-        given = getattr(arguments, option) is not None
-        if given and option not in task.columns + task.options:
-            raise InputError(f"--{option.replace('_', '-')} is no option of {name}")
-        if not given and option in task.columns:
-            needed = " and ".join(f"--{column} COL" for column in task.columns)
-            raise InputError(f"a table for {name} needs {needed}")
-    model.need(*task.kinds)
-
+    """What `evaluate_file` says of the file, with progress on stderr."""
+    from minibert.evaluate.examples import evaluate_file
     from minibert.progress import Progress
 
-    rows = task.read(arguments)
-    with Progress("eval", len(rows)) as progress:
-        return task.measure(model, rows, arguments, progress.update)
-
-
-def _table(arguments: argparse.Namespace) -> list[tuple[str, ...]]:
-    """Label and text of each row, and what comes before or after the text."""
-    columns = [arguments.label, arguments.query, arguments.text, arguments.text_pair]
-    return read_columns(arguments.data, [column for column in columns if column is not None])
-
-
-def _labels(model: Model, rows: Any, arguments: argparse.Namespace, progress: Callable[[int], None]) -> dict[str, Any]:
-    from minibert.evaluate import evaluate
-
-    texts = [row[1:] if arguments.text_pair else row[1] for row in rows]
-    return evaluate(model, texts, [row[0] for row in rows], progress)
-
-
-def _entities(model: Model, rows: Any, _: argparse.Namespace, progress: Callable[[int], None]) -> dict[str, Any]:
-    from minibert.evaluate import evaluate_entities
-
-    return evaluate_entities(model, [words for words, _ in rows], [tags for _, tags in rows], progress)
-
-
-def _answers(model: Model, rows: Any, _: argparse.Namespace, progress: Callable[[int], None]) -> dict[str, Any]:
-    from minibert.evaluate import evaluate_answers
-
-    questions = [(question, context) for question, context, _ in rows]
-    return evaluate_answers(model, questions, [right for _, _, right in rows], progress)
-
-
-def _masks(model: Model, rows: Any, _: argparse.Namespace, progress: Callable[[int], None]) -> dict[str, Any]:
-    from minibert.evaluate import evaluate_masks
-
-    return evaluate_masks(model, [text for _, text in rows], [word for word, _ in rows], progress)
-
-
-def _zero_shot(
-    model: Model, rows: Any, arguments: argparse.Namespace, progress: Callable[[int], None]
-) -> dict[str, Any]:
-    from minibert.evaluate import evaluate_zero_shot
-
-    template = {} if arguments.template is None else {"hypothesis_template": arguments.template}
-    texts, truth = [text for _, text in rows], [label for label, _ in rows]
-    return evaluate_zero_shot(model, texts, truth, arguments.labels, progress=progress, **template)
-
-
-def _ranking(model: Model, rows: Any, _: argparse.Namespace, progress: Callable[[int], None]) -> dict[str, Any]:
-    from minibert.evaluate import evaluate_ranking
-
-    grades, queries, documents = zip(*rows, strict=True)
-    return evaluate_ranking(model, queries, documents, grades, progress)
-
-
-class Task(NamedTuple):
-    """One thing that can be measured.
-
-    Attributes:
-        kinds: of models that can do it.
-        columns: options of the table that must be given.
-        options: others that may be.
-        read: the examples.
-        measure: figures, given the model, the examples, what was asked for and who is told of progress.
-    """
-
-    kinds: tuple[Any, ...]
-    columns: tuple[str, ...]
-    options: tuple[str, ...]
-    read: Callable[[argparse.Namespace], list[Any]]
-    measure: Callable[[Model, Any, argparse.Namespace, Callable[[int], None]], dict[str, Any]]
-
-
-#: Options that only some tasks have.
-OWN_OPTIONS = ("text", "text_pair", "label", "query", "labels", "template")
-TASKS = {
-    "text-classification": Task(("text-classification",), ("text", "label"), ("text_pair",), _table, _labels),
-    "sentence-embedding": Task(("sentence-embedding",), ("text", "label"), ("text_pair",), _table, _labels),
-    "token-classification": Task(("token-classification",), (), (), lambda given: read_conll(given.data), _entities),
-    "question-answering": Task(("question-answering",), (), (), lambda given: read_questions(given.data), _answers),
-    "fill-mask": Task(("fill-mask",), ("text", "label"), (), _table, _masks),
-    "zero-shot-classification": Task(
-        ("text-classification",), ("text", "label"), ("labels", "template"), _table, _zero_shot
-    ),
-    "reranking": Task(("text-classification", "sentence-embedding"), ("query", "text", "label"), (), _table, _ranking),
-}
+    model = load_model(arguments)
+    with Progress("eval") as progress:
+        return evaluate_file(model, arguments.data, options_of(arguments), task=arguments.task, progress=progress)
 
 
 def show(value: float, share: bool) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from itertools import tee
 
-from minibert.cli import console
-from minibert.cli.answers import ALIASES, TASKS, chosen
-from minibert.cli.options import add_model, add_texts, load_model, positive, window
+from minibert.cli import console, predict_tasks
+from minibert.cli.options import add_model, add_texts, load_model, window
+from minibert.cli.predict_tasks import TASKS, chosen
+from minibert.tasks import ALIASES
 
 HELP = "answer texts: labels, entities, answers to questions, masked words, rankings"
 
@@ -22,34 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="one line of JSON for each text: what Model.predict returns"
     )
-    parser.add_argument("--top-k", type=_top_k, metavar="K", help="the K best answers to each text; labels: or 'all'")
-    group = parser.add_argument_group("text-classification")
-    group.add_argument("--pair", action="store_true", help="each text is a pair with a tab between")
-    group.add_argument(
-        "--function", choices=("softmax", "sigmoid", "none"), help="what makes scores of logits (default: the model's)"
-    )
-    group = parser.add_argument_group("token-classification")
-    group.add_argument(
-        "--aggregation",
-        choices=("none", "simple", "first", "average", "max"),
-        help="how tokens become entities (default: none)",
-    )
-    group.add_argument("--ignore-labels", metavar="A,B", help="labels to leave out (default: O)")
-    group.add_argument("--stride", type=_count, metavar="N", help="read long texts in windows that share N tokens")
-    group = parser.add_argument_group("question-answering", "texts are question, tab, context; or:")
-    group.add_argument("--question", metavar="TEXT", help="the question; texts are contexts")
-    group.add_argument("--context", metavar="TEXT", help="the context; texts are questions")
-    group.add_argument("--doc-stride", type=_count, metavar="N", help="tokens that windows share (default: 128)")
-    group.add_argument("--max-answer-len", type=positive, metavar="N", help="tokens of an answer (default: 15)")
-    group.add_argument("--impossible", action="store_true", help="there may be no answer")
-    group = parser.add_argument_group("fill-mask")
-    group.add_argument("--targets", metavar="A,B", help="the only words to choose from")
-    group = parser.add_argument_group("zero-shot-classification")
-    group.add_argument("--labels", metavar="A,B", help="what to choose from")
-    group.add_argument("--template", metavar="TEXT", help="a sentence with {} for the label")
-    group.add_argument("--multi-label", action="store_true", help="any number of labels may be true")
-    group = parser.add_argument_group("reranking")
-    group.add_argument("--query", metavar="TEXT", help="what the texts, as documents, are ranked by")
+    predict_tasks.configure(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,14 +46,3 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.stream:
             console.flush()
     return 0
-
-
-def _top_k(text: str) -> int | str:
-    return text if text == "all" else positive(text)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {number}")
-    return number

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.evaluate.report import report
+from minibert.evaluate import metrics
 from minibert.model import Model
-from minibert.tasks import metrics
 from minibert.tasks.zero_shot import TEMPLATE, ZeroShot
 from minibert.text.inputs import Text
 
@@ -92,6 +91,12 @@ def evaluate_zero_shot(
             progress(1)
     figures = {"accuracy": metrics.accuracy(truth, answers), "macro_f1": metrics.macro_f1(truth, answers)}
     return report("zero-shot-classification", len(texts), {"labels": len(candidates), **figures}, start)
+
+
+def report(task: str, texts: int, figures: dict[str, float], start: float) -> dict[str, Any]:
+    """What every measurement says: figures between what was done and the time since `start` (time.perf_counter)."""
+    seconds = time.perf_counter() - start
+    return {"task": task, "texts": texts, **figures, "seconds": seconds, "texts_per_second": texts / seconds}
 
 
 def _refuse_uneven(texts: Sequence[Any], truth: Sequence[Any]) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.evaluate.report import report
+from minibert.evaluate import metrics
+from minibert.evaluate.labels import report
 from minibert.model import Model
-from minibert.tasks import metrics
 
 #: Ranks that count for nDCG.
 DEPTH = 10

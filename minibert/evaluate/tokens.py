@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minibert.errors import InputError
-from minibert.evaluate.report import report
+from minibert.evaluate import metrics
+from minibert.evaluate.entities import entity_scores, word_tags
+from minibert.evaluate.labels import report
 from minibert.model import Model
-from minibert.tasks import metrics
-from minibert.tasks.entities import entity_scores, word_tags
 
 #: Tokens for each mask among which the right one may be.
 TOP = 5

@@ -75,6 +75,8 @@ TABLE_KINDS = ("float32", "int8", "float32-panels", "int8-panels", "int4", "code
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
 POOLINGS = ("none", "cls", "mean", "max", "last")
 TASK_KINDS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
+#: Tasks whose outputs have names.
+LABELED_TASKS = ("text-classification", "token-classification")
 PROBLEM_TYPES = ("single_label", "multi_label", "regression")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 

@@ -12,6 +12,7 @@ from minibert.format.limits import (
     CODEBOOK_VALUES,
     FOUR_BIT_KINDS,
     GROUP,
+    LABELED_TASKS,
     LANES,
     MAX_ELEMENTS,
     MAX_OUTPUTS,
@@ -247,7 +248,7 @@ def _take(linears: dict[str, Linear], name: str, in_features: int, out_features:
 
 def _check_task(config: Config, out_features: int) -> None:
     task, architecture = config.task, config.architecture
-    if task.kind in ("text-classification", "token-classification"):
+    if task.kind in LABELED_TASKS:
         if not architecture.head or len(task.labels) != out_features:
             raise FormatError(
                 f"config.task.labels has {len(task.labels)} labels, the last layer of the head has "

@@ -1,1 +1,4 @@
-"""From rows of numbers to answers: one file for each kind of answer, and the figures that judge them."""
+"""From rows of numbers to answers: one file a task, each with its part of `Model`."""
+
+#: Other names that people know tasks by.
+ALIASES = {"ner": "token-classification", "sentiment-analysis": "text-classification"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from minibert.cli import main
+from minibert.cli.main import main
 from tests.tiny import *  # noqa: F403
 
 

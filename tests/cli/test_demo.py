@@ -6,7 +6,7 @@ import pytest
 
 import minibert
 from minibert import InputError
-from minibert.cli import demo
+from minibert_converter.cli import demo
 
 
 def test_the_demo_ends_in_answers(run, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import gzip
 import json
 import sys
@@ -13,9 +12,8 @@ import pytest
 import minibert
 from minibert import startup
 from minibert.cli import console
-from minibert.cli.data import read_columns
-from minibert.evaluate import evaluate
-from minibert.tasks import metrics
+from minibert.datasets import read_columns
+from minibert.evaluate import evaluate, metrics
 from tests.tiny import WORDS, classifier_config, write
 
 TEXTS = [" ".join(WORDS.split()[i : i + 4]) for i in range(20)]
@@ -190,15 +188,11 @@ def test_warmup_keeps_kernels_where_it_says(run, tmp_path, monkeypatch):
     assert found["seconds"] > 0
 
 
-def test_convert_without_the_workstation_half(run, monkeypatch, tmp_path):
-    real = builtins.__import__
-
-    def without(name, *arguments, **options):
-        if name.startswith("minibert_converter"):
-            raise ModuleNotFoundError("No module named 'minibert_converter'", name="minibert_converter")
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+@pytest.mark.parametrize("missing", ["minibert_converter", "tomllib" if sys.version_info >= (3, 11) else "tomli"])
+def test_convert_without_the_workstation_half(run, monkeypatch, tmp_path, missing):
+    for name in [name for name in sys.modules if name.startswith("minibert_converter.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
     outcome = run("convert", tmp_path, "-o", tmp_path / "x.safetensors")
     assert outcome.code == 1
     assert "pip install 'minibert[convert]'" in outcome.err

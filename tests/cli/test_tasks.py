@@ -9,7 +9,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from minibert.cli.answers import TASKS as ANSWERABLE
+from minibert.cli.predict_tasks import TASKS as ANSWERABLE
 
 TEXTS = ["a great movie", "", "the plot was bad"]
 STDIN = "".join(f"{text}\n" for text in TEXTS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from minibert_converter.calibration import tokenize
+
+from minibert.reference import Reference
+from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.export import export
 from minibert_converter.network import LinearWeights, Network
-
-from minibert.reference import Reference
 from tests.checkpoints import CONFIG, WORDS, bert_weights, write_checkpoint
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minibert_converter.adaptive import add_exits, prune_tokens
-from minibert_converter.adaptive.exits import _choose, _fit, _softmax
-from minibert_converter.export import export
-from minibert_converter.quantize import quantize
 
 from minibert.engine.adaptive import adapted
 from minibert.errors import InputError, UnsupportedError
+from minibert_converter.export import export
+from minibert_converter.passes.adaptive import add_exits, prune_tokens
+from minibert_converter.passes.adaptive.exits import _choose, _fit, _softmax
+from minibert_converter.passes.quantize import quantize
 from tests.converter.networks import TEXTS, answers, noise_weights, read_network, some_ids
 from tests.models import RandomModel
 

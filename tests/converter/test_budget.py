@@ -7,14 +7,14 @@ import json
 
 import numpy as np
 import pytest
+
+from minibert.cli.main import main
+from minibert.errors import InputError
+from minibert.format import read_model
 from minibert_converter.budget import Goal, GoalError, parse_size, search
 from minibert_converter.budget.knapsack import Option, frontier
 from minibert_converter.budget.space import PRUNING
 from minibert_converter.convert import convert
-
-from minibert.cli import main
-from minibert.errors import InputError
-from minibert.format import read_model
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS
 

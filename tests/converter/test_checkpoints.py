@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.network import LinearWeights, Network
 from safetensors.numpy import save_file
 
 from minibert.errors import CheckpointError, UnsupportedError
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.network import LinearWeights, Network
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint, write_json
 from tests.torch_zip import write_torch_file
 

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from minibert_converter.convert import convert
-from minibert_converter.texts import read_texts
 from safetensors.numpy import save_file
 
 from minibert.errors import CheckpointError, InputError
 from minibert.format import read_model, unpack_float32
+from minibert_converter.calibration.texts import read_texts
+from minibert_converter.convert import convert
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 
 

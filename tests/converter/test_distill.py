@@ -10,28 +10,27 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from minibert_converter.distill.arithmetic import linear_int8, row_codes, weight_codes  # noqa: E402
-from minibert_converter.distill.batches import Batch, plan_epoch  # noqa: E402
-from minibert_converter.distill.distill import Watcher, distill  # noqa: E402
-from minibert_converter.distill.lessons import NO_LABEL, Examples, make_lessons  # noqa: E402
-from minibert_converter.distill.losses import relations  # noqa: E402
-from minibert_converter.distill.sharing import share_layers  # noqa: E402
-from minibert_converter.distill.student import TorchNetwork  # noqa: E402
-from minibert_converter.embeddings import compress_embeddings  # noqa: E402
-from minibert_converter.export import export  # noqa: E402
-from minibert_converter.prune import prune  # noqa: E402
-from minibert_converter.quantize import quantize  # noqa: E402
-from minibert_converter.quantize.rounding import round_to_nearest  # noqa: E402
-from minibert_converter.recipe import Recipe  # noqa: E402
-
 import minibert  # noqa: E402
-from minibert.cli import main  # noqa: E402
+from minibert.cli.main import main  # noqa: E402
 from minibert.errors import InputError, UnsupportedError  # noqa: E402
 from minibert.format import read_model  # noqa: E402
 from minibert.reference import Reference  # noqa: E402
 from minibert.reference.functions import quantize as reference_codes  # noqa: E402
 from minibert.reference.linear import integer_product  # noqa: E402
 from minibert.text.tokenizer import Tokenizer  # noqa: E402
+from minibert_converter.distill.batches import Batch, plan_epoch  # noqa: E402
+from minibert_converter.distill.dataset import NO_LABEL, Examples, make_lessons  # noqa: E402
+from minibert_converter.distill.distill import Watcher, distill  # noqa: E402
+from minibert_converter.distill.fake_quantization import linear_int8, row_codes, weight_codes  # noqa: E402
+from minibert_converter.distill.losses import relations  # noqa: E402
+from minibert_converter.distill.sharing import share_layers  # noqa: E402
+from minibert_converter.distill.student import TorchNetwork  # noqa: E402
+from minibert_converter.export import export  # noqa: E402
+from minibert_converter.passes.embeddings import compress_embeddings  # noqa: E402
+from minibert_converter.passes.prune import prune  # noqa: E402
+from minibert_converter.passes.quantize import quantize  # noqa: E402
+from minibert_converter.passes.quantize.rounding import round_to_nearest  # noqa: E402
+from minibert_converter.recipe import Recipe  # noqa: E402
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint  # noqa: E402
 from tests.converter.networks import TEXTS, answers, ids_of, noise_weights, read_network, some_ids  # noqa: E402
 

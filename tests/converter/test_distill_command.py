@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from minibert_converter.recipe import Recipe, read_recipe
-from minibert_converter.recipe.distillation import Blocks, Distill, Loss
 
-from minibert.cli import main, parse
-from minibert.cli.distill import _read
+from minibert.cli.main import main, parse
 from minibert.errors import InputError
+from minibert_converter.cli.distill import _read
+from minibert_converter.passes.distillation import Blocks, Distill, Loss
+from minibert_converter.recipe import Recipe, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "examples/distill"
 WORDS = ["distill", "--teacher", "t", "--recipe", "r.toml", "--data", "d.tsv", "-o", "out"]

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.embeddings import compress_embeddings, parse_form
-from minibert_converter.embeddings.codebook import cluster, codebook_table, nearest
-from minibert_converter.embeddings.compress import count_words
-from minibert_converter.embeddings.int4 import int4_table
-from minibert_converter.embeddings.low_rank import low_rank
-from minibert_converter.export import export
-from minibert_converter.network import CodebookTable, Int4Table, Network, QuantizedTable
-from minibert_converter.quantize import quantize
 
 from minibert.engine import Engine
 from minibert.errors import InputError
 from minibert.format import read_model, write_model
+from minibert_converter.export import export
+from minibert_converter.network import CodebookTable, Int4Table, Network, QuantizedTable
+from minibert_converter.passes.embeddings import compress_embeddings, parse_form
+from minibert_converter.passes.embeddings.codebook import cluster, codebook_table, nearest
+from minibert_converter.passes.embeddings.compress import count_words
+from minibert_converter.passes.embeddings.int4 import int4_table
+from minibert_converter.passes.embeddings.low_rank import low_rank
+from minibert_converter.passes.quantize import quantize
 from tests.checkpoints import CONFIG
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, read_network
 
@@ -114,7 +114,7 @@ def test_rows_with_more_weight_lose_less():
 
 
 def test_more_rows_than_are_clustered(monkeypatch):
-    monkeypatch.setattr("minibert_converter.embeddings.codebook.MAX_ROWS", 500)
+    monkeypatch.setattr("minibert_converter.passes.embeddings.codebook.MAX_ROWS", 500)
     table = table_of(3000, 16)
     few = codebook_table(table, 4, np.ones(3000), np.random.default_rng(0))
     assert len(few.codes) == 3000

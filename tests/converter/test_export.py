@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.convert import convert
-from minibert_converter.export import export
-from minibert_converter.network import Network, QuantizedLinear
-from minibert_converter.report import make_report
 from safetensors.numpy import load_file, save_file
 
 from minibert.errors import InputError
 from minibert.format import read_model, unpack_blocks, unpack_int8, write_model
 from minibert.reference import Reference
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.convert import convert
+from minibert_converter.export import export
+from minibert_converter.network import Network, QuantizedLinear
+from minibert_converter.report import make_report
 from tests.checkpoints import write_checkpoint
 
 UP, DOWN = "layers.0.ffn.up", "layers.1.ffn.down"  # [100, 96] and [96, 112] in blocks: 25 x 24 and 24 x 28

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from minibert_converter.convert import convert
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
@@ -17,6 +16,7 @@ import minibert
 from minibert.engine import Engine
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format import read_model
+from minibert_converter.convert import convert
 from tests.checkpoints import WORDS, write_json
 from tests.families import SETUPS, cases, golden, shown_columns, shown_rows, write_family
 

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.convert import convert
-from minibert_converter.export import export, store_linear
-from minibert_converter.network import CodebookGrid, GroupGrid, QuantizedLinear
-from minibert_converter.quantize import quantize
-from minibert_converter.quantize.four_bit import round_codebook, round_int4
-from minibert_converter.recipe import Recipe
 
 from minibert.errors import InputError
 from minibert.format import read_model
 from minibert.reference import Reference
 from minibert.reference.linear import int8_weight
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.convert import convert
+from minibert_converter.export import export, store_linear
+from minibert_converter.network import CodebookGrid, GroupGrid, QuantizedLinear
+from minibert_converter.passes.quantize import quantize
+from minibert_converter.passes.quantize.four_bit import round_codebook, round_int4
+from minibert_converter.recipe import Recipe
 from tests.checkpoints import write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS, ids_of
 

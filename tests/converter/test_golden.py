@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minibert_converter.convert import convert
 from tokenizers import Tokenizer
 
 from minibert.engine import Engine
 from minibert.format import read_model
+from minibert_converter.convert import convert
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 from tests.torch_zip import write_torch_file
 

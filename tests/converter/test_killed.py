@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from minibert_converter.convert import convert
 
 from minibert.format import read_model
+from minibert_converter.convert import convert
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 
 ROOT = Path(__file__).parents[2]

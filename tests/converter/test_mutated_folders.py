@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from minibert_converter.checkpoints import read_checkpoint
 
 from minibert.errors import MinibertError
+from minibert_converter.checkpoints import read_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden/sentence"
 VALUES = [

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.calibration import tokenize
-from minibert_converter.distill.sharing import share_layers
-from minibert_converter.export import export
-from minibert_converter.prune.narrow import narrow
-from minibert_converter.recipe import Context, Recipe, run
 
 from minibert.errors import InputError, UnsupportedError
 from minibert.reference import Reference
+from minibert_converter.calibration.tokens import tokenize
+from minibert_converter.distill.sharing import share_layers
+from minibert_converter.export import export
+from minibert_converter.passes.prune.narrow import narrow
+from minibert_converter.recipe import Context, Recipe, run
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, read_network
 
 
@@ -64,7 +64,7 @@ def test_better_than_the_first_features(network):
     narrow(chosen, 40, tokens)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "minibert_converter.prune.narrow._basis", lambda rows, size, seed: np.eye(96, size, dtype=np.float32)
+            "minibert_converter.passes.prune.narrow._basis", lambda rows, size, seed: np.eye(96, size, dtype=np.float32)
         )
         narrow(cut, 40, tokens)
     losses = [np.square(answers(one, ids) - wanted).mean() for one in (chosen, cut)]

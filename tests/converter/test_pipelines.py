@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from minibert_converter.convert import convert
 
 import minibert
+from minibert_converter.convert import convert
 from tests.pipelines import CANDIDATES, MASKED, QUESTIONS, TARGETS, TEMPLATE, TEXTS, spans, write_task
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "pipelines.json").read_text(encoding="utf-8"))

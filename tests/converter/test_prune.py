@@ -7,18 +7,18 @@ import random
 
 import numpy as np
 import pytest
-from minibert_converter.convert import convert
-from minibert_converter.network import QuantizedLinear
-from minibert_converter.prune import prune
-from minibert_converter.prune.blocks import block_density
-from minibert_converter.prune.encoder import encoder_names, real_rows_and_columns
-from minibert_converter.quantize import quantize
 
 import minibert
-from minibert.cli.data import read_columns
+from minibert.datasets import read_columns
 from minibert.errors import InputError
 from minibert.evaluate import evaluate
 from minibert.format import expected_tensors, read_model
+from minibert_converter.convert import convert
+from minibert_converter.matrices import encoder_names, real_rows_and_columns
+from minibert_converter.network import QuantizedLinear
+from minibert_converter.passes.prune import prune
+from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.passes.quantize import quantize
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, noise_weights, read_network, some_ids
 
 #: Heads of 20 are padded to 32 (three heads of a hidden size of 60), the FFN of 100 to 112.

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from minibert.cli import main
+from minibert.cli.main import main
 from minibert.format import read_model
 from tests.checkpoints import write_checkpoint
 from tests.converter.networks import TEXTS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minibert_converter.convert import convert
-from minibert_converter.prune import prune
-from minibert_converter.prune.detect import find_zeros
-from minibert_converter.prune.encoder import encoder_names
 
 import minibert
 from minibert.format import read_model
+from minibert_converter.convert import convert
+from minibert_converter.matrices import encoder_names
+from minibert_converter.passes.prune import prune
+from minibert_converter.passes.prune.detect import find_zeros
 from tests.converter.networks import answers, noise_weights, read_network, some_ids
 
 #: Four heads of 32, whose rows in Q, K and V fall on blocks of 32.

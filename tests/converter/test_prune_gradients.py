@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.network import Norm
-from minibert_converter.prune.gradients import Gradients, derivative, pool, pool_backward
 
 from minibert.format.schema import HeadLayer, Task
 from minibert.reference.functions import activate
+from minibert_converter.calibration.gradients import Gradients, derivative, pool, pool_backward
+from minibert_converter.network import Norm
 from tests.converter.networks import answers, read_network, some_ids, with_weight
 
 

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.calibration import MAX_TEXTS, builtin_texts, tokenize
-from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.export import export
-from minibert_converter.network import LinearWeights, QuantizedLinear, QuantizedTable
-from minibert_converter.quantize import quantize
-from minibert_converter.quantize.calibration import gather_statistics
-from minibert_converter.quantize.centring import centre
 
 import minibert
 from minibert.errors import InputError
 from minibert.format import write_model
 from minibert.reference import Reference
+from minibert_converter.calibration.tokens import MAX_TEXTS, builtin_texts, tokenize
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.export import export
+from minibert_converter.network import LinearWeights, QuantizedLinear, QuantizedTable
+from minibert_converter.passes.quantize import quantize
+from minibert_converter.passes.quantize.centring import centre
+from minibert_converter.passes.quantize.gather import gather_statistics
 from tests.checkpoints import write_checkpoint
 
 TEXTS = ["the movie was very good", "what a bad film", "my card is not at the bank", "he was playing all day. why?"]

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from minibert_converter.network import QuantizedLinear
-from minibert_converter.quantize import rounding
-from minibert_converter.quantize.matrix import Use, output_error, quantize_calibrated, quantize_table, table_error
-from minibert_converter.quantize.migration import input_factors, loss, smoothquant_factors
-from minibert_converter.quantize.rounding import round_compensated, round_to_nearest, row_scales
-from minibert_converter.quantize.statistics import SAMPLE_ROWS, InputStatistics
+from minibert_converter.passes.quantize import rounding
+from minibert_converter.passes.quantize.matrix import (
+    Use,
+    output_error,
+    quantize_calibrated,
+    quantize_table,
+    table_error,
+)
+from minibert_converter.passes.quantize.migration import input_factors, loss, smoothquant_factors
+from minibert_converter.passes.quantize.rounding import round_compensated, round_to_nearest, row_scales
+from minibert_converter.passes.quantize.statistics import SAMPLE_ROWS, InputStatistics
 
 
 @pytest.fixture

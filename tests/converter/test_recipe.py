@@ -7,15 +7,15 @@ import json
 from xml.etree import ElementTree
 
 import pytest
+
+from minibert.cli.main import main
+from minibert.errors import InputError
+from minibert.format import read_model
+from minibert_converter.calibration.texts import MAX_TEXTS, read_texts
 from minibert_converter.convert import convert
 from minibert_converter.recipe import Recipe, read_recipe
 from minibert_converter.recipe.flags import recipe_of
 from minibert_converter.report_page import write_page
-from minibert_converter.texts import MAX_TEXTS, read_texts
-
-from minibert.cli import main
-from minibert.errors import InputError
-from minibert.format import read_model
 from tests.checkpoints import CONFIG, write_checkpoint
 from tests.converter.networks import TEXTS
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minibert_converter.regression import Regression, masked_solution
+
+from minibert_converter.calibration.regression import Regression, masked_solution
 
 
 @pytest.fixture

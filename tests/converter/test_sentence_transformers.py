@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from minibert_converter.checkpoints import read_checkpoint
 from safetensors.numpy import save_file
 
 from minibert.errors import CheckpointError, UnsupportedError
+from minibert_converter.checkpoints import read_checkpoint
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint, write_json
 from tests.pipelines import write_task
 from tests.torch_zip import write_torch_file

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minibert_converter.budget.sensitivity import in_float32
-from minibert_converter.calibration import tokenize
-from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.convert import convert
-from minibert_converter.export import export
-from minibert_converter.network import LinearWeights, QuantizedLinear, TiedLinear
-from minibert_converter.prune import prune
-from minibert_converter.quantize import quantize
-from minibert_converter.quantize.calibration import gather_statistics
-from minibert_converter.quantize.centring import centre
-from minibert_converter.share import most_pairs, share
-from minibert_converter.share.fit import low_rank_difference, relative_error, shared_weight
-from minibert_converter.share.request import parse_groups
-from minibert_converter.share.sharing import least_pairs
 
 from minibert.errors import InputError
 from minibert.format import read_model, write_model
 from minibert.format.schema import Layer
 from minibert.reference import Reference
+from minibert_converter.budget.sensitivity import in_float32
+from minibert_converter.calibration.tokens import tokenize
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.convert import convert
+from minibert_converter.export import export
+from minibert_converter.network import LinearWeights, QuantizedLinear, TiedLinear
+from minibert_converter.passes.prune import prune
+from minibert_converter.passes.quantize import quantize
+from minibert_converter.passes.quantize.centring import centre
+from minibert_converter.passes.quantize.gather import gather_statistics
+from minibert_converter.passes.share import most_pairs, share
+from minibert_converter.passes.share.fit import low_rank_difference, relative_error, shared_weight
+from minibert_converter.passes.share.request import parse_groups
+from minibert_converter.passes.share.sharing import least_pairs
 from tests.checkpoints import write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of
 from tests.models import RandomModel

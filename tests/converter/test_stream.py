@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from minibert_converter.calibration import MAX_TEXTS, MAX_TOKENS, Tokens, builtin_texts, tokenize
-from minibert_converter.export import export
-from minibert_converter.network import LinearWeights
-from minibert_converter.quantize import quantize
-from minibert_converter.stream import Stream
 
 from minibert.errors import InputError
 from minibert.reference import Reference
+from minibert_converter.calibration.stream import Stream
+from minibert_converter.calibration.tokens import MAX_TEXTS, MAX_TOKENS, Tokens, builtin_texts, tokenize
+from minibert_converter.export import export
+from minibert_converter.network import LinearWeights
+from minibert_converter.passes.quantize import quantize
 from tests.converter.networks import TEXTS, read_network
 
 

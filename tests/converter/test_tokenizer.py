@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
-from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.text.tokenizer import Tokenizer as DeviceTokenizer
+from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tests.checkpoints import vocabulary, write_json, write_tokenizer
 
 TEXTS = ["A Great movie", "naïve Café?!", "你好 good", "plays\tnot\u200bbad\x00", "[MASK] [SEP]", "", "x" * 300]

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from minibert_converter.checkpoints.tokenizer import read_tokenizer
 
 from minibert.text.tokenizer import Tokenizer
+from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tests.checkpoints import write_json
 
 FOLDERS = sorted((Path(__file__).parents[1] / "golden/tokenizers").iterdir())

@@ -8,9 +8,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from minibert_converter.checkpoints.torch_file import torch_contents
 
 from minibert.errors import CheckpointError
+from minibert_converter.checkpoints.torch_file import torch_contents
 from tests.torch_zip import calls, state_dict, tensor_record, write_archive, write_torch_file
 
 

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.checkpoints.tokenizer import read_tokenizer
-from minibert_converter.embeddings import compress_embeddings, trim_vocabulary
-from minibert_converter.embeddings.tokenizer_cut import cut_tokenizer
-from minibert_converter.export import WORDS, export
-from minibert_converter.network import Network
-from minibert_converter.quantize import quantize
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from minibert.errors import InputError, UnsupportedError
 from minibert.format import read_model, write_model
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.checkpoints.tokenizer import read_tokenizer
+from minibert_converter.export import WORDS, export
+from minibert_converter.network import Network
+from minibert_converter.passes.embeddings import compress_embeddings, trim_vocabulary
+from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
+from minibert_converter.passes.quantize import quantize
 from tests.checkpoints import write_json
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, read_network
 from tests.converter.test_tokenizer import gold_cases, real_vocabulary

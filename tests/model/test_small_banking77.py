@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import minibert
-from minibert.cli.data import read_columns
+from minibert.datasets import read_columns
 from minibert.evaluate import evaluate
 from minibert.format import read_model
 

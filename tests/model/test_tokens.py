@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minibert import InputError, TruncationWarning, UnsupportedError
-from minibert.tasks.tokens import TokenReader
+from minibert.tasks.token_classification import TokenReader
 from minibert.text.sliding import slide
 from minibert.text.tokenizer import Tokenizer
 from tests.tiny import ENTITIES, tokenizer_json
@@ -81,7 +81,7 @@ def test_what_is_no_text(tagger, classifier):
             tagger.predict(wrong)
     with pytest.raises(UnsupportedError, match="text-classification"):
         classifier.classify_tokens("a")
-    with pytest.raises(TypeError, match="top_k"):
+    with pytest.raises(InputError, match="top_k"):
         tagger.predict("a", top_k=2)
 
 

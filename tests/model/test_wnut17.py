@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from minibert_converter.convert import convert
 
 import minibert
-from minibert.cli.data import read_conll
+from minibert.datasets import read_conll
 from minibert.evaluate import evaluate_entities
+from minibert_converter.convert import convert
 
 
 @pytest.mark.slow

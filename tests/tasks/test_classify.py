@@ -5,7 +5,7 @@ import pytest
 
 from minibert import InputError
 from minibert.format.schema import Task
-from minibert.tasks.classify import BEST, Classifier, default_function, sigmoid, softmax
+from minibert.tasks.text_classification import BEST, Classifier, default_function, sigmoid, softmax
 
 
 def task(problem_type="single_label", labels=("x", "y", "z")) -> Task:

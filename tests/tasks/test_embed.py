@@ -5,7 +5,7 @@ import pytest
 
 from minibert import InputError, quantize_embeddings
 from minibert.format.schema import Task
-from minibert.tasks import embed
+from minibert.tasks import vectors as embed
 
 TASK = Task("sentence-embedding", prompts={"query": "query: ", "corpus": "doc: "}, default_prompt="corpus")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minibert.tasks.entities import entity_scores, spans, word_tags
+from minibert.evaluate.entities import entity_scores, spans, word_tags
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minibert.tasks import metrics
+from minibert.evaluate import metrics
 
 scipy_stats = pytest.importorskip("scipy.stats")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .goal import Goal, parse_size
-from .search import Found, GoalError, Score, search
+from minibert_converter.budget.goal import Goal, parse_size
+from minibert_converter.budget.search import Found, GoalError, Score, search
 
 __all__ = ["Found", "Goal", "GoalError", "Score", "parse_size", "search"]

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ..calibration import Tokens, tokenize
-from ..checkpoints import read_checkpoint
-from ..export import SPARSE_THRESHOLD, WORDS, export
-from ..network import LinearWeights, Network, TiedLinear
-from ..progress import Progress
-from ..prune.blocks import block_density
-from ..quantize import quantize
-from ..recipe import Context, Recipe, run
-from .knapsack import Option, frontier
-from .sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
-from .space import MATRIX_FORMS, Shape, latency_ratio, recipe_for, stored_bytes, table_forms
-from .state import State, key_of
+from minibert_converter.budget.knapsack import Option, frontier
+from minibert_converter.budget.sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
+from minibert_converter.budget.space import MATRIX_FORMS, Shape, latency_ratio, recipe_for, stored_bytes, table_forms
+from minibert_converter.budget.state import State, key_of
+from minibert_converter.calibration.tokens import Tokens, tokenize
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.export import SPARSE_THRESHOLD, WORDS, export
+from minibert_converter.network import LinearWeights, Network, TiedLinear
+from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.passes.quantize import quantize
+from minibert_converter.progress import Progress
+from minibert_converter.recipe import Context, Recipe, run
 
 #: What each tensor adds to the header of a file, about, recipe and report included: it is known when the file is made.
 HEADER_BYTES = 200

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError, MinibertError
-
-from ..convert import check_target, convert
-from ..progress import Progress, no_progress
-from ..recipe import Recipe
-from ..report import Report, format_bytes
-from .goal import Goal
-from .probe import Plan, Probe
-from .space import MATRIX_FORMS, PRUNING, bases
-from .state import State, folder_key, key_of
+from minibert_converter.budget.goal import Goal
+from minibert_converter.budget.probe import Plan, Probe
+from minibert_converter.budget.space import MATRIX_FORMS, PRUNING, bases
+from minibert_converter.budget.state import State, folder_key, key_of
+from minibert_converter.convert import check_target, convert
+from minibert_converter.progress import Progress, no_progress
+from minibert_converter.recipe import Recipe
+from minibert_converter.report import Report, format_bytes
 
 #: How good a file is on the user's examples: any figure of which more is better.
 Score = Callable[[Path], float]

@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from minibert.reference import Reference
-
-from ..calibration import Tokens
-from ..export import export, store_linear
-from ..network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
+from minibert_converter.calibration.tokens import Tokens
+from minibert_converter.export import export, store_linear
+from minibert_converter.network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 
 #: Texts that are answered for each measurement: enough to rank tensors, whose losses differ by orders of magnitude.
 MEASURED_TEXTS = 64

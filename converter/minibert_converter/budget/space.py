@@ -12,13 +12,12 @@ import numpy as np
 from minibert.engine.choice import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
 from minibert.format.limits import LANES, padded
-
-from ..export import FOUR_BIT_DENSITY, WORDS
-from ..network import Network
-from ..prune.encoder import is_plain
-from ..recipe import Recipe
-from ..recipe.passes import MATRIX_FORMS
-from ..share import most_pairs
+from minibert_converter.export import FOUR_BIT_DENSITY, WORDS
+from minibert_converter.matrices import is_plain
+from minibert_converter.network import Network
+from minibert_converter.passes.registry import MATRIX_FORMS
+from minibert_converter.passes.share import most_pairs
+from minibert_converter.recipe import Recipe
 
 #: Parts of a network that may be removed, by family, from least to most: what `--prune` takes.
 PRUNING: Mapping[str, tuple[tuple[str, ...], ...]] = {

@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.limits import MAX_ROTARY_BASE, Activation, Pooling, ProblemType
-
-from .family import ACTIVATIONS, Family, Key
-from .json_file import read_json
+from minibert_converter.checkpoints.json_file import read_json
 
 PROBLEM_TYPES: dict[str, ProblemType] = {
     "single_label_classification": "single_label",
     "multi_label_classification": "multi_label",
     "regression": "regression",
 }
+
+
+#: transformers' names of activations -> ours. The three names of the tanh approximation differ only in rounding.
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swiglu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of config.json.
+
+    Attributes:
+        name: the checkpoint's name of it.
+        default: what transformers takes when the key is absent; None where there is no sensible one.
+        older: what it is called in older checkpoints.
+    """
+
+    name: str
+    default: Any = None
+    older: str | None = None
 
 
 class ConfigFile:
@@ -143,13 +173,13 @@ class ConfigFile:
         function = function or self.values.get("sbert_ce_default_activation_function")
         return "regression" if isinstance(function, str) and function.endswith(".Identity") else "multi_label"
 
-    def refuse_other_networks(self, family: Family) -> None:
-        """Checks the keys that would change what the network computes.
+    def refuse_other_networks(self, must_be: Mapping[str, Any]) -> None:
+        """Checks the keys that would change what the network computes: each must have its one value, or not be there.
 
         Raises:
             UnsupportedError: one of them has a value that is not understood.
         """
-        for name, value in family.must_be.items():
+        for name, value in must_be.items():
             if self.values.get(name, value) != value:
                 raise UnsupportedError(f"{self.path}: {name} is {self.values[name]!r}; only {value!r} is supported")
         if self.values.get("quantization_config"):

@@ -6,11 +6,10 @@ import numpy as np
 
 from minibert.format.limits import LANES, distances, padded
 from minibert.numerics import LOG2_E
-
-from ..network import Float32Array, LinearWeights, Network, Norm
-from .family import Family, Head, HeadSource
-from .names import NamedTensors
-from .sizes import Sizes
+from minibert_converter.checkpoints.family import Family, Head, HeadSource
+from minibert_converter.checkpoints.names import NamedTensors
+from minibert_converter.checkpoints.sizes import Sizes
+from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
 
 #: What a transformer layer is made of, as in a Network.
 LAYER_PARTS = ("attention.qkv", "attention.output", "attention.norm", "ffn.up", "ffn.down", "ffn.norm")

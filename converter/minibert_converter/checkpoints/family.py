@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from minibert.format.limits import Activation, Pooling, TaskKind
-
-if TYPE_CHECKING:
-    from ..network import Float32Array
-    from .config_file import ConfigFile
+from minibert_converter.checkpoints.config_file import ConfigFile, Key
+from minibert_converter.network import Float32Array
 
 #: Special tokens around a text and a pair: [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s> with words or bytes.
 TokenizerStyle = Literal["bert", "mpnet", "roberta"]
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key of config.json.
-
-    Attributes:
-        name: the checkpoint's name of it.
-        default: what transformers takes when the key is absent; None where there is no sensible one.
-        older: what it is called in older checkpoints.
-    """
-
-    name: str
-    default: Any = None
-    older: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,34 +102,35 @@ class Family:
     tokenizer: TokenizerStyle = "bert"
 
 
-def task_classes(name: str) -> dict[str, TaskKind]:
-    """What transformers calls the classes of a family, and the task of each."""
-    return {
+def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]:
+    """What transformers calls the classes of a family, and the task of each.
+
+    Args:
+        name: what the classes begin with.
+        pretraining: whether the class of pre-training has the head of masked words.
+    """
+    classes: dict[str, TaskKind] = {
         f"{name}ForSequenceClassification": "text-classification",
         f"{name}ForTokenClassification": "token-classification",
         f"{name}ForQuestionAnswering": "question-answering",
         f"{name}ForMaskedLM": "fill-mask",
         f"{name}Model": "sentence-embedding",
     }
+    return {**classes, f"{name}ForPreTraining": "fill-mask"} if pretraining else classes
 
 
-#: Heads that every family builds alike: one linear on the rows of all tokens, and the plain mean of those rows.
-TOKEN_HEADS: Mapping[TaskKind, Head] = {
-    "token-classification": Head(pooling="none", linears=(HeadSource("head.output", "classifier"),)),
-    "question-answering": Head(pooling="none", linears=(HeadSource("head.output", "qa_outputs"),)),
-    "sentence-embedding": Head(pooling="mean"),
-}
-
-#: transformers' names of activations -> ours. The three names of the tanh approximation differ only in rounding.
-ACTIVATIONS: Mapping[str, Activation] = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swiglu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
+def heads(
+    *,
+    text_classification: Head,
+    fill_mask: Head,
+    token_classification: Head = Head("none", (HeadSource("head.output", "classifier"),)),
+    question_answering: Head = Head("none", (HeadSource("head.output", "qa_outputs"),)),
+) -> Mapping[TaskKind, Head]:
+    """The heads of a family by task; those with a default are nearly everywhere one linear on all rows."""
+    return {
+        "text-classification": text_classification,
+        "fill-mask": fill_mask,
+        "token-classification": token_classification,
+        "question-answering": question_answering,
+        "sentence-embedding": Head("mean"),
+    }

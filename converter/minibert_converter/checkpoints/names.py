@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from minibert.errors import CheckpointError
-
-from ..network import Float32Array, Origin
-from .stored import StoredTensor
+from minibert_converter.checkpoints.stored import StoredTensor
+from minibert_converter.network import Float32Array, Origin
 
 
 class NamedTensors:

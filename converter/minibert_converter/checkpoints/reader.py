@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import get_args
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.limits import TASK_KINDS, Activation, Pooling, TaskKind
+from minibert.format.limits import LABELED_TASKS, TASK_KINDS, Activation, Pooling, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
-
-from ..network import Network
-from ..progress import Progress, no_progress
-from .config_file import ConfigFile
-from .encoder import EncoderReader, read_linear
-from .families import FAMILIES
-from .family import Family, Head, Key
-from .names import NamedTensors
-from .sentence_transformers import SentenceModules, has_sentence_modules, read_sentence_modules
-from .sizes import Sizes, read_sizes
-from .stored import StoredTensor
-from .tokenizer import read_tokenizer
-from .weights import read_weights
+from minibert_converter.checkpoints.config_file import ConfigFile, Key
+from minibert_converter.checkpoints.encoder import EncoderReader, read_linear
+from minibert_converter.checkpoints.families import FAMILIES
+from minibert_converter.checkpoints.family import Family, Head
+from minibert_converter.checkpoints.names import NamedTensors
+from minibert_converter.checkpoints.sentence_transformers import (
+    SentenceModules,
+    has_sentence_modules,
+    read_sentence_modules,
+)
+from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.stored import StoredTensor
+from minibert_converter.checkpoints.tokenizer import read_tokenizer
+from minibert_converter.checkpoints.weights import read_weights
+from minibert_converter.network import Network
+from minibert_converter.progress import Progress, no_progress
 
 
 def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progress = no_progress) -> Network:
@@ -45,7 +48,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
     home = modules.transformer_folder if modules else folder
     config = ConfigFile(_config_path(home))
     family = _family(config)
-    config.refuse_other_networks(family)
+    config.refuse_other_networks(family.must_be)
     kind, notes = _task_kind(config, family, task, modules)
     sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
     if sentence is None and kind == "sentence-embedding":
@@ -243,7 +246,7 @@ def _task(
             default_prompt=modules.default_prompt,
             similarity=modules.similarity,
         )
-    if kind in ("question-answering", "fill-mask"):
+    if kind not in LABELED_TASKS:
         return Task(kind)
     outputs = _outputs(tensors, head.linears[-1].source)
     if kind == "token-classification":

@@ -8,8 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from minibert.errors import CheckpointError
-
-from .stored import ITEM_SIZES, StoredTensor, contiguous_strides
+from minibert_converter.checkpoints.stored import ITEM_SIZES, StoredTensor, contiguous_strides
 
 
 def safetensors_contents(path: Path) -> dict[str, StoredTensor]:

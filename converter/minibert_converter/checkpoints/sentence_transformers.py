@@ -9,8 +9,7 @@ from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.limits import Activation, Pooling, TaskKind
-
-from .json_file import read_json, read_json_if_present
+from minibert_converter.checkpoints.json_file import read_json, read_json_if_present
 
 MODULES_FILE = "modules.json"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minibert.errors import CheckpointError
-
-from .config_file import ConfigFile
-from .family import Family
-from .names import NamedTensors
+from minibert_converter.checkpoints.config_file import ConfigFile
+from minibert_converter.checkpoints.family import Family
+from minibert_converter.checkpoints.names import NamedTensors
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers, processors
 
 from minibert.errors import CheckpointError, UnsupportedError
-
-from .family import TokenizerStyle
-from .json_file import read_json_if_present, read_text
-from .vocabulary import build_byte_level, build_word_piece, flag
+from minibert_converter.checkpoints.family import TokenizerStyle
+from minibert_converter.checkpoints.json_file import read_json_if_present, read_text
+from minibert_converter.checkpoints.vocabulary import build_byte_level, build_word_piece, flag
 
 #: Keys of tokenizer_config.json -> what the tokenizers library calls them; a strip_accents of null means "as lowercase"
 NORMALIZER_KEYS = {

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError
-
-from .stored import ITEM_SIZES, StoredTensor
+from minibert_converter.checkpoints.stored import ITEM_SIZES, StoredTensor
 
 #: Names and shapes only; a BERT's take some 30 KB.
 MAX_PICKLE_BYTES = 64 << 20

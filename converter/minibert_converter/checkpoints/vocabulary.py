@@ -11,9 +11,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokeniz
 from tokenizers.models import BPE, WordPiece
 
 from minibert.errors import CheckpointError
-
-from .family import TokenizerStyle
-from .json_file import read_json, read_json_if_present, read_text
+from minibert_converter.checkpoints.family import TokenizerStyle
+from minibert_converter.checkpoints.json_file import read_json, read_json_if_present, read_text
 
 ROLES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 SPECIAL_TOKENS: Mapping[TokenizerStyle, Mapping[str, str]] = {

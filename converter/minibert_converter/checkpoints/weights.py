@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minibert.errors import CheckpointError
-
-from .json_file import read_json
-from .safetensors_file import safetensors_contents
-from .stored import StoredTensor
-from .torch_file import torch_contents
+from minibert_converter.checkpoints.json_file import read_json
+from minibert_converter.checkpoints.safetensors_file import safetensors_contents
+from minibert_converter.checkpoints.stored import StoredTensor
+from minibert_converter.checkpoints.torch_file import torch_contents
 
 #: In order of preference: safe formats first.
 WEIGHT_FILES: tuple[tuple[str, Callable[[Path], dict[str, StoredTensor]]], ...] = (

@@ -17,22 +17,21 @@ import minibert
 from minibert.errors import InputError
 from minibert.format import write_model
 from minibert.model import Model
-
-from ..checkpoints import read_checkpoint
-from ..export import export
-from ..network import Network
-from ..progress import Progress, no_progress
-from ..prune.blocks import block_density
-from ..prune.encoder import encoder_names, float_linear, real_rows_and_columns
-from ..quantize import quantize
-from ..recipe import Context, Outcome, Recipe, read_recipe, run
-from ..recipe.distillation import Distill
-from ..recipe.passes import Embeddings
-from ..report import Report, make_report
-from .lessons import Examples, make_lessons
-from .sharing import share_layers
-from .snapshot import Snapshot
-from .training import Moment, Training
+from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.distill.dataset import Examples, make_lessons
+from minibert_converter.distill.sharing import share_layers
+from minibert_converter.distill.snapshot import Snapshot
+from minibert_converter.distill.training import Moment, Training
+from minibert_converter.export import export
+from minibert_converter.matrices import encoder_names, float_linear, real_rows_and_columns
+from minibert_converter.network import Network
+from minibert_converter.passes.distillation import Distill
+from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.passes.quantize import quantize
+from minibert_converter.passes.registry import Embeddings
+from minibert_converter.progress import Progress, no_progress
+from minibert_converter.recipe import Context, Outcome, Recipe, read_recipe, run
+from minibert_converter.report import Report, make_report
 
 #: Scores a model: figures by name.
 Measure = Callable[[Model], Mapping[str, Any]]

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.format.schema import Architecture, Task
-
-from ..recipe.distillation import Loss
-from .batches import Batch
-from .student import Trace
+from minibert_converter.distill.batches import Batch
+from minibert_converter.distill.student import Trace
+from minibert_converter.passes.distillation import Loss
 
 #: The label of what has none.
 NO_LABEL = -100

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..network import Network
-from ..prune.blocks import cut, select, spread
-from ..prune.encoder import encoder_names, real_rows_and_columns
-from ..recipe.distillation import Blocks
-from .student import TorchNetwork
+from minibert_converter.distill.student import TorchNetwork
+from minibert_converter.matrices import encoder_names, real_rows_and_columns
+from minibert_converter.network import Network
+from minibert_converter.passes.distillation import Blocks
+from minibert_converter.passes.prune.blocks import cut, select, spread
 
 
 class BlockMasks:

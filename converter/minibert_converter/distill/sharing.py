@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from minibert.errors import InputError
-
-from ..network import Network
-from ..prune.encoder import PARTS
-from ..share.request import parse_groups
+from minibert_converter.matrices import PARTS
+from minibert_converter.network import Network
+from minibert_converter.passes.share.request import parse_groups
 
 
 def share_layers(network: Network, text: str) -> None:

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.errors import UnsupportedError
-from minibert.format.limits import padded
+from minibert.format.limits import LABELED_TASKS, padded
 from minibert.format.schema import Architecture
-
-from ..network import Float32Array, LinearWeights, Network, Norm
-from ..prune.encoder import float_linear, is_plain
-from .arithmetic import attention_int8, gelu_codes, linear_int8, rounded_table
-from .batches import Batch
+from minibert_converter.distill.batches import Batch
+from minibert_converter.distill.fake_quantization import attention_int8, gelu_codes, linear_int8, rounded_table
+from minibert_converter.matrices import float_linear, is_plain
+from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
 
 _ACTIVATIONS = {
     "none": lambda x: x,
@@ -70,7 +69,7 @@ class TorchNetwork(nn.Module):
         architecture = network.architecture
         if not is_plain(architecture):
             raise UnsupportedError(f"models of the family {architecture.model_type} cannot be distilled yet")
-        if network.task.kind in ("fill-mask", "question-answering"):
+        if network.task.kind not in (*LABELED_TASKS, "sentence-embedding"):
             raise UnsupportedError(f"models for {network.task.kind} cannot be distilled yet")
         self.architecture = architecture
         self.aliases = dict(network.aliases)

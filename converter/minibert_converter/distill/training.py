@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..network import Network
-from ..progress import Progress, no_progress
-from ..recipe.distillation import Distill
-from .answers import Answers
-from .batches import Batch, plan_epoch
-from .lessons import Lessons
-from .losses import Lesson
-from .masks import BlockMasks
-from .snapshot import Snapshot
-from .student import TorchNetwork
+from minibert_converter.distill.batches import Batch, plan_epoch
+from minibert_converter.distill.dataset import Lessons
+from minibert_converter.distill.losses import Lesson
+from minibert_converter.distill.masks import BlockMasks
+from minibert_converter.distill.snapshot import Snapshot
+from minibert_converter.distill.student import TorchNetwork
+from minibert_converter.distill.teacher import Answers
+from minibert_converter.network import Network
+from minibert_converter.passes.distillation import Distill
+from minibert_converter.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)

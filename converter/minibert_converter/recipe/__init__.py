@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .recipe import Recipe, read_recipe
-from .runner import PassReport, run
-from .step import Context, Outcome, Pass
+from minibert_converter.passes.base import Context, Outcome, Pass
+from minibert_converter.recipe.recipe import Recipe, read_recipe
+from minibert_converter.recipe.runner import PassReport, run
 
 __all__ = ["Context", "Outcome", "Pass", "PassReport", "Recipe", "read_recipe", "run"]

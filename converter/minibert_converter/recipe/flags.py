@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from minibert.errors import InputError
-
-from .recipe import Recipe
+from minibert_converter.recipe.recipe import Recipe
 
 #: What `--quantize` takes.
 FORMS = ("int8", "int4", "codebook", "none")

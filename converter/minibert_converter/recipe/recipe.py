@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import FormatError, InputError
-
-from ..export import SPARSE_THRESHOLD
-from .keys import Keys
-from .passes import PASSES
-from .step import Pass
+from minibert_converter.export import SPARSE_THRESHOLD
+from minibert_converter.passes.base import Pass
+from minibert_converter.passes.keys import Keys
+from minibert_converter.passes.registry import PASSES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from minibert.format.parts import Linear
-
-from ..export import SPARSE_THRESHOLD, export
-from ..network import LinearWeights, Network
-from ..prune.blocks import block_density
-from .passes import Prune
-from .recipe import Recipe
-from .step import Context, Outcome
+from minibert_converter.export import SPARSE_THRESHOLD, export
+from minibert_converter.network import LinearWeights, Network
+from minibert_converter.passes.base import Context, Outcome
+from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.passes.registry import Prune
+from minibert_converter.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

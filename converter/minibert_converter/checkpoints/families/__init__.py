@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..family import Family
-from .albert import ALBERT
-from .bert import BERT
-from .distilbert import DISTILBERT
-from .electra import ELECTRA
-from .modernbert import MODERNBERT
-from .mpnet import MPNET
-from .nomic_bert import NOMIC_BERT
-from .roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+from minibert_converter.checkpoints.families.albert import ALBERT
+from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.families.distilbert import DISTILBERT
+from minibert_converter.checkpoints.families.electra import ELECTRA
+from minibert_converter.checkpoints.families.modernbert import MODERNBERT
+from minibert_converter.checkpoints.families.mpnet import MPNET
+from minibert_converter.checkpoints.families.nomic_bert import NOMIC_BERT
+from minibert_converter.checkpoints.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+from minibert_converter.checkpoints.family import Family
 
 #: Every family that can be read, by config.json's model_type. A new one is a table like bert.py's and a line here.
 FAMILIES: dict[str, Family] = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
-from .bert import BERT
+from minibert_converter.checkpoints.config_file import Key
+from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
 
 _LAYER = "encoder.albert_layer_groups.{group}.albert_layers.0"
 
@@ -37,15 +38,15 @@ ALBERT = replace(
         "layers.{layer}.ffn.down": f"{_LAYER}.ffn_output",
         "layers.{layer}.ffn.norm": f"{_LAYER}.full_layer_layer_norm",
     },
-    heads={
-        "text-classification": Head(
+    heads=heads(
+        text_classification=Head(
             pooling="cls",
             linears=(
                 HeadSource("head.dense", "pooler", activation="tanh"),
                 HeadSource("head.output", "classifier"),
             ),
         ),
-        "fill-mask": Head(
+        fill_mask=Head(
             pooling="none",
             linears=(
                 HeadSource(
@@ -57,9 +58,8 @@ ALBERT = replace(
                 HeadSource("head.output", "predictions.decoder", tied=True, bias="predictions.bias"),
             ),
         ),
-        **TOKEN_HEADS,
-    },
-    architectures={**task_classes("Albert"), "AlbertForPreTraining": "fill-mask"},
+    ),
+    architectures=task_classes("Albert", pretraining=True),
     unused=(
         r"embeddings\.(position_ids|token_type_ids)",
         r"(pooler|classifier|qa_outputs|predictions|sop_classifier)\..*",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..family import TOKEN_HEADS, Family, Head, HeadSource, Key, task_classes
+from minibert_converter.checkpoints.config_file import Key
+from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
 
 BERT = Family(
     model_type="bert",
@@ -34,15 +35,15 @@ BERT = Family(
         "layers.{layer}.ffn.down": "encoder.layer.{layer}.output.dense",
         "layers.{layer}.ffn.norm": "encoder.layer.{layer}.output.LayerNorm",
     },
-    heads={
-        "text-classification": Head(
+    heads=heads(
+        text_classification=Head(
             pooling="cls",
             linears=(
                 HeadSource("head.dense", "pooler.dense", activation="tanh"),
                 HeadSource("head.output", "classifier"),
             ),
         ),
-        "fill-mask": Head(
+        fill_mask=Head(
             pooling="none",
             linears=(
                 HeadSource(
@@ -54,9 +55,8 @@ BERT = Family(
                 HeadSource("head.output", "cls.predictions.decoder", tied=True, bias="cls.predictions.bias"),
             ),
         ),
-        **TOKEN_HEADS,
-    },
-    architectures={**task_classes("Bert"), "BertForPreTraining": "fill-mask"},
+    ),
+    architectures=task_classes("Bert", pretraining=True),
     unused=(
         r"embeddings\.(position_ids|token_type_ids)",
         r"pooler\..*",

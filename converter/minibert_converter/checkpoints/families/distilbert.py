@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..family import TOKEN_HEADS, Family, Head, HeadSource, Key, task_classes
+from minibert_converter.checkpoints.config_file import Key
+from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
 
 DISTILBERT = Family(
     model_type="distilbert",
@@ -30,15 +31,15 @@ DISTILBERT = Family(
         "layers.{layer}.ffn.down": "transformer.layer.{layer}.ffn.lin2",
         "layers.{layer}.ffn.norm": "transformer.layer.{layer}.output_layer_norm",
     },
-    heads={
-        "text-classification": Head(
+    heads=heads(
+        text_classification=Head(
             pooling="cls",
             linears=(
                 HeadSource("head.dense", "pre_classifier", activation="relu"),
                 HeadSource("head.output", "classifier"),
             ),
         ),
-        "fill-mask": Head(
+        fill_mask=Head(
             pooling="none",
             linears=(
                 HeadSource(
@@ -47,8 +48,7 @@ DISTILBERT = Family(
                 HeadSource("head.output", "vocab_projector", tied=True),
             ),
         ),
-        **TOKEN_HEADS,
-    },
+    ),
     architectures=task_classes("DistilBert"),
     unused=(
         r"embeddings\.position_ids",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
-from .bert import BERT
+from minibert_converter.checkpoints.config_file import Key
+from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
 
 ELECTRA = replace(
     BERT,
@@ -20,15 +21,15 @@ ELECTRA = replace(
         "ffn_size": Key("intermediate_size", 1024),
     },
     tensors={**BERT.tensors, "embeddings.projection": "embeddings_project"},
-    heads={
-        "text-classification": Head(
+    heads=heads(
+        text_classification=Head(
             pooling="cls",
             linears=(
                 HeadSource("head.dense", "classifier.dense", activation="gelu"),
                 HeadSource("head.output", "classifier.out_proj"),
             ),
         ),
-        "fill-mask": Head(
+        fill_mask=Head(
             pooling="none",
             linears=(
                 HeadSource(
@@ -40,8 +41,7 @@ ELECTRA = replace(
                 HeadSource("head.output", "generator_lm_head", tied=True),
             ),
         ),
-        **TOKEN_HEADS,
-    },
+    ),
     architectures={**task_classes("Electra"), "ElectraForPreTraining": "sentence-embedding"},
     unused=(
         r"embeddings\.(position_ids|token_type_ids)",

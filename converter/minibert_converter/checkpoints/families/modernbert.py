@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from minibert.errors import CheckpointError, UnsupportedError
-
-from ..config_file import ConfigFile
-from ..family import Family, Head, HeadSource, Key, task_classes
+from minibert_converter.checkpoints.config_file import ConfigFile, Key
+from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
 
 _DEFAULT_BASES = {"full_attention": ("global_rope_theta", 160000.0), "sliding_attention": ("local_rope_theta", 10000.0)}
 
@@ -53,13 +52,12 @@ MODERNBERT = Family(
         "layers.{layer}.ffn.down": "layers.{layer}.mlp.Wo",
         "layers.{layer}.ffn.norm": "layers.{next}.attn_norm",
     },
-    heads={
-        "text-classification": Head(pooling=Key("classifier_pooling", "cls"), linears=(_HEAD, _CLASSIFIER)),
-        "token-classification": Head(pooling="none", linears=(_HEAD, _CLASSIFIER)),
-        "question-answering": Head(pooling="none", linears=(_HEAD, _CLASSIFIER)),
-        "fill-mask": Head(pooling="none", linears=(_HEAD, HeadSource("head.output", "decoder", tied=True))),
-        "sentence-embedding": Head(pooling="mean"),
-    },
+    heads=heads(
+        text_classification=Head(pooling=Key("classifier_pooling", "cls"), linears=(_HEAD, _CLASSIFIER)),
+        token_classification=Head(pooling="none", linears=(_HEAD, _CLASSIFIER)),
+        question_answering=Head(pooling="none", linears=(_HEAD, _CLASSIFIER)),
+        fill_mask=Head(pooling="none", linears=(_HEAD, HeadSource("head.output", "decoder", tied=True))),
+    ),
     architectures=task_classes("ModernBert"),
     unused=(r"(head|classifier|decoder)\..*",),
     attention=_attention,

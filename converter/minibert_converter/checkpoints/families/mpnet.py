@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...network import Float32Array
-from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
-from .bert import BERT
+from minibert_converter.checkpoints.config_file import Key
+from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
+from minibert_converter.network import Float32Array
 
 #: Distances from this one on share the last bucket.
 _MAX_DISTANCE = 128
@@ -51,23 +52,22 @@ MPNET = replace(
         "layers.{layer}.ffn.down": "encoder.layer.{layer}.output.dense",
         "layers.{layer}.ffn.norm": "encoder.layer.{layer}.output.LayerNorm",
     },
-    heads={
-        "text-classification": Head(
+    heads=heads(
+        text_classification=Head(
             pooling="cls",
             linears=(
                 HeadSource("head.dense", "classifier.dense", activation="tanh"),
                 HeadSource("head.output", "classifier.out_proj"),
             ),
         ),
-        "fill-mask": Head(
+        fill_mask=Head(
             pooling="none",
             linears=(
                 HeadSource("head.dense", "lm_head.dense", activation="gelu", norm="lm_head.layer_norm"),
                 HeadSource("head.output", "lm_head.decoder", tied=True, bias="lm_head.bias"),
             ),
         ),
-        **TOKEN_HEADS,
-    },
+    ),
     architectures=task_classes("MPNet"),
     unused=(r"embeddings\.position_ids", r"(pooler|classifier|qa_outputs|lm_head)\..*"),
     padding_id=Key("", 1),  # transformers asks no config for it

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..config_file import ConfigFile
-from ..family import TOKEN_HEADS, HeadSource, Key, task_classes
-from .bert import BERT
+from minibert_converter.checkpoints.config_file import ConfigFile, Key
+from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
 
 
 def _attention(config: ConfigFile, num_layers: int) -> list[tuple[int, float]]:
@@ -52,10 +52,10 @@ NOMIC_BERT = replace(
         "layers.{layer}.ffn.down": "encoder.layers.{layer}.mlp.fc2",
         "layers.{layer}.ffn.norm": "encoder.layers.{layer}.norm2",
     },
-    heads={
-        "text-classification": BERT.heads["text-classification"],
-        "fill-mask": replace(
-            BERT.heads["fill-mask"],
+    heads=heads(
+        text_classification=BERT.heads["text-classification"],
+        fill_mask=Head(
+            pooling="none",
             linears=(
                 HeadSource(
                     "head.dense",
@@ -66,8 +66,7 @@ NOMIC_BERT = replace(
                 HeadSource("head.output", "cls.predictions.decoder", tied=True, bias="cls.predictions.bias"),
             ),
         ),
-        **TOKEN_HEADS,
-    },
+    ),
     architectures=task_classes("NomicBert"),
     attention=_attention,
     gated=True,

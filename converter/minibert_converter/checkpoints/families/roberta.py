@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..family import TOKEN_HEADS, Head, HeadSource, Key, task_classes
-from .bert import BERT
+from minibert_converter.checkpoints.config_file import Key
+from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
 
 ROBERTA = replace(
     BERT,
@@ -16,23 +17,22 @@ ROBERTA = replace(
     prefixes=("roberta.",),
     renamed={},
     sizes={**BERT.sizes, "vocab_size": Key("vocab_size", 50265)},
-    heads={
-        "text-classification": Head(
+    heads=heads(
+        text_classification=Head(
             pooling="cls",
             linears=(
                 HeadSource("head.dense", "classifier.dense", activation="tanh"),
                 HeadSource("head.output", "classifier.out_proj"),
             ),
         ),
-        "fill-mask": Head(
+        fill_mask=Head(
             pooling="none",
             linears=(
                 HeadSource("head.dense", "lm_head.dense", activation="gelu", norm="lm_head.layer_norm"),
                 HeadSource("head.output", "lm_head.decoder", tied=True, bias="lm_head.bias"),
             ),
         ),
-        **TOKEN_HEADS,
-    },
+    ),
     architectures=task_classes("Roberta"),
     unused=(
         r"embeddings\.(position_ids|token_type_ids)",

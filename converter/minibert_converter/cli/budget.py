@@ -1,0 +1,118 @@
+"""The part of `minibert convert` that searches a recipe for a budget: --max-size, --min-score, --max-latency-ratio."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minibert.cli import console
+from minibert.cli.eval import add_columns, options_of
+from minibert.errors import InputError
+from minibert.progress import Progress
+
+if TYPE_CHECKING:
+    from minibert_converter.report import Report
+
+GOALS = ("max_size", "min_score", "max_latency_ratio")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    group = parser.add_argument_group(
+        "a budget", "instead of saying what to do: find what loses least, or refuse and say by how much"
+    )
+    group.add_argument("--max-size", metavar="SIZE", help="of the file, such as 8MB")
+    group.add_argument("--min-score", type=float, metavar="PART", help="of the float32 model's score, such as 0.99")
+    group.add_argument(
+        "--max-latency-ratio", type=float, metavar="PART", help="of the dense int8 model's time for a text, estimated"
+    )
+    group.add_argument(
+        "--eval",
+        metavar="DATA",
+        help="examples that the score is taken on, with the columns of `minibert eval`; without a budget they are "
+        "scored before and after",
+    )
+    add_columns(group, shown=False)
+
+
+def wanted(arguments: argparse.Namespace) -> bool:
+    """Whether the command line names a budget.
+
+    Raises:
+        InputError: it names columns of examples, but no examples.
+    """
+    if any(getattr(arguments, name) is not None for name in GOALS):
+        return True
+    if arguments.eval is None:
+        for name, value in options_of(arguments)._asdict().items():
+            if value is not None:
+                raise InputError(f"--{name.replace('_', '-')} is a column of --eval's examples")
+    return False
+
+
+def convert_within(arguments: argparse.Namespace, progress: Callable[[str, int, int], None]) -> tuple[Report, Any]:
+    """Search a recipe and write the file; returns the report and what was found."""
+    from minibert_converter.budget import Goal, parse_size, search
+    from minibert_converter.calibration.texts import read_texts
+
+    size = None if arguments.max_size is None else parse_size(arguments.max_size)
+    found = search(
+        arguments.source,
+        arguments.output,
+        Goal(size, arguments.min_score, arguments.max_latency_ratio),
+        texts=None if arguments.calibrate is None else read_texts(arguments.calibrate),
+        score=None if arguments.eval is None else _score(arguments),
+        score_key="" if arguments.eval is None else _key(arguments),
+        first=() if arguments.vocab_from is None else [{"vocab_from": arguments.vocab_from}],
+        seed=arguments.seed or 0,
+        task=arguments.task,
+        max_length=arguments.max_length,
+        progress=progress,
+    )
+    return found.report, found
+
+
+def before_and_after(
+    arguments: argparse.Namespace, convert: Callable[..., Report], progress: Callable[[str, int, int], None]
+) -> list[dict[str, Any]]:
+    """What `minibert eval` says of the file that was written, and of the checkpoint in float32."""
+    figures = [_figures(arguments, Path(arguments.output))]
+    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
+        before = Path(folder) / "float32"
+        task, length = arguments.task, arguments.max_length
+        convert(arguments.source, before, task=task, max_length=length, quantize="none", progress=progress)
+        return [*figures, _figures(arguments, before)]
+
+
+def _figures(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
+    from minibert.evaluate.examples import evaluate_file
+    from minibert.model import load
+
+    with Progress("eval") as progress:
+        return evaluate_file(load(path), arguments.eval, options_of(arguments), progress=progress)
+
+
+def _score(arguments: argparse.Namespace) -> Callable[[Path], float]:
+    from minibert.evaluate.examples import primary
+
+    def score(path: Path) -> float:
+        figures = _figures(arguments, path)
+        name = primary(figures)
+        console.note(f"{name}: {figures[name]:.4f}")
+        return figures[name]
+
+    return score
+
+
+def _key(arguments: argparse.Namespace) -> str:
+    """Names the examples: a file that changed is another one."""
+    path = Path(arguments.eval)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    columns = " ".join(map(str, options_of(arguments)[:4]))
+    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {columns}"

@@ -1,0 +1,100 @@
+"""Train a small, compressed student to answer as a fine-tuned teacher does, and write it as one model file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from minibert.cli import console
+from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, read_columns, read_conll, read_header
+from minibert.errors import InputError
+
+if TYPE_CHECKING:
+    from minibert.model import Model
+
+HELP = "train a compressed student of a teacher"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--teacher", metavar="DIR", required=True, help="a checkpoint folder, fine-tuned for its task")
+    parser.add_argument("--recipe", metavar="TOML", required=True, help="how: passes, one of them distill")
+    parser.add_argument(
+        "--data",
+        metavar="DATA",
+        required=True,
+        help="texts to learn from: .tsv, .csv or .jsonl, for token-classification CoNLL; also .gz; labels optional",
+    )
+    parser.add_argument("--eval", metavar="DATA", help="texts with labels, on which the student is scored")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
+    parser.add_argument("--student", metavar="DIR", help="a checkpoint to start from (default: cut out of the teacher)")
+    parser.add_argument("--text", metavar="COL", help="the column of texts (default: text, sentence, ...)")
+    parser.add_argument("--text-pair", metavar="COL", help="the column of second texts (default: sentence2, if any)")
+    parser.add_argument("--label", metavar="COL", help="the column of labels or scores (default: label, score, ...)")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of the training (default: torch's)")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="keep the teacher's answers there: faster from the second epoch on"
+    )
+    parser.add_argument("--fresh", action="store_true", help="begin anew, even where a training was stopped")
+    parser.add_argument("--json", action="store_true", help="print the report and the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, then print what became of each part and how the student scores."""
+    from minibert_converter.cli.training import Lines
+    from minibert_converter.distill.dataset import Examples
+    from minibert_converter.distill.distill import Watcher, distill
+
+    lines = Lines()
+    with lines:
+        report, figures = distill(
+            arguments.teacher,
+            Examples(*_read(arguments, arguments.data, labels=False)),
+            arguments.output,
+            arguments.recipe,
+            student=arguments.student,
+            measure=None if arguments.eval is None else _measure(arguments),
+            fresh=arguments.fresh,
+            threads=arguments.threads,
+            cache=arguments.cache,
+            watcher=Watcher(lines.stage, lines.moment, lines.score),
+        )
+    if arguments.json:
+        console.say_json({**report.to_json(), "score": figures}, indent=2)
+    else:
+        console.say(report.table())
+        for name, value in figures.items():
+            if isinstance(value, float) and name not in ("seconds", "texts_per_second"):
+                console.say(f"{name}: {value:.4f}")
+    return 0
+
+
+def _read(arguments: argparse.Namespace, path: str, *, labels: bool) -> tuple[list[Any], list[Any] | None]:
+    """Texts, and their labels, which `labels` demands."""
+    if path.removesuffix(".gz").endswith((".conll", ".txt", ".bio")):
+        rows = read_conll(path)
+        return [" ".join(words) for words, _ in rows], [tags for _, tags in rows]
+    header = read_header(path)
+    text = arguments.text or next((name for name in TEXT_COLUMNS if name in header), None)
+    if text is None:
+        raise InputError(f"{path}: has none of the columns {', '.join(TEXT_COLUMNS)}: name one with --text")
+    pair = arguments.text_pair or ("sentence2" if text == "sentence1" and "sentence2" in header else None)
+    label = arguments.label or next((name for name in LABEL_COLUMNS if name in header), None)
+    if label is None and labels:
+        raise InputError(f"{path}: has none of the columns {', '.join(LABEL_COLUMNS)}: name one with --label")
+    columns = [text, *([pair] if pair else []), *([label] if label else [])]
+    table = read_columns(path, columns)
+    texts = [(row[0], row[1]) if pair else row[0] for row in table]
+    return texts, [row[-1] for row in table] if label else None
+
+
+def _measure(arguments: argparse.Namespace) -> Callable[[Model], dict[str, Any]]:
+    """A function that scores a model on the texts of --eval, which are read now."""
+    from minibert.evaluate import evaluate, evaluate_entities
+
+    texts, truth = _read(arguments, arguments.eval, labels=True)
+    assert truth is not None
+    if truth and isinstance(truth[0], tuple):
+        return lambda model: evaluate_entities(model, [text.split(" ") for text in texts], truth)
+    return lambda model: evaluate(model, texts, truth)

@@ -1,0 +1,132 @@
+"""What the teacher says of each text, asked anew for each batch or kept on disk for later epochs and other runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minibert.format.schema import Architecture
+from minibert_converter.distill.batches import Batch
+from minibert_converter.distill.dataset import Lessons
+from minibert_converter.distill.student import TorchNetwork, Trace
+from minibert_converter.progress import Progress, no_progress
+
+#: Tokens that the teacher reads at once while its answers are being kept.
+_CHUNK_TOKENS = 2048
+
+
+class Answers:
+    """The teacher's traces of batches.
+
+    Args:
+        teacher: the model.
+        lessons: the texts.
+        traced: layers whose queries, keys and values are wanted.
+        hidden: whether hidden states are wanted.
+        device: where batches go.
+        folder: where answers are kept, in float16; None asks the teacher each time. Runs with the same teacher and
+            texts share them.
+        progress: called with the stage "asking the teacher", when they are not there yet.
+    """
+
+    def __init__(
+        self,
+        teacher: TorchNetwork,
+        lessons: Lessons,
+        traced: tuple[int, ...],
+        hidden: bool,
+        device: torch.device,
+        folder: Path | None = None,
+        progress: Progress = no_progress,
+    ) -> None:
+        self._teacher, self._lessons, self._traced, self._device = teacher, lessons, traced, device
+        self._hidden = range(len(teacher.architecture.layers) + 1 if hidden else 0)
+        self._kept: dict[str, np.ndarray] = {}
+        self._starts = np.cumsum([0, *map(len, lessons.teacher_ids)])
+        if folder is not None:
+            self._kept = self._keep(folder, progress)
+
+    def __call__(self, texts: np.ndarray) -> Trace:
+        """The trace of some texts, given by their numbers."""
+        if not self._kept:
+            return self._ask(texts)
+        rows = self._rows_of(texts)
+        per_token = len(self._kept["output"]) != len(self._lessons.teacher_ids)
+        output = self._load("output", rows if per_token else texts)
+        hidden = [self._load(f"hidden.{number}", rows) for number in self._hidden]
+        heads = {number: self._load(f"heads.{number}", rows).unflatten(1, (3, -1)) for number in self._traced}
+        return Trace(output, hidden, {number: each.transpose(0, 1) for number, each in heads.items()})
+
+    @torch.no_grad()
+    def _ask(self, texts: Sequence[int] | np.ndarray) -> Trace:
+        lessons = self._lessons
+        ids = [lessons.teacher_ids[i] for i in texts]
+        return self._teacher(Batch.of(ids, [lessons.types[i] for i in texts], self._device), self._traced)
+
+    def _rows_of(self, texts: np.ndarray) -> np.ndarray:
+        """Places of the tokens of some texts among those of all."""
+        return np.concatenate([np.arange(int(self._starts[i]), int(self._starts[i + 1])) for i in texts])
+
+    def _load(self, name: str, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self._kept[name][rows].astype(np.float32)).to(self._device)
+
+    def _keep(self, folder: Path, progress: Progress) -> dict[str, np.ndarray]:
+        """Arrays by name, mapped; made now if they are not there whole."""
+        folder = folder / self._key()
+        shapes = self._shapes(self._teacher.architecture)
+        done = folder / "whole"
+        if not done.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write(folder, shapes, progress)
+            done.touch()
+        return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
+
+    def _shapes(self, architecture: Architecture) -> dict[str, tuple[int, int]]:
+        tokens, texts = int(self._starts[-1]), len(self._lessons.teacher_ids)
+        rows = tokens if architecture.pooling == "none" else texts
+        output = architecture.hidden_size
+        if architecture.head:
+            output = len(self._teacher.parameter(f"{architecture.head[-1].name}.bias"))
+        shapes = {"output": (rows, output)}
+        for number in self._hidden:
+            shapes[f"hidden.{number}"] = tokens, architecture.hidden_size
+        for number in self._traced:
+            shapes[f"heads.{number}"] = tokens, len(self._teacher.parameter(f"layers.{number}.attention.qkv.bias"))
+        return shapes
+
+    def _write(self, folder: Path, shapes: dict[str, tuple[int, int]], progress: Progress) -> None:
+        files = {
+            name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
+            for name, shape in shapes.items()
+        }
+        lengths = np.diff(self._starts)
+        order, first = np.argsort(lengths, kind="stable"), 0
+        while first < len(order):
+            progress("asking the teacher", first, len(order))
+            count = max(1, _CHUNK_TOKENS // int(lengths[order[first]]))
+            texts = order[first : first + count]
+            trace = self._ask(texts)
+            rows = self._rows_of(texts)
+            outputs = {f"hidden.{number}": trace.hidden[number] for number in self._hidden}
+            outputs |= {f"heads.{number}": each.transpose(0, 1).flatten(1) for number, each in trace.heads.items()}
+            for name, values in outputs.items():
+                files[name][rows] = values.cpu().numpy()
+            per_token = shapes["output"][0] != len(lengths)
+            files["output"][rows if per_token else texts] = trace.output.cpu().numpy()
+            first += count
+        for file in files.values():
+            file.flush()
+        progress("asking the teacher", len(order), len(order))
+
+    def _key(self) -> str:
+        """A name that another teacher or other texts hardly have."""
+        digest = hashlib.sha256(repr((self._traced, len(self._hidden), str(self._teacher.dtype))).encode())
+        for name, value in self._teacher.state_dict().items():
+            digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
+        digest.update(repr((self._lessons.teacher_ids, self._lessons.types)).encode())
+        return digest.hexdigest()[:24]

@@ -1,0 +1,60 @@
+"""The matrices of a network's encoder, and which of their rows and columns are more than padding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minibert.errors import InputError
+from minibert.format.limits import padded
+from minibert.format.schema import Architecture
+from minibert_converter.network import LinearWeights, Network, Norm, TiedLinear
+
+#: The four matrices of a layer, in the order of a forward pass.
+PARTS = ("attention.qkv", "attention.output", "ffn.up", "ffn.down")
+
+
+def encoder_names(network: Network) -> list[str]:
+    """Names of the encoder's matrices, each shared one once; embeddings and heads of the task are never pruned."""
+    layers = range(len(network.architecture.layers))
+    names = [f"layers.{number}.{part}" for number in layers for part in PARTS]
+    return [name for name in names if name not in network.aliases]
+
+
+def float_linear(network: Network, name: str) -> LinearWeights:
+    """The matrix of that name, or the one it shares.
+
+    Raises:
+        InputError: it is quantized already, or was made to share another one's weights.
+    """
+    linear = network.linears[network.aliases.get(name, name)]
+    if isinstance(linear, TiedLinear):
+        raise InputError(f"{name} shares the weights of {linear.target}: prune and distil before layers share")
+    if not isinstance(linear, LinearWeights):
+        raise InputError(f"{name} is quantized already: prune before quantizing")
+    return linear
+
+
+def norm_of(network: Network, name: str) -> Norm:
+    """The LayerNorm of that name, or the one it shares."""
+    return network.norms[network.aliases.get(name, name)]
+
+
+def is_plain(architecture: Architecture) -> bool:
+    """Whether the encoder is BERT's: what the passes that take something out have learned to do without."""
+    beyond = architecture.pre_norm or architecture.gated or architecture.position_bias
+    return not beyond and not any(layer.window or layer.rotary_base for layer in architecture.layers)
+
+
+def real_rows_and_columns(architecture: Architecture, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which outputs and which inputs of an encoder matrix are no padding: bool [out], bool [in]."""
+    _, number, part = name.split(".", 2)
+    layer = architecture.layers[int(number)]
+    hidden = np.arange(padded(architecture.hidden_size)) < architecture.hidden_size
+    heads = np.tile(np.arange(padded(architecture.head_size)) < architecture.head_size, layer.num_heads)
+    inner = np.arange(padded(layer.ffn_size)) < layer.ffn_size
+    return {
+        "attention.qkv": (np.tile(heads, 3), hidden),
+        "attention.output": (hidden[hidden], heads),
+        "ffn.up": (np.tile(inner, 2) if architecture.gated else inner[inner], hidden),
+        "ffn.down": (hidden[hidden], inner),
+    }[part]

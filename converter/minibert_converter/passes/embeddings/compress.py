@@ -1,0 +1,193 @@
+"""The pass that stores embedding tables in a compact form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minibert.errors import InputError
+from minibert.format.limits import SUBVECTOR_SIZES
+from minibert_converter.calibration.tokens import builtin_texts, tokenize
+from minibert_converter.export import WORDS, table_tensors
+from minibert_converter.network import AnyTable, CompactTable, Float32Array, Network, Origin
+from minibert_converter.passes.embeddings.codebook import codebook_table
+from minibert_converter.passes.embeddings.int4 import int4_table
+from minibert_converter.passes.embeddings.low_rank import low_rank
+from minibert_converter.passes.quantize.matrix import quantize_table
+from minibert_converter.passes.quantize.quantizer import TINY_TABLE_ROWS
+from minibert_converter.progress import Progress, no_progress
+
+#: The matrix that widens words in few dimensions.
+PROJECTION = "embeddings.word_projection"
+#: Texts in which words are counted.
+MAX_TEXTS = 100_000
+#: What a word counts that no text has, beside one that a text has once: rare words are seen too, one day.
+_UNSEEN = 0.1
+#: Rows that are compared at once.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Form:
+    """How words are stored: "int8", "int4", "codebook" of sub-vectors of `size`, "low-rank" with `size` dimensions."""
+
+    kind: str
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What the pass did to one table.
+
+    Attributes:
+        form: how it is stored now.
+        bytes_before: bytes of its tensors before.
+        bytes_after: and after, a projection included.
+        error: root mean square error of its rows, over that of their entries.
+        error_in_use: the same with each row counted as often as the texts have it; None where it isn't words.
+    """
+
+    form: str
+    bytes_before: int
+    bytes_after: int
+    error: float
+    error_in_use: float | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingsReport:
+    """What the pass did, by name of the table."""
+
+    tables: dict[str, TableReport]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain JSON values."""
+        return {name: asdict(table) for name, table in self.tables.items()}
+
+
+def parse_form(text: str) -> Form:
+    """Reads a form: "int8", "int4", "codebook", "codebook:8", "low-rank:128".
+
+    Raises:
+        InputError: it is none of them.
+    """
+    kind, colon, number = text.partition(":")
+    size = int(number) if len(number) < 10 and number.isascii() and number.isdigit() else 0
+    if kind in ("int8", "int4") and not colon:
+        return Form(kind)
+    if kind == "codebook" and (not colon or size in SUBVECTOR_SIZES):
+        return Form(kind, size or SUBVECTOR_SIZES[0])
+    if kind == "low-rank" and size:
+        return Form(kind, size)
+    sizes = ", ".join(f"codebook:{size}" for size in SUBVECTOR_SIZES)
+    raise InputError(f"embeddings can be int8, int4, {sizes} or low-rank:DIMENSIONS, not {text!r}")
+
+
+def compress_embeddings(
+    network: Network,
+    form: str,
+    *,
+    texts: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> EmbeddingsReport:
+    """Stores the words in a form (see `parse_form`), and other tables of more than a few rows in int4.
+
+    They become int8 if the form is "int8". Words in few dimensions stay float32, for a later pass to round, and other
+    tables as they are.
+
+    Args:
+        network: its tables are replaced; "low-rank" adds the matrix "embeddings.word_projection".
+        form: of the words.
+        texts: what the model will read, or texts like it: errors of words that they use count more; None takes the
+            sentences that ship with the converter.
+        seed: of the first centres of codebooks.
+        progress: called with the stage "clustering".
+
+    Raises:
+        InputError: the form is unknown or does not fit the network.
+    """
+    wanted = parse_form(form)
+    if WORDS not in network.tables and wanted.kind != "int8":
+        raise InputError(
+            f"the words are the decoder of the fill-mask head too, a matrix that is multiplied whole, and cannot be "
+            f"{form}: quantize shrinks both"
+        )
+    random = np.random.default_rng(seed)
+    tables: dict[str, TableReport] = {}
+    for name, stored in list(network.tables.items()):
+        table = stored.dequantized() if isinstance(stored, CompactTable) else stored
+        before = _bytes(name, stored)
+        if name == WORDS:
+            counts = count_words(network, builtin_texts() if texts is None else texts)
+            weights = np.sqrt(counts + _UNSEEN)
+            if wanted.kind == "low-rank":
+                exact, after = _narrow(network, table, wanted.size, weights)
+            else:
+                network.tables[name] = made = _words(table, wanted, weights, random, progress or no_progress)
+                exact, after = made.dequantized(), _bytes(name, made)
+            error = _error(table, exact, np.ones(len(table)))
+            tables[name] = TableReport(form, before, after, error, _error(table, exact, counts))
+        elif len(table) > TINY_TABLE_ROWS and wanted.kind != "low-rank":
+            small = quantize_table(table) if wanted.kind == "int8" else int4_table(table)
+            network.tables[name] = small
+            kind = small.schema().kind
+            error = _error(table, small.dequantized(), np.ones(len(table)))
+            tables[name] = TableReport(kind, before, _bytes(name, small), error)
+    return EmbeddingsReport(tables)
+
+
+def count_words(network: Network, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """How often each token occurs in texts: float64 [vocab_size].
+
+    Raises:
+        InputError: no text has a token.
+    """
+    counts = np.zeros(network.architecture.vocab_size)
+    for ids in tokenize(network, texts, MAX_TEXTS).ids:
+        np.add.at(counts, ids, 1)
+    return counts
+
+
+def _words(
+    table: Float32Array, form: Form, weights: npt.NDArray[np.float64], random: np.random.Generator, progress: Progress
+) -> CompactTable:
+    if form.kind == "codebook":
+        return codebook_table(table, form.size, weights, random, progress)
+    return int4_table(table) if form.kind == "int4" else quantize_table(table)
+
+
+def _narrow(
+    network: Network, table: Float32Array, rank: int, weights: npt.NDArray[np.float64]
+) -> tuple[Float32Array, int]:
+    """Replaces the words by ones of fewer dimensions; what they stand for then, and bytes."""
+    architecture = network.architecture
+    if architecture.word_size:
+        raise InputError(f"the words have been brought to {architecture.word_size} dimensions before")
+    if rank >= architecture.table_size:
+        raise InputError(f"low-rank:{rank} is not fewer dimensions than the words have: {architecture.table_size}")
+    parts = low_rank(table, architecture.table_size, rank, weights)
+    network.architecture = replace(architecture, word_size=rank)
+    network.tables[WORDS] = parts.words
+    network.linears = {PROJECTION: parts.projection, **network.linears}
+    network.origins[PROJECTION] = Origin(0, 0)
+    return parts.dequantized(), parts.words.nbytes + parts.projection.weight.nbytes + parts.projection.bias.nbytes
+
+
+def _bytes(name: str, table: AnyTable) -> int:
+    return sum(tensor.nbytes for tensor in table_tensors(name, table).values())
+
+
+def _error(table: Float32Array, made: Float32Array, weights: npt.NDArray[np.float64]) -> float:
+    """Root of the weighted mean square error, over that of the entries."""
+    lost = whole = 0.0
+    for first in range(0, len(table), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        lost += float(((made[part] - table[part]) ** 2).sum(axis=1) @ weights[part])
+        whole += float((table[part] ** 2).sum(axis=1) @ weights[part])
+    return math.sqrt(lost / whole) if whole > 0 else 0.0

@@ -1,0 +1,127 @@
+"""The pass that keeps only the words that texts use: rows of the table of words, of a fill-mask head, and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from minibert.errors import InputError
+from minibert_converter.export import WORDS
+from minibert_converter.network import (
+    AnyLinear,
+    AnyTable,
+    CodebookTable,
+    Int4Table,
+    LinearWeights,
+    Network,
+    QuantizedLinear,
+    QuantizedTable,
+)
+from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
+from minibert_converter.progress import Progress, no_progress
+
+#: Texts that go through the tokenizer at once.
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class VocabularyReport:
+    """What the pass did.
+
+    Attributes:
+        tokens_before: tokens of the vocabulary before.
+        tokens_after: and after.
+        used: tokens that the texts use; the others stay to spell what else may come.
+    """
+
+    tokens_before: int
+    tokens_after: int
+    used: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain JSON values."""
+        return asdict(self)
+
+
+def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: Progress | None = None) -> VocabularyReport:
+    """Leaves out every token that neither the texts use nor the tokenizer needs.
+
+    What stays: tokens of the texts, alone and behind each of the model's prompts; special and added tokens; every
+    single character and byte, at the start of a word and within, so that any text can still be spelled. A text whose
+    tokens all stay is cut into the same tokens as before, and answered the same; ids keep their order.
+
+    Args:
+        network: its tokenizer, words, and fill-mask head are replaced.
+        texts: what the model will read, or texts like it.
+        progress: called with the stage "counting words" and counts of texts.
+
+    Raises:
+        InputError: there is no text, or the words are stored in a form that cannot be cut any more.
+        UnsupportedError: the tokenizer is of a kind that cannot be cut.
+    """
+    used = used_tokens(network, texts, progress or no_progress)
+    tokenizer_json, kept = cut_tokenizer(network.tokenizer_json, used)
+    before, rows = network.architecture.vocab_size, np.array(kept)
+    if kept[-1] >= before:
+        raise InputError(f"the tokenizer has the id {kept[-1]}, but there are only {before} words")
+    for name in _decoders(network):
+        network.linears[name] = _cut_linear(name, network.linears[name], rows)
+    if WORDS in network.tables:
+        network.tables[WORDS] = _cut_table(network.tables[WORDS], rows)
+    network.architecture = replace(network.architecture, vocab_size=len(kept))
+    network.tokenizer_json = tokenizer_json
+    return VocabularyReport(before, len(kept), len(used))
+
+
+def used_tokens(network: Network, texts: Sequence[str], progress: Progress = no_progress) -> set[int]:
+    """Ids of all tokens of the texts, however long, alone and behind each prompt of the model.
+
+    Raises:
+        InputError: there is no text.
+    """
+    if not texts:
+        raise InputError("a vocabulary is trimmed to texts, and there are none")
+    tokenizer = Tokenizer.from_str(network.tokenizer_json)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    used: set[int] = set()
+    for first in range(0, len(texts), _BATCH):
+        progress("counting words", first, len(texts))
+        batch = texts[first : first + _BATCH]
+        for prompt in {"", *network.task.prompts.values()}:
+            for encoding in tokenizer.encode_batch([prompt + text for text in batch]):
+                used.update(encoding.ids)
+    progress("counting words", len(texts), len(texts))
+    return used
+
+
+def _decoders(network: Network) -> list[str]:
+    """Matrices with one output for each word: the last of a fill-mask head, and what the words are tied to."""
+    names = {network.aliases[WORDS]} if WORDS in network.aliases else set()
+    if network.task.kind == "fill-mask":
+        last = network.architecture.head[-1].name
+        names.add(network.aliases.get(last, last))
+    return sorted(names)
+
+
+def _cut_linear(name: str, linear: AnyLinear, rows: np.ndarray) -> AnyLinear:
+    if isinstance(linear, LinearWeights):
+        return LinearWeights(linear.weight[rows], linear.bias[rows])
+    assert isinstance(linear, QuantizedLinear)  # words are no layer's, and layers alone are tied
+    if linear.grid is not None:
+        raise InputError(f"{name} has been quantized to four bits, in groups of words: trim the vocabulary before")
+    return QuantizedLinear(linear.q[rows], linear.scale[rows], linear.bias[rows], linear.input_factor)
+
+
+def _cut_table(table: AnyTable, rows: np.ndarray) -> AnyTable:
+    if isinstance(table, QuantizedTable):
+        return QuantizedTable(table.q[rows], table.scale[rows])
+    if isinstance(table, Int4Table):
+        return Int4Table(table.codes[rows], table.multiplier[rows], table.scale[rows])
+    if isinstance(table, CodebookTable):
+        return CodebookTable(table.codes[rows], table.codebook, table.scale[rows])
+    return table[rows]

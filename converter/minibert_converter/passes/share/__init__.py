@@ -1,0 +1,8 @@
+"""Layers that are alike become one matrix with differences: fewer bytes in the file and in memory, the same work."""
+
+from __future__ import annotations
+
+from minibert_converter.passes.share.request import check_request
+from minibert_converter.passes.share.sharing import ShareReport, most_pairs, share
+
+__all__ = ["ShareReport", "check_request", "most_pairs", "share"]

@@ -1,0 +1,96 @@
+"""Where the command `minibert` begins: which commands there are, reading a command line, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from minibert import __version__
+from minibert.cli import console
+from minibert.errors import MinibertError
+
+#: Each is a module with HELP, `configure(parser)` and `run(arguments) -> int`.
+COMMANDS = ("convert", "distill", "predict", "encode", "eval", "inspect", "bench", "warmup", "doctor", "demo")
+#: Those of the workstation half, which a device need not have, and the extra that installs what they need.
+WORKSTATION = {"convert": "convert", "distill": "distill", "demo": "convert"}
+
+#: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C.
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `minibert`; those of the process by default.
+
+    Returns:
+        The exit code: 0, 1 for an error with a message, 130 for Ctrl-C. A command line that makes no sense leaves by
+        SystemExit(2), as argparse has it.
+    """
+    warnings.showwarning = console.show_warning
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        arguments = parse(words)
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python flushes stdout once more at exit: give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        console.complain("stopped")
+        return INTERRUPTED
+    except ModuleNotFoundError as error:
+        extra = WORKSTATION.get(words[0]) if words else None
+        if extra is None or (error.name or "minibert.").startswith(("minibert.", "minibert_converter.")):
+            raise  # a broken installation, not a missing part
+        console.complain(
+            f"error: minibert {words[0]} needs {error.name}, which is missing here: pip install 'minibert[{extra}]'"
+        )
+        return FAILED
+    except MinibertError as error:
+        console.complain(f"error: {error}")
+        return FAILED
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        console.complain(f"error: {what}")
+        return FAILED
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read a command line; options and texts may come in any order."""
+    if words and words[0] in COMMANDS:
+        module = command(words[0])
+        parser = argparse.ArgumentParser(prog=f"minibert {words[0]}", description=module.__doc__)
+        module.configure(parser)
+        # argparse's subparsers cannot do this: with them `predict FILE --json TEXT` would be an error.
+        arguments = parser.parse_intermixed_args(words[1:])
+        arguments.run = module.run
+        return arguments
+    return overview().parse_args(words)
+
+
+def overview() -> argparse.ArgumentParser:
+    """What `minibert --help` shows, and what refuses a command that there is not."""
+    parser = argparse.ArgumentParser(prog="minibert", description="BERT on small machines, from one file.")
+    parser.add_argument("--version", action="version", version=f"minibert {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        try:
+            commands.add_parser(name, help=command(name).HELP)
+        except ModuleNotFoundError as error:
+            if error.name != "minibert_converter":
+                raise
+    return parser
+
+
+def command(name: str) -> ModuleType:
+    """The module of a command."""
+    return import_module(f"{'minibert_converter' if name in WORKSTATION else 'minibert'}.cli.{name}")

@@ -1,0 +1,106 @@
+"""All the tasks in one class, and the door to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from minibert.errors import InputError
+from minibert.tasks.features import Features
+from minibert.tasks.fill_mask import FillMask
+from minibert.tasks.question_answering import QuestionAnswering
+from minibert.tasks.reranking import Reranking
+from minibert.tasks.sentence_embedding import SentenceEmbedding
+from minibert.tasks.text_classification import TextClassification
+from minibert.tasks.token_classification import TokenClassification
+from minibert.tasks.zero_shot import ZeroShotClassification
+from minibert.text.packing import WINDOW
+
+
+def load(
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    backend: str | None = None,
+    *,
+    early_exit: bool | float = True,
+    token_pruning: bool = True,
+) -> Model:
+    """Open a model file.
+
+    The file is mapped, not read, so loading takes milliseconds whatever its size; the tokenizer is built when the
+    first text comes.
+
+    Args:
+        path: a file that `minibert convert` wrote.
+        threads: worker threads; by default as many as this process has cores.
+        backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest
+            that runs here.
+        early_exit: for a file with exits (`minibert convert --early-exit`): True for its thresholds, False for none, a
+            number for the probability at which a text is answered before the last layer.
+        token_pruning: False reads all tokens in all layers, also where the file leaves some out.
+
+    Raises:
+        FormatError: there is no such file, or it is broken or no minibert file; the message says where.
+        BackendError: the backend asked for cannot run on this machine.
+        InputError: an unknown backend, fewer threads than one, or a threshold that is none.
+    """
+    return Model(path, threads=threads, backend=backend, early_exit=early_exit, token_pruning=token_pruning)
+
+
+class Model(
+    TextClassification,
+    ZeroShotClassification,
+    Reranking,
+    TokenClassification,
+    QuestionAnswering,
+    FillMask,
+    SentenceEmbedding,
+    Features,
+):
+    """A converted model. Make one with `minibert.load`.
+
+    `predict` answers as the file's task has it; the methods of single tasks say what their options and answers are.
+    An answer never depends on what else is in the batch, on the order, or on the number of threads: the same text
+    gives the same bits. Safe to use from many threads at once; survives `pickle` by opening its file again.
+
+    Attributes:
+        path: the file.
+        config: everything the file says about the model.
+        engine: runs token ids.
+        pipeline: brings texts to the engine.
+    """
+
+    def predict(self, inputs: Any = None, **options: Any) -> Any:
+        """Answer one input or many, by the file's own task.
+
+        Args:
+            inputs: one input gives one answer, many give a list. For question-answering `question` and `context` may
+                be given instead.
+            options: those of the task's method: `classify` for text-classification (with `candidate_labels`:
+                `zero_shot`), `classify_tokens` for token-classification, `answer` for question-answering,
+                `fill_mask` for fill-mask.
+
+        Raises:
+            InputError: inputs are no text, or with `truncation=False` one is too long.
+            UnsupportedError: the model makes embeddings: use `encode`.
+        """
+        if inputs is None:
+            if self.task.kind != "question-answering":
+                raise InputError("text must be str, a pair of str, or a list of these, got None")
+            return self.answer(**options)
+        return getattr(self, self._method(options))(inputs, **options)
+
+    def iter_predict(self, inputs: Iterable[Any], *, window: int = WINDOW, **options: Any) -> Iterator[Any]:
+        """`predict` for inputs without end: reads `window` of them, yields their answers in order, reads on.
+
+        Memory stays that of one window. `window=1` answers each input before it asks for the next. A
+        TruncationWarning comes once, with the first window in which a text was cut.
+        """
+        return getattr(self, f"_iter_{self._method(options)}")(inputs, window=window, **options)
+
+    def _method(self, options: dict[str, Any]) -> str:
+        """What answers: the method of the file's own task, unless the options ask for another."""
+        if "candidate_labels" in options:
+            return "zero_shot"
+        return self._methods.get(self.task.kind, "classify")  # which says what to use instead

@@ -1,0 +1,158 @@
+"""What every model has, whatever it answers: its file, its engine, its tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar, overload
+
+import numpy as np
+
+from minibert.engine import Engine
+from minibert.engine.memory import MemoryPlan
+from minibert.errors import UnsupportedError
+from minibert.format import read_model
+from minibert.format.limits import TaskKind
+from minibert.format.schema import Config, Task
+from minibert.pipeline import Pipeline
+from minibert.text.inputs import Text, is_one, many, split
+from minibert.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class BaseModel:
+    """A model file, opened: what the methods of all tasks stand on. The options are those of `minibert.load`."""
+
+    #: By kind of task, the method that answers; the same name behind `_iter_` answers window by window.
+    _methods: ClassVar[dict[TaskKind, str]] = {}
+
+    def __init_subclass__(cls, kind: TaskKind | None = None, method: str = "", **rest: Any) -> None:
+        """A task's part of `Model`: models of `kind` answer by `method`."""
+        super().__init_subclass__(**rest)
+        if kind is not None:
+            BaseModel._methods[kind] = method
+
+    def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
+        self._file = read_model(path)
+        self.config: Config = self._file.config
+        self.engine = Engine(self._file, **options)
+        self._options = options
+        self._lock = Lock()
+        self._tokenizer: Tokenizer | None = None
+        self.pipeline = Pipeline(
+            self.engine,
+            self._get_tokenizer,
+            max_length=self.config.text.max_length,
+            max_positions=self.config.architecture.max_positions,
+        )
+
+    @property
+    def path(self) -> Path:
+        """Where the file was."""
+        from pathlib import Path  # here: a start needs no pathlib, which loads ten modules
+
+        return Path(self._file.path)
+
+    @property
+    def task(self) -> Task:
+        """What the model answers: kind, labels, prompts."""
+        return self.config.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels in the order of the logits; empty for a model without labels."""
+        return self.config.task.labels
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text that are read by default, special tokens included."""
+        return self.config.text.max_length
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._file.size
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer from the file, built on first use."""
+        return self._get_tokenizer()
+
+    def _get_tokenizer(self) -> Tokenizer:
+        tokenizer = self._tokenizer
+        if tokenizer is None:
+            with self._lock:
+                tokenizer = self._tokenizer
+                if tokenizer is None:
+                    tokenizer = self._tokenizer = Tokenizer(
+                        self._file.tokenizer_json(),
+                        max_length=self.max_length,
+                        token_types=self.config.architecture.token_types,
+                    )
+        return tokenizer
+
+    def __repr__(self) -> str:
+        a = self.config.architecture
+        labels = f", {len(self.labels)} labels" if self.labels else ""
+        return (
+            f"<minibert.Model {self.path.name}: {self.task.kind}{labels}, {a.model_type} of {len(a.layers)} layers x "
+            f"{a.hidden_size}, {self.size / 1e6:.1f} MB, {self.engine.backend}, {self.engine.threads} threads>"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._options), (self._file.path,)
+
+    def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
+        """Rows of texts given as token ids, special tokens included.
+
+        Args:
+            ids: one sequence of token ids for each text; lengths may differ, nothing is padded.
+            token_types: as `ids`, or None for zeros.
+
+        Returns:
+            float32 [len(ids), outputs]: logits of a text classifier, vectors of an embedding model. float32 [tokens,
+            outputs], the rows of all texts end to end, for tasks that answer for each token.
+
+        Raises:
+            InputError: ids out of range, an empty sequence, or more tokens than the model has positions.
+        """
+        return self.engine.forward(ids, token_types)
+
+    # The overloads overlap for pyright, as a str is itself an Iterable[str]: the first match, one text, is meant.
+
+    @overload
+    def token_count(self, inputs: Text) -> int: ...  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def token_count(self, inputs: Iterable[Text]) -> list[int]: ...
+    def token_count(self, inputs: Any) -> int | list[int]:
+        """Tokens of each text or pair, special tokens included, before truncation: compare with `max_length`."""
+        if is_one(inputs):
+            return self.tokenizer.count(*split(inputs))
+        return [self.tokenizer.count(*split(item, index)) for index, item in enumerate(many(inputs))]
+
+    def plan(self, tokens: int, texts: int = 1) -> MemoryPlan:
+        """The memory that reading so many tokens in so many texts at once will take, before anything runs.
+
+        Raises:
+            InputError: fewer tokens than texts, or no text.
+            UnsupportedError: the NumPy backend, whose memory is NumPy's to say.
+        """
+        return self.engine.plan_memory(tokens, texts)
+
+    def warmup(self) -> None:
+        """Pay now for what the first answer would wait for: the kernels and the tokenizer."""
+        self.engine.warmup()
+        _ = self.tokenizer
+
+    def need(self, *kinds: TaskKind) -> None:
+        """Raise UnsupportedError unless the model's task is one of `kinds`."""
+        if self.task.kind not in kinds:
+            use = "predict" if self.task.kind in self._methods else "encode"
+            raise UnsupportedError(
+                f"{self.path.name} is a {self.task.kind} model, not one for {kinds[0]}: use {use}, or convert a "
+                f"checkpoint with --task {kinds[0]}"
+            )

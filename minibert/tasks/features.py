@@ -1,0 +1,140 @@
+"""Rows of tokens: vectors of any encoder's tokens, and sparse vectors out of a fill-mask head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from minibert.engine import Engine
+from minibert.format.schema import Task
+from minibert.pipeline import Pipeline, ReadOptions
+from minibert.tasks.base import BaseModel
+from minibert.text.inputs import Text, is_one, many, split
+from minibert.text.packing import WINDOW
+from minibert.text.sliding import Window
+from minibert.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class SparseVector(NamedTuple):
+    """A vector as long as the vocabulary of which only the entries that are not zero are kept.
+
+    Attributes:
+        indices: int32 [entries], token ids, rising.
+        values: float32 [entries], their weights, above 0.
+    """
+
+    indices: np.ndarray
+    values: np.ndarray
+
+
+class FeatureReader:
+    """Texts or pairs to the rows of all their tokens, special tokens included."""
+
+    def check(self, item: Any, index: int) -> tuple[str, str | None]:
+        """One text or pair."""
+        return split(item, index)
+
+    def characters(self, item: tuple[str, str | None]) -> int:
+        """Characters of text and pair."""
+        return len(item[0]) + len(item[1] or "")
+
+    def windows(self, tokenizer: Tokenizer, item: tuple[str, str | None], max_length: int) -> tuple[list[Window], bool]:
+        """All that the model reads at once."""
+        encoded = tokenizer.encode(*item, max_length)
+        return [Window(encoded.ids, encoded.type_ids, 0, [], [], [])], encoded.truncated
+
+    def wanted(self, window: Window) -> range:
+        """All tokens."""
+        return range(len(window.ids))
+
+    def find(self, window: Window, rows: np.ndarray) -> Any:
+        """The rows themselves, float32 [tokens, outputs]."""
+        return rows.copy()
+
+    def answer(self, item: tuple[str, str | None], found: list[tuple[Window, Any]]) -> Any:
+        """What was found in the one window."""
+        return found[0][1]
+
+
+class SparseReader(FeatureReader):
+    """Texts to weights of the vocabulary's words: of each the largest log(1 + max(logit, 0)) over the tokens."""
+
+    def find(self, window: Window, rows: np.ndarray) -> SparseVector:
+        """Weights above 0."""
+        largest = rows.max(axis=0)
+        indices = np.flatnonzero(largest > 0)
+        return SparseVector(indices.astype(np.int32), np.log1p(largest[indices]))
+
+
+class Features(BaseModel):
+    """What every model does, whatever it was made for; and SPLADE, of a fill-mask model."""
+
+    def features(self, inputs: Text | Iterable[Text], **read: Unpack[ReadOptions]) -> Any:
+        """Vectors of the tokens of one text or many, from the last layer, before pooling and head.
+
+        Args:
+            inputs: one text or pair gives one matrix, many give a list.
+            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+
+        Returns:
+            float32 [tokens, hidden_size], special tokens included; `model.tokenizer.encode(text).ids` says which.
+
+        Raises:
+            InputError: inputs are no texts, or with `truncation=False` one is too long.
+        """
+        limits = self.pipeline.limits(**read)
+        one = is_one(inputs)
+        items = [inputs] if one else many(inputs)
+        found = list(self._encoder.answers(items, FeatureReader(), limits))
+        return found[0] if one else found
+
+    def encode_sparse(self, inputs: str | Iterable[str], **read: Unpack[ReadOptions]) -> Any:
+        """Sparse vectors of one text or many, as SPLADE models make them: a weight for each word that matters.
+
+        Args:
+            inputs: one text gives one vector, many give a list.
+            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+
+        Returns:
+            `SparseVector(indices, values)`: token ids and their weights.
+
+        Raises:
+            InputError: inputs are no texts, or with `truncation=False` one is too long.
+            UnsupportedError: the model is none for fill-mask.
+        """
+        one = is_one(inputs)
+        found = list(self.iter_encode_sparse([inputs] if one else inputs, **read))  # pyright: ignore[reportArgumentType]
+        return found[0] if one else found
+
+    def iter_encode_sparse(
+        self, inputs: Iterable[str], *, window: int = WINDOW, **read: Unpack[ReadOptions]
+    ) -> Iterator[SparseVector]:
+        """`encode_sparse` for inputs without end: reads `window` of them, yields their vectors in order, reads on."""
+        self.need("fill-mask")
+        return self.pipeline.answers(many(inputs), SparseReader(), self.pipeline.limits(**read), window=window)
+
+    @cached_property
+    def _encoder(self) -> Pipeline:
+        """A pipeline that ends before pooling: the same tensors under a shorter plan."""
+        config = self.config
+        encoder = replace(
+            config,
+            architecture=replace(config.architecture, pooling="none", head=(), normalize=False),
+            task=Task("sentence-embedding"),
+            linears={name: linear for name, linear in config.linears.items() if not name.startswith("head.")},
+        )
+        options = {**self._options, "early_exit": False, "token_pruning": False}
+        engine = Engine(replace(self._file, config=encoder), **options)
+        return Pipeline(
+            engine,
+            self._get_tokenizer,
+            max_length=self.max_length,
+            max_positions=config.architecture.max_positions,
+        )
