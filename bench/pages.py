@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DOCS, README = ROOT / "docs", ROOT / "README.md"
+DOCS, README, RESULTS = ROOT / "docs", ROOT / "README.md", ROOT / "bench/results"
 _END = "<!-- end of table -->"
 
 

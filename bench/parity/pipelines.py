@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 import transformers
-from checkpoints import write
-from compare import Row, compare
 from minibert_converter.convert import convert
 
 import minibert
+from bench.parity.checkpoints import write
+from bench.parity.compare import Row, compare
 from tests.pipelines import spans
 
 STRATEGIES = ("none", "simple", "first", "average", "max")

@@ -1,6 +1,6 @@
 """Endurance: many Python threads at once, a fork in the middle, ten thousand calls, busy neighbours.
 
-    python bench/soak.py FILE [--threads N] [--json]
+    python -m bench.speed.soak FILE [--threads N] [--json]
 
 Exits with 1 if an answer differs in a bit from the one it had alone, a process dies or hangs, memory grows, or other
 programs that keep all cores busy slow a forward pass down by much more than their share.

@@ -12,9 +12,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bench.pages import ROOT
+
 HERE = Path(__file__).resolve().parent
 #: Where `prepare.py` puts environments (envs/RUNTIME) and models (models/NAME/RUNTIME).
-BUILD = HERE.parent / "build" / "bench"
+BUILD = ROOT / "build/bench"
 RUNTIMES = ("onnxruntime", "litert", "openvino", "ctranslate2", "torch", "llamacpp")
 #: What a number of threads is called by the libraries that no option reaches.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -1,6 +1,6 @@
 """How fast this CPU multiplies and adds at all, and how near the dense int8 kernel comes to it.
 
-    python bench/peak.py
+    python -m bench.speed.peak
 
 The peak is a loop with nothing in it but what the kernels multiply and add with (`tdpbusd` with AMX, `vpdpbusd` with
 AVX-512 VNNI; `vpmaddwd` and an addition with AVX2), on as many independent sums as one tile of the kernels holds. The

@@ -1,6 +1,6 @@
 """What block sparsity is worth: a whole BERT-base, dense and with parts of its 4x4 blocks, in turns on one thread.
 
-    python bench/sparsity.py [--onnxruntime PYTHON:MODEL]
+    python -m bench.speed.sparsity [--onnxruntime PYTHON:MODEL]
 
 The networks are random numbers of BERT-base's shape, for speed depends on neither values nor training. Every model is
 held by a process of its own (see worker.py); a round gives each one turn. onnxruntime's model is made by prepare.py of
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
-from peers import Peer, PeerError, Process, note
 
+from bench.machine import describe
+from bench.speed.peers import Peer, PeerError, Process, note
 from minibert.format import (
     Architecture,
     Config,

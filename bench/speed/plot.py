@@ -1,6 +1,6 @@
 """The figures of bench/results as a picture: docs/latency.svg, one column a model, one row a number of threads.
 
-    python bench/plot.py
+    python -m bench.speed.plot
 
 Needs matplotlib (the extra "bench").
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import table
-from shapes import SHAPES
+from bench.speed import table
+from bench.speed.shapes import SHAPES
 
 PICTURE = table.README.parent / "docs" / "latency.svg"
 

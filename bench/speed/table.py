@@ -1,7 +1,7 @@
 """The figures of bench/results as Markdown, between the markers in README.md.
 
-python bench/table.py            # rewrites README.md
-python bench/table.py --print    # shows what it would write
+python -m bench.speed.table            # rewrites README.md
+python -m bench.speed.table --print    # shows what it would write
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from peers import HERE, RUNTIMES
-from shapes import SHAPES
+from bench.pages import README, RESULTS
+from bench.speed.peers import RUNTIMES
+from bench.speed.shapes import SHAPES
 
-RESULTS = HERE / "results"
-README = HERE.parent / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 TITLES = {
     "minibert": "minibert",
@@ -154,7 +153,7 @@ def main() -> None:
     options = parser.parse_args()
     results = read_results(RESULTS)
     if not results:
-        sys.exit(f"{RESULTS}: no results; run bench/run.py first")
+        sys.exit(f"{RESULTS}: no results; run bench/speed/run.py first")
     block = render(results)
     if options.print:
         print(block)

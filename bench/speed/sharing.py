@@ -1,6 +1,6 @@
 """What it saves to store shared layers once: an ALBERT of 12 layers and its twin, in which each layer has its own copy.
 
-    python bench/sharing.py build/bench/albert
+    python -m bench.speed.sharing build/bench/albert
 
 The checkpoint is made by transformers, with random weights and ALBERT-base's sizes; both files hold the same numbers
 and give the same answers. Printed are the sizes of the files, the bytes of each that a running engine has mapped and
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from minibert_converter.convert import convert
-from random_checkpoint import VOCABULARY, tokenizer
 
+from bench.speed.random_checkpoint import VOCABULARY, tokenizer
 from minibert.engine import Engine
 from minibert.format import read_model, write_model
 

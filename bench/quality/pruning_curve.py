@@ -1,6 +1,6 @@
 """Accuracy against sparsity, one shot, for every way of pruning: the table and the plot of docs/PRUNING.md.
 
-    python bench/pruning_curve.py ../shared/models/sst2-minilm ../shared/data/sst2
+    python -m bench.quality.pruning_curve ../shared/models/sst2-minilm ../shared/data/sst2
 
 The data stays where it is: only figures are kept. Texts to calibrate on come from the training set, labels unread.
 Points that were measured before are taken from bench/results/pruning_curve.json, so that a run can be continued.
@@ -14,15 +14,15 @@ import random
 import tempfile
 from pathlib import Path
 
-from machine import describe
 from minibert_converter.convert import convert
-from pages import DOCS, fill
 
 import minibert
+from bench.machine import describe
+from bench.pages import DOCS, RESULTS, fill
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
-RESULTS = Path(__file__).parent / "results/pruning_curve.json"
+KEPT = RESULTS / "pruning_curve.json"
 SPARSITIES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 #: What is removed and how it is chosen, as the table calls it; {} is the sparsity.
 CURVES = {
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="the folder of sst2-minilm")
     parser.add_argument("data", type=Path, help="the folder of SST-2: train.tsv.gz and dev.tsv")
     arguments = parser.parse_args()
-    points = json.loads(RESULTS.read_text())["points"] if RESULTS.is_file() else {}
+    points = json.loads(KEPT.read_text())["points"] if KEPT.is_file() else {}
     texts, dev = calibration_texts(arguments.data), read_columns(arguments.data / "dev.tsv", ["sentence", "label"])
     wanted = [([], "second-order", dtype) for dtype in ("float32", "int8")]
     for sparsity in (0.5, *(each for each in SPARSITIES if each != 0.5)):
@@ -118,10 +118,10 @@ def main() -> None:
         if name not in points:
             points[name] = measure(arguments.checkpoint, texts, dev, requests, method, dtype)
             print(f"{name}: {points[name]['accuracy']:.2f}", flush=True)
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps({"machine": describe(), "points": points}, indent=1))
+            KEPT.parent.mkdir(exist_ok=True)
+            KEPT.write_text(json.dumps({"machine": describe(), "points": points}, indent=1))
     plot(points, DOCS / "pruning.svg")
-    fill(DOCS / "PRUNING.md", "pruning_curve.py", table(points))
+    fill(DOCS / "PRUNING.md", "quality/pruning_curve.py", table(points))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A checkpoint with the shape of BERT-base and random weights: for speed, which does not depend on their values.
 
-    python bench/random_checkpoint.py build/bench/checkpoints/bert-base
+    python -m bench.speed.random_checkpoint build/bench/checkpoints/bert-base
 
 Needs PyTorch and transformers (the extra `train`). The vocabulary is as large as BERT's, and made up.
 """

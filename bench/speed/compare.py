@@ -1,6 +1,6 @@
 r"""Latency of minibert and of its peers, taken in turns, so that whatever the machine does hits all alike.
 
-    python bench/compare.py build/bench/models/minilm/minibert.safetensors --threads 1 \
+    python -m bench.speed.compare build/bench/models/minilm/minibert.safetensors --threads 1 \
         --peer onnxruntime=envs/onnxruntime/bin/python:models/minilm/onnxruntime
 
 Each runtime is loaded once, in a process of its own. A round gives every runtime one turn, the order rotates from
@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import machine
-from peers import Peer, PeerError, Process, add_options, chosen, note
-from shapes import SHAPES, Calls, Shape, ways
+from bench import machine
+from bench.speed.peers import Peer, PeerError, Process, add_options, chosen, note
+from bench.speed.shapes import SHAPES, Calls, Shape, ways
 
 _LEAST, _MOST = 2, 2000  # timed passes a turn
 #: A contestant whose median is this far above its fastest pass was disturbed by something.

@@ -1,6 +1,6 @@
 """Budgets on a real model: what `minibert convert` makes of them.
 
-    python bench/budget.py SENTENCE_MINILM ../shared/data/stsb
+    python -m bench.quality.budget SENTENCE_MINILM ../shared/data/stsb
 
 The searches calibrate on sentences of the training set, labels unread; the score is the Spearman correlation on the
 dev set. A budget takes minutes; its figures are kept in bench/results/, so that a run can be continued. Fills the table
@@ -18,14 +18,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pages import DOCS, fill
-
 import minibert
+from bench.pages import DOCS, RESULTS, fill
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
 CALIBRATION_TEXTS = 1024
-KEPT = Path(__file__).parent / "results" / "budget.json"
+KEPT = RESULTS / "budget.json"
 BUDGETS = (["--max-size", "8MB"], ["--min-score", "0.99"])
 
 
@@ -73,7 +72,7 @@ def main() -> None:
             print(asked, *known[asked], sep="  ", flush=True)
     lines = ["| asked | file | Spearman | CPU minutes |", "|---|---|---:|---:|"]
     lines += [f"| `{asked}` | {' | '.join(known[asked])} |" for asked in map(" ".join, BUDGETS)]
-    fill(DOCS / "COMPRESSION.md", "budget.py", "\n".join(lines))
+    fill(DOCS / "COMPRESSION.md", "quality/budget.py", "\n".join(lines))
 
 
 if __name__ == "__main__":

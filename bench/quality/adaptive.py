@@ -1,6 +1,6 @@
 """What token pruning and early exit are worth: score and time with and without, on labelled texts, one at a time.
 
-    python bench/adaptive.py FILE DATA --name "SST-2 dev" [--text COLUMN] [--label COLUMN] [--rounds N]
+    python -m bench.quality.adaptive FILE DATA --name "SST-2 dev" [--text COLUMN] [--label COLUMN] [--rounds N]
 
 FILE comes from `minibert convert --prune-tokens ... --early-exit`; DATA is what `minibert eval` takes for it. Each
 round runs every text through each variant in turn, on one thread; tokenizing is not timed. Speed is relative to the
@@ -17,14 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import describe
-from pages import DOCS, fill
-
 import minibert
+from bench.machine import describe
+from bench.pages import DOCS, RESULTS, fill
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
-RESULTS = Path(__file__).parent / "results" / "adaptive.json"
+KEPT = RESULTS / "adaptive.json"
 VARIANTS: dict[str, dict[str, Any]] = {
     "neither": {"early_exit": False, "token_pruning": False},
     "token pruning": {"early_exit": False, "token_pruning": True},
@@ -43,12 +42,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     rows = read_columns(arguments.data, [arguments.text, arguments.label])
-    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    known = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
     known[arguments.name] = {**measure(arguments.file, rows, arguments.rounds), "machine": describe()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(known, indent=1))
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps(known, indent=1))
     text = table(known)
-    fill(DOCS / "COMPRESSION.md", "adaptive.py", text)
+    fill(DOCS / "COMPRESSION.md", "quality/adaptive.py", text)
     print(text)
 
 

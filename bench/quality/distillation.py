@@ -1,9 +1,9 @@
 """What training wins back: the table and the plot of docs/DISTILLATION.md.
 
-    python bench/distillation.py ../shared                  # trains what is not there yet: hours on two cores
-    python bench/distillation.py ../shared --only sst2-80   # one student
-    python bench/distillation.py ../shared --speed          # times what is there: wants a quiet machine
-    python bench/distillation.py ../shared --draw           # only writes the table and the plot
+    python -m bench.quality.distillation ../shared                  # trains what is not there yet: hours on two cores
+    python -m bench.quality.distillation ../shared --only sst2-80   # one student
+    python -m bench.quality.distillation ../shared --speed          # times what is there: wants a quiet machine
+    python -m bench.quality.distillation ../shared --draw           # only writes the table and the plot
 
 Each student is what `minibert distill` makes by a recipe of examples/distill/. Files and states of trainings are kept
 in build/distillation/, so that a run can be stopped and continued; the data stays where it is, only figures are kept.
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from machine import describe
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.convert import convert
 from minibert_converter.distill.sharing import share_layers
@@ -33,16 +32,17 @@ from minibert_converter.quantize import quantize
 from minibert_converter.recipe import read_recipe
 from minibert_converter.recipe.distillation import Distill
 from minibert_converter.recipe.passes import Prune
-from pages import DOCS, ROOT, fill
 
 import minibert
+from bench.machine import describe
+from bench.pages import DOCS, RESULTS, ROOT, fill
 from minibert.cli.data import read_columns, read_conll
 from minibert.evaluate import evaluate, evaluate_entities
 from minibert.format import write_model
 
 BUILD = ROOT / "build/distillation"
 RECIPES = ROOT / "examples/distill"
-RESULTS = Path(__file__).parent / "results/distillation.json"
+KEPT = RESULTS / "distillation.json"
 #: Phrases of SST-2's training set that are read: a third of them.
 SST2_TEXTS = 24_000
 CALIBRATION_TEXTS = 512
@@ -120,8 +120,8 @@ class Bench:
         figures = {"score": self.score(task, file), "bytes": file.stat().st_size, **more}
         self.results.setdefault(task.teacher, {})[name] = figures
         print(f"{task.teacher} {name}: {figures['score']:.2f}, {figures['bytes'] / 1e6:.2f} MB", flush=True)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({"machine": describe(), "tasks": self.results}, indent=1))
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps({"machine": describe(), "tasks": self.results}, indent=1))
 
     def teacher(self, task: Task) -> None:
         """The teacher itself, in float32 and in int8."""
@@ -201,7 +201,7 @@ class Bench:
                 times[name].append(time.perf_counter() - began)
         for name, each in times.items():
             self.results[task.teacher][name]["texts_per_second"] = round(len(texts) / min(each), 1)
-        RESULTS.write_text(json.dumps({"machine": describe(), "tasks": self.results}, indent=1))
+        KEPT.write_text(json.dumps({"machine": describe(), "tasks": self.results}, indent=1))
 
     def file(self, task: Task, name: str) -> Path:
         """Where a file of that name is."""
@@ -289,7 +289,7 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true", help="time what is there")
     parser.add_argument("--draw", action="store_true", help="only write the table and the plot")
     arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text())["tasks"] if RESULTS.is_file() else {}
+    results = json.loads(KEPT.read_text())["tasks"] if KEPT.is_file() else {}
     bench = Bench(arguments.shared, results)
     BUILD.mkdir(parents=True, exist_ok=True)
     if not arguments.speed and not arguments.draw:
@@ -301,7 +301,7 @@ def main() -> None:
     if arguments.speed:
         for task in TASKS.values():
             bench.speed(task)
-    fill(DOCS / "DISTILLATION.md", "distillation.py", table(results))
+    fill(DOCS / "DISTILLATION.md", "quality/distillation.py", table(results))
     plot(results, DOCS / "distillation.svg")
 
 

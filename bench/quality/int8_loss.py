@@ -1,6 +1,6 @@
 """What int8 costs on real tasks: the table of docs/TASKS.md.
 
-    python bench/int8_loss.py SENTENCE_MINILM ../shared
+    python -m bench.quality.int8_loss SENTENCE_MINILM ../shared
 
 Each checkpoint is converted to float32 and to int8 by the default recipe, calibrated on the converter's own sentences,
 and measured as `minibert eval` does it. Cranfield, which has no such form, is ranked as a whole: every abstract for
@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from minibert_converter.convert import convert
-from pages import DOCS, fill
 
 import minibert
+from bench.pages import DOCS, fill
 from minibert.cli.data import read_columns, read_conll
 from minibert.evaluate import evaluate, evaluate_entities, evaluate_ranking
 from minibert.tasks import metrics
@@ -107,7 +107,7 @@ def main() -> None:
                 ]
                 lines.append(f"| {' | '.join([title, *cells])} |")
                 print(lines[-1], flush=True)
-    fill(DOCS / "TASKS.md", "int8_loss.py", "\n".join(lines))
+    fill(DOCS / "TASKS.md", "quality/int8_loss.py", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a fresh process pays before its first answer: time, peak memory, and the files it needs.
 
-    python bench/startup.py build/bench/models/minilm/minibert.safetensors
+    python -m bench.speed.startup build/bench/models/minilm/minibert.safetensors
 
 Time runs from starting the interpreter until the answer to one text is printed; disk and kernel caches are warm. The
 peers take turns, as in compare.py. Sizes are those of the files that a runtime reads to answer a text: minibert's file
@@ -19,8 +19,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import machine
-from peers import HERE, Peer, add_options, chosen, environment, note
+from bench import machine
+from bench.speed.peers import HERE, Peer, add_options, chosen, environment, note
 
 TEXT = "The quick brown fox jumps over the lazy dog while nobody in the whole village is looking at it."
 #: Files of a peer's folder that are its model; of LiteRT's one for each length only one is read.

@@ -1,7 +1,7 @@
 """From one checkpoint folder to all that a comparison needs: minibert's file, and each peer's environment and model.
 
-    python bench/prepare.py CHECKPOINT --name minilm                      # minibert and onnxruntime
-    python bench/prepare.py CHECKPOINT --name minilm --runtime openvino ctranslate2 litert torch llamacpp
+    python -m bench.speed.prepare CHECKPOINT --name minilm                      # minibert and onnxruntime
+    python -m bench.speed.prepare CHECKPOINT --name minilm --runtime openvino ctranslate2 litert torch llamacpp
 
 Runs on a workstation: conversions need PyTorch, transformers and the runtime's own tools in this interpreter (`NEEDS`
 below; bench/README.md has the commands). What lacks something is skipped with a line that says what. Every peer gets
@@ -21,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers import BUILD, HERE, RUNTIMES, note
+from bench.pages import ROOT
+from bench.speed.peers import BUILD, RUNTIMES, note
 
 #: What a peer's own environment gets from the package index, beside NumPy and tokenizers.
 INSTALLS = {
@@ -44,7 +45,7 @@ NEEDS = {
 }
 #: LiteRT's models are made for one length each; the longest take minutes to make.
 LITERT_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-_CALIBRATION = HERE.parent / "converter" / "minibert_converter" / "calibration.txt"
+_CALIBRATION = ROOT / "converter" / "minibert_converter" / "calibration.txt"
 _CALIBRATION_TEXTS = 128
 
 

@@ -1,7 +1,7 @@
 """Everything at once: peak, latency on one thread and more, start-up; then README.md's tables and docs/latency.svg.
 
-    python bench/run.py                                 # every model that prepare.py made
-    python bench/run.py FILE --peer RUNTIME=PYTHON:MODEL ...
+    python -m bench.speed.run                                 # every model that prepare.py made
+    python -m bench.speed.run FILE --peer RUNTIME=PYTHON:MODEL ...
 
 Results go to bench/results/MODEL.json. Leave the machine alone meanwhile.
 """
@@ -16,12 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import compare
-import machine
-import plot
-import startup
-import table
-from peers import BUILD, HERE, add_options, chosen, environment, note
+from bench import machine
+from bench.speed import compare, plot, startup, table
+from bench.speed.peers import BUILD, HERE, add_options, chosen, environment, note
 
 
 def measure_peak(python: str, threads: list[int]) -> dict[str, Any] | None:
@@ -64,7 +61,7 @@ def main() -> None:
     else:
         models = {file.parent.name: file for file in sorted((BUILD / "models").glob("*/minibert.safetensors"))}
         if not models:
-            sys.exit(f"{BUILD / 'models'}: no model; run bench/prepare.py, or name a file")
+            sys.exit(f"{BUILD / 'models'}: no model; run bench/speed/prepare.py, or name a file")
     table.RESULTS.mkdir(exist_ok=True)
     for name, model in models.items():
         result = measure(model, options)

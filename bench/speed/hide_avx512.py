@@ -1,7 +1,7 @@
 """A copy of an environment in which onnxruntime believes that the CPU ends at AVX2: to compare AVX2 kernels anywhere.
 
-    python bench/hide_avx512.py PYTHON FOLDER            # PYTHON of an environment with onnxruntime; FOLDER is made
-    MINIBERT_ISA=avx2 python bench/compare.py FILE --threads 1 --peer onnxruntime=FOLDER/bin/python:MODEL
+    python -m bench.speed.hide_avx512 PYTHON FOLDER    # PYTHON of an environment with onnxruntime; FOLDER is made
+    MINIBERT_ISA=avx2 python -m bench.speed.compare FILE --threads 1 --peer onnxruntime=FOLDER/bin/python:MODEL
 
 A CPU's features are asked with one instruction, `cpuid`. In the copy each of them, in onnxruntime's own library, is an
 undefined instruction instead; a handler of the signal that this raises answers as the CPU would, less AVX-512 and VNNI.

@@ -1,6 +1,6 @@
 """Multiply-adds a cycle of the ARM kernels' inner loops, by LLVM's models of the cores: no board, no emulator.
 
-    python bench/arm_cycles.py [--mca llvm-mca-19]
+    python -m bench.arm.cycles [--mca llvm-mca-19]
 
 Compiles the kernels to assembly, takes their innermost loops and asks llvm-mca (16 or later) how many cycles a pass
 takes. Loops are told apart by what they multiply: bytes in steps of 4 panels or more are linears, single steps are
@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pages import DOCS, fill
+from bench.pages import DOCS, fill
 
 #: Core: instruction set, LLVM's model (a Neoverse N1 is a Cortex-A76), and least MAC/cycle of dense and of 4x4 blocks.
 CORES = {
@@ -112,7 +112,7 @@ def main() -> int:
             cells.append(f"{rate:.1f} MAC/cycle")
         table.append(f"| {core} | {' | '.join(cells)} |")
     if not short:
-        fill(DOCS / "RASPBERRY_PI.md", "arm_cycles.py", "\n".join(table))
+        fill(DOCS / "RASPBERRY_PI.md", "arm/cycles.py", "\n".join(table))
     return int(short)
 
 

@@ -1,6 +1,6 @@
 """Instructions that an emulated Raspberry Pi needs: from Python's start to the first answer, and for a forward pass.
 
-    MINIBERT_ARM=/path/to/arm python bench/arm_instructions.py model.safetensors [--onnxruntime FOLDER MODEL.onnx]
+    MINIBERT_ARM=/path/to/arm python -m bench.arm.instructions model.safetensors [--onnxruntime FOLDER MODEL.onnx]
 
 `$MINIBERT_ARM CPU SCRIPT ARGUMENTS...` runs Python on an emulated core, as for tests/arm, by an emulator that counts:
 QEMU with a plugin that prints `ICOUNT 0.1234 G` at the end, or QEMU's own libinsn (`total insns: 123400000`). FOLDER
@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pages import DOCS, fill
+from bench.pages import DOCS, ROOT, fill
 
 HERE = Path(__file__).parent
 #: The most that a start may take, and a forward pass of MiniLM by its number of tokens, in 10^9 instructions.
@@ -33,12 +33,12 @@ _COUNTED = re.compile(r"ICOUNT ([\d.]+) G|total insns: (\d+)")
 
 
 def count(core: str, packages: Sequence[str | Path], *arguments: str) -> float:
-    """10^9 instructions of bench/arm_guest.py with some arguments."""
+    """10^9 instructions of bench/arm/guest.py with some arguments."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MINIBERT_", "PYTHON"))}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment[name] = "1"
     environment["PYTHONPATH"] = os.pathsep.join(map(str, packages))
-    command = [os.environ["MINIBERT_ARM"], core, str(HERE / "arm_guest.py"), *arguments]
+    command = [os.environ["MINIBERT_ARM"], core, str(HERE / "guest.py"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = _COUNTED.search(done.stderr + done.stdout)
     if done.returncode or not found:
@@ -64,7 +64,7 @@ def main() -> int:
     """Print a line for each core, runtime and figure; 1 if a budget is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a MiniLM of six layers, converted to int8")
-    parser.add_argument("--package", type=Path, default=HERE.parent, help="folder that holds minibert with its kernels")
+    parser.add_argument("--package", type=Path, default=ROOT, help="folder that holds minibert with its kernels")
     parser.add_argument("--onnxruntime", nargs=2, metavar=("FOLDER", "MODEL"), help="its package, and the same model")
     parser.add_argument("--core", choices=BUDGETS, action="append", help="default: all")
     options = parser.parse_args()
@@ -82,7 +82,7 @@ def main() -> int:
             peer = None
             if options.onnxruntime:
                 package, model = options.onnxruntime
-                peer = measure(core, [package], "onnxruntime", model, tokenizer)
+                peer = measure(core, [package, HERE.parent / "speed"], "onnxruntime", model, tokenizer)
             for what, needed in own.items():
                 budget = BUDGETS[core][what]
                 title = "start" if what == "start" else f"{what} tokens"
@@ -95,7 +95,7 @@ def main() -> int:
                 exceeded |= too_many
                 print(line + ("   TOO MANY" if too_many else ""), flush=True)
     if options.onnxruntime and not options.core:
-        fill(DOCS / "RASPBERRY_PI.md", "arm_instructions.py", "\n".join(table))
+        fill(DOCS / "RASPBERRY_PI.md", "arm/instructions.py", "\n".join(table))
     return int(exceeded)
 
 

@@ -1,6 +1,6 @@
-"""What bench/arm_instructions.py runs on an emulated core: forward passes of one runtime, then an end without ado.
+"""What bench/arm/instructions.py runs on an emulated core: forward passes of one runtime, then an end without ado.
 
-python arm_guest.py RUNTIME MODEL TOKENIZER_JSON WHAT PASSES
+python guest.py RUNTIME MODEL TOKENIZER_JSON WHAT PASSES
 
 WHAT is "text", from the text to the vector, or a number of tokens for the model alone.
 """

@@ -1,6 +1,6 @@
 """What each way of compressing MiniLM weighs and keeps: the table and the plot of docs/COMPRESSION.md.
 
-    python bench/compression.py SENTENCE_MINILM ../shared/data/stsb SST2_MINILM ../shared/data/sst2
+    python -m bench.quality.compression SENTENCE_MINILM ../shared/data/stsb SST2_MINILM ../shared/data/sst2
 
 Each row is a recipe; its file, score and sizes are kept in build/compression/, so that a run can be continued; a row is
 made anew when its recipe changes, or with --again NAME. --speed times what is there: it wants a quiet machine.
@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from machine import describe
 from minibert_converter.convert import convert
 from minibert_converter.recipe import Recipe
-from pages import DOCS, README, ROOT, fill
 
 import minibert
+from bench.machine import describe
+from bench.pages import DOCS, README, ROOT, fill
 from minibert.cli.data import read_columns
 from minibert.evaluate import evaluate
 
@@ -286,8 +286,8 @@ def main() -> None:
                 task.path(row, "json").write_text(json.dumps(points[task.name][row], indent=1))
     if arguments.task is None:
         plot(points, DOCS / "compression.svg")
-        fill(DOCS / "COMPRESSION.md", "compression.py", table(points))
-        fill(README, "compression.py", short_table(points["stsb"]))
+        fill(DOCS / "COMPRESSION.md", "quality/compression.py", table(points))
+        fill(README, "quality/compression.py", short_table(points["stsb"]))
 
 
 if __name__ == "__main__":
