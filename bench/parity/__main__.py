@@ -27,6 +27,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 import torch
 import transformers
 
+from bench import common
 from bench.parity import networks, pipelines, sentences
 from bench.parity.compare import Row
 from bench.parity.texts import texts
@@ -45,7 +46,7 @@ def rows(options: argparse.Namespace, folder: Path) -> Iterator[Row | networks.R
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument(
         "checkpoints",
         nargs="*",

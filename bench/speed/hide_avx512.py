@@ -10,12 +10,13 @@ The original is left alone. Needs gcc and objdump, on x86-64 Linux.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from bench import common
 
 #: Answers in place of cpuid; it is compiled to a library that every Python of the copy loads when it starts.
 _HANDLER = r"""
@@ -54,7 +55,7 @@ _CPUID, _UNDEFINED = b"\x0f\xa2", b"\x0f\x0b"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("python", type=Path)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()

@@ -10,8 +10,8 @@ int8 weights and activations by the recipe that its own documentation gives, and
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.pages import ROOT
-from bench.speed.peers import BUILD, RUNTIMES, note
+from bench import common
+from bench.speed.peers import BUILD, RUNTIMES
 
 #: What a peer's own environment gets from the package index, beside NumPy and tokenizers.
 INSTALLS = {
@@ -45,7 +45,7 @@ NEEDS = {
 }
 #: LiteRT's models are made for one length each; the longest take minutes to make.
 LITERT_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-_CALIBRATION = ROOT / "converter" / "minibert_converter" / "calibration.txt"
+_CALIBRATION = common.ROOT / "converter" / "minibert_converter" / "calibration.txt"
 _CALIBRATION_TEXTS = 128
 
 
@@ -194,7 +194,7 @@ def make_environment(runtime: str) -> None:
     done = folder / "installed"
     if done.exists():
         return
-    note(f"{runtime}: environment {folder}")
+    common.note(f"{runtime}: environment {folder}")
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, "numpy", "tokenizers", *INSTALLS[runtime]], check=True)
@@ -205,12 +205,12 @@ def prepare(runtime: str, checkpoint: Path, target: Path) -> None:
     """The peer's model and environment; a folder appears only when its model is whole."""
     lacking = [module for module in NEEDS[runtime] if importlib.util.find_spec(module) is None]
     if lacking:
-        note(f"skipped {runtime}: no module {', '.join(lacking)} in {sys.executable}")
+        common.note(f"skipped {runtime}: no module {', '.join(lacking)} in {sys.executable}")
         return
     if target.exists():
-        note(f"{runtime}: {target} is there already")
+        common.note(f"{runtime}: {target} is there already")
     else:
-        note(f"{runtime}: model {target}")
+        common.note(f"{runtime}: model {target}")
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f"{runtime}-", dir=target.parent))
         try:
@@ -223,14 +223,12 @@ def prepare(runtime: str, checkpoint: Path, target: Path) -> None:
 
 
 def _attention_shape(checkpoint: Path) -> tuple[int, int]:
-    import json
-
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     return config["num_attention_heads"], config["hidden_size"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="a Hugging Face folder with tokenizer.json")
     parser.add_argument("--name", help="of the models' folder (default: the checkpoint's)")
     parser.add_argument("--runtime", nargs="+", choices=RUNTIMES, default=["onnxruntime"], metavar="RUNTIME")
@@ -243,7 +241,7 @@ def main() -> None:
     if not ours.exists():
         from minibert_converter.convert import convert
 
-        note(f"minibert: {ours}")
+        common.note(f"minibert: {ours}")
         convert(options.checkpoint, ours)
     for runtime in options.runtime:
         prepare(runtime, options.checkpoint, models / runtime)
