@@ -64,7 +64,7 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     module = ir.Module("peak")
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), "peak")
     operands, steps, out = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    builder: Any = ir.IRBuilder(function.append_basic_block("entry"))
     row, panel = dot.row(builder, operands), dot.panel(builder, operands)
     entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
     builder.branch(loop)
