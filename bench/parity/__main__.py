@@ -1,9 +1,9 @@
 """Every task against transformers and sentence-transformers, field by field; families against their models.
 
     pip install -e '.[train]' sentence-transformers
-    python bench/parity                                    # small checkpoints with random weights
-    python bench/parity --only pipelines --data ../shared/data CHECKPOINT...    # these, on real texts too
-    python bench/parity --only families                    # also what int8 costs in each
+    python -m bench.parity                                    # small checkpoints with random weights
+    python -m bench.parity --only pipelines --data ../shared/data CHECKPOINT...    # these, on real texts too
+    python -m bench.parity --only families                    # also what int8 costs in each
 
 Exits with 1 if anything differs that docs/TASKS.md does not say.
 """
@@ -20,18 +20,17 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 # Before transformers is imported: nothing here needs the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import networks
-import pipelines
-import sentences
 import torch
 import transformers
-from compare import Row
-from texts import texts
+
+from bench import common
+from bench.parity import networks, pipelines, sentences
+from bench.parity.compare import Row
+from bench.parity.texts import texts
 
 PARTS = ("families", "pipelines", "sentences")
 
@@ -47,7 +46,7 @@ def rows(options: argparse.Namespace, folder: Path) -> Iterator[Row | networks.R
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument(
         "checkpoints",
         nargs="*",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,8 +41,8 @@ class Row:
 def compare(
     name: str,
     items: Sequence[Any],
-    made: Sequence[Any],
-    wanted: Sequence[Any],
+    made: Iterable[Any],
+    wanted: Iterable[Any],
     explained: Callable[[Any], bool] = lambda item: False,
 ) -> Row:
     """A row: `made` is minibert's, `wanted` the other's; `explained` says whether an item may differ."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 import transformers
-from checkpoints import write
-from compare import Row, compare
 
 import minibert
+from bench.parity.checkpoints import write
+from bench.parity.compare import Row, compare
 from minibert_converter.convert import convert
 from tests.pipelines import spans
 

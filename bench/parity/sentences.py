@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from checkpoints import write_sentence_models
-from compare import Row, compare
 
 import minibert
+from bench.parity.checkpoints import write_sentence_models
+from bench.parity.compare import Row, compare
 from minibert_converter.convert import convert
 
 

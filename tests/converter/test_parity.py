@@ -7,11 +7,8 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_answers_are_those_of_the_other_libraries(part, library, least):
     if find_spec("torch") is None or find_spec(library) is None:
         pytest.skip(f"needs PyTorch and {library}")
-    command = [sys.executable, str(ROOT / "bench/parity"), "--only", part, "--texts", "30", "--json"]
+    command = [sys.executable, "-m", "bench.parity", "--only", part, "--texts", "30", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path()})
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [row for row in rows if row["differ"]] == []

@@ -20,9 +20,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "tokenizers"
-sys.path.insert(0, str(HERE.parents[1] / "bench/parity"))
+sys.path.insert(0, str(HERE.parents[1]))
 
-from texts import SENTENCES  # noqa: E402
+from bench.parity.texts import SENTENCES  # noqa: E402
 
 #: Tokens of a text or pair, special tokens included: long ones are cut.
 MAX_LENGTH = 40

@@ -1,7 +1,7 @@
 """A copy of an environment in which onnxruntime believes that the CPU ends at AVX2: to compare AVX2 kernels anywhere.
 
-    python bench/hide_avx512.py PYTHON FOLDER            # PYTHON of an environment with onnxruntime; FOLDER is made
-    MINIBERT_ISA=avx2 python bench/compare.py FILE --threads 1 --peer onnxruntime=FOLDER/bin/python:MODEL
+    python -m bench.speed.hide_avx512 PYTHON FOLDER    # PYTHON of an environment with onnxruntime; FOLDER is made
+    MINIBERT_ISA=avx2 python -m bench.speed.compare FILE --threads 1 --peer onnxruntime=FOLDER/bin/python:MODEL
 
 A CPU's features are asked with one instruction, `cpuid`. In the copy each of them, in onnxruntime's own library, is an
 undefined instruction instead; a handler of the signal that this raises answers as the CPU would, less AVX-512 and VNNI.
@@ -10,12 +10,13 @@ The original is left alone. Needs gcc and objdump, on x86-64 Linux.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from bench import common
 
 #: Answers in place of cpuid; it is compiled to a library that every Python of the copy loads when it starts.
 _HANDLER = r"""
@@ -54,7 +55,7 @@ _CPUID, _UNDEFINED = b"\x0f\xa2", b"\x0f\x0b"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("python", type=Path)
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Accuracy against sparsity, one shot, for every way of pruning: the table and the plot of docs/PRUNING.md.
 
-    python bench/pruning_curve.py ../shared/models/sst2-minilm ../shared/data/sst2
+    python -m bench.quality.pruning_curve ../shared/models/sst2-minilm ../shared/data/sst2
 
 The data stays where it is: only figures are kept. Texts to calibrate on come from the training set, labels unread.
 Points that were measured before are taken from bench/results/pruning_curve.json, so that a run can be continued.
@@ -8,21 +8,16 @@ Points that were measured before are taken from bench/results/pruning_curve.json
 
 from __future__ import annotations
 
-import argparse
-import json
-import random
 import tempfile
 from pathlib import Path
-
-from machine import describe
-from pages import DOCS, fill
+from typing import Any
 
 import minibert
-from minibert.datasets import read_columns
+from bench import common
+from bench.quality.data import sst2, sst2_training_texts
 from minibert.evaluate import evaluate
 from minibert_converter.convert import convert
 
-RESULTS = Path(__file__).parent / "results/pruning_curve.json"
 SPARSITIES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 #: What is removed and how it is chosen, as the table calls it; {} is the sparsity.
 CURVES = {
@@ -36,22 +31,17 @@ INT8 = (None, 0.5)
 CALIBRATION_TEXTS = 512
 
 
-def calibration_texts(folder: Path) -> list[str]:
-    """Training sentences of five words or more: the set has many that are a word or two."""
-    texts = [text for (text,) in read_columns(folder / "train.tsv.gz", ["sentence"])]
-    return random.Random(0).sample([text for text in texts if text.count(" ") >= 4], CALIBRATION_TEXTS)
-
-
 def measure(
-    checkpoint: Path, texts: list[str], dev: list[tuple[str, ...]], requests: list[str], method: str, dtype: str
-) -> dict:
+    checkpoint: Path, texts: list[str], dev: tuple[list[str], list[str]], requests: list[str], method: str, dtype: str
+) -> dict[str, Any]:
+    """Size, accuracy and speed of one point of the curves."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
         form = "none" if dtype == "float32" else dtype
         calibrate = texts if requests or dtype == "int8" else None
         report = convert(checkpoint, file, quantize=form, prune=requests, prune_method=method, calibrate=calibrate)
         model = minibert.load(file, threads=1)
-        figures = evaluate(model, [text for text, _ in dev], [label for _, label in dev])
+        figures = evaluate(model, *dev)
         return {
             "accuracy": round(100 * figures["accuracy"], 2),
             "file_bytes": report.file_bytes,
@@ -65,28 +55,22 @@ def key(requests: list[str], method: str, dtype: str) -> str:
     return " ".join([*requests, *([method] if requests else []), dtype])
 
 
-def table(points: dict[str, dict]) -> str:
+def table(points: common.Results) -> str:
     """Markdown: a line for each curve."""
     header = ["SST-2 dev accuracy", "0%", *(f"{sparsity:.0%}" for sparsity in SPARSITIES), "50%, int8"]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    rows = []
     dense = points[key([], "", "float32")]["accuracy"]
     for name, (templates, method) in CURVES.items():
         cells = [name, f"{dense:.2f}"]
         for sparsity, dtype in [*((each, "float32") for each in SPARSITIES), (0.5, "int8")]:
             cells.append(f"{points[key([t.format(sparsity) for t in templates], method, dtype)]['accuracy']:.2f}")
-        lines.append(cells)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows.append(cells)
+    return common.table(header, rows)
 
 
-def plot(points: dict[str, dict], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    # The same figures give the same bytes.
-    matplotlib.rcParams["svg.hashsalt"] = "minibert"
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2))
+def plot(points: common.Results, path: Path) -> None:
+    figure = common.new_figure(7, 4.2)
+    axes = figure.subplots()
     dense = points[key([], "", "float32")]["accuracy"]
     for number, (name, (templates, method)) in enumerate(CURVES.items()):
         values = [points[key([t.format(s) for t in templates], method, "float32")]["accuracy"] for s in SPARSITIES]
@@ -97,17 +81,16 @@ def plot(points: dict[str, dict], path: Path) -> None:
     axes.set(xlabel="encoder weights removed, %", ylabel="SST-2 dev accuracy, %", title="MiniLM-L6, pruned in one shot")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    common.save_figure(figure, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="the folder of sst2-minilm")
     parser.add_argument("data", type=Path, help="the folder of SST-2: train.tsv.gz and dev.tsv")
     arguments = parser.parse_args()
-    points = json.loads(RESULTS.read_text())["points"] if RESULTS.is_file() else {}
-    texts, dev = calibration_texts(arguments.data), read_columns(arguments.data / "dev.tsv", ["sentence", "label"])
+    points = common.Results("pruning_curve")
+    texts, dev = common.sample(sst2_training_texts(arguments.data), CALIBRATION_TEXTS), sst2(arguments.data)
     wanted = [([], "second-order", dtype) for dtype in ("float32", "int8")]
     for sparsity in (0.5, *(each for each in SPARSITIES if each != 0.5)):
         for templates, method in CURVES.values():
@@ -116,12 +99,10 @@ def main() -> None:
     for requests, method, dtype in wanted:
         name = key(requests, method, dtype)
         if name not in points:
-            points[name] = measure(arguments.checkpoint, texts, dev, requests, method, dtype)
+            points.keep(name, measure(arguments.checkpoint, texts, dev, requests, method, dtype))
             print(f"{name}: {points[name]['accuracy']:.2f}", flush=True)
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps({"machine": describe(), "points": points}, indent=1))
-    plot(points, DOCS / "pruning.svg")
-    fill(DOCS / "PRUNING.md", "pruning_curve.py", table(points))
+    plot(points, common.DOCS / "pruning.svg")
+    common.fill(common.DOCS / "PRUNING.md", __file__, table(points))
 
 
 if __name__ == "__main__":

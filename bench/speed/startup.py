@@ -1,6 +1,6 @@
 """What a fresh process pays before its first answer: time, peak memory, and the files it needs.
 
-    python bench/startup.py build/bench/models/minilm/minibert.safetensors
+    python -m bench.speed.startup build/bench/models/minilm/minibert.safetensors
 
 Time runs from starting the interpreter until the answer to one text is printed; disk and kernel caches are warm. The
 peers take turns, as in compare.py. Sizes are those of the files that a runtime reads to answer a text: minibert's file
@@ -9,8 +9,6 @@ holds the tokenizer, a peer has it beside.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -19,8 +17,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import machine
-from peers import HERE, Peer, add_options, chosen, environment, note
+from bench import common
+from bench.speed.peers import HERE, Peer, add_options, chosen, environment
 
 TEXT = "The quick brown fox jumps over the lazy dog while nobody in the whole village is looking at it."
 #: Files of a peer's folder that are its model; of LiteRT's one for each length only one is read.
@@ -44,24 +42,22 @@ def measure(peers: list[Peer], threads: int, rounds: int, settle: float) -> list
         tokenizer = Path(folder) / "tokenizer.json"
         tokenizer.write_text(_tokenizer(Path(peers[0].model)), encoding="utf-8")
         taken: dict[Peer, list[tuple[float, float]]] = {peer: [] for peer in peers}
-        for number in range(rounds + 1):
-            shift = number % len(peers)
-            for peer in peers[shift:] + peers[:shift]:
-                if peer not in taken:
-                    continue
-                time.sleep(settle)
-                outcome = _start(peer, threads, tokenizer)
-                if isinstance(outcome, str):
-                    if peer is peers[0]:
-                        sys.exit(outcome)
-                    note(f"skipped {peer.runtime}: {outcome}")
-                    del taken[peer]
-                elif number:
-                    taken[peer].append(outcome)
+        for peer in common.in_turns(peers, rounds + 1):
+            if peer not in taken:
+                continue
+            time.sleep(settle)
+            outcome = _start(peer, threads, tokenizer)
+            if not isinstance(outcome, str):
+                taken[peer].append(outcome)
+            elif peer is peers[0]:
+                sys.exit(outcome)
+            else:
+                common.note(f"skipped {peer.runtime}: {outcome}")
+                del taken[peer]
         extra = tokenizer.stat().st_size
     results = []
     for peer, times in taken.items():
-        seconds, peaks = zip(*times, strict=True)
+        seconds, peaks = zip(*times[1:], strict=True)
         size = _size(Path(peer.model)) + (0 if peer.runtime == "minibert" else extra)
         median_peak = statistics.median(peaks)
         results.append(Start(peer.runtime, statistics.median(seconds), min(seconds), median_peak, size / 2**20))
@@ -104,14 +100,14 @@ def _size(model: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     add_options(parser)
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--settle", type=float, default=0.1, help="seconds of pause before a start (default: 0.1)")
     parser.add_argument("-o", "--out", type=Path, help="write the results here, as JSON")
     options = parser.parse_args()
-    before = machine.describe()
+    before = common.describe_machine()
     results = measure(chosen(options), options.threads, options.rounds, options.settle)
     for one in results:
         print(
@@ -119,9 +115,8 @@ def main() -> None:
             f"peak {one.peak_mib:6.1f} MiB  files {one.files_mib:5.1f} MiB"
         )
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        result = {"machine": before, "threads": options.threads, "starts": [asdict(one) for one in results]}
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        starts = [asdict(one) for one in results]
+        common.write_json(options.out, {"machine": before, "threads": options.threads, "starts": starts})
 
 
 if __name__ == "__main__":

@@ -1,38 +1,38 @@
 """What each way of compressing MiniLM weighs and keeps: the table and the plot of docs/COMPRESSION.md.
 
-    python bench/compression.py SENTENCE_MINILM ../shared/data/stsb SST2_MINILM ../shared/data/sst2
+    python -m bench.quality.compression SENTENCE_MINILM ../shared/data/stsb SST2_MINILM ../shared/data/sst2
 
-Each row is a recipe; its file, score and sizes are kept in build/compression/, so that a run can be continued; a row is
-made anew when its recipe changes, or with --again NAME. --speed times what is there: it wants a quiet machine.
---draw only writes the table and the plot. The data stays where it is: only figures are kept. Texts to calibrate on are
-sentences of the training sets, labels unread.
+Each row is a recipe; its file is kept in build/compression/ and its figures in bench/results/, so that a run can be
+continued; a row is made anew when its recipe changes, or with --again NAME. --speed times what is there: it wants a
+quiet machine. --draw only writes the table and the plot. The data stays where it is: only figures are kept. Texts to
+calibrate on are sentences of the training sets, labels unread.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from machine import describe
-from pages import DOCS, README, ROOT, fill
-
 import minibert
-from minibert.datasets import read_columns
+from bench import common
+from bench.quality.data import sst2, sst2_training_texts, stsb, stsb_training_texts
 from minibert.evaluate import evaluate
 from minibert_converter.convert import convert
 from minibert_converter.recipe import Recipe
 
-BUILD = ROOT / "build/compression"
+BUILD = common.ROOT / "build/compression"
 CALIBRATION_TEXTS = 1024
 #: Stands for the file of a task's training sentences.
 TEXTS = "texts"
 INT8, INT4, CODEBOOK = {"quantize": "int8"}, {"quantize": "int4"}, {"quantize": "codebook"}
+
+
+#: A row's figures, by task and row.
+Points = dict[str, dict[str, dict[str, Any]]]
 
 
 def blocks(share: float, method: str) -> dict[str, Any]:
@@ -77,33 +77,21 @@ class Task:
     def __init__(self, name: str, checkpoint: Path, data: Path) -> None:
         self.name, self.checkpoint = name, checkpoint
         self.figure = {"stsb": "spearman", "sst2": "accuracy"}[name]
-        if name == "stsb":
-            rows = read_columns(data / "dev.tsv.gz", ["score", "sentence1", "sentence2"])
-            self.examples = [(row[1], row[2]) for row in rows]
-            texts = [text for row in read_columns(data / "train.tsv.gz", ["sentence1", "sentence2"]) for text in row]
-        else:
-            rows = read_columns(data / "dev.tsv", ["label", "sentence"])
-            self.examples = [row[1] for row in rows]
-            # Of five words or more: the set has many that are a word or two.
-            texts = [text for (text,) in read_columns(data / "train.tsv.gz", ["sentence"]) if text.count(" ") >= 4]
-        self.truth = [row[0] for row in rows]
+        self.examples, self.truth = stsb(data) if name == "stsb" else sst2(data)
+        texts = stsb_training_texts(data) if name == "stsb" else sst2_training_texts(data)
+        self.results = common.Results(f"compression-{name}")
         self.folder = BUILD / name
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / TEXTS).write_text("\n".join(texts), encoding="utf-8")
-        self.texts = random.Random(0).sample(texts, CALIBRATION_TEXTS)
+        self.texts = common.sample(texts, CALIBRATION_TEXTS)
 
-    def path(self, row: str, ending: str) -> Path:
-        """Where something of a row is kept."""
-        return BUILD / f"{self.name}-{row.replace(' ', '_').replace(':', '-')}.{ending}"
-
-    def known(self, row: str) -> dict[str, Any] | None:
-        """What was measured of a row."""
-        path = self.path(row, "json")
-        return json.loads(path.read_text()) if path.is_file() else None
+    def file(self, row: str) -> Path:
+        """Where the file of a row is kept."""
+        return BUILD / f"{self.name}-{row.replace(' ', '_').replace(':', '-')}.safetensors"
 
     def measure(self, row: str, passes: list[dict[str, Any]]) -> dict[str, Any]:
         """Makes the file of a row and measures all but its speed."""
-        file = self.path(row, "safetensors")
+        file = self.file(row)
         start = time.process_time()
         recipe = Recipe.from_json({"pass": passes}, folder=self.folder)
         report = convert(self.checkpoint, file, recipe=recipe, calibrate=self.texts if recipe.reads_texts else None)
@@ -121,8 +109,8 @@ class Task:
 
     def cosines(self, model: minibert.Model) -> list[float]:
         """Between the vectors of a model and those of float32, over the first sentences of all pairs: mean, least."""
-        sentences = sorted({first for first, _second in self.examples})
-        wanted = minibert.load(self.path("float32", "safetensors"), threads=1).encode(sentences)
+        sentences = sorted({example[0] for example in self.examples})
+        wanted = minibert.load(self.file("float32"), threads=1).encode(sentences)
         each = (model.encode(sentences) * wanted).sum(axis=1)
         return [float(each.mean()), float(each.min())]
 
@@ -150,21 +138,16 @@ def resident(file: Path) -> int:
 def speed(task: Task, rows: list[str]) -> dict[str, float]:
     """By row, how many times as fast as dense int8: the fastest of many turns of each, in turn."""
     ids = [[101, *range(1000, 1000 + TOKENS - 2), 102]]
-    models = {row: minibert.load(task.path(row, "safetensors"), threads=1) for row in rows}
-    best = dict.fromkeys(rows, float("inf"))
-    for _ in range(TURNS):
-        for row, model in models.items():
-            for _ in range(5):
-                start = time.perf_counter()
-                model.forward(ids)
-                best[row] = min(best[row], time.perf_counter() - start)
+    models = {row: minibert.load(task.file(row), threads=1) for row in rows}
+    calls = {row: partial(model.forward, ids) for row, model in models.items()}
+    best = {row: min(seconds) for row, seconds in common.time_in_turns(calls, TURNS, repeats=5).items()}
     return {row: round(best["int8"] / seconds, 3) for row, seconds in best.items()}
 
 
-def table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
+def table(points: Points) -> str:
     """Markdown: a line for each row that was measured."""
     header = ["", "file", "resident", "speed", "STS-B", "of float32", "cosine, mean and least", "SST-2", "of float32"]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    lines = []
     for row in ROWS:
         if row not in points["stsb"] and row not in points["sst2"]:
             continue
@@ -181,7 +164,7 @@ def table(points: dict[str, dict[str, dict[str, Any]]]) -> str:
             if name == "stsb":
                 cells.append(" ".join(f"{value:.4f}" for value in (point or {}).get("cosine", [])))
         lines.append(cells)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return common.table(header, lines)
 
 
 #: The rows of README, and how one asks for each.
@@ -197,13 +180,12 @@ SHORT = {
 
 def short_table(points: dict[str, dict[str, Any]]) -> str:
     """Markdown: some rows of one task."""
-    lines = ["| | file | speed | STS-B dev | of float32 |", "|---|---:|---:|---:|---:|"]
+    lines = []
     for row, flags in SHORT.items():
         if (point := points.get(row)) is not None:
             size, speed = f"{point['file_bytes'] / 1e6:.1f} MB", f"{point['speed']:.2f}" if "speed" in point else ""
-            cells = [flags, size, speed, f"{point['score']:.2f}", _part(point, points.get("float32"))]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            lines.append([flags, size, speed, f"{point['score']:.2f}", _part(point, points.get("float32"))])
+    return common.table(["", "file", "speed", "STS-B dev", "of float32"], lines)
 
 
 def _part(point: dict[str, Any], whole: dict[str, Any] | None) -> str:
@@ -220,17 +202,11 @@ def front(points: dict[str, dict[str, Any]]) -> list[str]:
     return found
 
 
-def plot(points: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
+def plot(points: Points, path: Path) -> None:
     """Score against size, the Pareto front drawn through."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "minibert"  # the same figures give the same bytes
-    import matplotlib.pyplot as plt
-
-    figure, all_axes = plt.subplots(1, 2, figsize=(11, 5))
+    figure = common.new_figure(11, 5)
     titles = {"stsb": "STS-B dev, Spearman", "sst2": "SST-2 dev, accuracy"}
-    for axes, (name, title) in zip(all_axes, titles.items(), strict=True):
+    for axes, (name, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
         known = points[name]
         if not known:
             continue
@@ -250,12 +226,11 @@ def plot(points: dict[str, dict[str, dict[str, Any]]], path: Path) -> None:
         axes.set(xscale="log", xlabel="file, MB", title=title)
         axes.set_xticks([6, 8, 12, 16, 23, 45, 90], ["6", "8", "12", "16", "23", "45", "90"])
         axes.minorticks_off()
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    common.save_figure(figure, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     for name in ("stsb", "sst2"):
         parser.add_argument(f"{name}_checkpoint", type=Path)
         parser.add_argument(f"{name}_data", type=Path)
@@ -273,21 +248,20 @@ def main() -> None:
     ]
     for row in () if arguments.speed or arguments.draw else arguments.only or ROWS:
         for task in tasks:
-            point = task.known(row)
+            point = task.results.get(row)
             if point is None or point["passes"] != ROWS[row] or row in arguments.again:
                 point = task.measure(row, ROWS[row])
-                task.path(row, "json").write_text(json.dumps({**point, "machine": describe()}, indent=1))
+                task.results.keep(row, point)
                 print(f"{task.name} {row}: {point['score']:.2f}, {point['file_bytes'] / 1e6:.2f} MB", flush=True)
-    points = {task.name: {row: point for row in ROWS if (point := task.known(row))} for task in tasks}
     if arguments.speed:
         for task in tasks:
-            for row, ratio in speed(task, list(points[task.name])).items():
-                points[task.name][row]["speed"] = ratio
-                task.path(row, "json").write_text(json.dumps(points[task.name][row], indent=1))
+            for row, ratio in speed(task, [row for row in ROWS if row in task.results]).items():
+                task.results.keep(row, {**task.results[row], "speed": ratio})
     if arguments.task is None:
-        plot(points, DOCS / "compression.svg")
-        fill(DOCS / "COMPRESSION.md", "compression.py", table(points))
-        fill(README, "compression.py", short_table(points["stsb"]))
+        points = {task.name: {row: task.results[row] for row in ROWS if row in task.results} for task in tasks}
+        plot(points, common.DOCS / "compression.svg")
+        common.fill(common.DOCS / "COMPRESSION.md", __file__, table(points))
+        common.fill(common.README, __file__, short_table(points["stsb"]))
 
 
 if __name__ == "__main__":

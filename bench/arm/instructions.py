@@ -1,6 +1,6 @@
 """Instructions that an emulated Raspberry Pi needs: from Python's start to the first answer, and for a forward pass.
 
-    MINIBERT_ARM=/path/to/arm python bench/arm_instructions.py model.safetensors [--onnxruntime FOLDER MODEL.onnx]
+    MINIBERT_ARM=/path/to/arm python -m bench.arm.instructions model.safetensors [--onnxruntime FOLDER MODEL.onnx]
 
 `$MINIBERT_ARM CPU SCRIPT ARGUMENTS...` runs Python on an emulated core, as for tests/arm, by an emulator that counts:
 QEMU with a plugin that prints `ICOUNT 0.1234 G` at the end, or QEMU's own libinsn (`total insns: 123400000`). FOLDER
@@ -12,18 +12,19 @@ is remade.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from pages import DOCS, fill
+from bench import common
+from bench.speed.peers import HERE
+from bench.speed.startup import TEXT
 
-HERE = Path(__file__).parent
 #: The most that a start may take, and a forward pass of MiniLM by its number of tokens, in 10^9 instructions.
 BUDGETS = {
     "cortex-a72": {"start": 0.60, 16: 0.050, 128: 0.43},
@@ -33,12 +34,12 @@ _COUNTED = re.compile(r"ICOUNT ([\d.]+) G|total insns: (\d+)")
 
 
 def count(core: str, packages: Sequence[str | Path], *arguments: str) -> float:
-    """10^9 instructions of bench/arm_guest.py with some arguments."""
+    """10^9 instructions of first_answer.py with some arguments."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MINIBERT_", "PYTHON"))}
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environment[name] = "1"
     environment["PYTHONPATH"] = os.pathsep.join(map(str, packages))
-    command = [os.environ["MINIBERT_ARM"], core, str(HERE / "arm_guest.py"), *arguments]
+    command = [os.environ["MINIBERT_ARM"], core, str(HERE / "first_answer.py"), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = _COUNTED.search(done.stderr + done.stdout)
     if done.returncode or not found:
@@ -50,21 +51,19 @@ def measure(
     core: str, packages: Sequence[str | Path], runtime: str, model: str, tokenizer: Path
 ) -> dict[str | int, float]:
     """10^9 instructions of a start and of forward passes."""
-    count(core, packages, runtime, model, str(tokenizer), "text", "1")  # writes what Python compiles
-    found: dict[str | int, float] = {"start": count(core, packages, runtime, model, str(tokenizer), "text", "1")}
+    answer = partial(count, core, packages, runtime, model, "1", str(tokenizer))
+    answer(TEXT)  # writes what Python compiles
+    found: dict[str | int, float] = {"start": answer(TEXT)}
     for tokens in (16, 128):
-        once, thrice = (
-            count(core, packages, runtime, model, str(tokenizer), str(tokens), passes) for passes in ("1", "3")
-        )
-        found[tokens] = (thrice - once) / 2
+        found[tokens] = (answer(str(tokens), "3") - answer(str(tokens), "1")) / 2
     return found
 
 
 def main() -> int:
     """Print a line for each core, runtime and figure; 1 if a budget is exceeded."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("model", help="a MiniLM of six layers, converted to int8")
-    parser.add_argument("--package", type=Path, default=HERE.parent, help="folder that holds minibert with its kernels")
+    parser.add_argument("--package", type=Path, default=common.ROOT, help="folder that holds minibert with its kernels")
     parser.add_argument("--onnxruntime", nargs=2, metavar=("FOLDER", "MODEL"), help="its package, and the same model")
     parser.add_argument("--core", choices=BUDGETS, action="append", help="default: all")
     options = parser.parse_args()
@@ -73,7 +72,7 @@ def main() -> int:
     from minibert.format import read_model
 
     exceeded = False
-    table = ["| core | | minibert | onnxruntime (int8) | ratio |", "|---|---|---:|---:|---:|"]
+    rows = []
     with tempfile.TemporaryDirectory(prefix="minibert-bench-") as folder:
         tokenizer = Path(folder) / "tokenizer.json"
         tokenizer.write_text(read_model(options.model).tokenizer_json(), encoding="utf-8")
@@ -88,14 +87,14 @@ def main() -> int:
                 title = "start" if what == "start" else f"{what} tokens"
                 line = f"{core}  {title:<10}  {needed:.4f} G of {budget:.3f} G"
                 if peer:
-                    ratio = f"{needed / peer[what]:.2f}"
-                    table.append(f"| {core} | {title} | {needed:.3f} | {peer[what]:.3f} | {ratio} |")
-                    line += f"   onnxruntime {peer[what]:.4f} G   ratio {ratio}"
+                    rows.append([core, title, f"{needed:.3f}", f"{peer[what]:.3f}", f"{needed / peer[what]:.2f}"])
+                    line += f"   onnxruntime {peer[what]:.4f} G   ratio {rows[-1][-1]}"
                 too_many = needed > min(budget, peer[what] if peer else budget)
                 exceeded |= too_many
                 print(line + ("   TOO MANY" if too_many else ""), flush=True)
     if options.onnxruntime and not options.core:
-        fill(DOCS / "RASPBERRY_PI.md", "arm_instructions.py", "\n".join(table))
+        table = common.table(["core", "", "minibert", "onnxruntime (int8)", "ratio"], rows, words=2)
+        common.fill(common.DOCS / "RASPBERRY_PI.md", __file__, table)
     return int(exceeded)
 
 

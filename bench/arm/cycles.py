@@ -1,6 +1,6 @@
 """Multiply-adds a cycle of the ARM kernels' inner loops, by LLVM's models of the cores: no board, no emulator.
 
-    python bench/arm_cycles.py [--mca llvm-mca-19]
+    python -m bench.arm.cycles [--mca llvm-mca-19]
 
 Compiles the kernels to assembly, takes their innermost loops and asks llvm-mca (16 or later) how many cycles a pass
 takes. Loops are told apart by what they multiply: bytes in steps of 4 panels or more are linears, single steps are
@@ -10,7 +10,6 @@ docs/RASPBERRY_PI.md is remade.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pages import DOCS, fill
+from bench import common
 
 #: Core: instruction set, LLVM's model (a Neoverse N1 is a Cortex-A76), and least MAC/cycle of dense and of 4x4 blocks.
 CORES = {
@@ -92,12 +91,12 @@ def assembly_of(isa: str) -> str:
 
 def main() -> int:
     """Print a line for each core and kind of loop; 1 if one falls short."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("--mca", default="llvm-mca", help="LLVM's machine code analyzer, 16 or later")
     mca = parser.parse_args().mca
     assemblies = {isa: assembly_of(isa) for isa in sorted({core[0] for core in CORES.values()})}
     short = False
-    table = ["| core | dense int8 | 4x4 blocks, per block that is left |", "|---|---|---|"]
+    rows = []
     for core, (isa, model, *least) in CORES.items():
         loops = inner_loops(assemblies[isa])
         cells = []
@@ -110,9 +109,10 @@ def main() -> int:
             verdict = "" if rate >= wanted else "  TOO SLOW"
             print(f"{core}  {kind:<10}  {rate:6.2f} MAC/cycle, {most} in a pass; at least {wanted}{verdict}")
             cells.append(f"{rate:.1f} MAC/cycle")
-        table.append(f"| {core} | {' | '.join(cells)} |")
+        rows.append([core, *cells])
     if not short:
-        fill(DOCS / "RASPBERRY_PI.md", "arm_cycles.py", "\n".join(table))
+        table = common.table(["core", "dense int8", "4x4 blocks, per block that is left"], rows)
+        common.fill(common.DOCS / "RASPBERRY_PI.md", __file__, table)
     return int(short)
 
 

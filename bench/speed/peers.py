@@ -12,9 +12,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bench import common
+
 HERE = Path(__file__).resolve().parent
 #: Where `prepare.py` puts environments (envs/RUNTIME) and models (models/NAME/RUNTIME).
-BUILD = HERE.parent / "build" / "bench"
+BUILD = common.ROOT / "build/bench"
 RUNTIMES = ("onnxruntime", "litert", "openvino", "ctranslate2", "torch", "llamacpp")
 #: What a number of threads is called by the libraries that no option reaches.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -84,15 +86,10 @@ def chosen(arguments: argparse.Namespace) -> list[Peer]:
     present = [ours]
     for peer in wanted:
         if peer.missing:
-            note(f"skipped {peer.runtime}: {peer.missing}")
+            common.note(f"skipped {peer.runtime}: {peer.missing}")
         else:
             present.append(peer)
     return present
-
-
-def note(text: str) -> None:
-    """A line about progress."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What block sparsity is worth: a whole BERT-base, dense and with parts of its 4x4 blocks, in turns on one thread.
 
-    python bench/sparsity.py [--onnxruntime PYTHON:MODEL]
+    python -m bench.speed.sparsity [--onnxruntime PYTHON:MODEL]
 
 The networks are random numbers of BERT-base's shape, for speed depends on neither values nor training. Every model is
 held by a process of its own (see worker.py); a round gives each one turn. onnxruntime's model is made by prepare.py of
@@ -15,12 +15,12 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from machine import describe
-from peers import Peer, PeerError, Process, note
 
+from bench import common
+from bench.speed.peers import Peer, PeerError, Process
+from bench.speed.random_checkpoint import VOCABULARY
 from minibert.format import (
     Architecture,
     Config,
@@ -36,7 +36,7 @@ from minibert.format import (
     write_model,
 )
 
-LAYERS, HIDDEN, HEADS, FFN, VOCABULARY, POSITIONS = 12, 768, 12, 3072, 30522, 512
+LAYERS, HIDDEN, HEADS, FFN, POSITIONS = 12, 768, 12, 3072, 512
 SPARSITIES = (0.0, 0.5, 0.8, 0.9)
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)
 
@@ -102,15 +102,14 @@ def measure(processes: list[Process], length: int, options: argparse.Namespace) 
         process.ask("put", "text", ids)
     repeats = [max(2, int(options.seconds / process.ask("time", "text", 1)["seconds"][0])) for process in processes]
     turns: list[list[float]] = [[] for _ in processes]
-    for number in range(options.rounds):
-        for place in (*range(number % len(processes), len(processes)), *range(number % len(processes))):
-            seconds = processes[place].ask("time", "text", repeats[place])["seconds"]
-            turns[place].append(statistics.median(seconds))
+    for place in common.in_turns(range(len(processes)), options.rounds):
+        seconds = processes[place].ask("time", "text", repeats[place])["seconds"]
+        turns[place].append(statistics.median(seconds))
     return [statistics.median(each) for each in turns]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("--onnxruntime", metavar="PYTHON:MODEL", help="its interpreter and folder, to be compared with")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each model (default: 5)")
     parser.add_argument("--seconds", type=float, default=0.3, help="of a turn (default: 0.3)")
@@ -131,23 +130,23 @@ def main() -> None:
                 processes.append(stack.enter_context(Process(peer, 1, folder / f"{number}.log")))
             except PeerError as error:
                 sys.exit(str(error))
-        print(", ".join(f"{key} {value}" for key, value in describe().items()))
+        print(", ".join(f"{key} {value}" for key, value in common.describe_machine().items()))
         shares = (
             f"{sparsity:.0%} sparse: {size / 1e6:.1f} MB" for sparsity, size in zip(SPARSITIES, encoders, strict=True)
         )
         print(f"encoder on disk, everything counted: {', '.join(shares)}")
         print(f"of the dense one: {', '.join(f'{size / encoders[0]:.2%}' for size in encoders)}\n")
-        heads: list[Any] = ["tokens", "dense", *(f"{sparsity:.0%} sparse" for sparsity in SPARSITIES[1:])]
+        heads = ["tokens", "dense", *(f"{sparsity:.0%} sparse" for sparsity in SPARSITIES[1:])]
         heads += [f"onnxruntime / {name}" for name in heads[1:]] if options.onnxruntime else []
-        print("| " + " | ".join(heads) + " |\n" + "|---:" * len(heads) + "|")
+        print(common.table(heads, [], words=0))
         for length in LENGTHS:
-            note(f"{length} tokens")
+            common.note(f"{length} tokens")
             times = measure(processes, length, options)
             own = times[: len(SPARSITIES)]
             cells = [str(length), f"{own[0] * 1e3:.2f} ms"]
             cells += [f"{time * 1e3:.2f} ms = {own[0] / time:.2f}x" for time in own[1:]]
             cells += [f"{times[-1] / time:.2f}" for time in own] if options.onnxruntime else []
-            print("| " + " | ".join(cells) + " |", flush=True)
+            print(common.line(cells), flush=True)
 
 
 if __name__ == "__main__":

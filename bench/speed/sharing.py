@@ -1,6 +1,6 @@
 """What it saves to store shared layers once: an ALBERT of 12 layers and its twin, in which each layer has its own copy.
 
-    python bench/sharing.py build/bench/albert
+    python -m bench.speed.sharing build/bench/albert
 
 The checkpoint is made by transformers, with random weights and ALBERT-base's sizes; both files hold the same numbers
 and give the same answers. Printed are the sizes of the files, the bytes of each that a running engine has mapped and
@@ -9,15 +9,15 @@ touched, and times, taken in turns. Linux only: bytes come from /proc. Needs PyT
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from random_checkpoint import VOCABULARY, tokenizer
 
+from bench import common
+from bench.speed.random_checkpoint import VOCABULARY, tokenizer
 from minibert.engine import Engine
 from minibert.format import read_model, write_model
 from minibert_converter.convert import convert
@@ -52,7 +52,7 @@ def touched(path: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("folder", type=Path, help="where the checkpoint and both files go")
     folder = parser.parse_args().folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,19 +64,14 @@ def main() -> None:
 
     engines = {path: Engine(read_model(path), threads=1) for path in (shared, alone)}
     random = np.random.default_rng(0)
-    results = {path: {"file_bytes": path.stat().st_size} for path in engines}
+    results: dict[Path, dict[str, float]] = {path: {"file_bytes": path.stat().st_size} for path in engines}
     for tokens in TOKENS:
         ids = [random.integers(5, VOCABULARY, min(tokens, 128)).tolist() for _ in range(-(-tokens // 128))]
         answers = [engine.forward(ids).tobytes() for engine in engines.values()]
         assert answers[0] == answers[1]
-        seconds = {path: [] for path in engines}
-        for _ in range(TURNS):
-            for path, engine in engines.items():
-                start = time.perf_counter()
-                engine.forward(ids)
-                seconds[path].append(time.perf_counter() - start)
-        for path, times in seconds.items():
-            results[path][f"ms_{tokens}_tokens"] = round(1000 * min(times), 2)
+        calls = {path: partial(engine.forward, ids) for path, engine in engines.items()}
+        for path, seconds in common.time_in_turns(calls, TURNS).items():
+            results[path][f"ms_{tokens}_tokens"] = round(1000 * min(seconds), 2)
     for path, found in results.items():
         print(json.dumps({"file": path.name, **found, "touched_bytes": touched(path)}))
 

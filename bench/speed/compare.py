@@ -1,6 +1,6 @@
 r"""Latency of minibert and of its peers, taken in turns, so that whatever the machine does hits all alike.
 
-    python bench/compare.py build/bench/models/minilm/minibert.safetensors --threads 1 \
+    python -m bench.speed.compare build/bench/models/minilm/minibert.safetensors --threads 1 \
         --peer onnxruntime=envs/onnxruntime/bin/python:models/minilm/onnxruntime
 
 Each runtime is loaded once, in a process of its own. A round gives every runtime one turn, the order rotates from
@@ -12,7 +12,6 @@ by minibert's; what is reported is the median of these ratios and their range.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -23,9 +22,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import machine
-from peers import Peer, PeerError, Process, add_options, chosen, note
-from shapes import SHAPES, Calls, Shape, ways
+from bench import common
+from bench.speed.peers import Peer, PeerError, Process, add_options, chosen
+from bench.speed.shapes import SHAPES, Calls, Shape, ways
 
 _LEAST, _MOST = 2, 2000  # timed passes a turn
 #: A contestant whose median is this far above its fastest pass was disturbed by something.
@@ -116,12 +115,10 @@ def measure(
         except PeerError as error:
             if process is processes[0]:
                 raise
-            note(f"  {shape.name}: {error}")
-    for number in range(options.rounds):
-        shift = number % len(present)
-        for contestant in present[shift:] + present[:shift]:
-            time.sleep(options.settle)
-            contestant.turn()
+            common.note(f"  {shape.name}: {error}")
+    for contestant in common.in_turns(present, options.rounds):
+        time.sleep(options.settle)
+        contestant.turn()
     reference = present[0].answers()
     macs = sum(facts["macs"](length) for length in shape.lengths)
     return [_row(shape, threads, one, present[0], macs, _cosine(one.answers(), reference)) for one in present]
@@ -131,7 +128,7 @@ def _contestants(process: Process, shape: Shape, ids: list[list[int]], seconds: 
     """The ways in which this runtime is fed, ready for their turns."""
     process.ask("forget")
     if not process.ask("can", max(shape.lengths)):
-        note(f"  {shape.name}: {process.peer.runtime} has no model of this length")
+        common.note(f"  {shape.name}: {process.peer.runtime} has no model of this length")
         return []
     feeds = {"one batch": [list(range(len(ids)))]} if process.info["ragged"] else ways(shape)
     if process.info["one_at_a_time"]:
@@ -192,19 +189,19 @@ def compare(peers: list[Peer], threads: int, options: argparse.Namespace) -> lis
                 log = (logs / f"{peer.runtime}.log").read_text()
                 if not processes:
                     sys.exit(f"{error}\n{log}")
-                note(f"skipped {error}")
+                common.note(f"skipped {error}")
         for name in options.shapes:
             shape = SHAPES[name]
             if max(shape.lengths) > facts["max_positions"]:
-                note(f"  {name}: longer than the model's {facts['max_positions']} positions")
+                common.note(f"  {name}: longer than the model's {facts['max_positions']} positions")
                 continue
             new = measure(shape, processes, threads, facts, options)
             rows += new
-            note(f"{threads} thread{'s' * (threads > 1)}, {shape.title} tokens")
+            common.note(f"{threads} thread{'s' * (threads > 1)}, {shape.title} tokens")
             for row in new:
                 alike = "answers of another width" if row.cosine is None else f"cosine {row.cosine:.4f}"
                 alike += "  OTHER ANSWERS" * (row.cosine is not None and row.cosine < _UNLIKE)
-                note(
+                common.note(
                     f"  {row.runtime:12} {row.way:22} {row.median_ms:9.3f} ms (min {row.min_ms:9.3f})  "
                     f"x{row.ratio:5.2f} ({row.low:.2f} to {row.high:.2f}, fastest {row.best_ratio:.2f})  "
                     f"{row.gmacs_per_second:6.1f} GMAC/s  {alike}{'  disturbed' * row.disturbed}"
@@ -235,19 +232,18 @@ def add_timing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     add_options(parser)
     parser.add_argument("--threads", type=int, nargs="+", default=[1], metavar="N")
     add_timing_options(parser)
     parser.add_argument("-o", "--out", type=Path, help="write the rows here, as JSON")
     options = parser.parse_args()
     peers = chosen(options)
-    before = machine.describe()
+    before = common.describe_machine()
     rows = [row for threads in options.threads for row in compare(peers, threads, options)]
     if options.out:
-        result = {"machine": before, "load_after": machine.load(), "rows": [asdict(row) for row in rows]}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        result = {"machine": before, "load_after": common.load(), "rows": [asdict(row) for row in rows]}
+        common.write_json(options.out, result)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,31 @@
 """What training wins back: the table and the plot of docs/DISTILLATION.md.
 
-    python bench/distillation.py ../shared                  # trains what is not there yet: hours on two cores
-    python bench/distillation.py ../shared --only sst2-80   # one student
-    python bench/distillation.py ../shared --speed          # times what is there: wants a quiet machine
-    python bench/distillation.py ../shared --draw           # only writes the table and the plot
+    python -m bench.quality.distillation ../shared                  # trains what is not there yet: hours on two cores
+    python -m bench.quality.distillation ../shared --only sst2-80   # one student
+    python -m bench.quality.distillation ../shared --speed          # times what is there: wants a quiet machine
+    python -m bench.quality.distillation ../shared --draw           # only writes the table and the plot
 
 Each student is what `minibert distill` makes by a recipe of examples/distill/. Files and states of trainings are kept
-in build/distillation/, so that a run can be stopped and continued; the data stays where it is, only figures are kept.
+in build/distillation/ and figures in bench/results/, so that a run can be stopped and continued; the data stays where
+it is.
 Beside each student stands the same compression without training, on the same texts, labels unread.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
-import json
 import random
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from machine import describe
-from pages import DOCS, ROOT, fill
-
 import minibert
+from bench import common
+from bench.quality.data import five_words
 from minibert.datasets import read_columns, read_conll
 from minibert.evaluate import evaluate, evaluate_entities
 from minibert.format import write_model
@@ -40,9 +39,8 @@ from minibert_converter.passes.quantize import quantize
 from minibert_converter.passes.registry import Prune
 from minibert_converter.recipe import read_recipe
 
-BUILD = ROOT / "build/distillation"
-RECIPES = ROOT / "examples/distill"
-RESULTS = Path(__file__).parent / "results/distillation.json"
+BUILD = common.ROOT / "build/distillation"
+RECIPES = common.ROOT / "examples/distill"
 #: Phrases of SST-2's training set that are read: a third of them.
 SST2_TEXTS = 24_000
 CALIBRATION_TEXTS = 512
@@ -90,10 +88,10 @@ class Bench:
 
     Args:
         shared: the folder of models/ and data/.
-        results: figures by task and file; what is measured is added.
+        results: figures of files, by teacher; what is measured is added.
     """
 
-    def __init__(self, shared: Path, results: dict[str, Any]) -> None:
+    def __init__(self, shared: Path, results: dict[str, common.Results]) -> None:
         self.shared, self.results = shared, results
 
     def score(self, task: Task, file: Path) -> float:
@@ -118,16 +116,14 @@ class Bench:
     def add(self, task: Task, name: str, file: Path, **more: Any) -> None:
         """Scores a file and keeps its figures."""
         figures = {"score": self.score(task, file), "bytes": file.stat().st_size, **more}
-        self.results.setdefault(task.teacher, {})[name] = figures
+        self.results[task.teacher].keep(name, figures)
         print(f"{task.teacher} {name}: {figures['score']:.2f}, {figures['bytes'] / 1e6:.2f} MB", flush=True)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({"machine": describe(), "tasks": self.results}, indent=1))
 
     def teacher(self, task: Task) -> None:
         """The teacher itself, in float32 and in int8."""
         for form in ("float32", "int8"):
             file = BUILD / f"{task.teacher}-{form}.safetensors"
-            if form in self.results.get(task.teacher, {}) and file.exists():
+            if form in self.results[task.teacher] and file.exists():
                 continue
             calibrate = None if form == "float32" else self.calibration(task)
             form_flag = "none" if form == "float32" else form
@@ -136,12 +132,11 @@ class Bench:
 
     def calibration(self, task: Task) -> list[str]:
         """Training texts for passes that want some; short phrases are left out."""
-        texts = self.examples(task, task.train)[0]
-        return random.Random(0).sample([text for text in texts if text.count(" ") >= 4], CALIBRATION_TEXTS)
+        return common.sample(five_words(self.examples(task, task.train)[0]), CALIBRATION_TEXTS)
 
     def untrained(self, task: Task, name: str) -> None:
         """The same compression in one shot."""
-        if name.endswith(VARIANTS) or f"{name} untrained" in self.results.get(task.teacher, {}):
+        if name.endswith(VARIANTS) or f"{name} untrained" in self.results[task.teacher]:
             return
         file = BUILD / f"{name}-untrained.safetensors"
         steps = read_recipe(RECIPES / f"{name}.toml").passes
@@ -160,7 +155,9 @@ class Bench:
 
     def student(self, task: Task, name: str) -> Path:
         """The checkpoint that a student starts from."""
-        return ROOT / "examples/banking77/model" if name == "banking77-small" else self.shared / "models" / task.teacher
+        if name == "banking77-small":
+            return common.ROOT / "examples/banking77/model"
+        return self.shared / "models" / task.teacher
 
     def trained(self, task: Task, name: str) -> None:
         """The student, by the command that anybody would use."""
@@ -172,7 +169,7 @@ class Bench:
             began = time.perf_counter()
             subprocess.run([sys.executable, "-m", "minibert", *map(str, words)], check=True)
             self.add(task, name, file, minutes=round((time.perf_counter() - began) / 60, 1))
-        elif name not in self.results.get(task.teacher, {}):
+        elif name not in self.results[task.teacher]:
             self.add(task, name, file)
 
     def texts(self, task: Task) -> Path:
@@ -189,19 +186,14 @@ class Bench:
 
     def speed(self, task: Task) -> None:
         """Texts a second on one thread, all files of a task in turns."""
-        names = [name for name in self.results.get(task.teacher, {}) if self.file(task, name).exists()]
-        models = {name: minibert.load(self.file(task, name), threads=1) for name in names}
-        texts = self.examples(task, task.test)[0][:500]
-        times: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(TURNS):
-            for name, model in models.items():
-                ids = [model.tokenizer.encode(text).ids for text in texts]
-                began = time.perf_counter()
-                model.forward(ids)
-                times[name].append(time.perf_counter() - began)
-        for name, each in times.items():
-            self.results[task.teacher][name]["texts_per_second"] = round(len(texts) / min(each), 1)
-        RESULTS.write_text(json.dumps({"machine": describe(), "tasks": self.results}, indent=1))
+        results, texts = self.results[task.teacher], self.examples(task, task.test)[0][:500]
+        calls = {}
+        for name in results:
+            if (file := self.file(task, name)).exists():
+                model = minibert.load(file, threads=1)
+                calls[name] = partial(model.forward, [model.tokenizer.encode(text).ids for text in texts])
+        for name, seconds in common.time_in_turns(calls, TURNS).items():
+            results.keep(name, {**results[name], "texts_per_second": round(len(texts) / min(seconds), 1)})
 
     def file(self, task: Task, name: str) -> Path:
         """Where a file of that name is."""
@@ -213,20 +205,20 @@ def task_of(name: str) -> Task:
     return TASKS[name.partition("-")[0]]
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: dict[str, common.Results]) -> str:
     """Markdown: for each task the teacher, then each student beside what it would be without training."""
     header = ["", "score", "of the teacher's", "untrained", "minutes", "file", "texts a second", "of int8's"]
-    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    lines = []
     for key, task in TASKS.items():
-        rows = results.get(task.teacher, {})
-        lines.append(f"| **{task.title}**" + " |" * len(header))
+        rows = results[task.teacher]
+        lines.append([f"**{task.title}**", *[""] * (len(header) - 1)])
         named = {"float32": "teacher, float32", "int8": "teacher, int8"}
         named |= {name: title for name, title in STUDENTS.items() if name.startswith(key)}
         for name, title in named.items():
             row = rows.get(name)
             label = title if name in ("float32", "int8") else f"{title} (`{name}`)"
             if row is None:
-                lines.append(f"| {label} | not run | | {_score(rows.get(f'{name} untrained'))} | | | | |")
+                lines.append([label, "not run", "", _score(rows.get(f"{name} untrained")), "", "", "", ""])
                 continue
             speed, dense = row.get("texts_per_second"), rows.get("int8", {}).get("texts_per_second")
             full = rows.get("float32", {}).get("score")
@@ -234,25 +226,20 @@ def table(results: dict[str, Any]) -> str:
             cells += [_score(rows.get(f"{name} untrained")), f"{row['minutes']:.0f}" if "minutes" in row else ""]
             cells.append(f"{row['bytes'] / 1e6:.2f} MB")
             cells += [f"{speed:,.0f}" if speed else "", f"{speed / dense:.2f}x" if speed and dense else ""]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            lines.append(cells)
+    return common.table(header, lines)
 
 
 def _score(row: dict[str, Any] | None) -> str:
     return f"{row['score']:.2f}" if row else ""
 
 
-def plot(results: dict[str, Any], path: Path) -> None:
+def plot(results: dict[str, common.Results], path: Path) -> None:
     """Score, as a part of the teacher's, against size and against time."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "minibert"  # the same figures give the same bytes
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
+    figure = common.new_figure(10, 4.2)
+    panels = figure.subplots(1, 2, sharey=True)
     for number, task in enumerate(TASKS.values()):
-        rows = results.get(task.teacher, {})
+        rows = results[task.teacher]
         if "float32" not in rows:
             continue
         for axes, unit in zip(panels, ("bytes", "texts_per_second"), strict=True):
@@ -266,30 +253,27 @@ def plot(results: dict[str, Any], path: Path) -> None:
                 face = "none" if hollow else f"C{number}"
                 axes.plot(x, y, "o", color=f"C{number}", markerfacecolor=face, label=label)
                 if not hollow:
-                    axes.annotate(name.partition("-")[2] or name, (x, y), fontsize=7, xytext=(4, 3), **OFFSET)
+                    label = name.partition("-")[2] or name
+                    axes.annotate(label, (x, y), (4, 3), textcoords="offset points", fontsize=7)
     panels[0].set(xlabel="file, MB", ylabel="score, % of the teacher's", xscale="log")
     panels[1].set(xlabel="milliseconds a text, one thread", xscale="log")
     panels[0].set_title("filled: trained; hollow: the same in one shot", fontsize=9)
     for axes in panels:
         axes.grid(alpha=0.3)
-    if results:
+    if any(results.values()):
         panels[0].legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-
-
-OFFSET = {"textcoords": "offset points"}
+    common.save_figure(figure, path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("shared", type=Path, help="the folder of models/ and data/")
     parser.add_argument("--only", nargs="+", choices=list(STUDENTS), default=list(STUDENTS), metavar="NAME")
     parser.add_argument("--untrained", action="store_true", help="train nothing: only what one shot gives")
     parser.add_argument("--speed", action="store_true", help="time what is there")
     parser.add_argument("--draw", action="store_true", help="only write the table and the plot")
     arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text())["tasks"] if RESULTS.is_file() else {}
+    results = {task.teacher: common.Results(f"distillation-{task.teacher}") for task in TASKS.values()}
     bench = Bench(arguments.shared, results)
     BUILD.mkdir(parents=True, exist_ok=True)
     if not arguments.speed and not arguments.draw:
@@ -301,8 +285,8 @@ def main() -> None:
     if arguments.speed:
         for task in TASKS.values():
             bench.speed(task)
-    fill(DOCS / "DISTILLATION.md", "distillation.py", table(results))
-    plot(results, DOCS / "distillation.svg")
+    common.fill(common.DOCS / "DISTILLATION.md", __file__, table(results))
+    plot(results, common.DOCS / "distillation.svg")
 
 
 if __name__ == "__main__":

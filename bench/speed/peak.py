@@ -1,6 +1,6 @@
 """How fast this CPU multiplies and adds at all, and how near the dense int8 kernel comes to it.
 
-    python bench/peak.py
+    python -m bench.speed.peak
 
 The peak is a loop with nothing in it but what the kernels multiply and add with (`tdpbusd` with AMX, `vpdpbusd` with
 AVX-512 VNNI; `vpmaddwd` and an addition with AVX2), on as many independent sums as one tile of the kernels holds. The
@@ -64,7 +64,7 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     module = ir.Module("peak")
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), "peak")
     operands, steps, out = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    builder: Any = ir.IRBuilder(function.append_basic_block("entry"))
     row, panel = dot.row(builder, operands), dot.panel(builder, operands)
     entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
     builder.branch(loop)

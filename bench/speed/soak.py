@@ -1,6 +1,6 @@
 """Endurance: many Python threads at once, a fork in the middle, ten thousand calls, busy neighbours.
 
-    python bench/soak.py FILE [--threads N] [--json]
+    python -m bench.speed.soak FILE [--threads N] [--json]
 
 Exits with 1 if an answer differs in a bit from the one it had alone, a process dies or hangs, memory grows, or other
 programs that keep all cores busy slow a forward pass down by much more than their share.
@@ -8,7 +8,6 @@ programs that keep all cores busy slow a forward pass down by much more than the
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import minibert
+from bench import common
 
 CALLERS, CALLS = 8, 1000
 MIXED_CALLS = 10_000
@@ -32,7 +32,7 @@ ALLOWED_SLOWDOWN = 5.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--threads", type=int, help="threads of the model (default: the cores there are)")
     parser.add_argument("--json", action="store_true")

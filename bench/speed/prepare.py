@@ -1,7 +1,7 @@
 """From one checkpoint folder to all that a comparison needs: minibert's file, and each peer's environment and model.
 
-    python bench/prepare.py CHECKPOINT --name minilm                      # minibert and onnxruntime
-    python bench/prepare.py CHECKPOINT --name minilm --runtime openvino ctranslate2 litert torch llamacpp
+    python -m bench.speed.prepare CHECKPOINT --name minilm                      # minibert and onnxruntime
+    python -m bench.speed.prepare CHECKPOINT --name minilm --runtime openvino ctranslate2 litert torch llamacpp
 
 Runs on a workstation: conversions need PyTorch, transformers and the runtime's own tools in this interpreter (`NEEDS`
 below; bench/README.md has the commands). What lacks something is skipped with a line that says what. Every peer gets
@@ -10,8 +10,8 @@ int8 weights and activations by the recipe that its own documentation gives, and
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers import BUILD, HERE, RUNTIMES, note
+from bench import common
+from bench.speed.peers import BUILD, RUNTIMES
 
 #: What a peer's own environment gets from the package index, beside NumPy and tokenizers.
 INSTALLS = {
@@ -44,7 +45,7 @@ NEEDS = {
 }
 #: LiteRT's models are made for one length each; the longest take minutes to make.
 LITERT_LENGTHS = (8, 16, 32, 64, 128, 256, 512)
-_CALIBRATION = HERE.parent / "converter" / "minibert_converter" / "calibration.txt"
+_CALIBRATION = common.ROOT / "converter" / "minibert_converter" / "calibration.txt"
 _CALIBRATION_TEXTS = 128
 
 
@@ -193,7 +194,7 @@ def make_environment(runtime: str) -> None:
     done = folder / "installed"
     if done.exists():
         return
-    note(f"{runtime}: environment {folder}")
+    common.note(f"{runtime}: environment {folder}")
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
     install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, "numpy", "tokenizers", *INSTALLS[runtime]], check=True)
@@ -204,12 +205,12 @@ def prepare(runtime: str, checkpoint: Path, target: Path) -> None:
     """The peer's model and environment; a folder appears only when its model is whole."""
     lacking = [module for module in NEEDS[runtime] if importlib.util.find_spec(module) is None]
     if lacking:
-        note(f"skipped {runtime}: no module {', '.join(lacking)} in {sys.executable}")
+        common.note(f"skipped {runtime}: no module {', '.join(lacking)} in {sys.executable}")
         return
     if target.exists():
-        note(f"{runtime}: {target} is there already")
+        common.note(f"{runtime}: {target} is there already")
     else:
-        note(f"{runtime}: model {target}")
+        common.note(f"{runtime}: model {target}")
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f"{runtime}-", dir=target.parent))
         try:
@@ -222,14 +223,12 @@ def prepare(runtime: str, checkpoint: Path, target: Path) -> None:
 
 
 def _attention_shape(checkpoint: Path) -> tuple[int, int]:
-    import json
-
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     return config["num_attention_heads"], config["hidden_size"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("checkpoint", type=Path, help="a Hugging Face folder with tokenizer.json")
     parser.add_argument("--name", help="of the models' folder (default: the checkpoint's)")
     parser.add_argument("--runtime", nargs="+", choices=RUNTIMES, default=["onnxruntime"], metavar="RUNTIME")
@@ -242,7 +241,7 @@ def main() -> None:
     if not ours.exists():
         from minibert_converter.convert import convert
 
-        note(f"minibert: {ours}")
+        common.note(f"minibert: {ours}")
         convert(options.checkpoint, ours)
     for runtime in options.runtime:
         prepare(runtime, options.checkpoint, models / runtime)

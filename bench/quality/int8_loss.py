@@ -1,6 +1,6 @@
 """What int8 costs on real tasks: the table of docs/TASKS.md.
 
-    python bench/int8_loss.py SENTENCE_MINILM ../shared
+    python -m bench.quality.int8_loss SENTENCE_MINILM ../shared
 
 Each checkpoint is converted to float32 and to int8 by the default recipe, calibrated on the converter's own sentences,
 and measured as `minibert eval` does it. Cranfield, which has no such form, is ranked as a whole: every abstract for
@@ -10,16 +10,16 @@ not. The data stays where it is: only figures are kept.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from pages import DOCS, fill
 
 import minibert
+from bench import common
+from bench.quality import data as examples
 from minibert.datasets import read_columns, read_conll
 from minibert.evaluate import evaluate, evaluate_entities, evaluate_ranking, metrics
 from minibert_converter.convert import convert
@@ -37,8 +37,7 @@ def banking77(model: minibert.Model, data: Path) -> list[float]:
 
 def stsb(model: minibert.Model, data: Path) -> list[float]:
     """Spearman correlation of the similarities."""
-    rows = read_columns(data / "stsb/test.tsv.gz", ["score", "sentence1", "sentence2"])
-    return [evaluate(model, [row[1:] for row in rows], [row[0] for row in rows])["spearman"]]
+    return [evaluate(model, *examples.stsb(data / "stsb", "test"))["spearman"]]
 
 
 def wnut17(model: minibert.Model, data: Path) -> list[float]:
@@ -49,8 +48,9 @@ def wnut17(model: minibert.Model, data: Path) -> list[float]:
 
 def trec_qa(model: minibert.Model, data: Path) -> list[float]:
     """NDCG and mean reciprocal rank of the candidates of each question that has right and wrong ones."""
-    columns = read_columns(data / "trecqa_wang/test.tsv.gz", ["question", "answer", "label"])
-    figures = evaluate_ranking(model, *zip(*columns, strict=True))
+    rows = read_columns(data / "trecqa_wang/test.tsv.gz", ["question", "answer", "label"])
+    questions, candidates, labels = zip(*rows, strict=True)
+    figures = evaluate_ranking(model, questions, candidates, labels)
     return [figures["ndcg_at_10"], figures["mrr"]]
 
 
@@ -88,11 +88,11 @@ TASKS: dict[str, dict[str, Measure]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("sentence_checkpoint", type=Path, help="the folder of a sentence embedder")
     parser.add_argument("shared", type=Path, help="the folder of models/ and data/")
     arguments = parser.parse_args()
-    lines = ["| | float32 | int8 |", "|---|---:|---:|"]
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, measures in TASKS.items():
             checkpoint = arguments.shared / "models" / name if name else arguments.sentence_checkpoint
@@ -101,12 +101,10 @@ def main() -> None:
                 convert(checkpoint, Path(folder) / form, quantize=flag)
                 models.append(minibert.load(Path(folder) / form))
             for title, measure in measures.items():
-                cells = [
-                    ", ".join(f"{100 * x:.2f}" for x in measure(model, arguments.shared / "data")) for model in models
-                ]
-                lines.append(f"| {' | '.join([title, *cells])} |")
-                print(lines[-1], flush=True)
-    fill(DOCS / "TASKS.md", "int8_loss.py", "\n".join(lines))
+                figures = [measure(model, arguments.shared / "data") for model in models]
+                rows.append([title, *(", ".join(f"{100 * figure:.2f}" for figure in each) for each in figures)])
+                print(common.line(rows[-1]), flush=True)
+    common.fill(common.DOCS / "TASKS.md", __file__, common.table(["", *FORMS], rows))
 
 
 if __name__ == "__main__":

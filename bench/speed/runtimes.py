@@ -13,8 +13,6 @@ import os
 import re
 from typing import Any
 
-Ids = "list[list[int]]"
-
 
 class Runtime:
     """One loaded model.
@@ -36,7 +34,7 @@ class Runtime:
     def __init__(self, model: str, threads: int) -> None:
         raise NotImplementedError
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         """The answer rows of a batch of token ids: float32 [texts, out]."""
         raise NotImplementedError
 
@@ -56,7 +54,7 @@ class Minibert(Runtime):
         self.model = minibert.load(model, threads=threads)
         self.version = minibert.__version__
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         return self.model.forward(ids)
 
 
@@ -75,7 +73,7 @@ class OnnxRuntime(Runtime):
         self.inputs = {i.name: np.dtype("int32" if "int32" in i.type else "int64") for i in self.session.get_inputs()}
         self.version = onnxruntime.__version__
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         padded, mask = _padded(ids)
         filled = {"input_ids": padded, "attention_mask": mask, "token_type_ids": padded * 0}
         feed = {name: filled[name].astype(dtype, copy=False) for name, dtype in self.inputs.items()}
@@ -95,7 +93,7 @@ class OpenVino(Runtime):
         self.inputs = [i.get_any_name() for i in compiled.inputs]
         self.version = openvino.__version__.split("-")[0]
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         padded, mask = _padded(ids)
         filled = {"input_ids": padded, "attention_mask": mask, "token_type_ids": padded * 0}
         feed = {name: filled[name] for name in self.inputs}
@@ -113,7 +111,7 @@ class CTranslate2(Runtime):
         )
         self.version = ctranslate2.__version__
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         import numpy as np
 
         states = np.array(self.encoder.forward_batch(ids).last_hidden_state)
@@ -150,7 +148,7 @@ class LiteRt(Runtime):
             self.loaded[length] = interpreter, inputs, interpreter.get_output_details()[0]["index"]
         return self.loaded[length]
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         (text,) = ids
         length = min(length for length in self.files if length >= len(text))
         interpreter, inputs, output = self._interpreter(length)
@@ -191,7 +189,7 @@ class LlamaCpp(Runtime):
         self.batch = llama_cpp.llama_batch_init(self.TOKENS, 0, 1)
         self.version = llama_cpp.__version__
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         import numpy as np
 
         batch, place = self.batch, 0
@@ -223,7 +221,7 @@ class Torch(Runtime):
         self.model = torch.ao.quantization.quantize_dynamic(loaded, {torch.nn.Linear}, dtype=torch.qint8)
         self.version = str(torch.__version__)
 
-    def answer(self, ids: Ids) -> Any:
+    def answer(self, ids: list[list[int]]) -> Any:
         import torch
 
         padded, mask = _padded(ids)
@@ -243,7 +241,7 @@ RUNTIMES = {
 }
 
 
-def _padded(ids: Ids, length: int = 0) -> tuple[Any, Any]:
+def _padded(ids: list[list[int]], length: int = 0) -> tuple[Any, Any]:
     """Ids padded with zeros to a rectangle, and its mask: int64 [texts, length]."""
     import numpy as np
 

@@ -1,23 +1,22 @@
-"""The figures of bench/results as Markdown, between the markers in README.md.
+"""What run.py measured, as tables between the marks in README.md and as docs/latency.svg.
 
-python bench/table.py            # rewrites README.md
-python bench/table.py --print    # shows what it would write
+    python -m bench.speed.report            # rewrites both
+    python -m bench.speed.report --print    # shows the tables
+
+The picture has one column a model and one row a number of threads; it needs matplotlib (the extra "bench").
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-from peers import HERE, RUNTIMES
-from shapes import SHAPES
+from bench import common
+from bench.speed.peers import RUNTIMES
+from bench.speed.shapes import SHAPES
 
-RESULTS = HERE / "results"
-README = HERE.parent / "README.md"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+RESULTS, PICTURE = common.RESULTS / "speed", common.DOCS / "latency.svg"
 TITLES = {
     "minibert": "minibert",
     "onnxruntime": "onnxruntime",
@@ -30,15 +29,16 @@ TITLES = {
 _DISTURBED = "~"
 
 Row = dict[str, Any]
+Result = dict[str, Any]
 
 
-def latency(result: dict[str, Any], threads: int) -> list[str]:
+def latency(result: Result, threads: int) -> str:
     """The table of one number of threads."""
     rows = [row for row in result["rows"] if row["threads"] == threads]
     peers = [name for name in RUNTIMES if any(row["runtime"] == name for row in rows)]
     peak = result.get("peak", {}).get("peak", {}).get(str(threads))
     head = ["", "minibert", "GMAC/s", *(["of the peak"] if peak else []), *(TITLES[name] for name in peers)]
-    lines = [_line(head), _line(["---", *["---:"] * (len(head) - 1)])]
+    lines = []
     for name, shape in SHAPES.items():
         found = {row["runtime"]: _best(rows, name, row["runtime"]) for row in rows if row["shape"] == name}
         if not found:
@@ -52,8 +52,8 @@ def latency(result: dict[str, Any], threads: int) -> list[str]:
         for peer in peers:
             row = found.get(peer)
             cells.append(_ratio(row, row["ratio"] == least) if row else "")
-        lines.append(_line(cells))
-    return lines
+        lines.append(cells)
+    return common.table(head, lines)
 
 
 def _best(rows: list[Row], shape: str, runtime: str) -> Row:
@@ -73,16 +73,16 @@ def _ratio(row: Row, best: bool) -> str:
     return f"{f'**{value}**' if best else value} ({row['low']:.2f} to {row['high']:.2f})"
 
 
-def starts(result: dict[str, Any]) -> list[str]:
+def starts(result: Result) -> str:
     """The table of starts."""
-    lines = [_line(["", "start to first answer", "peak memory", "files"]), _line(["---", "---:", "---:", "---:"])]
-    for one in result["starts"]:
-        cells = [TITLES[one["runtime"]], f"{one['seconds']:.2f} s", f"{one['peak_mib']:.0f} MiB"]
-        lines.append(_line([*cells, f"{one['files_mib']:.1f} MiB"]))
-    return lines
+    rows = [
+        [TITLES[one["runtime"]], f"{one['seconds']:.2f} s", f"{one['peak_mib']:.0f} MiB", f"{one['files_mib']:.1f} MiB"]
+        for one in result["starts"]
+    ]
+    return common.table(["", "start to first answer", "peak memory", "files"], rows)
 
 
-def dense(result: dict[str, Any]) -> str:
+def dense(result: Result) -> str:
     """One sentence about the kernel and the peak."""
     peak = result["peak"]
     limit = peak["peak"]["1"]
@@ -95,12 +95,8 @@ def dense(result: dict[str, Any]) -> str:
     return sentence + "."
 
 
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def render(results: dict[str, dict[str, Any]]) -> str:
-    """Everything between the markers. `results` is by model."""
+def render(results: dict[str, Result]) -> str:
+    """Everything between the marks. `results` is by model."""
     parts: list[str] = []
     for model, result in results.items():
         about = result["machine"]
@@ -116,12 +112,12 @@ def render(results: dict[str, dict[str, Any]]) -> str:
             parts.append(
                 f"**{count}**: minibert's median time, and each peer's as a multiple of it (lowest to highest)\n"
             )
-            parts.append("\n".join(latency(result, threads)) + "\n")
+            parts.append(latency(result, threads) + "\n")
         if "peak" in result:
             parts.append(dense(result) + "\n")
         if "starts" in result:
             parts.append(f"A fresh process, {result['starts']['threads']} thread(s), caches warm:\n")
-            parts.append("\n".join(starts(result["starts"])) + "\n")
+            parts.append(starts(result["starts"]) + "\n")
         if any(row["disturbed"] for row in result["rows"]):
             parts.append(
                 f"{_DISTURBED} something disturbed this figure: its median lies more than 15% above its fastest pass.\n"
@@ -129,40 +125,63 @@ def render(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results of `run.py`, by the name of the model."""
-    found = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
-    return {name: result for name, result in found.items() if "rows" in result}  # other scripts keep theirs there too
+def draw(results: dict[str, Result]) -> None:
+    """How many times as long as minibert each peer takes for one text, by the text's length."""
+    threads = sorted({row["threads"] for result in results.values() for row in result["rows"]})
+    figure = common.new_figure(5 * len(results), 2.9 * len(threads))
+    grid = figure.subplots(len(threads), len(results), squeeze=False, sharey=True)
+    for column, (name, result) in enumerate(results.items()):
+        for row, count in enumerate(threads):
+            axes = grid[row][column]
+            for peer, points in ratios(result, count).items():
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=TITLES[peer])
+            axes.axhline(1, color="black", linewidth=1)
+            axes.set_xscale("log", base=2)
+            axes.set_ylim(0, 4)
+            axes.set_title(f"{name}, {count} thread{'s' * (count > 1)}", fontsize=10)
+            axes.set_ylabel("times minibert's time", fontsize=9)
+            axes.set_xlabel("tokens of the text", fontsize=9)
+            axes.xaxis.set_major_formatter(lambda value, _place: f"{value:.0f}")
+            axes.grid(alpha=0.3)
+    grid[0][0].legend(fontsize=8)
+    common.save_figure(figure, PICTURE)
 
 
-def insert(readme: str, block: str) -> str:
-    """The README with a new block.
+def ratios(result: Result, threads: int) -> dict[str, list[tuple[int, float]]]:
+    """(tokens, ratio) of each peer, for shapes of one text."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in result["rows"]:
+        lengths = SHAPES[row["shape"]].lengths
+        if row["threads"] == threads and row["runtime"] != "minibert" and len(lengths) == 1:
+            found.setdefault(row["runtime"], []).append((lengths[0], row["ratio"]))
+    return {peer: sorted(points) for peer, points in found.items()}
 
-    Raises:
-        ValueError: it does not have each marker once, in order.
-    """
-    before, found, rest = readme.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
-    if not found or not found_end or BEGIN in rest or END in after:
-        raise ValueError(f"{README}: needs one line {BEGIN} and after it one line {END}")
-    return f"{before}{BEGIN}\n\n{block}\n{END}{after}"
+
+def read_results() -> dict[str, Result]:
+    """The results of run.py, by the name of the model."""
+    return {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
+
+
+def publish(results: dict[str, Result]) -> None:
+    """Writes the tables, and the picture where matplotlib is to be had."""
+    common.fill(common.README, __file__, render(results))
+    try:
+        draw(results)
+    except ModuleNotFoundError as error:
+        common.note(f"no picture: {error.name} is missing (pip install 'minibert[bench]')")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--print", action="store_true", help="show the block instead of writing it")
+    parser = common.command_line(__doc__)
+    parser.add_argument("--print", action="store_true", help="show the tables instead of writing anything")
     options = parser.parse_args()
-    results = read_results(RESULTS)
+    results = read_results()
     if not results:
-        sys.exit(f"{RESULTS}: no results; run bench/run.py first")
-    block = render(results)
+        sys.exit(f"{RESULTS}: no results; run bench.speed.run first")
     if options.print:
-        print(block)
-        return
-    try:
-        README.write_text(insert(README.read_text(encoding="utf-8"), block), encoding="utf-8")
-    except ValueError as error:
-        sys.exit(str(error))
+        print(render(results))
+    else:
+        publish(results)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What token pruning and early exit are worth: score and time with and without, on labelled texts, one at a time.
 
-    python bench/adaptive.py FILE DATA --name "SST-2 dev" [--text COLUMN] [--label COLUMN] [--rounds N]
+    python -m bench.quality.adaptive FILE DATA --name "SST-2 dev" [--text COLUMN] [--label COLUMN] [--rounds N]
 
 FILE comes from `minibert convert --prune-tokens ... --early-exit`; DATA is what `minibert eval` takes for it. Each
 round runs every text through each variant in turn, on one thread; tokenizing is not timed. Speed is relative to the
@@ -10,21 +10,16 @@ into docs/COMPRESSION.md.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from machine import describe
-from pages import DOCS, fill
-
 import minibert
+from bench import common
 from minibert.datasets import read_columns
 from minibert.evaluate import evaluate
 
-RESULTS = Path(__file__).parent / "results" / "adaptive.json"
 VARIANTS: dict[str, dict[str, Any]] = {
     "neither": {"early_exit": False, "token_pruning": False},
     "token pruning": {"early_exit": False, "token_pruning": True},
@@ -34,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--name", required=True, help="what the table calls the data")
@@ -43,12 +38,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     rows = read_columns(arguments.data, [arguments.text, arguments.label])
-    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    known[arguments.name] = {**measure(arguments.file, rows, arguments.rounds), "machine": describe()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(known, indent=1))
-    text = table(known)
-    fill(DOCS / "COMPRESSION.md", "adaptive.py", text)
+    results = common.Results("adaptive")
+    results.keep(arguments.name, measure(arguments.file, rows, arguments.rounds))
+    text = table(results)
+    common.fill(common.DOCS / "COMPRESSION.md", __file__, text)
     print(text)
 
 
@@ -57,11 +50,11 @@ def measure(file: Path, rows: list[tuple[str, ...]], rounds: int) -> dict[str, A
     models = {name: minibert.load(file, threads=1, **options) for name, options in VARIANTS.items()}
     texts, truth = [text for text, _label in rows], [label for _text, label in rows]
     ids = [models["neither"].tokenizer.encode(text).ids for text in texts]
-    ratios: dict[str, list[float]] = {name: [] for name in models}
-    for _round in range(rounds):
-        seconds = {name: timed(model, ids) for name, model in models.items()}
-        for name, spent in seconds.items():
-            ratios[name].append(seconds["neither"] / spent)
+    seconds = common.time_in_turns({name: partial(one_by_one, model, ids) for name, model in models.items()}, rounds)
+    ratios = {
+        name: [whole / spent for whole, spent in zip(seconds["neither"], each, strict=True)]
+        for name, each in seconds.items()
+    }
     architecture = models["both"].config.architecture
     return {
         "exits": [one.threshold for one in architecture.exits],
@@ -78,22 +71,20 @@ def measure(file: Path, rows: list[tuple[str, ...]], rounds: int) -> dict[str, A
     }
 
 
-def timed(model: minibert.Model, ids: list[list[int]]) -> float:
-    """Seconds for all texts, one after another."""
-    start = time.perf_counter()
+def one_by_one(model: minibert.Model, ids: list[list[int]]) -> None:
+    """All texts, one after another."""
     for text in ids:
         model.forward([text])
-    return time.perf_counter() - start
 
 
-def table(known: dict[str, Any]) -> str:
+def table(results: common.Results) -> str:
     """Markdown: a line for each variant on each data."""
-    lines = ["| | | accuracy | speed (lowest to highest) |", "|---|---|---:|---:|"]
-    for data, result in known.items():
+    rows = []
+    for data, result in results.items():
         for name, each in result["variants"].items():
             speed = f"{each['speed']:.2f} ({each['lowest']:.2f} to {each['highest']:.2f})"
-            lines.append(f"| {data} | {name} | {each['accuracy']:.2%} | {speed} |")
-    return "\n".join(lines)
+            rows.append([data, name, f"{each['accuracy']:.2%}", speed])
+    return common.table(["", "", "accuracy", "speed (lowest to highest)"], rows, words=2)
 
 
 if __name__ == "__main__":

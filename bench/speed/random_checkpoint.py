@@ -1,15 +1,16 @@
 """A checkpoint with the shape of BERT-base and random weights: for speed, which does not depend on their values.
 
-    python bench/random_checkpoint.py build/bench/checkpoints/bert-base
+    python -m bench.speed.random_checkpoint build/bench/checkpoints/bert-base
 
 Needs PyTorch and transformers (the extra `train`). The vocabulary is as large as BERT's, and made up.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench import common
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,7 +53,7 @@ def write(folder: Path, labels: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.command_line(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--labels", type=int, default=2, metavar="N")
     options = parser.parse_args()

@@ -1,0 +1,1 @@
+"""Measurements: speed, quality, ARM without a board, and parity with other libraries. See README.md."""
