@@ -15,7 +15,7 @@ from minibert.tasks.sentence_embedding import SentenceEmbedding
 from minibert.tasks.text_classification import TextClassification
 from minibert.tasks.token_classification import TokenClassification
 from minibert.tasks.zero_shot import ZeroShotClassification
-from minibert.text.packing import WINDOW
+from minibert.text.packing import READ_AHEAD
 
 
 def load(
@@ -91,13 +91,13 @@ class Model(
             return self.answer(**options)
         return getattr(self, self._method(options))(inputs, **options)
 
-    def iter_predict(self, inputs: Iterable[Any], *, window: int = WINDOW, **options: Any) -> Iterator[Any]:
-        """`predict` for inputs without end: reads `window` of them, yields their answers in order, reads on.
+    def iter_predict(self, inputs: Iterable[Any], *, read_ahead: int = READ_AHEAD, **options: Any) -> Iterator[Any]:
+        """`predict` for inputs without end: reads `read_ahead` of them, yields their answers in order, reads on.
 
-        Memory stays that of one window. `window=1` answers each input before it asks for the next. A
-        TruncationWarning comes once, with the first window in which a text was cut.
+        Memory stays that of what is read ahead. `read_ahead=1` answers each input before it asks for the next. A
+        TruncationWarning comes once, with the first of these in which a text was cut.
         """
-        return getattr(self, f"_iter_{self._method(options)}")(inputs, window=window, **options)
+        return getattr(self, f"_iter_{self._method(options)}")(inputs, read_ahead=read_ahead, **options)
 
     def _method(self, options: dict[str, Any]) -> str:
         """What answers: the method of the file's own task, unless the options ask for another."""

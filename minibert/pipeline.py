@@ -12,8 +12,8 @@ import numpy as np
 
 from minibert.errors import InputError
 from minibert.progress import Progress
-from minibert.text.inputs import batches, windows
-from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, WINDOW, pack
+from minibert.text.inputs import portions, text_portions
+from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
 
@@ -170,26 +170,26 @@ class Pipeline:
         seen = 0
         total = len(items) if isinstance(items, Sequence) else None
         with Progress(progress, total) as line:
-            for window, encoded in self._encode_ahead(windows(items, WINDOW, prefix), limits):
-                rows, truncated = self._run(window, encoded, limits, seen)
+            for portion, encoded in self._encode_ahead(text_portions(items, READ_AHEAD, prefix), limits):
+                rows, truncated = self._run(portion, encoded, limits, seen)
                 parts.append(rows)
                 cut += truncated
-                seen += len(window)
-                line.update(len(window))
+                seen += len(portion)
+                line.update(len(portion))
         if cut:
             self._warn(len(cut), seen, limits)
         return np.concatenate(parts) if parts else np.zeros((0, self._engine.out_features), np.float32)
 
     def stream(
-        self, items: Iterable[Any], limits: Limits, *, prefix: str = "", window: int = WINDOW
+        self, items: Iterable[Any], limits: Limits, *, prefix: str = "", read_ahead: int = READ_AHEAD
     ) -> Iterator[np.ndarray]:
-        """Rows one by one, in order, reading `window` texts ahead and no more.
+        """Rows one by one, in order, reading `read_ahead` texts ahead and no more.
 
-        Warns about truncation once, when the first window with a cut text has been answered.
+        Warns about truncation once, when the first portion with a cut text has been answered.
         """
         seen = 0
         warned = False
-        for texts in windows(items, window, prefix):
+        for texts in text_portions(items, read_ahead, prefix):
             rows, truncated = self._run(texts, self._encode(texts, limits), limits, seen)
             seen += len(texts)
             if truncated and not warned:
@@ -198,7 +198,7 @@ class Pipeline:
             yield from rows
 
     def answers(
-        self, items: Iterable[Any], reader: Reader[Item, Found], limits: Limits, *, window: int = WINDOW
+        self, items: Iterable[Any], reader: Reader[Item, Found], limits: Limits, *, read_ahead: int = READ_AHEAD
     ) -> Iterator[Any]:
         """Answers of a task that looks at tokens, in the order of the items.
 
@@ -206,14 +206,14 @@ class Pipeline:
             items: whatever `reader` takes.
             reader: makes windows of an item, and an answer of the rows of their tokens.
             limits: how texts are cut and batched.
-            window: items that are read ahead, at most.
+            read_ahead: items that are read before the first is answered, at most.
 
         Raises:
-            InputError: an item is none, or too long with truncation off; after the answers of the windows before.
+            InputError: an item is none, or too long with truncation off; after the answers of the portions before.
         """
         seen = 0
         warned = False
-        for batch in batches(items, reader.check, reader.characters, window):
+        for batch in portions(items, reader.check, reader.characters, read_ahead):
             parts: list[list[Window]] = []
             cut = []
             for place, item in enumerate(batch):
@@ -254,7 +254,7 @@ class Pipeline:
     def _encode_ahead(
         self, texts: Iterator[Sequence[TextPair]], limits: Limits
     ) -> Iterator[tuple[Sequence[TextPair], list[Encoded]]]:
-        """Windows and their tokens; where there are threads, the next window's while the engine runs this one's.
+        """Portions and their tokens; where there are threads, the next one's while the engine runs this one's.
 
         The caller's own iterator is only ever asked by the caller's thread.
         """
@@ -263,24 +263,24 @@ class Pipeline:
         if first is None:
             return
         if second is None:  # nothing to overlap with, or nobody to do it
-            for window in chain([first], texts):
-                yield window, self._encode(window, limits)
+            for portion in chain([first], texts):
+                yield portion, self._encode(portion, limits)
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(1) as helper:
             encoded = helper.submit(self._encode, first, limits)
-            window = first
+            portion = first
             for following in chain([second], texts):
                 ready, encoded = encoded.result(), helper.submit(self._encode, following, limits)
-                yield window, ready
-                window = following
-            yield window, encoded.result()
+                yield portion, ready
+                portion = following
+            yield portion, encoded.result()
 
     def _run(
         self, texts: Sequence[TextPair], encoded: Sequence[Encoded], limits: Limits, offset: int
     ) -> tuple[np.ndarray, list[int]]:
-        """Rows of a window in its order, and the numbers of the texts that were cut (the first text is `offset`)."""
+        """Rows of a portion in its order, and the numbers of the texts that were cut (the first text is `offset`)."""
         cut = [offset + index for index, each in enumerate(encoded) if each.truncated]
         if cut and not limits.truncation:
             raise self._too_long(*texts[cut[0] - offset], f"text {cut[0]}", limits)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
-from minibert.cli.options import add_model, add_texts, lines, load_model, positive, window
+from minibert.cli.options import add_model, add_texts, lines, load_model, positive, read_ahead
 from minibert.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.prompt_name,
         arguments.prompt,
         arguments.batch_size,
-        window=window(arguments),
+        read_ahead=read_ahead(arguments),
         precision=arguments.precision,
         normalize_embeddings=arguments.normalize,
         truncate_dim=arguments.truncate_dim,
@@ -74,7 +74,7 @@ def _write_words(arguments: argparse.Namespace, model: Model, read: dict[str, An
     if arguments.precision != "float32":
         raise InputError("--precision is no option of --sparse")
     vectors = model.iter_encode_sparse(
-        lines(arguments), window=window(arguments), batch_size=arguments.batch_size, **read
+        lines(arguments), read_ahead=read_ahead(arguments), batch_size=arguments.batch_size, **read
     )
     for vector in vectors:
         order = (-vector.values).argsort(kind="stable")

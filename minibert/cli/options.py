@@ -51,7 +51,7 @@ def add_model(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
-    """TEXT ... and how texts are read: what `lines` and `window` read."""
+    """TEXT ... and how texts are read: what `lines` and `read_ahead` read."""
     parser.add_argument("text", nargs="*", default=[], metavar="TEXT", help="texts; without any, lines from stdin")
     parser.add_argument("--stream", action="store_true", help="answer each line from stdin before reading the next")
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text")
@@ -92,11 +92,11 @@ def pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield parts[0], parts[1]
 
 
-def window(arguments: argparse.Namespace) -> int:
+def read_ahead(arguments: argparse.Namespace) -> int:
     """Texts to read before answering: one when someone waits for each answer."""
-    from minibert.text.packing import WINDOW
+    from minibert.text.packing import READ_AHEAD
 
-    return 1 if arguments.stream or (not arguments.text and sys.stdin.isatty()) else WINDOW
+    return 1 if arguments.stream or (not arguments.text and sys.stdin.isatty()) else READ_AHEAD
 
 
 def _stdin_lines() -> Iterator[str]:

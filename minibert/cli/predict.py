@@ -6,7 +6,7 @@ import argparse
 from itertools import tee
 
 from minibert.cli import console, predict_tasks
-from minibert.cli.options import add_model, add_texts, load_model, window
+from minibert.cli.options import add_model, add_texts, load_model, read_ahead
 from minibert.cli.predict_tasks import TASKS, chosen
 from minibert.tasks import ALIASES
 
@@ -27,12 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Answer each text as soon as its window is read, in order."""
+    """Answer each text as soon as its portion is read, in order."""
     model = load_model(arguments)
     task = chosen(arguments, model)
     shown, asked = tee(task.items(arguments))
     read = {
-        "window": window(arguments),
+        "read_ahead": read_ahead(arguments),
         "truncation": not arguments.no_truncation,
         "max_length": arguments.max_length,
         "batch_size": arguments.batch_size,

@@ -238,7 +238,7 @@ def _rank(model: Model, items: Iterable[Any], arguments: argparse.Namespace, rea
     if arguments.query is None:
         raise InputError("reranking needs --query TEXT; the texts are the documents")
     top_k = None if arguments.top_k in (None, "all") else arguments.top_k
-    read.pop("window")
+    read.pop("read_ahead")
     function = arguments.function
     for documents in items:
         yield model.rank(arguments.query, documents, top_k, True, function_to_apply=function, **read)
@@ -256,7 +256,7 @@ def _show_ranking(documents: Any, answer: Any, width: int) -> str:
 
 
 def _features(model: Model, items: Iterable[Any], arguments: argparse.Namespace, read: dict[str, Any]) -> Iterator[Any]:
-    read.pop("window")
+    read.pop("read_ahead")
     return (model.features(item, **read).tolist() for item in items)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class BaseModel:
     """A model file, opened: what the methods of all tasks stand on. The options are those of `minibert.load`."""
 
-    #: By kind of task, the method that answers; the same name behind `_iter_` answers window by window.
+    #: By kind of task, the method that answers; the same name behind `_iter_` answers lazily.
     _methods: ClassVar[dict[TaskKind, str]] = {}
 
     def __init_subclass__(cls, kind: TaskKind | None = None, method: str = "", **rest: Any) -> None:

@@ -14,7 +14,7 @@ from minibert.format.schema import Task
 from minibert.pipeline import Pipeline, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.text.inputs import Text, is_one, many, split
-from minibert.text.packing import WINDOW
+from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Tokenizer
 
@@ -114,11 +114,11 @@ class Features(BaseModel):
         return found[0] if one else found
 
     def iter_encode_sparse(
-        self, inputs: Iterable[str], *, window: int = WINDOW, **read: Unpack[ReadOptions]
+        self, inputs: Iterable[str], *, read_ahead: int = READ_AHEAD, **read: Unpack[ReadOptions]
     ) -> Iterator[SparseVector]:
-        """`encode_sparse` for inputs without end: reads `window` of them, yields their vectors in order, reads on."""
+        """`encode_sparse` for inputs without end: reads `read_ahead` of them, yields their vectors, reads on."""
         self.need("fill-mask")
-        return self.pipeline.answers(many(inputs), SparseReader(), self.pipeline.limits(**read), window=window)
+        return self.pipeline.answers(many(inputs), SparseReader(), self.pipeline.limits(**read), read_ahead=read_ahead)
 
     @cached_property
     def _encoder(self) -> Pipeline:

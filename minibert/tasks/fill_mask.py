@@ -13,7 +13,7 @@ from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, split
-from minibert.text.packing import WINDOW
+from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
 
@@ -185,12 +185,12 @@ class FillMask(BaseModel, kind="fill-mask", method="fill_mask"):
         self,
         inputs: Iterable[str],
         *,
-        window: int = WINDOW,
+        read_ahead: int = READ_AHEAD,
         targets: str | Sequence[str] | None = None,
         top_k: int = 5,
         **read: Unpack[ReadOptions],
     ) -> Iterator[list[Any]]:
-        """`fill_mask`, window by window."""
+        """`fill_mask`, a few inputs ahead."""
         self.need("fill-mask")
         reader = MaskReader(self.tokenizer, targets, top_k)
-        return self.pipeline.answers(many(inputs), reader, self.pipeline.limits(**read), window=window)
+        return self.pipeline.answers(many(inputs), reader, self.pipeline.limits(**read), read_ahead=read_ahead)

@@ -12,7 +12,7 @@ from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, split
-from minibert.text.packing import WINDOW
+from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
 
@@ -227,7 +227,7 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
         self,
         inputs: Iterable[Any],
         *,
-        window: int = WINDOW,
+        read_ahead: int = READ_AHEAD,
         top_k: int = 1,
         doc_stride: int | None = None,
         max_answer_len: int = 15,
@@ -235,12 +235,12 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
         align_to_words: bool = True,
         **read: Unpack[ReadOptions],
     ) -> Iterator[Any]:
-        """`answer`, window by window."""
+        """`answer`, a few inputs ahead."""
         self.need("question-answering")
         if read.get("max_length") is None:
             read["max_length"] = min(WINDOW_TOKENS, self.max_length)
         reader = AnswerReader(top_k, doc_stride, max_answer_len, handle_impossible_answer, align_to_words)
-        return self.pipeline.answers(many(inputs), reader, self.pipeline.limits(**read), window=window)
+        return self.pipeline.answers(many(inputs), reader, self.pipeline.limits(**read), read_ahead=read_ahead)
 
 
 def _questions(question: str | list[str] | None, context: str | list[str] | None) -> Any:

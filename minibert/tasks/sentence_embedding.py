@@ -13,7 +13,7 @@ from minibert.pipeline import CutOptions, ReadOptions
 from minibert.tasks import vectors
 from minibert.tasks.base import BaseModel
 from minibert.text.inputs import is_one, many, split
-from minibert.text.packing import BATCH_SIZE, WINDOW
+from minibert.text.packing import BATCH_SIZE, READ_AHEAD
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -85,20 +85,20 @@ class SentenceEmbedding(BaseModel):
         prompt: str | None = None,
         batch_size: int = BATCH_SIZE,
         *,
-        window: int = WINDOW,
+        read_ahead: int = READ_AHEAD,
         precision: Literal["float32", "binary", "ubinary"] = "float32",
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         **cut: Unpack[CutOptions],
     ) -> Iterator[np.ndarray]:
-        """`encode` for inputs without end: reads `window` sentences, yields their vectors in order, reads on.
+        """`encode` for inputs without end: reads `read_ahead` sentences, yields their vectors in order, reads on.
 
-        Memory stays that of one window. A TruncationWarning comes once, with the first window in which a sentence was
-        cut.
+        Memory stays that of what is read ahead. A TruncationWarning comes once, with the first of these in which a
+        sentence was cut.
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
         limits = self.pipeline.limits(batch_size=batch_size, **cut)
-        rows = self.pipeline.stream(many(sentences), limits, prefix=prefix, window=window)
+        rows = self.pipeline.stream(many(sentences), limits, prefix=prefix, read_ahead=read_ahead)
         return (finish(row[None])[0] for row in rows)
 
     def encode_query(self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]) -> Any:

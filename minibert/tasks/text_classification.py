@@ -151,15 +151,15 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
         self,
         inputs: Iterable[Text],
         *,
-        window: int,
+        read_ahead: int,
         top_k: TopK = BEST,
         function_to_apply: str | None = None,
         **read: Unpack[ReadOptions],
     ) -> Iterator[Any]:
-        """`classify`, window by window."""
+        """`classify`, a few inputs ahead."""
         classifier = self._classifier()
         function, top_k = classifier.options(function_to_apply, top_k)
-        rows = self.pipeline.stream(many(inputs), self.pipeline.limits(**read), window=window)
+        rows = self.pipeline.stream(many(inputs), self.pipeline.limits(**read), read_ahead=read_ahead)
         return (classifier.answer(row, function, top_k) for row in rows)
 
     def _classifier(self) -> Classifier:

@@ -12,7 +12,7 @@ from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, split
-from minibert.text.packing import WINDOW
+from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
 
@@ -262,14 +262,14 @@ class TokenClassification(BaseModel, kind="token-classification", method="classi
         self,
         inputs: Iterable[str],
         *,
-        window: int = WINDOW,
+        read_ahead: int = READ_AHEAD,
         aggregation_strategy: str = "none",
         ignore_labels: Collection[str] = ("O",),
         stride: int | None = None,
         **read: Unpack[ReadOptions],
     ) -> Iterator[list[Entity]]:
-        """`classify_tokens`, window by window."""
+        """`classify_tokens`, a few inputs ahead."""
         self.need("token-classification")
         limits = self.pipeline.limits(**read)
         reader = TokenReader(self.labels, self.tokenizer, aggregation_strategy, ignore_labels, stride)
-        return self.pipeline.answers(many(inputs), reader, limits, window=window)
+        return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)

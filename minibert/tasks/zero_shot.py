@@ -17,7 +17,7 @@ from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, split
-from minibert.text.packing import WINDOW
+from minibert.text.packing import READ_AHEAD
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -135,12 +135,12 @@ class ZeroShotClassification(BaseModel):
         inputs: Iterable[str],
         candidate_labels: str | Sequence[str],
         *,
-        window: int = WINDOW,
+        read_ahead: int = READ_AHEAD,
         hypothesis_template: str = TEMPLATE,
         multi_label: bool = False,
         **read: Unpack[ReadOptions],
     ) -> Iterator[dict[str, Any]]:
-        """`zero_shot`, window by window."""
+        """`zero_shot`, a few inputs ahead."""
         self.need("text-classification")
         task = ZeroShot(self.labels, candidate_labels, hypothesis_template, multi_label)
         limits = self.pipeline.limits(**read)
@@ -149,7 +149,7 @@ class ZeroShotClassification(BaseModel):
         def answers() -> Iterator[dict[str, Any]]:
             asked, shown = tee(_single(many(inputs)))
             pairs = (pair for text in asked for pair in task.pairs(text))
-            rows = self.pipeline.stream(pairs, limits, window=window * count)
+            rows = self.pipeline.stream(pairs, limits, read_ahead=read_ahead * count)
             for text in shown:
                 yield task.answer(text, np.stack([next(rows) for _ in range(count)]))
 

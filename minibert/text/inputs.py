@@ -17,8 +17,8 @@ Text: TypeAlias = "str | tuple[str, str] | Mapping[str, str]"
 
 Item = TypeVar("Item")
 
-#: A window of a long input also closes once it holds this many characters, so that memory stays bounded.
-WINDOW_CHARACTERS = 1 << 22
+#: A portion of a long input also ends once it holds this many characters, so that memory stays bounded.
+PORTION_CHARACTERS = 1 << 22
 
 
 def is_one(inputs: object) -> bool:
@@ -71,12 +71,12 @@ def split(item: Any, index: int | None = None) -> tuple[str, str | None]:
     raise _wrong(item, where)
 
 
-def windows(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[tuple[str, str | None]]]:
-    """The texts of `items` in order, in lists of at most `size`: `batches` of texts and pairs.
+def text_portions(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[tuple[str, str | None]]]:
+    """The texts of `items` in order, in lists of at most `size`: `portions` of texts and pairs.
 
     Args:
         items: texts and pairs.
-        size: texts in a window, at most.
+        size: texts in a portion, at most.
         prefix: what to put before each text.
     """
 
@@ -84,13 +84,13 @@ def windows(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[
         text, pair = split(item, index)
         return prefix + text, pair
 
-    return batches(items, check, _characters, size)
+    return portions(items, check, _characters, size)
 
 
-def batches(
+def portions(
     items: Iterable[Any], check: Callable[[Any, int], Item], characters: Callable[[Item], int], size: int
 ) -> Iterator[list[Item]]:
-    """The items in order, checked, in lists of at most `size` and of about WINDOW_CHARACTERS at most.
+    """The items in order, checked, in lists of at most `size` and of about PORTION_CHARACTERS at most.
 
     Lazy: takes no more from `items` than the next list needs. An error in the middle comes after the list of the
     items before it, so that they still get their answers.
@@ -105,7 +105,7 @@ def batches(
         InputError: if an item is none, or `size` below 1.
     """
     if size < 1:
-        raise InputError(f"window must be at least 1, got {size}")
+        raise InputError(f"read_ahead must be at least 1, got {size}")
     iterator = iter(items)
     index = 0
     while True:
@@ -117,7 +117,7 @@ def batches(
                 batch.append(check(item, index))
                 index += 1
                 total += characters(batch[-1])
-                if total >= WINDOW_CHARACTERS:
+                if total >= PORTION_CHARACTERS:
                     break
         except Exception as error:
             failure = error

@@ -14,7 +14,7 @@ BATCH_SIZE = 32
 #: at some dozens of rows, so more would only cost memory.
 MAX_TOKENS = 2048
 #: Texts that are tokenized, sorted and answered together when there are many.
-WINDOW = 256
+READ_AHEAD = 256
 
 
 def pack(lengths: Sequence[int], batch_size: int = BATCH_SIZE, max_tokens: int = MAX_TOKENS) -> Iterator[list[int]]:

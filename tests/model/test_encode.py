@@ -57,7 +57,7 @@ def test_a_list_of_vectors(embedder):
 def test_options_mean_the_same_for_one_many_and_lazily(embedder, options):
     many = embedder.encode(TEXTS, **options)
     assert (np.stack([embedder.encode(text, **options) for text in TEXTS]) == many).all()
-    assert (np.stack(list(embedder.iter_encode(TEXTS, window=3, **options))) == many).all()
+    assert (np.stack(list(embedder.iter_encode(TEXTS, read_ahead=3, **options))) == many).all()
 
 
 def test_normalized_and_shortened(embedder):
@@ -121,7 +121,7 @@ def test_progress_stays_out_of_logs(embedder, capsys):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_windows_are_read_ahead(embedder_path, monkeypatch, threads):
     """Tokens are made while the engine runs; but the caller's iterator is asked by the caller's thread alone."""
-    monkeypatch.setattr(pipeline, "WINDOW", 8)
+    monkeypatch.setattr(pipeline, "READ_AHEAD", 8)
     model = minibert.load(embedder_path, threads=threads, backend="jit")
     words = WORDS.split()
     texts = [" ".join(words[number % 5 : number % 7 + 6]) for number in range(45)]

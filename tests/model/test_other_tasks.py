@@ -101,7 +101,7 @@ def test_zero_shot(inference, classifier):
     assert sum(one["scores"]) == pytest.approx(1)
     texts = ["a great movie", "bad"]
     assert inference.predict(texts, candidate_labels=["film", "plot", "bad"])[0] == one
-    assert next(inference.iter_predict(iter(texts), candidate_labels="film,plot,bad", window=1)) == one
+    assert next(inference.iter_predict(iter(texts), candidate_labels="film,plot,bad", read_ahead=1)) == one
     # Entailment comes first here, so contradiction is the last label.
     row = inference.forward([inference.tokenizer.encode("bad", "This example is film.").ids])
     types = [inference.tokenizer.encode("bad", "This example is film.").type_ids]

@@ -121,7 +121,7 @@ def test_answers_have_the_same_bits_in_every_batch(any_backend, threads):
         for size in (1, 2, 7, 64):
             assert model.predict(pairs, top_k=None, batch_size=size) == alone
         assert model.predict(pairs, top_k=None, max_tokens=50) == alone
-        assert list(model.iter_predict(pairs, top_k=None, window=13)) == alone
+        assert list(model.iter_predict(pairs, top_k=None, read_ahead=13)) == alone
         order = random.permutation(len(pairs))
         assert model.predict([pairs[i] for i in order], top_k=None) == [alone[i] for i in order]
 
@@ -134,7 +134,7 @@ def test_iter_predict_reads_one_window_ahead(classifier):
             asked.append(number)
             yield TEXTS[number % len(TEXTS)]
 
-    results = classifier.iter_predict(endless(), window=4)
+    results = classifier.iter_predict(endless(), read_ahead=4)
     assert asked == []
     assert [next(results) for _ in range(4)] == classifier.predict(TEXTS[:4])
     assert asked == [0, 1, 2, 3]
@@ -172,7 +172,7 @@ def test_truncation_warns_once_and_says_how_many(classifier):
 
 def test_lazy_truncation_warns_once(classifier):
     with pytest.warns(TruncationWarning, match="1 of 2 texts was cut") as caught:
-        answers = list(classifier.iter_predict(["bad", LONG, LONG, "good"], window=2))
+        answers = list(classifier.iter_predict(["bad", LONG, LONG, "good"], read_ahead=2))
     assert len(caught) == 1
     assert caught[0].filename == __file__
     assert len(answers) == 4
@@ -210,8 +210,8 @@ def test_batch_options_that_make_no_sense(classifier):
     for options in ({"batch_size": 0}, {"max_tokens": 0}):
         with pytest.raises(InputError, match="at least 1"):
             classifier.predict(["bad"], **options)
-    with pytest.raises(InputError, match="window"):
-        list(classifier.iter_predict(["bad"], window=0))
+    with pytest.raises(InputError, match="read_ahead"):
+        list(classifier.iter_predict(["bad"], read_ahead=0))
 
 
 def test_token_count_is_before_truncation(classifier):

@@ -21,7 +21,7 @@ def test_one_and_many(tagger):
     every = tagger.predict(TEXTS, ignore_labels=())
     assert [len(answer) for answer in every] == [3, 0, 8, 4]
     assert [tagger.predict(text, ignore_labels=()) for text in TEXTS] == every
-    assert list(tagger.iter_predict(iter(TEXTS), window=2, ignore_labels=())) == every
+    assert list(tagger.iter_predict(iter(TEXTS), read_ahead=2, ignore_labels=())) == every
     assert tagger.predict(TEXTS[::-1], ignore_labels=(), batch_size=1) == every[::-1]
     assert tagger.classify_tokens([]) == []
     for text, answer in zip(TEXTS, every, strict=True):

@@ -4,7 +4,7 @@ import pytest
 
 from minibert import InputError
 from minibert.text import inputs
-from minibert.text.inputs import is_one, many, split, windows
+from minibert.text.inputs import is_one, many, split, text_portions
 
 
 def test_one_text_or_many():
@@ -61,19 +61,19 @@ def test_windows_keep_order_and_are_lazy():
             taken.append(number)
             yield str(number)
 
-    iterator = windows(source(), 4, "x")
+    iterator = text_portions(source(), 4, "x")
     assert next(iterator) == [("x0", None), ("x1", None), ("x2", None), ("x3", None)]
     assert taken == [0, 1, 2, 3]
     assert [text for window in iterator for text, _ in window] == ["x4", "x5", "x6", "x7", "x8", "x9"]
 
 
 def test_a_window_closes_when_it_holds_enough_characters(monkeypatch):
-    monkeypatch.setattr(inputs, "WINDOW_CHARACTERS", 10)
-    assert [len(window) for window in windows(["abcdef"] * 5, 100)] == [2, 2, 1]
+    monkeypatch.setattr(inputs, "PORTION_CHARACTERS", 10)
+    assert [len(window) for window in text_portions(["abcdef"] * 5, 100)] == [2, 2, 1]
 
 
 def test_an_error_comes_after_the_texts_before_it():
-    iterator = windows(["a", "b", b"c", "d"], 4)
+    iterator = text_portions(["a", "b", b"c", "d"], 4)
     assert next(iterator) == [("a", None), ("b", None)]
     with pytest.raises(InputError, match="index 2"):
         next(iterator)
@@ -81,5 +81,5 @@ def test_an_error_comes_after_the_texts_before_it():
 
 def test_a_window_of_nothing():
     with pytest.raises(InputError, match="at least 1"):
-        next(windows(["a"], 0))
-    assert list(windows([], 4)) == []
+        next(text_portions(["a"], 0))
+    assert list(text_portions([], 4)) == []
