@@ -20,7 +20,7 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
-from minibert.format.limits import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
+from minibert.format.constants import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
 from minibert.format.parts import Table
 
 from .network import (

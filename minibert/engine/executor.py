@@ -16,7 +16,7 @@ from minibert.engine.memory import address, empty
 from minibert.engine.program import Program
 from minibert.engine.schedule import chunk_tokens, cut_evenly
 from minibert.engine.threads import Team
-from minibert.format.limits import ALIGNMENT
+from minibert.format.constants import ALIGNMENT
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.plan import Plan

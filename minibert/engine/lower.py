@@ -14,8 +14,8 @@ from minibert import plan as steps
 from minibert.engine.arena import Arena
 from minibert.engine.memory import aligned
 from minibert.engine.program import Program, attention_scratch
+from minibert.format.constants import ALIGNMENT, padded
 from minibert.format.layout import pack_int8
-from minibert.format.limits import ALIGNMENT, padded
 from minibert.format.parts import Linear
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op

@@ -11,7 +11,7 @@ from minibert.engine.batch import PackedBatch
 from minibert.engine.executor import Executor
 from minibert.engine.library import Kernels
 from minibert.engine.memory import aligned
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.format.parts import Linear
 from minibert.format.schema import Architecture, Config, Task, TextConfig
 from minibert.plan import Buffer, Codes, Matmul, Plan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minibert.errors import FormatError
-from minibert.format.limits import BLOCK, GROUP
+from minibert.format.constants import BLOCK, GROUP
 from minibert.format.parts import Linear
 from minibert.format.values import shown
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minibert.errors import FormatError
+from minibert.format.constants import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
 from minibert.format.layout import panels_of
-from minibert.format.limits import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
 from minibert.format.parts import Linear
 from minibert.format.values import shown
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minibert.format.limits import BLOCK, GROUP, LANES, padded
+from minibert.format.constants import BLOCK, GROUP, LANES, padded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

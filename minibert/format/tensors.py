@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from minibert.errors import FormatError
-from minibert.format.limits import (
+from minibert.format.constants import (
     BLOCK,
     CODEBOOK_ENTRIES,
     CODEBOOK_VALUES,

@@ -15,9 +15,9 @@ import numpy as np
 
 from minibert.errors import FormatError, InputError, MinibertError
 from minibert.format.blocks import block_sums, prove_blocks
+from minibert.format.constants import ALIGNMENT, MAX_MULTIPLIER
 from minibert.format.four_bit import prove_int4_codes, prove_multiplier
 from minibert.format.layout import unpack_nibbles
-from minibert.format.limits import ALIGNMENT, MAX_MULTIPLIER
 from minibert.format.reader import DTYPES, PADDING, read_model
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minibert.format.limits import GROUP, LANES
+from minibert.format.constants import GROUP, LANES
 from minibert.kernels.isa import current
 from minibert.kernels.isa.words import Dot, Sums
 from minibert.kernels.kernel import int64, kernel, void

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minibert.format.limits import ALIGNMENT, LANES
+from minibert.format.constants import ALIGNMENT, LANES
 from minibert.kernels.isa import current
 from minibert.kernels.isa.words import Dot
 from minibert.kernels.kernel import int64, kernel, void

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from llvmlite import ir
 from numba import types
 
-from minibert.format.limits import LANES
+from minibert.format.constants import LANES
 from minibert.kernels.opcodes import ROWS_AT_ONCE
 from minibert.kernels.simd import (
     F32,

@@ -17,7 +17,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from minibert import numerics
-from minibert.format.limits import LANES
+from minibert.format.constants import LANES
 
 I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 F32_LANES = ir.VectorType(F32, LANES)

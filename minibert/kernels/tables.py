@@ -8,7 +8,7 @@ from __future__ import annotations
 from llvmlite import ir
 from numba import types
 
-from minibert.format.limits import LANES, NIBBLE_GROUP
+from minibert.format.constants import LANES, NIBBLE_GROUP
 from minibert.kernels import opcodes as op
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import (

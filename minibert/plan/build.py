@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minibert.format.limits import low_rank, padded
+from minibert.format.constants import low_rank, padded
 from minibert.format.schema import Config
 from minibert.plan.steps import (
     TABLES,

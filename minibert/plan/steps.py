@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from minibert.format.limits import Activation, Pooling
+from minibert.format.constants import Activation, Pooling
 
 Rows = Literal["tokens", "texts"]
 #: "gelu_codes" is the GELU of rows that are kept as codes only: it need not be finer than they are.

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from minibert import numerics
-from minibert.format.limits import LANES, distances
+from minibert.format.constants import LANES, distances
 from minibert.reference.functions import exp2, quantize_symmetric, softmax_weights
 
 f32 = np.float32
@@ -59,7 +59,7 @@ def attend(
 
 
 def bias_middle(columns: int) -> int:
-    """Where distance 0 stands in a table of biases of so many columns (`minibert.format.limits.distances`)."""
+    """Where distance 0 stands in a table of biases of so many columns (`minibert.format.constants.distances`)."""
     return columns // 2 - LANES // 2
 
 

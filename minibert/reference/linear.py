@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from minibert.format.constants import FOUR_BIT_KINDS
 from minibert.format.four_bit import expand_four_bit
 from minibert.format.layout import unpack_blocks, unpack_float32, unpack_int8
-from minibert.format.limits import FOUR_BIT_KINDS
 from minibert.format.parts import Linear
 
 #: 253 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.

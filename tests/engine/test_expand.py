@@ -9,8 +9,8 @@ import pytest
 
 from minibert.engine.expand import expand
 from minibert.format import pack_codebook, pack_int4, pack_int8, unpack_int8
+from minibert.format.constants import padded
 from minibert.format.four_bit import expand_four_bit, unpack_codes
-from minibert.format.limits import padded
 from minibert.format.parts import Linear
 from minibert.reference import Reference
 from minibert.reference.linear import int8_weight

@@ -13,7 +13,7 @@ import numpy as np
 from minibert.engine.executor import _Workspace
 from minibert.engine.library import Kernels
 from minibert.engine.lower import lower
-from minibert.format.limits import LANES
+from minibert.format.constants import LANES
 from minibert.kernels import opcodes as op
 from minibert.numerics import HIGHEST_CODE
 from minibert.plan import Buffer, Codes, build_plan

@@ -11,7 +11,7 @@ import numpy as np
 
 from minibert.engine.choice import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
-from minibert.format.limits import LANES, padded
+from minibert.format.constants import LANES, padded
 
 from ..export import FOUR_BIT_DENSITY, WORDS
 from ..network import Network

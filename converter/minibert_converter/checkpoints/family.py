@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from minibert.format.limits import Activation, Pooling, TaskKind
+from minibert.format.constants import Activation, Pooling, TaskKind
 
 if TYPE_CHECKING:
     from ..network import Float32Array

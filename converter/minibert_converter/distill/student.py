@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.errors import UnsupportedError
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.format.schema import Architecture
 
 from ..network import Float32Array, LinearWeights, Network, Norm

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format.limits import CODEBOOK_ENTRIES
+from minibert.format.constants import CODEBOOK_ENTRIES
 
 from ..network import CodebookTable, Float32Array
 from ..progress import Progress, no_progress

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minibert.errors import InputError
-from minibert.format.limits import SUBVECTOR_SIZES
+from minibert.format.constants import SUBVECTOR_SIZES
 
 from ..calibration import builtin_texts, tokenize
 from ..export import WORDS, table_tensors

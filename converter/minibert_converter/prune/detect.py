@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.reference.functions import activate
 
 from ..network import LinearWeights, Network

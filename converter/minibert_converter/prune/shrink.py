@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.format.schema import Layer
 
 from ..network import LinearWeights, Network

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minibert.format.limits import LANES, padded
+from minibert.format.constants import LANES, padded
 
 from ..network import Float32Array, Network
 from .blocks import LEAST_OF_SHARE, Budget

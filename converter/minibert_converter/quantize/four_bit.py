@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minibert.format.limits import CODEBOOK_VALUES, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
+from minibert.format.constants import CODEBOOK_VALUES, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
 
 from ..network import CodebookGrid, Float32Array, GroupGrid, Int8Array
 from .rounding import LIMIT, compensate, inverse_factor, row_scales

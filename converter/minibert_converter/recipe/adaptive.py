@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from minibert.format.limits import MAX_LAYERS
+from minibert.format.constants import MAX_LAYERS
 
 from ..adaptive import add_exits, prune_tokens
 from ..network import Network

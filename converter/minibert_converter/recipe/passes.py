@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import FormatError
-from minibert.format.limits import MAX_HIDDEN_SIZE, MAX_WIDTH
+from minibert.format.constants import MAX_HIDDEN_SIZE, MAX_WIDTH
 
 from ..calibration import tokenize
 from ..embeddings import compress_embeddings, parse_form, trim_vocabulary
