@@ -157,7 +157,7 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
     """The kernel `int8_product` of the package, compiled as the package is, as a function of its ten arguments."""
     from numba import types
 
-    from minibert.kernels import build, program
+    from minibert.kernels import build, interpreter
     from minibert.kernels.dense import int8_product
     from minibert.kernels.tile_registers import close_registers, open_registers
 
@@ -166,8 +166,8 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
         int8_product(source, count, stride, inner, weight, first, end, out, out_stride, scratch)
         close_registers()
 
-    # The builder compiles whatever program.run is: for this process that is one kernel alone.
-    program.run, program.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
+    # The builder compiles whatever interpreter.run is: for this process that is one kernel alone.
+    interpreter.run, interpreter.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
     code = build.build(isa.name)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

@@ -14,7 +14,7 @@ import numpy as np
 
 from minibert.kernels.attention_codes import pack_panel, value_steps
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import Dot
+from minibert.kernels.isa.base import Dot
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import (
     load_f32x16,

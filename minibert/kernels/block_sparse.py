@@ -16,7 +16,7 @@ from numba.extending import intrinsic
 
 from minibert.format.constants import GROUP, LANES
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import Dot, Sums
+from minibert.kernels.isa.base import Dot, Sums
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import I16, I32, I64, load, load_i32, prefetch, store, transpose_16x16
 

@@ -41,7 +41,7 @@ _ALLOWED = re.compile(r"llvm\..*|memcpy|memset|memmove|usleep")
 
 def _front_end() -> str:
     """LLVM IR of the program as a C function called ENTRY_POINT."""
-    from minibert.kernels.program import RUN_SIGNATURE, run
+    from minibert.kernels.interpreter import RUN_SIGNATURE, run
 
     context = cpu_target.target_context.with_aot_codegen(ENTRY_POINT)
     flags = Flags()

@@ -6,7 +6,7 @@ from typing import Any
 
 from minibert.format.constants import ALIGNMENT, LANES
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import Dot
+from minibert.kernels.isa.base import Dot
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import widen_codes
 from minibert.kernels.tile import make_tile

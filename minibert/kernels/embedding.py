@@ -6,7 +6,7 @@ import numpy as np
 
 from minibert.kernels import opcodes as op
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.quads import ROWS
+from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import copy_rows
 from minibert.kernels.simd import (
     load_f32x16,

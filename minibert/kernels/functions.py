@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from minibert import numerics
 from minibert.kernels.isa import current
-from minibert.kernels.quads import f32x64
+from minibert.kernels.row_vectors import f32x64
 from minibert.kernels.simd import F32, I16, I32, VectorType, constant, f32x16, i32x16, select_max, word
 
 

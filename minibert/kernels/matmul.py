@@ -11,7 +11,7 @@ from minibert.kernels.block_sparse import block_product, pack_tokens
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.quads import ROWS
+from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import add_bias, add_rows, copy_rows, dequantize, multiply_rows
 from minibert.kernels.step import field, normalize_rows, place_of, row_stride, store_codes
 from minibert.kernels.sync import wait_for_team

@@ -1,7 +1,7 @@
 """The integer table into which a plan is lowered, and the job that says what to run it on.
 
 Every entry is an int64. Buffers are offsets from the arena of a chunk (-1: absent), tensors are addresses (0: absent),
-floats are the bits of a float32. `minibert.engine.lower` writes tables, `minibert.kernels.program` walks them; this
+floats are the bits of a float32. `minibert.engine.lower` writes tables, `minibert.kernels.interpreter` walks them; this
 module is all that they share, and it imports nothing.
 """
 

@@ -17,7 +17,7 @@ from minibert.kernels.functions import ROW_ACTIVATIONS
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
 from minibert.kernels.opcodes import ACTIVATIONS, ZERO_POINT_OFFSET
-from minibert.kernels.quads import (
+from minibert.kernels.row_vectors import (
     along_i32_rows,
     along_rows,
     bits_of_f32x4,

@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minibert.kernels.isa.words import Dot, Sums
+from minibert.kernels.isa.base import Dot, Sums
 from minibert.kernels.simd import I64, opaque, prefetch, store
 
 _PANEL_BYTES = 64

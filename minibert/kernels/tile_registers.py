@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import TileRegisters
+from minibert.kernels.isa.base import TileRegisters
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import I64, prefetch, word
 
@@ -29,7 +29,7 @@ _LINE = 64
 #: So many tiles of rows fetch the following panels, an equal part each, while they are multiplied with theirs; of fewer
 #: rows, which are done sooner, tiles would wait for what they fetch.
 _FETCHING = 4
-#: Rows of codes are unsigned where panels are signed: minibert.kernels.isa.words.
+#: Rows of codes are unsigned where panels are signed: minibert.kernels.isa.base.
 _ROWS_X_PANELS = (False, True)
 
 _registers = current().tile_registers

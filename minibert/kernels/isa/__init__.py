@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from minibert.errors import UnsupportedError
-from minibert.kernels.isa.words import Isa
+from minibert.kernels.isa.base import Isa
 
 _selected: Isa | None = None
 

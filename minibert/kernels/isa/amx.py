@@ -12,7 +12,7 @@ from dataclasses import replace
 from llvmlite import ir
 
 from minibert.kernels.isa.avx512vnni import ISA as AVX512
-from minibert.kernels.isa.words import TileRegisters
+from minibert.kernels.isa.base import TileRegisters
 from minibert.kernels.simd import I8, llvm_function
 
 _REGISTERS, _ROWS, _ROW_BYTES = 8, 16, 64

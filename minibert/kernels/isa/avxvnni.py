@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from minibert.kernels.isa.avx2 import I32X8, Dot256
 from minibert.kernels.isa.avx2 import ISA as AVX2
-from minibert.kernels.isa.words import Float32Dot, Isa, Sums
+from minibert.kernels.isa.base import Float32Dot, Isa, Sums
 from minibert.kernels.simd import llvm_function
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.kernels.isa.neon_schedule import add_four_steps, add_pairs, products
+from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
+from minibert.kernels.isa.neon_inorder import add_four_steps, add_pairs, products
 from minibert.kernels.isa.rounding import rounding_product_by
-from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.simd import (
     I8,
     I16,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.isa.neon import I8X16, I32X4, Words, load_panel
 from minibert.kernels.isa.neon import ISA as NEON
-from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.simd import I32, constant, llvm_function, load, side_by_side, splat, splat_lane
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.kernels.isa.base import Isa, Sums
 from minibert.kernels.isa.neon import I8X16, I32X4, load_panel
 from minibert.kernels.isa.neon_dotprod import ISA as DOTPROD
 from minibert.kernels.isa.neon_dotprod import Bytes
-from minibert.kernels.isa.words import Isa, Sums
 from minibert.kernels.simd import I32, I64, llvm_function, load, side_by_side
 
 _I64X2 = ir.VectorType(I64, 2)

@@ -15,7 +15,7 @@ from minibert.kernels.attention import attend_float32, attend_integer
 from minibert.kernels.embedding import embed, rotate
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.matmul import BLOCK_ROWS, epilogue, matmul_rows, product_columns, shares_columns, sums_stride
-from minibert.kernels.quads import ROWS
+from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import normalize
 from minibert.kernels.selection import leave_early, number_of, prune_tokens, select_tokens
 from minibert.kernels.simd import (
