@@ -11,11 +11,11 @@ import numpy as np
 from minibert.engine.adaptive import adapted
 from minibert.engine.backends import choose_backend
 from minibert.engine.batch import PackedBatch, pack, with_wanted
+from minibert.engine.chunks import CHUNK_TOKENS, cut
 from minibert.engine.executor import Executor
 from minibert.engine.expand import expand
 from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
-from minibert.engine.schedule import CHUNK_TOKENS, cut
 from minibert.errors import InputError, UnsupportedError
 from minibert.plan import build_plan
 

@@ -59,7 +59,7 @@ def lower(
     rows.append(lowering.output(plan.output, plan.out_features))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
     sums = lowering.block_rows * (lowering.most_width + op.SUMS_PADDING) * 4
-    # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see interpreter.run_span.
+    # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see run_span.
     free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
     scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
     return Program(table, lowering.arena.size, scratch, sums, lowering.most_width, lowering.macs, tuple(lowering.used))

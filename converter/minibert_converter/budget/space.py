@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minibert.engine.choice import DENSITIES, TOKENS, ratios
+from minibert.engine.crossover import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
 from minibert.format.constants import LANES, padded
 
