@@ -12,9 +12,8 @@ from minibert.engine.batch import PackedBatch
 from minibert.engine.chunks import chunk_tokens, cut_evenly
 from minibert.engine.crossover import ratios
 from minibert.engine.library import Kernels
-from minibert.engine.lower import lower
+from minibert.engine.lower import Program, lower
 from minibert.engine.memory import address, empty
-from minibert.engine.program import Program
 from minibert.engine.threads import Team
 from minibert.format.constants import ALIGNMENT
 from minibert.format.schema import Config

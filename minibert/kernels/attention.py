@@ -22,6 +22,17 @@ from minibert.kernels.attention_codes import pack_panel, turn
 from minibert.kernels.attention_dots import make_rows
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
+from minibert.kernels.scratch import (
+    CORRECTION,
+    KEYS,
+    OFFSET,
+    QUERY_SCALE,
+    ROW,
+    SCORES,
+    SOFTMAX_BYTES,
+    TOTAL,
+    WEIGHTS,
+)
 from minibert.kernels.simd import (
     load_f32,
     load_f32x16,
@@ -34,14 +45,6 @@ from minibert.kernels.simd import (
     transpose_16x16,
 )
 from minibert.kernels.softmax import (
-    CORRECTION,
-    OFFSET,
-    QUERY_SCALE,
-    ROW,
-    SCORES,
-    SOFTMAX_BYTES,
-    TOTAL,
-    WEIGHTS,
     add_biases,
     scale_and_bias_scores,
     scale_scores,
@@ -57,17 +60,6 @@ _BLOCK = numerics.KEY_BLOCK
 _FEW_TOKENS = 64
 _ONE, _STEPS = np.float32(1), np.float32(numerics.DISTANCE_STEPS)
 _NOTHING = np.int32(0)
-# After the softmax's scratch, in units of `width` rows: turned rows, query panel, sums, context, the values' scales.
-_UNITS = 5
-#: Keys are counted in these: as many as a tile takes of a row at once, and no operand ends within 64 bytes of its own.
-_KEYS = 64
-
-
-def scratch_bytes(tokens: int, width: int) -> int:
-    """Scratch memory that a head of `width` columns needs for texts of up to `tokens` tokens."""
-    keys = -(-tokens // _KEYS) * _KEYS
-    # ... and last scales of the keys, codes of the keys (1 byte, in whole tiles) and of the values (2 bytes).
-    return SOFTMAX_BYTES + _UNITS * width * ROW + keys * (4 + -(-width // 64) * 64 + 2 * width) + _KEYS
 
 
 _float32_rows = make_rows(_isa.float32)
@@ -115,7 +107,7 @@ def _make_attend_integer(products: Any) -> Any:
         context = sums + unit
         value_scale = context + unit
         key_scale = value_scale + unit
-        capacity = (tokens + _KEYS - 1) & -_KEYS
+        capacity = (tokens + KEYS - 1) & -KEYS
         key_codes = key_scale + capacity * 4
         value_codes = key_codes + capacity * key_bytes(width)
 

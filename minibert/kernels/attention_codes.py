@@ -6,6 +6,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.kernels.kernel import int32, int64, kernel, void
+from minibert.kernels.scratch import ROW
 from minibert.kernels.simd import (
     bits_of,
     f32x16,
@@ -22,7 +23,6 @@ from minibert.kernels.simd import (
     transpose_16x16,
     zero_below,
 )
-from minibert.kernels.softmax import ROW
 
 _LIMIT = np.float32(numerics.ATTENTION_LIMIT)
 _INVERSE_LIMIT = np.float32(1.0 / numerics.ATTENTION_LIMIT)

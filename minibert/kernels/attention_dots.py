@@ -16,6 +16,7 @@ from minibert.kernels.attention_codes import pack_panel, value_steps
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Dot
 from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.scratch import LARGEST, ROW, SCORES, WEIGHTS
 from minibert.kernels.simd import (
     load_f32x16,
     low_word,
@@ -24,7 +25,7 @@ from minibert.kernels.simd import (
     splat_i32,
     store_i32x16,
 )
-from minibert.kernels.softmax import LARGEST, ROW, SCORES, WEIGHTS, add_weights, both_words, shut_out, weights_of
+from minibert.kernels.softmax import add_weights, both_words, shut_out, weights_of
 from minibert.kernels.tile import make_tile
 
 _isa = current()

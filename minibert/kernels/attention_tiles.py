@@ -16,6 +16,7 @@ from minibert import numerics
 from minibert.kernels.attention_codes import pack_panel, value_steps
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.scratch import LARGEST, ROW, SCORES, WEIGHTS
 from minibert.kernels.simd import (
     i32x16,
     load_f32,
@@ -32,7 +33,7 @@ from minibert.kernels.simd import (
     store_low_bytes,
     transpose_16x16,
 )
-from minibert.kernels.softmax import LARGEST, ROW, SCORES, WEIGHTS, add_weights, both_words, shut_out, weights_of
+from minibert.kernels.softmax import add_weights, both_words, shut_out, weights_of
 from minibert.kernels.tile_registers import ROW_BYTES, ROWS, make_panels, make_two_byte_tile, stay_awake
 
 _isa = current()

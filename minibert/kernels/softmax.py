@@ -13,6 +13,7 @@ import numpy as np
 from minibert import numerics
 from minibert.kernels.functions import exp2, softmax_weights
 from minibert.kernels.kernel import float32, int64, kernel, void
+from minibert.kernels.scratch import CORRECTION, LARGEST, OFFSET, QUERY_SCALE, ROW, SCORES, TOTAL, WEIGHTS
 from minibert.kernels.simd import (
     bits_of,
     f32x16,
@@ -40,15 +41,6 @@ _MAGIC = np.float32(numerics.ROUND_MAGIC)
 _OTHER_MAGIC = np.float32(numerics.ROUND_MAGIC + (-int(_MAGIC.view(np.int32)) >> 16 & 0xFFFF))
 _ZERO = np.float32(0)
 _WORD = np.int32(16)
-
-#: Bytes of 16 lanes.
-ROW = 64
-#: Scratch for a block of keys and 16 queries, in bytes from its start: what goes from block to block, ...
-TOTAL, LARGEST, CORRECTION, QUERY_SCALE, OFFSET = range(0, 5 * ROW, ROW)
-#: ... a row of scores for each key, up to 16 keys more than a block has; weights as the next product wants them.
-SCORES = 5 * ROW
-WEIGHTS = SCORES + (numerics.KEY_BLOCK + 16) * ROW
-SOFTMAX_BYTES = WEIGHTS + numerics.KEY_BLOCK * ROW
 
 
 @kernel(void, int64)
