@@ -153,7 +153,7 @@ def measure_peak(isa: Any, threads: int, seconds: float) -> float:
     return sum(macs * steps / taken for taken in fastest)
 
 
-def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
+def dense_function(name: str) -> tuple[Callable[..., None], Any]:
     """The kernel `int8_product` of the package, compiled as the package is, as a function of its ten arguments."""
     from numba import types
 
@@ -168,7 +168,7 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
 
     # The builder compiles whatever interpreter.run is: for this process that is one kernel alone.
     interpreter.run, interpreter.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
-    code = build.build(isa.name)
+    code = build.build(name)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     engine = llvm.create_mcjit_compiler(
@@ -180,12 +180,12 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
     return kind(engine.get_function_address(build.ENTRY_POINT)), engine
 
 
-def measure_dense(isa: Any, seconds: float) -> list[dict[str, Any]]:
+def measure_dense(name: str, isa: Any, seconds: float) -> list[dict[str, Any]]:
     """The kernel on one thread, for every M, K and N; its sums are checked against NumPy's first."""
     from minibert.engine.memory import aligned
     from minibert.format import pack_int8
 
-    call, _engine = dense_function(isa)
+    call, _engine = dense_function(name)
     random = np.random.default_rng(0)
     rows = []
     for inner, outer in MATRICES:
@@ -216,7 +216,7 @@ def measure(name: str, threads: list[int], seconds: float, dense: bool) -> dict[
     """All figures of one instruction set."""
     isa = isas.select(name)
     peaks = {str(count): measure_peak(isa, count, seconds) for count in threads}
-    return {"isa": name, "peak": peaks, "dense": measure_dense(isa, seconds / 4) if dense else []}
+    return {"isa": name, "peak": peaks, "dense": measure_dense(name, isa, seconds / 4) if dense else []}
 
 
 def main() -> None:

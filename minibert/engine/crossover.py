@@ -18,6 +18,7 @@ import numpy as np
 
 from minibert.engine.library import cache_path, publish
 from minibert.errors import InputError
+from minibert.kernels.isa import TARGETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +106,7 @@ def ratios(isa: str) -> Ratios:
             return Ratios(tuple(map(tuple, rows.tolist())), tuple(map(float, known["dense_gmacs"])), True)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    return _USUAL_OF_TILES if isa == "amx" else _USUAL
+    return _USUAL_OF_TILES if TARGETS[isa].whole_tiles else _USUAL
 
 
 def record(isa: str, found: Ratios) -> None:

@@ -18,6 +18,7 @@ from minibert.format.constants import ALIGNMENT, padded
 from minibert.format.parts import Linear
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
+from minibert.kernels.isa import TARGETS
 from minibert.kernels.scratch import attention_scratch
 from minibert.plan import Buffer, Codes, Plan
 from minibert.reference.selection import kept_parts
@@ -73,7 +74,8 @@ def lower(
 
     `dense_tokens` says for how many tokens at once a block-sparse matrix of some density is multiplied as a dense one.
     """
-    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts}, dense_tokens, op.block_rows(isa))
+    capacity = {"tokens": tokens, "texts": texts}
+    lowering = _Lowering(plan, config, tensors, capacity, dense_tokens, TARGETS[isa].block_rows)
     rows = [lowering.lower(step) for step in plan.steps]
     rows.append(lowering.output(plan.output, plan.out_features))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)

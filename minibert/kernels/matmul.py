@@ -9,7 +9,7 @@ from __future__ import annotations
 from minibert.kernels import opcodes as op
 from minibert.kernels.block_sparse import block_product, pack_tokens
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
-from minibert.kernels.isa import current
+from minibert.kernels.isa import current_target
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import add_bias, add_rows, copy_rows, dequantize, multiply_rows
@@ -17,7 +17,7 @@ from minibert.kernels.step import field, normalize_rows, place_of, row_stride, s
 from minibert.kernels.sync import wait_for_team
 
 #: Rows whose sums are held at once.
-BLOCK_ROWS = op.block_rows(current().name)
+BLOCK_ROWS = current_target().block_rows
 #: Bytes of weights that, with all else, leave a second-level cache of usual size.
 _LARGE_MATRIX = 1 << 20
 

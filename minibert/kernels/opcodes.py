@@ -7,16 +7,6 @@ module is all that they share, and it imports nothing.
 
 from __future__ import annotations
 
-
-def block_rows(isa: str) -> int:
-    """Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
-
-    All weights go by once for each block. Where whole tiles are multiplied, that takes less time than to fetch them
-    from beyond the second-level cache, unless there are many rows.
-    """
-    return 128 if isa == "amx" else 48
-
-
 #: Entries of a step.
 STEP_FIELDS = 30
 

@@ -59,7 +59,6 @@ def _number(register: int) -> ir.Constant:
 
 ISA = replace(
     AVX512,
-    name="amx",
     features="+amx-tile,+amx-int8",
     tile_registers=_Amx(),
 )

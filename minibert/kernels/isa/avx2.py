@@ -97,7 +97,6 @@ class _Words(Dot256):
 
 
 ISA = Isa(
-    name="avx2",
     cpu="haswell",
     features="",
     code_offset=0,
@@ -112,6 +111,5 @@ ISA = Isa(
     block_panels=1,
     int8_dense=_WidenedBytes(),
     int8_half=_Bytes(_I8X32, registers=1),
-    machine="x86_64",
     rounding_product=rounding_product_by("llvm.x86.avx2.pmul.hr.sw", 16),
 )

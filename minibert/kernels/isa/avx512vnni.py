@@ -38,7 +38,6 @@ class _Vnni(Dot):
 
 
 ISA = Isa(
-    name="avx512vnni",
     cpu="cascadelake",
     features="",
     code_offset=128,
@@ -52,6 +51,5 @@ ISA = Isa(
     block_outputs=4,
     block_panels=2,
     int8_half=_Vnni("vpdpbusd", unsigned_panels=True, lanes=LANES // 2),
-    machine="x86_64",
     rounding_product=rounding_product_by("llvm.x86.avx512.pmul.hr.sw.512", 32),
 )

@@ -27,7 +27,6 @@ class _Vnni(Dot256):
 
 
 ISA = Isa(
-    name="avxvnni",
     cpu="haswell",
     features="+avxvnni",
     code_offset=128,
@@ -41,6 +40,5 @@ ISA = Isa(
     block_outputs=4,
     block_panels=1,
     int8_half=_Vnni("vpdpbusd", unsigned_panels=True, registers=1),
-    machine="x86_64",
     rounding_product=AVX2.rounding_product,
 )

@@ -149,7 +149,6 @@ class Isa:
     """One instruction set.
 
     Attributes:
-        name: what the engine and the cache call it.
         cpu: LLVM's name of the CPU whose features and schedule the code is generated for.
         features: LLVM feature string on top of the CPU's own.
         code_offset: what is added to an int8 code when it is stored as a byte of a row: 128 where the CPU multiplies
@@ -168,10 +167,8 @@ class Isa:
         int8_half: as int8_panels for the first 8 lanes of a panel only, where that is faster; results of 8 lanes.
         tile_registers: what multiplies whole tiles of int8, for dense linears.
         rounding_product: a * b / 2**15 of 32 words, rounded; never asked for a = b = -2**15.
-        machine: the architecture, by the name that Linux has for it; empty for any.
     """
 
-    name: str
     cpu: str
     features: str
     code_offset: int
@@ -188,4 +185,3 @@ class Isa:
     int8_half: Dot | None = None
     tile_registers: TileRegisters | None = None
     rounding_product: RoundingProduct = plain_rounding_product
-    machine: str = ""

@@ -117,7 +117,6 @@ class Words(Dot):
 
 
 ISA = Isa(
-    name="neon",
     cpu="cortex-a53",
     features="+neon,-crypto,-aes,-sha2",
     code_offset=0,
@@ -130,6 +129,5 @@ ISA = Isa(
     attention_rows=4,
     block_outputs=2,
     block_panels=1,
-    machine="aarch64",
     rounding_product=rounding_product_by("llvm.aarch64.neon.sqrdmulh.v8i16", 8),
 )

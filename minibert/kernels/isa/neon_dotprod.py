@@ -40,7 +40,6 @@ class Bytes(Dot):
 
 
 ISA = Isa(
-    name="neon-dotprod",
     cpu="cortex-a76",
     features="+neon,+dotprod,-crypto,-aes,-sha2",
     code_offset=0,
@@ -53,6 +52,5 @@ ISA = Isa(
     attention_rows=4,
     block_outputs=4,
     block_panels=1,
-    machine="aarch64",
     rounding_product=NEON.rounding_product,
 )

@@ -69,7 +69,6 @@ class _Pairs(Bytes):
 
 
 ISA = Isa(
-    name="neon-i8mm",
     cpu=DOTPROD.cpu,
     features=f"{DOTPROD.features},+i8mm",
     code_offset=0,
@@ -83,6 +82,5 @@ ISA = Isa(
     block_outputs=DOTPROD.block_outputs,
     block_panels=DOTPROD.block_panels,
     int8_dense=_Pairs(),
-    machine="aarch64",
     rounding_product=DOTPROD.rounding_product,
 )

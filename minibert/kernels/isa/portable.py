@@ -42,7 +42,6 @@ class _Plain(Dot):
 
 
 ISA = Isa(
-    name="portable",
     cpu="",
     features="",
     code_offset=0,
