@@ -29,7 +29,7 @@ from llvmlite import ir
 
 from minibert.engine.cpu import supported_isas
 from minibert.kernels import isa as isas
-from minibert.kernels.simd import I64, store
+from minibert.kernels.emit import I64, store
 
 LENGTHS = (8, 16, 48, 128, 512)
 #: K and N of the linears of MiniLM and of BERT-base.

@@ -17,14 +17,7 @@ from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Dot
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.scratch import LARGEST, ROW, SCORES, WEIGHTS
-from minibert.kernels.simd import (
-    load_f32x16,
-    low_word,
-    round_to_i32,
-    shift_left,
-    splat_i32,
-    store_i32x16,
-)
+from minibert.kernels.simd import load_f32x16, low_word, round_to_i32, shift_left, splat_i32, store_i32x16
 from minibert.kernels.softmax import add_weights, both_words, shut_out, weights_of
 from minibert.kernels.tile import make_tile
 

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from minibert.format.constants import GROUP, LANES
+from minibert.kernels.emit import I16, I32, I64, load, prefetch, store
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Dot, Sums
-from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I16, I32, I64, load, load_i32, prefetch, store, transpose_16x16
+from minibert.kernels.kernel import int64, intrinsic, kernel, void
+from minibert.kernels.simd import load_i32, transpose_16x16
 
 _isa = current()
 _PANEL = 64  # bytes of 16 tokens' codes of one input group
@@ -39,15 +38,9 @@ def _make_block_tile(panels: int, dot: Dot = _isa.int8_panels) -> Any:
     between tokens.
     """
 
-    @intrinsic
-    def tile(
-        typingctx: Any, panel: Any, panel_stride: Any, blocks: Any, index: Any, count: Any, out: Any, out_stride: Any
-    ) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            _emit(builder, dot, panels, *arguments)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 7), codegen
+    @intrinsic(void, *[int64] * 7)
+    def tile(builder: ir.IRBuilder, *arguments: ir.Value) -> None:
+        _emit(builder, dot, panels, *arguments)
 
     return tile
 
@@ -226,7 +219,7 @@ def _make_block_product() -> Any:
     for number, (condition, tile) in enumerate(choices):
         lines += [f"            {'elif' if number else 'if'} {condition}:"]
         lines += [f"                {tile}(source, stride, block, place, blocks_here, to, out_stride)"]
-    scope.update(MOST=_MOST_PANELS, LANES=_LANES, BLOCK=_BLOCK, load_i32=load_i32, int64=types.int64)
+    scope.update(MOST=_MOST_PANELS, LANES=_LANES, BLOCK=_BLOCK, load_i32=load_i32, int64=int64)
     exec("\n".join(lines), scope)
     return kernel(void, *[int64] * 10)(scope["product"])
 

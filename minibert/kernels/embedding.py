@@ -8,14 +8,7 @@ from minibert.kernels import opcodes as op
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import copy_rows
-from minibert.kernels.simd import (
-    load_f32x16,
-    load_i32,
-    load_i64,
-    splat_f32,
-    store_f32x16,
-    swap_neighbours,
-)
+from minibert.kernels.simd import load_f32x16, load_i32, load_i64, splat_f32, store_f32x16, swap_neighbours
 from minibert.kernels.step import field, normalize_rows, place_of, row_stride, store_codes
 from minibert.kernels.tables import add_row
 

@@ -13,9 +13,11 @@ import numpy as np
 from llvmlite import ir
 
 from minibert import numerics
+from minibert.kernels.emit import F32, I16, I32, constant, select_max
 from minibert.kernels.isa import current
+from minibert.kernels.kernel import intrinsic
 from minibert.kernels.row_vectors import f32x64
-from minibert.kernels.simd import F32, I16, I32, VectorType, constant, f32x16, i32x16, select_max, word
+from minibert.kernels.simd import VectorType, f32x16, i32x16
 
 
 class Lanes:
@@ -127,14 +129,14 @@ def function(vector: VectorType, body: Callable[[Lanes], Lanes]) -> Any:
     def evaluate(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
         return body(Lanes(builder, value)).value
 
-    return word(vector, vector)(evaluate)
+    return intrinsic(vector, vector)(evaluate)
 
 
 #: 2**x for 16 numbers <= 127, flushed to 2**-126 below that.
 exp2 = function(f32x16, _exp2)
 
 
-@word(i32x16, i32x16)
+@intrinsic(i32x16, i32x16)
 def softmax_weights(builder: ir.IRBuilder, distances: ir.Value) -> ir.Value:
     """Two softmax weights in each lane, the words of two distances in 0..DISTANCE_LIMIT."""
     words = ir.VectorType(I16, 2 * distances.type.count)

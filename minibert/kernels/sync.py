@@ -9,28 +9,27 @@ CPU a forward pass took four times as long so).
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
 
-from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I32, I64, llvm_function, pointer, word
+from minibert.kernels.emit import I32, I64, llvm_function, pointer
+from minibert.kernels.kernel import int64, intrinsic, kernel, void
 
 #: Half a millisecond or so: longer than steps that are shared out unevenly make anyone wait.
 _SPINS = 400_000
 _NAP_MICROSECONDS = 50
 
 
-@word(types.int64, types.int64)
+@intrinsic(int64, int64)
 def take_ticket(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
     """The counter's value before one is added to it."""
     return builder.atomic_rmw("add", pointer(builder, counter, I64), ir.Constant(I64, 1), "acq_rel")
 
 
-@word(types.int64, types.int64)
+@intrinsic(int64, int64)
 def _read(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
     return builder.load_atomic(pointer(builder, counter, I64), "acquire", 8)
 
 
-@word(types.void)
+@intrinsic(void)
 def _nap(builder: ir.IRBuilder) -> None:
     builder.call(llvm_function(builder, "usleep", I32, [I32]), [ir.Constant(I32, _NAP_MICROSECONDS)])
 

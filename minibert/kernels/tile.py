@@ -18,11 +18,10 @@ from functools import cache
 from typing import Any, Literal
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from minibert.kernels.emit import I64, opaque, prefetch, store
 from minibert.kernels.isa.base import Dot, Sums
-from minibert.kernels.simd import I64, opaque, prefetch, store
+from minibert.kernels.kernel import int64, intrinsic, void
 
 _PANEL_BYTES = 64
 _QUAD = 4
@@ -49,23 +48,9 @@ def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "ste
             number is a multiple of 4; with "rows" it is seen by the stride.
     """
 
-    @intrinsic
-    def tile(
-        typingctx: Any,
-        row: Any,
-        row_stride: Any,
-        row_step: Any,
-        panel: Any,
-        panel_stride: Any,
-        steps: Any,
-        out: Any,
-        out_stride: Any,
-    ) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            _Emitter(builder, dot, rows, panels, neighbours).emit(*arguments)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 8), codegen
+    @intrinsic(void, *[int64] * 8)
+    def tile(builder: ir.IRBuilder, *arguments: ir.Value) -> None:
+        _Emitter(builder, dot, rows, panels, neighbours).emit(*arguments)
 
     return tile
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from llvmlite import ir
 
+from minibert.kernels.emit import I8, llvm_function
 from minibert.kernels.isa.avx512vnni import ISA as AVX512
 from minibert.kernels.isa.base import TileRegisters
-from minibert.kernels.simd import I8, llvm_function
 
 _REGISTERS, _ROWS, _ROW_BYTES = 8, 16, 64
 #: What `ldtilecfg` reads: palette 1, and for each register the bytes of a row (16 bits) and the rows (8 bits).

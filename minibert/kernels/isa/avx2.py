@@ -13,9 +13,9 @@ from __future__ import annotations
 from llvmlite import ir
 
 from minibert.format.constants import LANES
+from minibert.kernels.emit import I8, I16, I32, I64, constant, llvm_function, load, splat
 from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.isa.rounding import rounding_product_by
-from minibert.kernels.simd import I8, I16, I32, I64, constant, llvm_function, load, splat
 
 _I8X32 = ir.VectorType(I8, 32)
 _I16X16 = ir.VectorType(I16, 16)

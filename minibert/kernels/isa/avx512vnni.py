@@ -8,9 +8,9 @@ from __future__ import annotations
 from llvmlite import ir
 
 from minibert.format.constants import LANES
+from minibert.kernels.emit import I32, constant, llvm_function, load, splat
 from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.isa.rounding import rounding_product_by
-from minibert.kernels.simd import I32, constant, llvm_function, load, splat
 
 
 class _Vnni(Dot):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.kernels.emit import llvm_function
 from minibert.kernels.isa.avx2 import I32X8, Dot256
 from minibert.kernels.isa.avx2 import ISA as AVX2
 from minibert.kernels.isa.base import Float32Dot, Isa, Sums
-from minibert.kernels.simd import llvm_function
 
 
 class _Vnni(Dot256):

@@ -14,8 +14,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from minibert.kernels.emit import F32, F32_LANES, constant, llvm_function, load, splat, splat_lane
 from minibert.kernels.isa.rounding import RoundingProduct, plain_rounding_product
-from minibert.kernels.simd import F32, F32_LANES, constant, llvm_function, load, splat, splat_lane
 
 #: Registers that hold the 16 sums of one row and one panel, in an order of the Dot's own.
 Sums = list[ir.Value]

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
-from minibert.kernels.isa.neon_inorder import add_four_steps, add_pairs, products
-from minibert.kernels.isa.rounding import rounding_product_by
-from minibert.kernels.simd import (
+from minibert.kernels.emit import (
     I8,
     I16,
     I32,
@@ -25,6 +22,9 @@ from minibert.kernels.simd import (
     splat,
     splat_lane,
 )
+from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
+from minibert.kernels.isa.neon_inorder import add_four_steps, add_pairs, products
+from minibert.kernels.isa.rounding import rounding_product_by
 
 I8X16, I16X8, I32X4 = ir.VectorType(I8, 16), ir.VectorType(I16, 8), ir.VectorType(I32, 4)
 _I16X4 = ir.VectorType(I16, 4)

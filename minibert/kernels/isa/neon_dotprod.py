@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.kernels.emit import I32, constant, llvm_function, load, side_by_side, splat, splat_lane
 from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
 from minibert.kernels.isa.neon import I8X16, I32X4, Words, load_panel
 from minibert.kernels.isa.neon import ISA as NEON
-from minibert.kernels.simd import I32, constant, llvm_function, load, side_by_side, splat, splat_lane
 
 
 class Bytes(Dot):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.kernels.emit import I32, I64, llvm_function, load, side_by_side
 from minibert.kernels.isa.base import Isa, Sums
 from minibert.kernels.isa.neon import I8X16, I32X4, load_panel
 from minibert.kernels.isa.neon_dotprod import ISA as DOTPROD
 from minibert.kernels.isa.neon_dotprod import Bytes
-from minibert.kernels.simd import I32, I64, llvm_function, load, side_by_side
 
 _I64X2 = ir.VectorType(I64, 2)
 _ROWS = 2

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from minibert.kernels.emit import I8, I16, I32, I64, llvm_function, load, pointer, splat
 from minibert.kernels.isa.base import Sums
-from minibert.kernels.simd import I8, I16, I32, I64, llvm_function, load, pointer, splat
 
 _I8X8, _I8X16, _I16X8, _I32X4 = (ir.VectorType(*t) for t in ((I8, 8), (I8, 16), (I16, 8), (I32, 4)))
 _REGISTERS = 4  # of 16 bytes in a panel

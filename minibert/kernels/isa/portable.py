@@ -5,8 +5,8 @@ from __future__ import annotations
 from llvmlite import ir
 
 from minibert.format.constants import LANES
+from minibert.kernels.emit import I8, I16, I32, I32_LANES, I64, constant, load, splat
 from minibert.kernels.isa.base import Dot, Float32Dot, Isa, Sums
-from minibert.kernels.simd import I8, I16, I32, I32_LANES, I64, constant, load, splat
 
 
 class _Plain(Dot):

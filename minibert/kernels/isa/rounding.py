@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from minibert.kernels.simd import I16, I32, constant, llvm_function, part, side_by_side
+from minibert.kernels.emit import I16, I32, constant, llvm_function, part, side_by_side
 
 RoundingProduct: TypeAlias = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
 
