@@ -36,10 +36,10 @@ _BYTE1, _BYTE2, _BYTE3 = np.int32(8), np.int32(16), np.int32(24)
 
 
 @kernel(void, int64, int64, int64, int64)
-def turn(source, stride, width, turned):
+def transpose(source, stride, width, transposed):
     """16 rows of `width` floats, `stride` bytes apart, become `width` rows of 16."""
     for dim in range(0, width, 16):
-        transpose_16x16(source + dim * 4, stride, turned + dim * ROW, ROW)
+        transpose_16x16(source + dim * 4, stride, transposed + dim * ROW, ROW)
 
 
 @kernel(f32x16, int64, int64, int64)
@@ -59,19 +59,19 @@ def largest_magnitudes(rows, stride, count):
 
 
 @kernel(i32x16, int64, int64, int32, int64, int64)
-def pack_panel(turned, width, offset, panel, scale):
-    """int8 codes of 16 queries or keys, turned: [4 dimensions][16][4 bytes] with `offset` added, 16 scales.
+def pack_panel(transposed, width, offset, panel, scale):
+    """int8 codes of 16 queries or keys, transposed: [4 dimensions][16][4 bytes] with `offset` added, 16 scales.
 
     Returns the sum of the codes of each.
     """
-    largest, least = largest_magnitudes(turned, ROW, width), splat_f32(_SMALLEST)
+    largest, least = largest_magnitudes(transposed, ROW, width), splat_f32(_SMALLEST)
     store_f32x16(scale, zero_below(largest, least, largest * splat_f32(_INVERSE_LIMIT)))
     inverse = zero_below(largest, least, splat_f32(_LIMIT) / largest)
     # Adding the magic number leaves the code, offset included, in the low bits of the float.
     magic = splat_f32(_ROUND_MAGIC + np.float32(offset))
     total = splat_i32(_NOTHING)
     for dim in range(0, width, 4):
-        row = turned + dim * ROW
+        row = transposed + dim * ROW
         bits0 = bits_of(load_f32x16(row) * inverse + magic)
         bits1 = bits_of(load_f32x16(row + ROW) * inverse + magic)
         bits2 = bits_of(load_f32x16(row + 2 * ROW) * inverse + magic)

@@ -15,23 +15,23 @@ from llvmlite import ir
 from minibert.format.constants import GROUP, LANES
 from minibert.kernels.emit import I16, I32, I64, load, prefetch, store
 from minibert.kernels.isa import current
-from minibert.kernels.isa.base import Dot, Sums
+from minibert.kernels.isa.base import Microkernel, Sums
 from minibert.kernels.kernel import int64, intrinsic, kernel, void
 from minibert.kernels.simd import load_i32, transpose_16x16
 
 _isa = current()
 _PANEL = 64  # bytes of 16 tokens' codes of one input group
 _BLOCK = 16  # bytes of a block
-_FOUR = 4  # blocks, where the dot takes four steps in one go
+_FOUR = 4  # blocks, where the microkernel takes four steps in one go
 _AHEAD = 2048  # bytes of blocks that are fetched before they are needed: few tokens use them up fast
-_MOST_PANELS = _isa.block_panels
+_OUTPUTS, _MOST_PANELS = _isa.block_tile.mr, _isa.block_tile.panels
 _LANES = LANES
 #: Sums by (output, panel).
 _Sums = dict[tuple[int, int], Sums]
 
 
-def _make_block_tile(panels: int, dot: Dot = _isa.int8_panels) -> Any:
-    """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens, or of as many as the dot has lanes.
+def _make_block_tile(panels: int, microkernel: Microkernel = _isa.int8_panels) -> Any:
+    """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens, or of as many as the microkernel has lanes.
 
     Its arguments, all int64: address of the first panel, bytes between panels; address of the group's blocks, of
     their uint16 input groups, their number (0 is fine); address of the first token's four int32 results, bytes
@@ -40,14 +40,14 @@ def _make_block_tile(panels: int, dot: Dot = _isa.int8_panels) -> Any:
 
     @intrinsic(void, *[int64] * 7)
     def tile(builder: ir.IRBuilder, *arguments: ir.Value) -> None:
-        _emit(builder, dot, panels, *arguments)
+        _emit(builder, microkernel, panels, *arguments)
 
     return tile
 
 
 def _emit(
     builder: ir.IRBuilder,
-    dot: Dot,
+    microkernel: Microkernel,
     panels: int,
     panel: ir.Value,
     panel_stride: ir.Value,
@@ -59,9 +59,9 @@ def _emit(
 ) -> None:
     bases = [builder.add(panel, builder.mul(panel_stride, ir.Constant(I64, p))) for p in range(panels)]
     results: dict[tuple[int, int], ir.Value] = {}
-    for first in range(0, GROUP, _isa.block_outputs):
-        outputs = range(first, first + _isa.block_outputs)
-        results |= _emit_pass(builder, dot, outputs, bases, blocks, index, count)
+    for first in range(0, GROUP, _OUTPUTS):
+        outputs = range(first, first + _OUTPUTS)
+        results |= _emit_pass(builder, microkernel, outputs, bases, blocks, index, count)
     for p in range(panels):
         first_token = builder.add(out, builder.mul(out_stride, ir.Constant(I64, p * LANES)))
         _store_by_token(builder, [results[o, p] for o in range(GROUP)], first_token, out_stride)
@@ -69,7 +69,7 @@ def _emit(
 
 def _emit_pass(
     builder: ir.IRBuilder,
-    dot: Dot,
+    microkernel: Microkernel,
     outputs: range,
     bases: list[ir.Value],
     blocks: ir.Value,
@@ -77,7 +77,7 @@ def _emit_pass(
     count: ir.Value,
 ) -> dict[tuple[int, int], ir.Value]:
     """The loops over a group's blocks for some of their outputs: the sums by (output, panel)."""
-    sums: _Sums = {(o, p): dot.zero() for o in outputs for p in range(len(bases))}
+    sums: _Sums = {(o, p): microkernel.zero() for o in outputs for p in range(len(bases))}
 
     def places(number: ir.Value) -> tuple[ir.Value, list[ir.Value]]:
         """The addresses of a block's weights and of its input group's codes."""
@@ -88,13 +88,19 @@ def _emit_pass(
 
     def add_block(number: ir.Value, sums: _Sums) -> _Sums:
         block, tokens = places(number)
-        values = [dot.panel(builder, address) for address in tokens]
+        values = [microkernel.load_panel(builder, address) for address in tokens]
         prefetch(builder, builder.add(block, ir.Constant(I64, _AHEAD)))
-        if dot.quads:
-            loaded = dot.four_rows(builder, block)
+        if microkernel.by_element:
+            loaded = microkernel.four_elements(builder, block)
         else:
-            loaded = [dot.row(builder, builder.add(block, ir.Constant(I64, o * GROUP))) for o in range(GROUP)]
-        return {(o, p): dot.add(builder, sums[o, p], loaded[o], values[p]) for o in outputs for p in range(len(bases))}
+            loaded = [
+                microkernel.broadcast(builder, builder.add(block, ir.Constant(I64, o * GROUP))) for o in range(GROUP)
+            ]
+        return {
+            (o, p): microkernel.multiply_add(builder, sums[o, p], loaded[o], values[p])
+            for o in outputs
+            for p in range(len(bases))
+        }
 
     def add_four_blocks(number: ir.Value, sums: _Sums) -> _Sums:
         found = [places(builder.add(number, ir.Constant(I64, each)) if each else number) for each in range(_FOUR)]
@@ -104,17 +110,17 @@ def _emit_pass(
         for p in range(len(bases)):
             of_panel = [sums[o, p] for o in outputs]
             panels = [tokens[p] for _, tokens in found]
-            totals = dot.add_four_steps(builder, of_panel, weights, panels)
+            totals = microkernel.multiply_add_four_steps(builder, of_panel, weights, panels)
             added |= {(o, p): total for o, total in zip(outputs, totals, strict=True)}
         return added
 
     first: ir.Value = ir.Constant(I64, 0)
-    if dot.four_steps:
+    if microkernel.four_steps:
         whole = builder.and_(count, ir.Constant(I64, -_FOUR))
         sums = _emit_loop(builder, sums, first, whole, _FOUR, add_four_blocks)
         first = whole
     sums = _emit_loop(builder, sums, first, count, 1, add_block)
-    return {tile: dot.finish(builder, values) for tile, values in sums.items()}
+    return {tile: microkernel.finish(builder, values) for tile, values in sums.items()}
 
 
 def _emit_loop(

@@ -55,5 +55,5 @@ def rotate(step, arena, starts, first, end):
         for head in range(row, row + field(step, op.HEADS) * width, width):
             for column in range(0, width, 64):
                 x = load_f32x16(head + column)
-                turned = swap_neighbours(x) * load_f32x16(cosine + width + column)
-                store_f32x16(head + column, x * load_f32x16(cosine + column) + turned)
+                swapped = swap_neighbours(x) * load_f32x16(cosine + width + column)
+                store_f32x16(head + column, x * load_f32x16(cosine + column) + swapped)

@@ -40,7 +40,7 @@ _ONE = np.float32(1)
 def attend(step, arena, scratch, starts, texts, thread, threads):
     """Attention of all heads of all texts; heads are shared out among the threads.
 
-    Where the step's rows are texts, each text's first token alone asks.
+    Where the step's rows are texts, the query of each text's first token is the only one.
     """
     width = field(step, op.HEAD_WIDTH)
     heads = field(step, op.HEADS)

@@ -176,7 +176,7 @@ def store_low_bytes(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -
 
 
 @intrinsic(i32x16, i32x16)
-def low_word(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+def low_int16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The low 16 bits of each lane."""
     return builder.and_(value, constant(I32_LANES, 0xFFFF))
 

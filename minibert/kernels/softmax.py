@@ -21,7 +21,7 @@ from minibert.kernels.simd import (
     load_f32,
     load_f32x16,
     load_i32x16,
-    low_word,
+    low_int16,
     maximum,
     minimum,
     shift_left,
@@ -35,12 +35,12 @@ _LOWEST = np.float32(numerics.LOWEST_SCORE)
 _NEVER = np.float32(-np.inf)
 _STEPS, _INVERSE_STEPS = np.float32(numerics.DISTANCE_STEPS), np.float32(1.0 / numerics.DISTANCE_STEPS)
 _FURTHEST = np.float32(numerics.DISTANCE_LIMIT)
-#: Added to a float of small magnitude, leaves its nearest integer in the low word of its bits.
+#: Added to a float of small magnitude, leaves its nearest integer in the low 16 bits.
 _MAGIC = np.float32(numerics.ROUND_MAGIC)
-#: The same, and what makes up for the high word of _MAGIC, when it is added there.
+#: The same, and what makes up for the high 16 bits of _MAGIC, when it is added there.
 _OTHER_MAGIC = np.float32(numerics.ROUND_MAGIC + (-int(_MAGIC.view(np.int32)) >> 16 & 0xFFFF))
 _ZERO = np.float32(0)
-_WORD = np.int32(16)
+_INT16_BITS = np.int32(16)
 
 
 @kernel(void, int64)
@@ -123,16 +123,16 @@ def distance_of(row, largest):
 
 @kernel(i32x16, int64, int64, f32x16)
 def weights_of(low, high, largest):
-    """Softmax weights of two keys, by the addresses of their scores, in the low and the high word."""
+    """Softmax weights of two keys, by the addresses of their scores, in the low and the high 16 bits."""
     below = bits_of(distance_of(low, largest) + splat_f32(_MAGIC))
     above = bits_of(distance_of(high, largest) + splat_f32(_OTHER_MAGIC))
-    return softmax_weights(below + shift_left(above, _WORD))
+    return softmax_weights(below + shift_left(above, _INT16_BITS))
 
 
 @kernel(i32x16, i32x16)
-def both_words(weights):
-    """Low word + high word, of words that are not negative."""
-    return low_word(weights) + shift_right(weights, _WORD)
+def both_int16(weights):
+    """Low int16 + high int16, neither of them negative."""
+    return low_int16(weights) + shift_right(weights, _INT16_BITS)
 
 
 @kernel(void, int64, i32x16)

@@ -7,8 +7,8 @@ lie. The generated code is one loop with a phi for each accumulator, so that eno
 to hide the latency of the multiply-add.
 
 Some CPUs broadcast an element of a row while they load it; others while they multiply, from any lane of a register
-(`Dot.quads`). There four neighbouring elements are loaded at once: four steps of a row (linears) or four rows at one
-step (attention).
+(`Microkernel.by_element`). There four neighbouring elements are loaded at once: four steps of a row (linears) or four
+rows at one step (attention).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, Literal
 from llvmlite import ir
 
 from minibert.kernels.emit import I64, opaque, prefetch, store
-from minibert.kernels.isa.base import Dot, Sums
+from minibert.kernels.isa.base import Microkernel, Sums
 from minibert.kernels.kernel import int64, intrinsic, void
 
 _PANEL_BYTES = 64
-_QUAD = 4
+_FOUR = 4
 
 #: The sums of a tile by (row, panel).
 _Tile = dict[tuple[int, int], Sums]
@@ -33,7 +33,7 @@ _Body = Callable[[ir.Value, _Tile], _Tile]
 
 
 @cache
-def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "steps"] = "rows") -> Any:
+def make_tile(microkernel: Microkernel, rows: int, panels: int, neighbours: Literal["rows", "steps"] = "rows") -> Any:
     """A numba intrinsic for tiles of `rows` x `panels`.
 
     Its arguments, all int64: address of the first row, bytes between rows, bytes between steps of a row; address of
@@ -41,7 +41,7 @@ def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "ste
     rows. The results of a row's panels lie side by side, 64 bytes each.
 
     Args:
-        dot: how the CPU multiplies and adds.
+        microkernel: how the CPU multiplies and adds.
         rows: height of the tile.
         panels: width of the tile in panels of 16 lanes.
         neighbours: what may lie side by side in memory: "steps" promises that a row's steps always do, and that their
@@ -50,7 +50,7 @@ def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "ste
 
     @intrinsic(void, *[int64] * 8)
     def tile(builder: ir.IRBuilder, *arguments: ir.Value) -> None:
-        _Emitter(builder, dot, rows, panels, neighbours).emit(*arguments)
+        _Emitter(builder, microkernel, rows, panels, neighbours).emit(*arguments)
 
     return tile
 
@@ -58,9 +58,9 @@ def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "ste
 class _Emitter:
     """Writes the code of one tile."""
 
-    def __init__(self, builder: ir.IRBuilder, dot: Dot, rows: int, panels: int, neighbours: str) -> None:
+    def __init__(self, builder: ir.IRBuilder, kernel: Microkernel, rows: int, panels: int, neighbours: str) -> None:
         self.builder = builder
-        self.dot = dot
+        self.kernel = kernel
         self.rows = range(rows)
         self.panels = range(panels)
         self.neighbours = neighbours
@@ -83,19 +83,19 @@ class _Emitter:
         self.row_bases = [self._strided(row, row_stride, r) for r in self.rows]
         self.panel_bases = [self._strided(panel, panel_stride, p) for p in self.panels]
         self.row_step = row_step
-        if not self.dot.quads:
+        if not self.kernel.by_element:
             sums = self._loop(steps, 1, self._one_step)
         elif self.neighbours == "steps":
-            sums = self._loop(steps, _QUAD, self._four_steps)
-        elif len(self.rows) % _QUAD == 0:
-            together = builder.icmp_signed("==", row_stride, ir.Constant(I64, _QUAD))
+            sums = self._loop(steps, _FOUR, self._four_steps)
+        elif len(self.rows) % _FOUR == 0:
+            together = builder.icmp_signed("==", row_stride, ir.Constant(I64, _FOUR))
             sums = self._either(
                 together, lambda: self._neighbouring_rows(steps), lambda: self._loop(steps, 1, self._one_step)
             )
         else:
             sums = self._loop(steps, 1, self._one_step)
         for p in self.panels:
-            results = self.dot.finish_rows(builder, [sums[r, p] for r in self.rows])
+            results = self.kernel.finish_rows(builder, [sums[r, p] for r in self.rows])
             for r, result in zip(self.rows, results, strict=True):
                 address = builder.add(self._strided(out, out_stride, r), ir.Constant(I64, p * _PANEL_BYTES))
                 store(builder, result, address, 4)
@@ -105,7 +105,7 @@ class _Emitter:
 
     def _neighbouring_rows(self, steps: ir.Value) -> _Tile:
         """All steps, for as many rows at a time as the registers hold."""
-        height = self.dot.rows_at_once or len(self.rows)
+        height = self.kernel.rows_at_once or len(self.rows)
         everything, sums = self.rows, {}
         for first in range(0, len(everything), height):
             self.rows = everything[first : first + height]
@@ -126,8 +126,8 @@ class _Emitter:
         step.add_incoming(ir.Constant(I64, 0), entry)
         sums: _Tile = {}
         for tile in [(r, p) for r in self.rows for p in self.panels]:
-            sums[tile] = [builder.phi(start.type) for start in self.dot.zero()]
-            for phi, start in zip(sums[tile], self.dot.zero(), strict=True):
+            sums[tile] = [builder.phi(start.type) for start in self.kernel.zero()]
+            for phi, start in zip(sums[tile], self.kernel.zero(), strict=True):
                 phi.add_incoming(start, entry)
         added = body(step, sums)
         following = builder.add(step, ir.Constant(I64, stride))
@@ -162,7 +162,7 @@ class _Emitter:
 
     def _panel_values(self, step: ir.Value) -> list[Any]:
         offset = self.builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
-        return [self.dot.panel(self.builder, self.builder.add(base, offset)) for base in self.panel_bases]
+        return [self.kernel.load_panel(self.builder, self.builder.add(base, offset)) for base in self.panel_bases]
 
     def _one_step(self, step: ir.Value, sums: _Tile) -> _Tile:
         builder = self.builder
@@ -172,9 +172,9 @@ class _Emitter:
             self._prefetch(step)
         added: _Tile = {}
         for r in self.rows:
-            value = self.dot.row(builder, builder.add(self.row_bases[r], row_offset))
+            value = self.kernel.broadcast(builder, builder.add(self.row_bases[r], row_offset))
             for p in self.panels:
-                added[r, p] = self.dot.add(builder, sums[r, p], value, panels[p])
+                added[r, p] = self.kernel.multiply_add(builder, sums[r, p], value, panels[p])
         return added
 
     def _prefetch(self, step: ir.Value) -> None:
@@ -189,22 +189,21 @@ class _Emitter:
     def _four_rows(self, step: ir.Value, sums: _Tile) -> _Tile:
         builder = self.builder
         row_offset = builder.mul(step, self.row_step)
-        quads = {first: self.row_bases[first - first % _QUAD] for first in self.rows}
-        loaded = {
-            base: self.dot.four_rows(builder, builder.add(base, row_offset)) for base in dict.fromkeys(quads.values())
-        }
-        return self._add(sums, {r: loaded[base][r % _QUAD] for r, base in quads.items()}, self._panel_values(step))
+        firsts = dict.fromkeys(r - r % _FOUR for r in self.rows)
+        loaded = {r: self.kernel.four_elements(builder, builder.add(self.row_bases[r], row_offset)) for r in firsts}
+        elements = {r: loaded[r - r % _FOUR][r % _FOUR] for r in self.rows}
+        return self._multiply_add(sums, elements, self._panel_values(step))
 
     def _four_steps(self, step: ir.Value, sums: _Tile) -> _Tile:
         builder = self.builder
-        if self.dot.four_steps:
+        if self.kernel.four_steps:
             return self._four_steps_in_one_go(step, sums)
         row_offset = builder.mul(step, self.row_step)
         rows = [builder.add(base, row_offset) for base in self.row_bases]
-        elements = [self.dot.four_rows(builder, row) for row in rows]
-        for s in range(_QUAD):
+        elements = [self.kernel.four_elements(builder, row) for row in rows]
+        for s in range(_FOUR):
             panels = self._panel_values(builder.add(step, ir.Constant(I64, s)))
-            sums = self._add(sums, {r: elements[r][s] for r in self.rows}, panels)
+            sums = self._multiply_add(sums, {r: elements[r][s] for r in self.rows}, panels)
         return sums
 
     def _four_steps_in_one_go(self, step: ir.Value, sums: _Tile) -> _Tile:
@@ -212,21 +211,21 @@ class _Emitter:
         step = opaque(builder, step)  # else LLVM counts up addresses, and between products that makes a core wait
         row_offset = builder.mul(step, self.row_step)
         rows = [builder.add(base, row_offset) for base in self.row_bases]
-        step_bytes = self.dot.step_bytes
-        elements = [[builder.add(row, ir.Constant(I64, s * step_bytes)) for s in range(_QUAD)] for row in rows]
+        step_bytes = self.kernel.step_bytes
+        elements = [[builder.add(row, ir.Constant(I64, s * step_bytes)) for s in range(_FOUR)] for row in rows]
         offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
         added: _Tile = {}
         for p, base in enumerate(self.panel_bases):
             first = builder.add(base, offset)
-            panels = [builder.add(first, ir.Constant(I64, s * _PANEL_BYTES)) for s in range(_QUAD)]
-            totals = self.dot.add_four_steps(builder, [sums[r, p] for r in self.rows], elements, panels)
+            panels = [builder.add(first, ir.Constant(I64, s * _PANEL_BYTES)) for s in range(_FOUR)]
+            totals = self.kernel.multiply_add_four_steps(builder, [sums[r, p] for r in self.rows], elements, panels)
             added |= {(r, p): total for r, total in zip(self.rows, totals, strict=True)}
         return added
 
-    def _add(self, sums: _Tile, elements: dict[int, Any], panels: list[Any]) -> _Tile:
+    def _multiply_add(self, sums: _Tile, elements: dict[int, Any], panels: list[Any]) -> _Tile:
         """Sums + rows x panels, of one step."""
         return {
-            (r, p): self.dot.add(self.builder, sums[r, p], elements[r], panels[p])
+            (r, p): self.kernel.multiply_add(self.builder, sums[r, p], elements[r], panels[p])
             for p in self.panels
             for r in self.rows
         }

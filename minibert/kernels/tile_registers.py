@@ -108,7 +108,7 @@ def _make_tile(registers: TileRegisters, heights: int, panels: int, lines: int =
             for r, base in enumerate(row_bases):
                 registers.load(builder, rows[r], builder.add(base, column), row_stride)
                 for p in range(panels):
-                    registers.add(builder, sums[r, p], rows[r], weights[p], _ROWS_X_PANELS)
+                    registers.multiply_add(builder, sums[r, p], rows[r], weights[p], _ROWS_X_PANELS)
 
         for register in sums.values():
             registers.zero(builder, register)
@@ -146,12 +146,12 @@ def make_two_byte_tile(registers: TileRegisters) -> Any:
         def body(column: ir.Value, step: ir.Value) -> None:
             registers.load(builder, high_rows, builder.add(high_row, column), stride)
             registers.load(builder, low_weights, builder.add(low_panel, step), row_bytes)
-            registers.add(builder, middle, high_rows, low_weights, (True, False))
+            registers.multiply_add(builder, middle, high_rows, low_weights, (True, False))
             registers.load(builder, high_weights, builder.add(high_panel, step), row_bytes)
-            registers.add(builder, high, high_rows, high_weights, (True, False))
+            registers.multiply_add(builder, high, high_rows, high_weights, (True, False))
             registers.load(builder, low_rows, builder.add(low_row, column), stride)
-            registers.add(builder, low, low_rows, low_weights, (False, False))
-            registers.add(builder, middle, low_rows, high_weights, (False, False))
+            registers.multiply_add(builder, low, low_rows, low_weights, (False, False))
+            registers.multiply_add(builder, middle, low_rows, high_weights, (False, False))
 
         for register in (high, middle, low):
             registers.zero(builder, register)

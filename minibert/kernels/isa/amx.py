@@ -41,7 +41,7 @@ class _Amx(TileRegisters):
     def load(self, builder: ir.IRBuilder, register: int, address: ir.Value, stride: ir.Value) -> None:
         self._call(builder, "tileloadd64", _number(register), builder.inttoptr(address, I8.as_pointer()), stride)
 
-    def add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int, signed: tuple[bool, bool]) -> None:
+    def multiply_add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int, signed: tuple[bool, bool]) -> None:
         signs = "".join("s" if each else "u" for each in signed)
         self._call(builder, f"tdpb{signs}d", *map(_number, (sums, rows, panel)))
 
