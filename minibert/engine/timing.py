@@ -123,8 +123,8 @@ def dense_tensors(weight: np.ndarray) -> dict[str, np.ndarray]:
 
 def block_tensors(weight: np.ndarray) -> dict[str, np.ndarray]:
     """The same for a block-sparse linear."""
-    blocks, index, starts = pack_blocks(weight)
-    return {"w.blocks": aligned(blocks), "w.index": index, "w.starts": starts, **_common(weight)}
+    blocks, indices, indptr = pack_blocks(weight)
+    return {"w.blocks": aligned(blocks), "w.index": indices, "w.starts": indptr, **_common(weight)}
 
 
 def _common(weight: np.ndarray) -> dict[str, np.ndarray]:

@@ -57,14 +57,6 @@ def pack_codebook(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _pack(codes)
 
 
-def unpack_codes(packed: NDArray[np.uint8], out_features: int | None = None) -> NDArray[np.uint8]:
-    """The halves of bytes, uint8 `[out_features, in]`, each below 16, from uint8 `[P, in / 4, 16, 2]`."""
-    halves = np.stack([packed & 15, packed >> 4], axis=-1)
-    panels, groups = packed.shape[:2]
-    rows = halves.reshape(panels, groups, LANES, GROUP).transpose(0, 2, 1, 3)
-    return rows.reshape(panels * LANES, groups * GROUP)[:out_features]
-
-
 def expand_four_bit(
     name: str, linear: Linear, tensors: Mapping[str, NDArray], out: NDArray[np.int8] | None = None
 ) -> NDArray[np.int8]:

@@ -119,6 +119,7 @@ class _Specs:
                 self.add(f"{name}.codebook", "I8", panels, CODEBOOK_VALUES)
         else:
             self.add(f"{name}.blocks", "I8", linear.blocks, BLOCK, GROUP)
+            # In the file they are called index and starts, everywhere else indices and indptr, as in SciPy.
             self.add(f"{name}.index", "U16", linear.blocks)
             self.add(f"{name}.starts", "I32", outputs // BLOCK + 1)
         if linear.kind != "float32":

@@ -55,7 +55,7 @@ def stay_awake(builder: ir.IRBuilder) -> None:
     tenth of the clock (measured on Granite Rapids). Sums must not be held now.
     """
     if _registers:
-        _registers.add(builder, 0, _SUMS, _SUMS + 1, _ROWS_X_PANELS)
+        _registers.multiply_add(builder, 0, _SUMS, _SUMS + 1, _ROWS_X_PANELS)
 
 
 def _loop(builder: ir.IRBuilder, inner: ir.Value, body: Callable[[ir.Value, ir.Value], None]) -> None:
