@@ -19,6 +19,7 @@ from minibert.format.parts import Linear
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.kernels.isa import TARGETS
+from minibert.kernels.opcodes import Op
 from minibert.kernels.scratch import attention_scratch
 from minibert.plan import Buffer, Codes, Plan
 from minibert.reference.selection import kept_parts
@@ -148,7 +149,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Embed) -> dict[int, int]:
         columns = self.config.architecture.table_size if step.norm else step.out.width
-        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, step.norm, columns)
+        row = {op.OP: Op.EMBED} | self.result(step.out, step.codes, step.norm, columns)
         for name in step.tables:
             first, kind, size = _TABLES[name], self.config.tables[name].kind, self.config.tables[name].subvector_size
             number, rows, decoder = _TABLE_KINDS[kind]
@@ -162,13 +163,13 @@ class _Lowering:
 
     @lower.register
     def _(self, step: steps.Quantize) -> dict[int, int]:
-        row = {op.OP: op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.arena.buffer(step.source)}
+        row = {op.OP: Op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.arena.buffer(step.source)}
         return row | self.result(None, step.codes, None, step.source.width)
 
     @lower.register
     def _(self, step: steps.Matmul) -> dict[int, int]:
         linear, source = self.config.linears[step.linear], step.source
-        row = {op.OP: op.MATMUL, op.ROWS: _rows(source), op.KIND: _KINDS[linear.kind]}
+        row = {op.OP: Op.MATMUL, op.ROWS: _rows(source), op.KIND: _KINDS[linear.kind]}
         if isinstance(source, Codes):
             row |= {
                 op.SOURCE: self.arena.codes(source),
@@ -206,8 +207,8 @@ class _Lowering:
         """The entries of a block-sparse matrix, with the dense copy that some numbers of tokens take."""
         row = {
             op.WEIGHT: self.addresses.tensor(f"{name}.blocks"),
-            op.BLOCK_INDEX: self.addresses.tensor(f"{name}.index"),
-            op.BLOCK_STARTS: self.addresses.tensor(f"{name}.starts"),
+            op.BLOCK_INDICES: self.addresses.tensor(f"{name}.index"),
+            op.BLOCK_INDPTR: self.addresses.tensor(f"{name}.starts"),
         }
         if dense := self.dense_tokens(linear.density):
             copy = self.addresses.dense_copy(name, linear)
@@ -228,7 +229,7 @@ class _Lowering:
     def _(self, step: steps.Rotate) -> dict[int, int]:
         positions = min(self.arena.capacity["tokens"], self.config.architecture.max_positions)
         return {
-            op.OP: op.ROTATE,
+            op.OP: Op.ROTATE,
             op.SOURCE: self.arena.buffer(step.buffer),
             op.WIDTH: step.buffer.width,
             op.HEADS: 2 * step.num_heads,
@@ -240,7 +241,7 @@ class _Lowering:
     def _(self, step: steps.Attend) -> dict[int, int]:
         self.most_head_width = max(self.most_head_width, step.padded_head_size)
         return self._biases(step) | {
-            op.OP: op.ATTEND,
+            op.OP: Op.ATTEND,
             op.ROWS: _rows(step.out),
             op.SOURCE: self.arena.buffer(step.source),
             op.OUT: self.arena.buffer(step.out),
@@ -254,7 +255,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.PruneTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
-            op.OP: op.PRUNE_TOKENS,
+            op.OP: Op.PRUNE_TOKENS,
             op.SOURCE: self.arena.buffer(step.source),
             op.HEADS: step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
@@ -267,7 +268,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.SelectTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
-            op.OP: op.SELECT_TOKENS,
+            op.OP: Op.SELECT_TOKENS,
             op.CONTEXT: self.arena.buffer(step.context),
             op.CONTEXT_WIDTH: step.context.width,
         }
@@ -275,7 +276,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Exit) -> dict[int, int]:
         return self._selection(step.hidden) | {
-            op.OP: op.EXIT,
+            op.OP: Op.EXIT,
             op.SOURCE: self.arena.buffer(step.logits),
             op.WIDTH: step.logits.width,
             op.COLUMNS: step.labels,
@@ -286,7 +287,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Pool) -> dict[int, int]:
         return {
-            op.OP: op.POOL,
+            op.OP: Op.POOL,
             op.ROWS: op.TEXTS,
             op.KIND: _POOLS[step.kind],
             op.SOURCE: self.arena.buffer(step.source),
@@ -297,12 +298,12 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Normalize) -> dict[int, int]:
         buffer = step.buffer
-        return {op.OP: op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}
+        return {op.OP: Op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}
 
     def output(self, buffer: Buffer, columns: int) -> dict[int, int]:
         """The last step: the answer goes to the caller."""
         return {
-            op.OP: op.OUTPUT,
+            op.OP: Op.OUTPUT,
             op.ROWS: _rows(buffer),
             op.SOURCE: self.arena.buffer(buffer),
             op.WIDTH: buffer.width,

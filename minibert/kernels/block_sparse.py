@@ -52,7 +52,7 @@ def _emit(
     panel: ir.Value,
     panel_stride: ir.Value,
     blocks: ir.Value,
-    index: ir.Value,
+    indices: ir.Value,
     count: ir.Value,
     out: ir.Value,
     out_stride: ir.Value,
@@ -61,7 +61,7 @@ def _emit(
     results: dict[tuple[int, int], ir.Value] = {}
     for first in range(0, GROUP, _OUTPUTS):
         outputs = range(first, first + _OUTPUTS)
-        results |= _emit_pass(builder, microkernel, outputs, bases, blocks, index, count)
+        results |= _emit_pass(builder, microkernel, outputs, bases, blocks, indices, count)
     for p in range(panels):
         first_token = builder.add(out, builder.mul(out_stride, ir.Constant(I64, p * LANES)))
         _store_by_token(builder, [results[o, p] for o in range(GROUP)], first_token, out_stride)
@@ -73,7 +73,7 @@ def _emit_pass(
     outputs: range,
     bases: list[ir.Value],
     blocks: ir.Value,
-    index: ir.Value,
+    indices: ir.Value,
     count: ir.Value,
 ) -> dict[tuple[int, int], ir.Value]:
     """The loops over a group's blocks for some of their outputs: the sums by (output, panel)."""
@@ -81,7 +81,7 @@ def _emit_pass(
 
     def places(number: ir.Value) -> tuple[ir.Value, list[ir.Value]]:
         """The addresses of a block's weights and of its input group's codes."""
-        place = builder.add(index, builder.shl(number, ir.Constant(I64, 1)))
+        place = builder.add(indices, builder.shl(number, ir.Constant(I64, 1)))
         offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
         block = builder.add(blocks, builder.mul(number, ir.Constant(I64, _BLOCK)))
         return block, [builder.add(base, offset) for base in bases]
@@ -208,14 +208,14 @@ def pack_tokens(source, stride, count, inner, panels):
 def _make_block_product() -> Any:
     """Kernel: `count` tokens, packed, x groups first..end of 4 outputs; results in rows `out_stride` bytes apart."""
     tiles = {panels: _make_block_tile(panels) for panels in range(1, _MOST_PANELS + 1)}
-    lines = ["def product(panels, count, inner, blocks, index, starts, first, end, out, out_stride):"]
+    lines = ["def product(panels, count, inner, blocks, indices, indptr, first, end, out, out_stride):"]
     lines += ["    stride = inner * LANES", "    number = (count + LANES - 1) // LANES"]
     lines += ["    for panel in range(0, number, MOST):"]
     lines += ["        height = min(number - panel, MOST)", "        source = panels + panel * stride"]
     lines += ["        for group in range(first, end):"]
-    lines += ["            start = int64(load_i32(starts + 4 * group))"]
-    lines += ["            blocks_here = int64(load_i32(starts + 4 * group + 4)) - start"]
-    lines += ["            block = blocks + start * BLOCK", "            place = index + start * 2"]
+    lines += ["            start = int64(load_i32(indptr + 4 * group))"]
+    lines += ["            blocks_here = int64(load_i32(indptr + 4 * group + 4)) - start"]
+    lines += ["            block = blocks + start * BLOCK", "            place = indices + start * 2"]
     lines += ["            to = out + panel * LANES * out_stride + group * BLOCK"]
     choices = [(f"height == {panels}", f"tile{panels}") for panels in reversed(tiles)]
     scope: dict[str, Any] = {f"tile{panels}": tile for panels, tile in tiles.items()}

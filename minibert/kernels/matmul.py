@@ -42,8 +42,8 @@ def product(step, arena, scratch, first, count, panel, end, sums):
         int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride, scratch)
     elif blocks:
         pack_tokens(source, source_stride, count, inner, scratch)
-        index, starts = field(step, op.BLOCK_INDEX), field(step, op.BLOCK_STARTS)
-        block_product(scratch, count, inner, weight, index, starts, 4 * panel, 4 * end, sums, stride)
+        indices, indptr = field(step, op.BLOCK_INDICES), field(step, op.BLOCK_INDPTR)
+        block_product(scratch, count, inner, weight, indices, indptr, 4 * panel, 4 * end, sums, stride)
     elif field(step, op.KIND) == op.INT8:
         int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride, scratch)
     else:
