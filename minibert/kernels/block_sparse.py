@@ -15,9 +15,10 @@ from llvmlite import ir
 from minibert.format.constants import GROUP, LANES
 from minibert.kernels.emit import I16, I32, I64, load, prefetch, store
 from minibert.kernels.isa import current
-from minibert.kernels.isa.base import Microkernel, Sums
+from minibert.kernels.isa.base import Microkernel
 from minibert.kernels.kernel import int64, intrinsic, kernel, void
 from minibert.kernels.simd import load_i32, transpose_16x16
+from minibert.kernels.tile import Phis, TileSums
 
 _isa = current()
 _PANEL = 64  # bytes of 16 tokens' codes of one input group
@@ -26,8 +27,6 @@ _FOUR = 4  # blocks, where the microkernel takes four steps in one go
 _AHEAD = 2048  # bytes of blocks that are fetched before they are needed: few tokens use them up fast
 _OUTPUTS, _MOST_PANELS = _isa.block_tile.mr, _isa.block_tile.panels
 _LANES = LANES
-#: Sums by (output, panel).
-_Sums = dict[tuple[int, int], Sums]
 
 
 def _make_block_tile(panels: int, microkernel: Microkernel = _isa.int8_panels) -> Any:
@@ -77,7 +76,7 @@ def _emit_pass(
     count: ir.Value,
 ) -> dict[tuple[int, int], ir.Value]:
     """The loops over a group's blocks for some of their outputs: the sums by (output, panel)."""
-    sums: _Sums = {(o, p): microkernel.zero() for o in outputs for p in range(len(bases))}
+    sums: TileSums = {(o, p): microkernel.zero() for o in outputs for p in range(len(bases))}
 
     def places(number: ir.Value) -> tuple[ir.Value, list[ir.Value]]:
         """The addresses of a block's weights and of its input group's codes."""
@@ -86,7 +85,7 @@ def _emit_pass(
         block = builder.add(blocks, builder.mul(number, ir.Constant(I64, _BLOCK)))
         return block, [builder.add(base, offset) for base in bases]
 
-    def add_block(number: ir.Value, sums: _Sums) -> _Sums:
+    def add_block(number: ir.Value, sums: TileSums) -> TileSums:
         block, tokens = places(number)
         values = [microkernel.load_panel(builder, address) for address in tokens]
         prefetch(builder, builder.add(block, ir.Constant(I64, _AHEAD)))
@@ -102,11 +101,11 @@ def _emit_pass(
             for p in range(len(bases))
         }
 
-    def add_four_blocks(number: ir.Value, sums: _Sums) -> _Sums:
+    def add_four_blocks(number: ir.Value, sums: TileSums) -> TileSums:
         found = [places(builder.add(number, ir.Constant(I64, each)) if each else number) for each in range(_FOUR)]
         prefetch(builder, builder.add(found[0][0], ir.Constant(I64, _AHEAD)))
         weights = [[builder.add(block, ir.Constant(I64, o * GROUP)) for block, _ in found] for o in outputs]
-        added: _Sums = {}
+        added: TileSums = {}
         for p in range(len(bases)):
             of_panel = [sums[o, p] for o in outputs]
             panels = [tokens[p] for _, tokens in found]
@@ -125,12 +124,12 @@ def _emit_pass(
 
 def _emit_loop(
     builder: ir.IRBuilder,
-    start: _Sums,
+    start: TileSums,
     first: ir.Value,
     end: ir.Value,
     stride: int,
-    body: Callable[[ir.Value, _Sums], _Sums],
-) -> _Sums:
+    body: Callable[[ir.Value, TileSums], TileSums],
+) -> TileSums:
     """Sums after blocks first..end, `stride` of them in a pass; there may be none."""
     entry = builder.block
     loop = builder.append_basic_block("blocks")
@@ -140,28 +139,18 @@ def _emit_loop(
     builder.position_at_end(loop)
     number = builder.phi(I64)
     number.add_incoming(first, entry)
-    sums: _Sums = {}
-    for tile, values in start.items():
-        sums[tile] = [builder.phi(value.type) for value in values]
-        for phi, value in zip(sums[tile], values, strict=True):
-            phi.add_incoming(value, entry)
-    added = body(number, sums)
+    phis = Phis(builder, start, entry)
+    added = body(number, phis.sums)
     following = builder.add(number, ir.Constant(I64, stride))
     number.add_incoming(following, builder.block)
-    for tile, phis in sums.items():
-        for phi, value in zip(phis, added[tile], strict=True):
-            phi.add_incoming(value, builder.block)
+    phis.add(added, builder.block)
     last = builder.block
     builder.cbranch(builder.icmp_signed("<", following, end), loop, done)
 
     builder.position_at_end(done)
-    final: _Sums = {}
-    for tile, values in start.items():
-        final[tile] = [builder.phi(value.type) for value in values]
-        for phi, before, after in zip(final[tile], values, added[tile], strict=True):
-            phi.add_incoming(before, entry)
-            phi.add_incoming(after, last)
-    return final
+    final = Phis(builder, start, entry)
+    final.add(added, last)
+    return final.sums
 
 
 def _store_by_token(builder: ir.IRBuilder, outputs: list[ir.Value], address: ir.Value, stride: ir.Value) -> None:

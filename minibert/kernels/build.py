@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Before numba is imported: no optimization for the host in the IR.
 os.environ["NUMBA_OPT"] = "0"
@@ -39,13 +40,14 @@ def _front_end() -> str:
     """LLVM IR of the program as a C function called ENTRY_POINT."""
     from minibert.kernels.interpreter import RUN_SIGNATURE, run
 
-    context = cpu_target.target_context.with_aot_codegen(ENTRY_POINT)
-    flags = Flags()
+    target: Any = cpu_target
+    context = target.target_context.with_aot_codegen(ENTRY_POINT)
+    flags: Any = Flags()
     flags.no_cpython_wrapper = flags.no_compile = True
     flags.error_model = "numpy"
     with global_compiler_lock:
         compiled = compile_extra(
-            cpu_target.typing_context, context, run, RUN_SIGNATURE.args, RUN_SIGNATURE.return_type, flags, {}
+            target.typing_context, context, run, RUN_SIGNATURE.args, RUN_SIGNATURE.return_type, flags, {}
         )
         compiled.library.finalize()
     wrapper = re.escape(compiled.fndesc.llvm_cfunc_wrapper_name)

@@ -8,7 +8,7 @@ stand where a step reads what other threads wrote.
 from __future__ import annotations
 
 import numpy as np
-from numba.types import UniTuple
+from numba.core.types import UniTuple
 
 from minibert.kernels import opcodes as op
 from minibert.kernels.attention import attend_float32, attend_integer

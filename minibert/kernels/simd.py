@@ -57,7 +57,7 @@ i32x16 = VectorType("i32x16", I32_LANES)
 def _operator(symbol: Any, vector: VectorType, emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> None:
     """Give numba the operator `symbol` on two vectors."""
 
-    @infer_global(symbol)
+    @infer_global(symbol)  # pyright: ignore[reportOptionalCall]
     class _Template(ConcreteTemplate):
         cases = [signature(vector, vector, vector)]  # noqa: RUF012  (numba's own convention)
 

@@ -10,6 +10,8 @@ widen rows to int16 once: then products are `vpmaddwd` alone, as many as before;
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
 from minibert.format.constants import LANES
@@ -38,7 +40,7 @@ class Microkernel256(Microkernel):
     def zero(self) -> Sums:
         return [constant(I32X8, 0)] * len(self.registers)
 
-    def broadcast(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    def broadcast(self, builder: ir.IRBuilder, address: ir.Value) -> Any:
         return builder.bitcast(splat(builder, load(builder, address, I32), 8), self.lanes)
 
     def load_panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
@@ -47,7 +49,8 @@ class Microkernel256(Microkernel):
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
         if len(sums) == 1:
             return sums[0]
-        return builder.shuffle_vector(*sums, ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))))
+        low, high = sums
+        return builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(I32, LANES), list(range(LANES))))
 
 
 class _Int8(Microkernel256):
