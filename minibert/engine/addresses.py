@@ -52,7 +52,7 @@ class Addresses:
         return self._of(table) + 4 * bias_middle(table.shape[1]), table.strides[0]
 
     def biases_of_window(self, window: int) -> tuple[int, int]:
-        """The same of biases that shut out keys further away than `window`: one row for all heads."""
+        """The same of biases that mask keys further away than `window`: one row for all heads."""
         table = self._window_biases(window)
         return self._of(table) + 4 * bias_middle(len(table)), 0
 

@@ -148,13 +148,13 @@ class Engine:
             from minibert.reference import Reference
 
             self._reference = Reference(self.config, self.tensors)
-        answers = batch.answer_starts(self.pooled)
-        out = np.empty((int(answers[-1]), self.out_features), np.float32)
+        output_starts = batch.output_starts(self.pooled)
+        out = np.empty((int(output_starts[-1]), self.out_features), np.float32)
         for first, end in cut(batch.starts, CHUNK_TOKENS):
             part = slice(int(batch.starts[first]), int(batch.starts[end]))
             starts = batch.starts[first : end + 1] - part.start
             wanted = None if batch.wanted is None else batch.wanted[part]
-            out[answers[first] : answers[end]] = self._reference.forward_packed(
+            out[output_starts[first] : output_starts[end]] = self._reference.forward_packed(
                 batch.ids[part], batch.token_types[part], starts, wanted=wanted
             )
         return out

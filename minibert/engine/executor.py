@@ -105,8 +105,8 @@ class Executor:
 
     def run(self, batch: PackedBatch) -> np.ndarray:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
-        answers = batch.answer_starts(self.pooled)
-        out = np.empty((int(answers[-1]), self.out_features), np.float32)
+        output_starts = batch.output_starts(self.pooled)
+        out = np.empty((int(output_starts[-1]), self.out_features), np.float32)
         if len(batch.starts) == 1:
             return out
         # Little work is done before another thread has woken up; with enough spans, each thread works by itself.
@@ -124,7 +124,7 @@ class Executor:
                 len(spans),
                 address(out),
                 0 if batch.wanted is None else address(batch.wanted),
-                address(answers),
+                address(output_starts),
                 workers,
                 not alone,
             )

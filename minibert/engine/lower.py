@@ -216,7 +216,7 @@ class _Lowering:
         return row
 
     def _biases(self, step: steps.Attend) -> dict[int, int]:
-        """The entries for what is added to scores by distance: the model's biases, or what shuts out keys far away."""
+        """The entries for what is added to scores by distance: the model's biases, or a mask of keys far away."""
         if step.bias is not None:
             table, stride = self.addresses.biases(step.bias)
         elif step.window:

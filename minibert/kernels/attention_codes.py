@@ -46,7 +46,7 @@ def transpose(source, stride, width, transposed):
 def largest_magnitudes(rows, stride, count):
     """Of `count` rows of 16, `stride` bytes apart, lane by lane."""
     first = splat_f32(_ZERO)
-    second, third, fourth = first, first, first  # a maximum waits for its last: four take turns
+    second, third, fourth = first, first, first  # each maximum depends on the one before: four chains hide its latency
     for row in range(0, count - 3, 4):
         place = rows + row * stride
         first = maximum(magnitude(load_f32x16(place)), first)

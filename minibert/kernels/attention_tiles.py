@@ -33,7 +33,7 @@ from minibert.kernels.simd import (
     store_low_bytes,
     transpose_16x16,
 )
-from minibert.kernels.softmax import add_weights, both_int16, shut_out, weights_of
+from minibert.kernels.softmax import add_weights, both_int16, mask_absent, weights_of
 from minibert.kernels.tile_registers import ROW_BYTES, ROWS, make_panels, make_two_byte_tile, stay_awake
 
 _isa = current()
@@ -115,7 +115,7 @@ def store_weights(place, even, odd):
 def weigh_block(scratch, keys):
     """Weights of a block, low bytes, then high ones, four keys side by side; and their sum."""
     stay_awake()
-    shut_out(scratch, keys)
+    mask_absent(scratch, keys)
     largest, none = load_f32x16(scratch + LARGEST), splat_i32(_NOTHING)
     total = none
     for key in range(0, keys, 4):

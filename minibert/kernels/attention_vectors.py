@@ -18,7 +18,7 @@ from minibert.kernels.isa.base import Microkernel
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.scratch import LARGEST, ROW, SCORES, WEIGHTS
 from minibert.kernels.simd import load_f32x16, low_int16, round_to_i32, shift_left, splat_i32, store_i32x16
-from minibert.kernels.softmax import add_weights, both_int16, shut_out, weights_of
+from minibert.kernels.softmax import add_weights, both_int16, mask_absent, weights_of
 from minibert.kernels.tile import make_tile
 
 _isa = current()
@@ -84,7 +84,7 @@ def score_block(scratch, key_codes, block, keys, width, panel):
 @kernel(void, int64, int64)
 def weigh_block(scratch, keys):
     """Weights of a block as 16-bit codes, two keys side by side, and their sum."""
-    shut_out(scratch, keys)
+    mask_absent(scratch, keys)
     largest = load_f32x16(scratch + LARGEST)
     total = splat_i32(_NOTHING)
     for key in range(0, keys, 4):

@@ -63,7 +63,7 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
             queries, row = 1, text
         out = arena + field(step, op.OUT) + row * out_stride + column
         bias = biases
-        if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only shut out what is far away
+        if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only mask what is far away
             bias = 0
         elif biases != 0:
             bias = biases + (item - text * heads) * field(step, op.BIAS_STRIDE)
@@ -184,7 +184,7 @@ def run_span(job, span):
     first_token = load_i64(starts)
     ids, types = field(job, op.JOB_IDS) + 4 * first_token, field(job, op.JOB_TYPES) + 4 * first_token
     numbers, wanted = 0, wanted_from(job, first_token)
-    first_answer = load_i64(field(job, op.JOB_OUT_STARTS) + 8 * first_text)
+    first_output = load_i64(field(job, op.JOB_OUT_STARTS) + 8 * first_text)
     tokens, first_row, end_row = shares(starts, texts, thread, threads)
 
     for number in range(field(job, op.JOB_STEPS)):
@@ -211,7 +211,7 @@ def run_span(job, span):
         elif code >= Op.PRUNE_TOKENS and (code != Op.SELECT_TOKENS or wanted != 0):  # else all tokens are wanted
             wait_for_team(barrier, threads)
             if thread == 0:
-                out = field(job, op.JOB_OUT) + first_answer * field(step, op.COLUMNS) * 4
+                out = field(job, op.JOB_OUT) + first_output * field(step, op.COLUMNS) * 4
                 select(step, arena, free_scratch, starts, texts, wanted, numbers, out)
             wait_for_team(barrier, threads)
             texts, starts = load_i64(arena + field(step, op.TEXTS_LEFT)), arena + field(step, op.STARTS)
@@ -221,7 +221,7 @@ def run_span(job, span):
                 break
             tokens, first_row, end_row = shares(starts, texts, thread, threads)
         elif code == Op.OUTPUT:
-            out = field(job, op.JOB_OUT) + first_answer * field(step, op.COLUMNS) * 4
+            out = field(job, op.JOB_OUT) + first_output * field(step, op.COLUMNS) * 4
             output(step, arena, first, end, numbers, out)
         else:
             run_rows(step, arena, row_scratch, ids, types, starts, first, end)

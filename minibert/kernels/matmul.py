@@ -1,4 +1,4 @@
-"""Linears on packed rows: the product, and the epilogue that makes of its sums what the next step reads.
+"""Linears on packed rows: the product, and the epilogue that turns its sums into what the next step reads.
 
 Between the two nothing but a block of int32 (or float32) sums exists: bias, activation, residual, LayerNorm and the
 quantization for the next linear happen while they are in cache. Twin: minibert.reference.model.
@@ -106,7 +106,7 @@ def matmul_rows(step, arena, scratch, panels, sums, first, end):
     for start in range(first, end, max(height, 1)):
         count = min(height, end - start)
         product(step, arena, panels, start, count, 0, field(step, op.OUTPUTS) >> 4, sums)
-        if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: a product that is only timed
+        if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: only the product is timed
             epilogue(step, arena, scratch, sums, start, count)
 
 

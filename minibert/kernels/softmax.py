@@ -82,7 +82,7 @@ def scale_scores(scratch, keys, key_scale):
     highest = load_f32x16(scratch + LARGEST)
     other = highest
     row = scratch + SCORES
-    for key in range(0, keys - 1, 2):  # two maxima: each waits for its last
+    for key in range(0, keys - 1, 2):  # two chains of maxima hide their latency
         highest = maximum(scaled(row + key * ROW, key_scale + 4 * key, query_scale, offset), highest)
         other = maximum(scaled(row + (key + 1) * ROW, key_scale + 4 * (key + 1), query_scale, offset), other)
     if keys & 1:
@@ -109,8 +109,8 @@ def scale_and_bias_scores(scratch, keys, key_scale, bias):
 
 
 @kernel(void, int64, int64)
-def shut_out(scratch, keys):
-    """After a block's last score rows for keys that are not there, up to a multiple of four: they get no weight."""
+def mask_absent(scratch, keys):
+    """Scores of minus infinity behind a block's last key, up to a multiple of four keys: they get no weight."""
     for key in range(keys, (keys + 3) & -4):
         store_f32x16(scratch + SCORES + key * ROW, splat_f32(_NEVER))
 

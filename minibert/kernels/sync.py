@@ -1,9 +1,9 @@
 """Threads that run one job together: tickets for the next span, and a barrier.
 
-Both are plain atomics on int64 counters in memory of the job. A barrier spins, since the others are microseconds away.
-If they are not after a while, one of them has lost its CPU to another program, and those who wait sleep in naps: who
-has slept comes first when it wakes, while a thread that yields is put behind everybody (with a busy program on each
-CPU a forward pass took four times as long so).
+Both are plain atomics on int64 counters in the job's memory. A barrier spins, since the others are microseconds away.
+If they take longer, one of them has lost its CPU to another program, and those that wait sleep in naps: a thread that
+has slept is scheduled first when it wakes, while one that yields goes behind all others (with a busy program on each CPU
+a forward pass then took four times as long).
 """
 
 from __future__ import annotations

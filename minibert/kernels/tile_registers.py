@@ -2,8 +2,8 @@
 
     sums[r][p] += rows r, steps k..k+16 (16 x 64 bytes)  x  panel p, steps k..k+16 (64 bytes each)
 
-A panel as it lies in the file is what such a register wants. Four sums are in flight, which hides how long one
-multiplication takes; each register of rows and each of a panel is used twice for one load. Sibling of
+A panel has in the file the layout that such a register takes. Four tiles of sums are in flight, which hides the latency
+of a multiplication, and each register of rows or of a panel is used twice for one load. Sibling of
 minibert.kernels.tile.
 """
 
@@ -24,8 +24,8 @@ ROWS, ROW_BYTES = 16, 64
 #: Registers of sums; the others hold rows and panels.
 _SUMS = 4
 _LINE = 64
-#: So many tiles of rows fetch the following panels, an equal part each, while they are multiplied with theirs; of fewer
-#: rows, which are done sooner, tiles would wait for what they fetch.
+#: So many tiles of rows prefetch the next panels, an equal part each, while they are multiplied with theirs; with fewer
+#: rows, which are done sooner, tiles would wait for what they prefetch.
 _FETCHING = 4
 #: Rows of codes are unsigned where panels are signed: minibert.kernels.isa.base.
 _ROWS_X_PANELS = (False, True)

@@ -64,7 +64,7 @@ def bias_middle(columns: int) -> int:
 
 
 def window_biases(window: int) -> np.ndarray:
-    """Biases that leave out keys further away than `window`, for all distances that the kernels look at: float32."""
+    """Biases that mask keys further away than `window`, for all distances that the kernels look at: float32."""
     table = np.full(distances(window + 2 * LANES), f32(numerics.LOWEST_SCORE))
     middle = bias_middle(len(table))
     table[middle - window : middle + window + 1] = 0
