@@ -2,8 +2,8 @@
 
 Both are plain atomics on int64 counters in the job's memory. A barrier spins, since the others are microseconds away.
 If they take longer, one of them has lost its CPU to another program, and those that wait sleep in naps: a thread that
-has slept is scheduled first when it wakes, while one that yields goes behind all others (with a busy program on each CPU
-a forward pass then took four times as long).
+has slept is scheduled first when it wakes, while one that yields goes behind all others (with a busy program on each
+CPU a forward pass then took four times as long).
 """
 
 from __future__ import annotations
