@@ -16,7 +16,7 @@ from minibert.format.constants import GROUP, LANES
 from minibert.kernels.emit import I16, I32, I64, load, prefetch, store
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Microkernel
-from minibert.kernels.kernel import int64, intrinsic, kernel, void
+from minibert.kernels.kernel import choice, int64, intrinsic, kernel, void
 from minibert.kernels.simd import load_i32, transpose_16x16
 from minibert.kernels.tile import Phis, TileSums
 
@@ -26,7 +26,7 @@ _BLOCK = 16  # bytes of a block
 _FOUR = 4  # blocks, where the microkernel takes four steps in one go
 _AHEAD = 2048  # bytes of blocks that are fetched before they are needed: few tokens use them up fast
 _OUTPUTS, _MOST_PANELS = _isa.block_tile.mr, _isa.block_tile.panels
-_LANES = LANES
+_HALF = 0  # as a number of panels: the first 8 tokens of one
 
 
 def _make_block_tile(panels: int, microkernel: Microkernel = _isa.int8_panels) -> Any:
@@ -188,35 +188,35 @@ def pack_tokens(source, stride, count, inner, panels):
 
     Rows up to the next multiple of 16 are read, and up to 63 bytes beyond a row.
     """
-    for token in range(0, count, _LANES):
+    for token in range(0, count, LANES):
         for column in range(0, inner, _PANEL):
-            place = panels + token * inner + column * _LANES
+            place = panels + token * inner + column * LANES
             transpose_16x16(source + token * stride + column, stride, place, _PANEL)
 
 
 def _make_block_product() -> Any:
     """Kernel: `count` tokens, packed, x groups first..end of 4 outputs; results in rows `out_stride` bytes apart."""
-    tiles = {panels: _make_block_tile(panels) for panels in range(1, _MOST_PANELS + 1)}
-    lines = ["def product(panels, count, inner, blocks, indices, indptr, first, end, out, out_stride):"]
-    lines += ["    stride = inner * LANES", "    number = (count + LANES - 1) // LANES"]
-    lines += ["    for panel in range(0, number, MOST):"]
-    lines += ["        height = min(number - panel, MOST)", "        source = panels + panel * stride"]
-    lines += ["        for group in range(first, end):"]
-    lines += ["            start = int64(load_i32(indptr + 4 * group))"]
-    lines += ["            blocks_here = int64(load_i32(indptr + 4 * group + 4)) - start"]
-    lines += ["            block = blocks + start * BLOCK", "            place = indices + start * 2"]
-    lines += ["            to = out + panel * LANES * out_stride + group * BLOCK"]
-    choices = [(f"height == {panels}", f"tile{panels}") for panels in reversed(tiles)]
-    scope: dict[str, Any] = {f"tile{panels}": tile for panels, tile in tiles.items()}
+    tiles = {panels: _make_block_tile(panels) for panels in range(_MOST_PANELS, 0, -1)}
     if _isa.int8_half is not None:
-        choices = [("count - panel * LANES <= LANES // 2", "half"), *choices]
-        scope["half"] = _make_block_tile(1, _isa.int8_half)
-    for number, (condition, tile) in enumerate(choices):
-        lines += [f"            {'elif' if number else 'if'} {condition}:"]
-        lines += [f"                {tile}(source, stride, block, place, blocks_here, to, out_stride)"]
-    scope.update(MOST=_MOST_PANELS, LANES=_LANES, BLOCK=_BLOCK, load_i32=load_i32, int64=int64)
-    exec("\n".join(lines), scope)
-    return kernel(void, *[int64] * 10)(scope["product"])
+        tiles = {_HALF: _make_block_tile(1, _isa.int8_half), **tiles}
+    tile, has_half = choice(tiles, *[int64] * 7), _isa.int8_half is not None
+
+    def product(panels, count, inner, blocks, indices, indptr, first, end, out, out_stride):
+        stride = inner * LANES
+        number = (count + LANES - 1) // LANES
+        for panel in range(0, number, _MOST_PANELS):
+            width = min(number - panel, _MOST_PANELS)
+            if has_half and count - panel * LANES <= LANES // 2:
+                width = _HALF
+            source = panels + panel * stride
+            for group in range(first, end):
+                start = int64(load_i32(indptr + 4 * group))
+                blocks_here = int64(load_i32(indptr + 4 * group + 4)) - start
+                block, place = blocks + start * _BLOCK, indices + start * 2
+                to = out + panel * LANES * out_stride + group * _BLOCK
+                tile(source, stride, block, place, blocks_here, to, out_stride, width)
+
+    return kernel(void, *[int64] * 10)(product)
 
 
 #: Packed codes x 4x4 blocks -> int32 sums.

@@ -7,7 +7,7 @@ from typing import Any
 from minibert.format.constants import ALIGNMENT, LANES
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Microkernel, Tile
-from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.kernel import choice, int64, kernel, void
 from minibert.kernels.simd import widen_codes
 from minibert.kernels.tile import make_tile
 from minibert.kernels.tile_registers import ROW_BYTES, make_product
@@ -20,26 +20,21 @@ def _make_tiles(microkernel: Microkernel, most_rows: int, panels: int) -> Any:
 
     Where rows are multiplied together, so many more may be read and written than there are.
     """
-    together = microkernel.rows_together
-    tiles = {rows: make_tile(microkernel, rows, panels, "steps") for rows in range(together, most_rows + 1, together)}
-    # numba has no table of functions: the choice of a height is written out.
-    lines = ["def tiles(rows, count, stride, inner, panel, out, out_stride):"]
-    lines += [
-        "    pieces = (count + MOST - 1) // MOST",
-        "    steps = inner // 4",
-        "    panel_bytes = steps * PANEL",
-    ]
-    lines += ["    for piece in range(pieces):", "        first = (count * piece // pieces + TOGETHER - 1) & -TOGETHER"]
-    lines += ["        height = ((count * (piece + 1) // pieces + TOGETHER - 1) & -TOGETHER) - first"]
-    lines += ["        row = rows + first * stride"]
-    lines += ["        to = out + first * out_stride"]
-    for rows in reversed(tiles):
-        lines += [f"        {'if' if rows == most_rows else 'elif'} height == {rows}:"]
-        lines += [f"            tile{rows}(row, stride, STEP, panel, panel_bytes, steps, to, out_stride)"]
-    scope: dict[str, Any] = {f"tile{rows}": tile for rows, tile in tiles.items()}
-    scope.update(MOST=most_rows, TOGETHER=together, STEP=microkernel.step_bytes, PANEL=_PANEL_STEP)
-    exec("\n".join(lines), scope)
-    return kernel(void, *[int64] * 7)(scope["tiles"])
+    together, step_bytes = microkernel.rows_together, microkernel.step_bytes
+    heights = range(most_rows, 0, -together)
+    tile = choice({height: make_tile(microkernel, height, panels, "steps") for height in heights}, *[int64] * 8)
+
+    def tiles(rows, count, stride, inner, panel, out, out_stride):
+        pieces = (count + most_rows - 1) // most_rows
+        steps = inner // 4
+        panel_bytes = steps * _PANEL_STEP
+        for piece in range(pieces):
+            first = (count * piece // pieces + together - 1) & -together
+            height = ((count * (piece + 1) // pieces + together - 1) & -together) - first
+            row, to = rows + first * stride, out + first * out_stride
+            tile(row, stride, step_bytes, panel, panel_bytes, steps, to, out_stride, height)
+
+    return kernel(void, *[int64] * 7)(tiles)
 
 
 def _make_product(microkernel: Microkernel, largest: Tile) -> Any:

@@ -7,7 +7,7 @@ target. A kernel's code is its compiled body.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature
 from itertools import count
 from typing import Any
@@ -58,6 +58,21 @@ def kernel(result: types.Type, *arguments: types.Type) -> Callable[[Callable[...
         return _of_one_signature(body, typed, codegen)
 
     return decorate
+
+
+def choice(kernels: Mapping[int, Any], *arguments: types.Type) -> Any:
+    """A kernel that calls one of some by its number, the last argument; any other number calls the last of them.
+
+    They return nothing. numba has no table of functions: the comparisons are written out.
+    """
+    names = ", ".join(f"a{number}" for number in range(len(arguments)))
+    lines = [f"def chosen({names}, number):"]
+    for number in kernels:
+        lines += [f"    if number == {number}:", f"        return kernel{number}({names})"]
+    lines[-2:] = [f"    return kernel{number}({names})"]
+    scope: dict[str, Any] = {f"kernel{number}": each for number, each in kernels.items()}
+    exec("\n".join(lines), scope)
+    return kernel(void, *arguments, int64)(scope["chosen"])
 
 
 def _of_one_signature(function: Callable[..., Any], typed: Any, codegen: Callable[..., Any]) -> Any:
