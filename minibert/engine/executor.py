@@ -76,9 +76,9 @@ class Executor:
     ) -> None:
         self.chunk_tokens = chunk_tokens(config.linears)
         tokens = max(self.chunk_tokens, config.architecture.max_positions)
-        recorded = cache(lambda: ratios(kernels.isa))  # read only if there is a choice
-        choice = dense_tokens or (lambda density: recorded().dense_tokens(density))
-        self.program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, choice)
+        recorded = cache(lambda: ratios(kernels.isa))  # read only if a matrix has blocks
+        crossover = dense_tokens or (lambda density: recorded().dense_tokens(density))
+        self.program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, crossover)
         self.kernels = kernels
         self.threads = threads
         self.pooled = plan.output.rows == "texts"

@@ -16,7 +16,7 @@ from minibert.format.constants import GROUP, LANES
 from minibert.kernels.emit import I16, I32, I64, load, prefetch, store
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Microkernel
-from minibert.kernels.kernel import choice, int64, intrinsic, kernel, void
+from minibert.kernels.kernel import dispatch, int64, intrinsic, kernel, void
 from minibert.kernels.simd import load_i32, transpose_16x16
 from minibert.kernels.tile import Phis, TileSums
 
@@ -199,7 +199,7 @@ def _make_block_product() -> Any:
     tiles = {panels: _make_block_tile(panels) for panels in range(_MOST_PANELS, 0, -1)}
     if _isa.int8_half is not None:
         tiles = {_HALF: _make_block_tile(1, _isa.int8_half), **tiles}
-    tile, has_half = choice(tiles, *[int64] * 7), _isa.int8_half is not None
+    tile, has_half = dispatch(tiles, *[int64] * 7), _isa.int8_half is not None
 
     def product(panels, count, inner, blocks, indices, indptr, first, end, out, out_stride):
         stride = inner * LANES

@@ -7,7 +7,7 @@ from typing import Any
 from minibert.format.constants import ALIGNMENT, LANES
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Microkernel, Tile
-from minibert.kernels.kernel import choice, int64, kernel, void
+from minibert.kernels.kernel import dispatch, int64, kernel, void
 from minibert.kernels.simd import widen_codes
 from minibert.kernels.tile import make_tile
 from minibert.kernels.tile_registers import ROW_BYTES, make_product
@@ -22,7 +22,7 @@ def _make_tiles(microkernel: Microkernel, most_rows: int, panels: int) -> Any:
     """
     together, step_bytes = microkernel.rows_together, microkernel.step_bytes
     heights = range(most_rows, 0, -together)
-    tile = choice({height: make_tile(microkernel, height, panels, "steps") for height in heights}, *[int64] * 8)
+    tile = dispatch({height: make_tile(microkernel, height, panels, "steps") for height in heights}, *[int64] * 8)
 
     def tiles(rows, count, stride, inner, panel, out, out_stride):
         pieces = (count + most_rows - 1) // most_rows

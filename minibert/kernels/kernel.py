@@ -60,7 +60,7 @@ def kernel(result: types.Type, *arguments: types.Type) -> Callable[[Callable[...
     return decorate
 
 
-def choice(kernels: Mapping[int, Any], *arguments: types.Type) -> Any:
+def dispatch(kernels: Mapping[int, Any], *arguments: types.Type) -> Any:
     """A kernel that calls one of some by its number, the last argument; any other number calls the last of them.
 
     They return nothing. numba has no table of functions: the comparisons are written out.

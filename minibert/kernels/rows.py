@@ -15,7 +15,7 @@ import numpy as np
 from minibert import numerics
 from minibert.kernels.functions import ROW_ACTIVATIONS
 from minibert.kernels.isa import current
-from minibert.kernels.kernel import choice, float32, int64, kernel, void
+from minibert.kernels.kernel import dispatch, float32, int64, kernel, void
 from minibert.kernels.opcodes import ACTIVATIONS, ZERO_POINT_OFFSET
 from minibert.kernels.row_vectors import (
     along_i32_rows,
@@ -95,11 +95,11 @@ def _make_activate(activation: Any) -> tuple[Any, Any, Any]:
 #: By the number of an activation; "none" stands last, where no comparison is left to make.
 _made = {ACTIVATIONS[name]: _make_activate(ROW_ACTIVATIONS[name]) for name in sorted(ACTIVATIONS, key="none".__eq__)}
 #: Rows of an int8 linear from its int32 sums.
-dequantize = choice({number: integer for number, (integer, _, _) in _made.items()}, *[int64] * 9)
+dequantize = dispatch({number: integer for number, (integer, _, _) in _made.items()}, *[int64] * 9)
 #: Rows of a float32 linear from its float32 sums.
-add_bias = choice({number: exact for number, (_, exact, _) in _made.items()}, *[int64] * 6)
+add_bias = dispatch({number: exact for number, (_, exact, _) in _made.items()}, *[int64] * 6)
 #: Rows and what is added to them before they are activated: the residual, a low-rank part.
-add_rows = choice({number: added for number, (_, _, added) in _made.items()}, *[int64] * 5)
+add_rows = dispatch({number: added for number, (_, _, added) in _made.items()}, *[int64] * 5)
 
 
 @kernel(void, int64, int64, int64, int64)
