@@ -37,7 +37,7 @@ __all__ = [
     "get_requires_for_build_wheel",
 ]
 
-_COMPILING = ("numpy>=1.24", "numba>=0.60", "safetensors>=0.4.3", "ziglang>=0.13")
+_COMPILING = ("numpy>=1.24", "numba>=0.61", "safetensors>=0.4.3", "ziglang>=0.13")
 
 
 def get_requires_for_build_wheel(config_settings: dict[str, Any] | None = None) -> list[str]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import minibert
 from minibert.engine.cpu import supported_isas
+from minibert.kernels.prebuild import INSTRUCTION_SETS
 
 MOST_BYTES = 3 << 20
-CARRIED = {"amx", "avx512vnni", "avxvnni", "avx2", "neon-i8mm", "neon-dotprod", "neon"}
+CARRIED = set(INSTRUCTION_SETS)
 
 wheel, model = Path(sys.argv[1]), sys.argv[2]
 assert "site-packages" in minibert.__file__, minibert.__file__

@@ -31,7 +31,7 @@ from minibert.format import (
     pack_nibbles,
     padded,
 )
-from minibert.format.limits import CODEBOOK_ENTRIES, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.constants import CODEBOOK_ENTRIES, MAX_MULTIPLIER, NIBBLE_GROUP
 from minibert.reference import Reference
 
 #: Kind of a linear, for all of them or by name.

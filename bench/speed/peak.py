@@ -29,7 +29,7 @@ from llvmlite import ir
 
 from minibert.engine.cpu import supported_isas
 from minibert.kernels import isa as isas
-from minibert.kernels.simd import I64, store
+from minibert.kernels.emit import I64, store
 
 LENGTHS = (8, 16, 48, 128, 512)
 #: K and N of the linears of MiniLM and of BERT-base.
@@ -56,22 +56,21 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     """A function (address of 64 bytes of operands, number of steps, address for the sums); multiply-adds of a step."""
     if isa.tile_registers:
         return _tile_peak(isa)
-    rows, panels = isa.int8_tile
-    count = rows * panels
+    count = isa.int8_tile.mr * isa.int8_tile.panels
     widens = isa.int8_dense is not None and isa.int8_dense.step_bytes > isa.int8.step_bytes
-    # Where rows are widened to words first, those are what is multiplied.
-    dot, a_lane = (isa.int16, 2) if widens else (isa.int8, 4)
+    # Where rows are widened to int16 first, those are what is multiplied.
+    microkernel, a_lane = (isa.int16, 2) if widens else (isa.int8, 4)
     module = ir.Module("peak")
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64, I64, I64]), "peak")
     operands, steps, out = function.args
     builder: Any = ir.IRBuilder(function.append_basic_block("entry"))
-    row, panel = dot.row(builder, operands), dot.panel(builder, operands)
+    row, panel = microkernel.broadcast(builder, operands), microkernel.load_panel(builder, operands)
     entry, loop, done = builder.block, builder.append_basic_block("loop"), builder.append_basic_block("done")
     builder.branch(loop)
     builder.position_at_end(loop)
     step = builder.phi(I64)
     step.add_incoming(ir.Constant(I64, 0), entry)
-    sums = [[builder.phi(start.type) for start in dot.zero()] for _ in range(count)]
+    sums = [[builder.phi(start.type) for start in microkernel.zero()] for _ in range(count)]
     # A row is carried from step to step, through inline assembly that is empty: else the compiler would take its
     # products, which never change, out of the loop. Two of them leave registers enough for the sums. But where an
     # instruction only multiplies, each sum needs a row of its own, or one product would do for several sums.
@@ -81,17 +80,19 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     for phi, value in zip(carried, again, strict=True):
         phi.add_incoming(row, entry)
         phi.add_incoming(value, loop)
-    added = [dot.add(builder, old, again[number % len(again)], panel) for number, old in enumerate(sums)]
+    added = [
+        microkernel.multiply_add(builder, old, again[number % len(again)], panel) for number, old in enumerate(sums)
+    ]
     following = builder.add(step, ir.Constant(I64, 1))
     step.add_incoming(following, builder.block)
     for one, result in zip(sums, added, strict=True):
-        for phi, start, value in zip(one, dot.zero(), result, strict=True):
+        for phi, start, value in zip(one, microkernel.zero(), result, strict=True):
             phi.add_incoming(start, entry)
             phi.add_incoming(value, builder.block)
     builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
     builder.position_at_end(done)
     for number, result in enumerate(added):
-        store(builder, dot.finish(builder, result), builder.add(out, ir.Constant(I64, 64 * number)))
+        store(builder, microkernel.finish(builder, result), builder.add(out, ir.Constant(I64, 64 * number)))
     builder.ret_void()
     call, engine = _compile(module, isa, "peak", 3)
     return call, count * _LANES * a_lane, engine
@@ -110,7 +111,7 @@ def _tile_peak(isa: Any) -> tuple[Callable[..., None], int, Any]:
     step = builder.phi(I64)
     step.add_incoming(ir.Constant(I64, 0), entry)
     for number in range(count):
-        registers.add(builder, number, count + number // 2, count + 2 + number % 2, (False, True))
+        registers.multiply_add(builder, number, count + number // 2, count + 2 + number % 2, (False, True))
     following = builder.add(step, ir.Constant(I64, 1))
     step.add_incoming(following, loop)
     builder.cbranch(builder.icmp_signed("<", following, function.args[1]), loop, done)
@@ -136,7 +137,7 @@ def measure_peak(isa: Any, threads: int, seconds: float) -> float:
     """Multiply-adds a second in int8, in registers, on `threads` threads at once."""
     call, macs, _engine = peak_function(isa)
     steps = 100_000  # less than a millisecond: passes that nothing interrupts are not rare
-    buffers = [np.ones(64 * (1 + isa.int8_tile[0] * isa.int8_tile[1]), np.uint8) for _ in range(threads)]
+    buffers = [np.ones(64 * (1 + isa.int8_tile.mr * isa.int8_tile.panels), np.uint8) for _ in range(threads)]
 
     fastest = [0.0] * threads
 
@@ -153,11 +154,11 @@ def measure_peak(isa: Any, threads: int, seconds: float) -> float:
     return sum(macs * steps / taken for taken in fastest)
 
 
-def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
+def dense_function(name: str) -> tuple[Callable[..., None], Any]:
     """The kernel `int8_product` of the package, compiled as the package is, as a function of its ten arguments."""
     from numba import types
 
-    from minibert.kernels import build, program
+    from minibert.kernels import build, interpreter
     from minibert.kernels.dense import int8_product
     from minibert.kernels.tile_registers import close_registers, open_registers
 
@@ -166,9 +167,9 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
         int8_product(source, count, stride, inner, weight, first, end, out, out_stride, scratch)
         close_registers()
 
-    # The builder compiles whatever program.run is: for this process that is one kernel alone.
-    program.run, program.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
-    code = build.build(isa.name)
+    # The builder compiles whatever interpreter.run is: for this process that is one kernel alone.
+    interpreter.run, interpreter.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
+    code = build.build(name)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     engine = llvm.create_mcjit_compiler(
@@ -180,12 +181,12 @@ def dense_function(isa: Any) -> tuple[Callable[..., None], Any]:
     return kind(engine.get_function_address(build.ENTRY_POINT)), engine
 
 
-def measure_dense(isa: Any, seconds: float) -> list[dict[str, Any]]:
+def measure_dense(name: str, isa: Any, seconds: float) -> list[dict[str, Any]]:
     """The kernel on one thread, for every M, K and N; its sums are checked against NumPy's first."""
     from minibert.engine.memory import aligned
     from minibert.format import pack_int8
 
-    call, _engine = dense_function(isa)
+    call, _engine = dense_function(name)
     random = np.random.default_rng(0)
     rows = []
     for inner, outer in MATRICES:
@@ -216,7 +217,7 @@ def measure(name: str, threads: list[int], seconds: float, dense: bool) -> dict[
     """All figures of one instruction set."""
     isa = isas.select(name)
     peaks = {str(count): measure_peak(isa, count, seconds) for count in threads}
-    return {"isa": name, "peak": peaks, "dense": measure_dense(isa, seconds / 4) if dense else []}
+    return {"isa": name, "peak": peaks, "dense": measure_dense(name, isa, seconds / 4) if dense else []}
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def convert(
         src: the folder: config.json, weights, tokenizer; sentence-transformers files where there are any.
         out: the file to write; an older one is replaced.
         recipe: what to do to the model, or a TOML file that says it; None takes `flags`.
-        task: one of `minibert.format.limits.TASK_KINDS`, if not what the checkpoint says itself.
+        task: one of `minibert.format.constants.TASK_KINDS`, if not what the checkpoint says itself.
         calibrate: texts like those to come, or a file of them (see `read_texts`); where None those that the recipe
             names, or else those that ship with the converter.
         max_length: longest text in tokens, if not what the checkpoint says itself.

@@ -20,7 +20,7 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
-from minibert.format.limits import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
+from minibert.format.constants import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
 from minibert.format.parts import Table
 from minibert_converter.network import (
     AnyTable,
@@ -113,12 +113,12 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
     schema = linear.schema()
     if isinstance(linear, LinearWeights):
         return schema, {f"{name}.weight": pack_float32(linear.weight), f"{name}.bias": to_panels(linear.bias)}
-    blocks, index, starts = pack_blocks(linear.q)
+    blocks, indices, indptr = pack_blocks(linear.q)
     sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
     tensors: Tensors
     if sparse.density <= sparse_threshold and (linear.grid is None or sparse.density <= FOUR_BIT_DENSITY):
         schema = sparse
-        tensors = {f"{name}.blocks": blocks, f"{name}.index": index, f"{name}.starts": starts}
+        tensors = {f"{name}.blocks": blocks, f"{name}.index": indices, f"{name}.starts": indptr}
     elif linear.grid is not None:
         schema, tensors = four_bits(name, linear.q, linear.grid, schema)
     else:

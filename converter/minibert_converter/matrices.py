@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.format.schema import Architecture
 from minibert_converter.network import LinearWeights, Network, Norm, TiedLinear
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format.limits import NIBBLE_GROUP
+from minibert.format.constants import NIBBLE_GROUP
 from minibert.format.parts import Linear, Table
 from minibert.format.schema import Architecture, Task, TextConfig
 

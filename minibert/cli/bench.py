@@ -68,8 +68,9 @@ def _run_startup(arguments: argparse.Namespace) -> int:
 
 def _run_kernels(arguments: argparse.Namespace) -> int:
     """Dense and block-sparse products on this machine; the engine chooses between them by what is recorded here."""
-    from minibert.engine.choice import measure, measure_products, record_path
+    from minibert.engine.crossover import record_path
     from minibert.engine.library import kernels
+    from minibert.engine.timing import measure, measure_products
 
     loaded = kernels()
     measure(loaded)

@@ -55,9 +55,9 @@ def examine() -> dict[str, Any]:
     """Everything that `doctor` shows, as JSON has it."""
     from minibert.engine import cpu
     from minibert.engine.backends import choose_backend
-    from minibert.engine.engine import available_cpus
     from minibert.engine.library import cache_folder, kernels
     from minibert.engine.prebuilt import prebuilt_isas
+    from minibert.engine.processors import default_threads
 
     backend = loaded = error = None
     try:
@@ -74,7 +74,7 @@ def examine() -> dict[str, Any]:
         "backend": backend,
         "kernels": loaded,
         "error": error,
-        "threads": 1 if backend == "numpy" else available_cpus(),
+        "threads": 1 if backend == "numpy" else default_threads(),
         "cache": str(folder),
         "cached": sorted(path.name for path in folder.glob("kernels-*.o")) if folder.is_dir() else [],
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, {sys.maxsize.bit_length() + 1}-bit",

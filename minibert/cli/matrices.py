@@ -66,7 +66,7 @@ def _nonzero(file: ModelFile, name: str, linear: Linear) -> int:
 
 def _kernel(linear: Linear) -> str:
     """Which product this machine takes: blocks, or sometimes a dense copy, as measured or overridden."""
-    from minibert.engine.choice import ANY_NUMBER, ratios
+    from minibert.engine.crossover import ANY_NUMBER, ratios
     from minibert.engine.library import chosen_isa
 
     if linear.kind != "int8-4x4":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minibert.format.limits import ALIGNMENT
+from minibert.format.constants import ALIGNMENT
 from minibert.kernels import opcodes as op
 from minibert.plan import Buffer, Codes, Plan
 

@@ -27,8 +27,8 @@ class PackedBatch(NamedTuple):
     starts: np.ndarray
     wanted: np.ndarray | None = None
 
-    def answer_starts(self, pooled: bool) -> np.ndarray:
-        """Where the rows of each text's answer start: int64 [texts + 1]."""
+    def output_starts(self, pooled: bool) -> np.ndarray:
+        """Where the output rows of each text start: int64 [texts + 1]."""
         if pooled:
             return np.arange(len(self.starts))
         if self.wanted is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,24 +10,18 @@ import numpy as np
 from minibert.engine.adaptive import adapted
 from minibert.engine.backends import choose_backend
 from minibert.engine.batch import PackedBatch, pack, with_wanted
+from minibert.engine.chunks import CHUNK_TOKENS, cut
 from minibert.engine.executor import Executor
 from minibert.engine.expand import expand
 from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
-from minibert.engine.schedule import CHUNK_TOKENS, cut
+from minibert.engine.processors import default_threads
 from minibert.errors import InputError, UnsupportedError
 from minibert.plan import build_plan
 
 if TYPE_CHECKING:
     from minibert.format import ModelFile
     from minibert.reference import Reference
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Engine:
@@ -39,7 +32,7 @@ class Engine:
 
     Args:
         model_file: an opened file.
-        threads: threads that share a forward pass; the CPUs this process may use if None.
+        threads: threads that share a forward pass; if None as `default_threads` says.
         backend: "prebuilt", "jit", "numpy", or None for the best that this machine can run (the environment variable
             MINIBERT_BACKEND overrides None).
         early_exit: for a file with exits: True for its thresholds, False for none, a number for that threshold.
@@ -68,7 +61,7 @@ class Engine:
         self.plan = build_plan(self.config)
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"
-        self.threads = 1 if self.backend == "numpy" else threads or available_cpus()
+        self.threads = 1 if self.backend == "numpy" else threads or default_threads()
         self._executor: Executor | None = None
         self._reference: Reference | None = None
 
@@ -148,13 +141,13 @@ class Engine:
             from minibert.reference import Reference
 
             self._reference = Reference(self.config, self.tensors)
-        answers = batch.answer_starts(self.pooled)
-        out = np.empty((int(answers[-1]), self.out_features), np.float32)
+        output_starts = batch.output_starts(self.pooled)
+        out = np.empty((int(output_starts[-1]), self.out_features), np.float32)
         for first, end in cut(batch.starts, CHUNK_TOKENS):
             part = slice(int(batch.starts[first]), int(batch.starts[end]))
             starts = batch.starts[first : end + 1] - part.start
             wanted = None if batch.wanted is None else batch.wanted[part]
-            out[answers[first] : answers[end]] = self._reference.forward_packed(
+            out[output_starts[first] : output_starts[end]] = self._reference.forward_packed(
                 batch.ids[part], batch.token_types[part], starts, wanted=wanted
             )
         return out

@@ -9,14 +9,13 @@ from functools import cache
 import numpy as np
 
 from minibert.engine.batch import PackedBatch
-from minibert.engine.choice import ratios
+from minibert.engine.chunks import chunk_tokens, cut_evenly
+from minibert.engine.crossover import ratios
 from minibert.engine.library import Kernels
-from minibert.engine.lower import lower
+from minibert.engine.lower import Program, lower
 from minibert.engine.memory import address, empty
-from minibert.engine.program import Program
-from minibert.engine.schedule import chunk_tokens, cut_evenly
 from minibert.engine.threads import Team
-from minibert.format.limits import ALIGNMENT
+from minibert.format.constants import ALIGNMENT
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.plan import Plan
@@ -77,9 +76,9 @@ class Executor:
     ) -> None:
         self.chunk_tokens = chunk_tokens(config.linears)
         tokens = max(self.chunk_tokens, config.architecture.max_positions)
-        recorded = cache(lambda: ratios(kernels.isa))  # read only if there is a choice
-        choice = dense_tokens or (lambda density: recorded().dense_tokens(density))
-        self.program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, choice)
+        recorded = cache(lambda: ratios(kernels.isa))  # read only if a matrix has blocks
+        crossover = dense_tokens or (lambda density: recorded().dense_tokens(density))
+        self.program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, crossover)
         self.kernels = kernels
         self.threads = threads
         self.pooled = plan.output.rows == "texts"
@@ -106,8 +105,8 @@ class Executor:
 
     def run(self, batch: PackedBatch) -> np.ndarray:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
-        answers = batch.answer_starts(self.pooled)
-        out = np.empty((int(answers[-1]), self.out_features), np.float32)
+        output_starts = batch.output_starts(self.pooled)
+        out = np.empty((int(output_starts[-1]), self.out_features), np.float32)
         if len(batch.starts) == 1:
             return out
         # Little work is done before another thread has woken up; with enough spans, each thread works by itself.
@@ -125,7 +124,7 @@ class Executor:
                 len(spans),
                 address(out),
                 0 if batch.wanted is None else address(batch.wanted),
-                address(answers),
+                address(output_starts),
                 workers,
                 not alone,
             )

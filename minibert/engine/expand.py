@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from minibert.engine.memory import empty
+from minibert.format.constants import FOUR_BIT_KINDS, GROUP
 from minibert.format.four_bit import expand_four_bit, four_bit_parts
-from minibert.format.limits import FOUR_BIT_KINDS, GROUP
 from minibert.format.schema import Config
 
 

@@ -6,23 +6,22 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from functools import singledispatchmethod
+from typing import NamedTuple
 
 import numpy as np
 
 from minibert import numerics
 from minibert import plan as steps
+from minibert.engine.addresses import Addresses
 from minibert.engine.arena import Arena
-from minibert.engine.memory import aligned
-from minibert.engine.program import Program, attention_scratch
-from minibert.format.layout import pack_int8
-from minibert.format.limits import ALIGNMENT, padded
+from minibert.format.constants import ALIGNMENT, padded
 from minibert.format.parts import Linear
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
+from minibert.kernels.isa import TARGETS
+from minibert.kernels.opcodes import Op
+from minibert.kernels.scratch import attention_scratch
 from minibert.plan import Buffer, Codes, Plan
-from minibert.reference.attention import bias_middle, window_biases
-from minibert.reference.functions import rotary_table
-from minibert.reference.linear import int8_weight
 from minibert.reference.selection import kept_parts
 
 #: More than any text has tokens.
@@ -41,6 +40,28 @@ _TABLE_KINDS = {
 _POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
 
 
+class Program(NamedTuple):
+    """A lowered plan: the table that the kernels walk, and how much memory they work in.
+
+    Attributes:
+        table: int64 [steps, STEP_FIELDS].
+        arena_bytes: memory of the buffers of one chunk.
+        scratch_bytes: memory that each thread needs for itself.
+        shared_sums_bytes: memory for sums that a team of threads makes together.
+        most_width: columns of the widest step.
+        macs: multiply-adds of the linears for one token.
+        tensors: what the addresses in the table point to, kept alive.
+    """
+
+    table: np.ndarray
+    arena_bytes: int
+    scratch_bytes: int
+    shared_sums_bytes: int
+    most_width: int
+    macs: int
+    tensors: tuple[np.ndarray, ...]
+
+
 def lower(
     plan: Plan,
     config: Config,
@@ -54,15 +75,17 @@ def lower(
 
     `dense_tokens` says for how many tokens at once a block-sparse matrix of some density is multiplied as a dense one.
     """
-    lowering = _Lowering(plan, config, tensors, {"tokens": tokens, "texts": texts}, dense_tokens, op.block_rows(isa))
+    capacity = {"tokens": tokens, "texts": texts}
+    lowering = _Lowering(plan, config, tensors, capacity, dense_tokens, TARGETS[isa].block_rows)
     rows = [lowering.lower(step) for step in plan.steps]
     rows.append(lowering.output(plan.output, plan.out_features))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
     sums = lowering.block_rows * (lowering.most_width + op.SUMS_PADDING) * 4
-    # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see program.run_span.
+    # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see run_span.
     free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
     scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
-    return Program(table, lowering.arena.size, scratch, sums, lowering.most_width, lowering.macs, tuple(lowering.used))
+    used = tuple(lowering.addresses.used)
+    return Program(table, lowering.arena.size, scratch, sums, lowering.most_width, lowering.macs, used)
 
 
 class _Lowering:
@@ -80,18 +103,12 @@ class _Lowering:
         self.dense_tokens = dense_tokens
         self.block_rows = block_rows
         self.config = config
-        self.tensors = tensors
         self.arena = Arena(plan, capacity)
+        self.addresses = Addresses(tensors, self.arena.widest)
         self.most_width = 0
         self.most_head_width = 16
         self.most_packed = 0
         self.macs = 0
-        self.used: list[np.ndarray] = []
-        self.shut: dict[int, np.ndarray] = {}
-        self.rotary: dict[tuple[float, int], np.ndarray] = {}
-        #: The factor of rows whose codes have none, and of rows that never become codes.
-        self.ones = np.ones(self.arena.widest, np.float32)
-        self.used.append(self.ones)
 
     def _selection(self, hidden: Buffer) -> dict[int, int]:
         """The entries that steps share after which fewer tokens or texts go on."""
@@ -103,17 +120,11 @@ class _Lowering:
             op.HIDDEN_WIDTH: hidden.width,
         }
 
-    def address(self, name: str) -> int:
-        """Address of a tensor, which is kept alive."""
-        tensor = self.tensors[name]
-        self.used.append(tensor)
-        return tensor.ctypes.data
-
     def result(self, out: Buffer | None, codes: Codes | None, norm: str | None, columns: int) -> dict[int, int]:
         """The entries that say where a step's rows go; `columns` of them count, the others are padding."""
         width = padded(columns)
         self.most_width = max(self.most_width, width)
-        row = {op.OUT: self.arena.buffer(out), op.WIDTH: width, op.CODES: -1, op.FACTOR: self.ones.ctypes.data}
+        row = {op.OUT: self.arena.buffer(out), op.WIDTH: width, op.CODES: -1, op.FACTOR: self.addresses.ones}
         if codes is not None:
             row |= {
                 op.CODES: self.arena.codes(codes),
@@ -121,11 +132,11 @@ class _Lowering:
                 op.SCALES: self.arena.scales(codes),
             }
             if self.config.linears[codes.linear].input_factor:
-                row[op.FACTOR] = self.address(f"{codes.linear}.input_factor")
+                row[op.FACTOR] = self.addresses.tensor(f"{codes.linear}.input_factor")
         if norm is not None:
             row |= {
-                op.NORM_WEIGHT: self.address(f"{norm}.weight"),
-                op.NORM_BIAS: self.address(f"{norm}.bias"),
+                op.NORM_WEIGHT: self.addresses.tensor(f"{norm}.weight"),
+                op.NORM_BIAS: self.addresses.tensor(f"{norm}.bias"),
                 op.NORM_SIZE: columns,
                 op.NORM_EPS: _bits(self.config.architecture.layer_norm_eps),
             }
@@ -138,35 +149,35 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Embed) -> dict[int, int]:
         columns = self.config.architecture.table_size if step.norm else step.out.width
-        row = {op.OP: op.EMBED} | self.result(step.out, step.codes, step.norm, columns)
+        row = {op.OP: Op.EMBED} | self.result(step.out, step.codes, step.norm, columns)
         for name in step.tables:
             first, kind, size = _TABLES[name], self.config.tables[name].kind, self.config.tables[name].subvector_size
             number, rows, decoder = _TABLE_KINDS[kind]
             row[first + op.TABLE_KIND] = number + size.bit_length() - 1 if size else number
-            row[first + op.TABLE] = self.address(f"{name}.{rows}")
+            row[first + op.TABLE] = self.addresses.tensor(f"{name}.{rows}")
             if not kind.startswith("float32"):
-                row[first + op.TABLE_SCALE] = self.address(f"{name}.scale")
+                row[first + op.TABLE_SCALE] = self.addresses.tensor(f"{name}.scale")
             if decoder:
-                row[first + op.TABLE_DECODER] = self.address(f"{name}.{decoder}")
+                row[first + op.TABLE_DECODER] = self.addresses.tensor(f"{name}.{decoder}")
         return row
 
     @lower.register
     def _(self, step: steps.Quantize) -> dict[int, int]:
-        row = {op.OP: op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.arena.buffer(step.source)}
+        row = {op.OP: Op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.arena.buffer(step.source)}
         return row | self.result(None, step.codes, None, step.source.width)
 
     @lower.register
     def _(self, step: steps.Matmul) -> dict[int, int]:
         linear, source = self.config.linears[step.linear], step.source
-        row = {op.OP: op.MATMUL, op.ROWS: _rows(source), op.KIND: _KINDS[linear.kind]}
+        row = {op.OP: Op.MATMUL, op.ROWS: _rows(source), op.KIND: _KINDS[linear.kind]}
         if isinstance(source, Codes):
             row |= {
                 op.SOURCE: self.arena.codes(source),
                 op.SOURCE_STRIDE: self.arena.stride(source),
                 op.SOURCE_SCALES: self.arena.scales(source),
                 op.INNER: linear.in_features,
-                op.WEIGHT_SCALE: self.address(f"{step.linear}.scale"),
-                op.WEIGHT_SUM: self.address(f"{step.linear}.weight_sum"),
+                op.WEIGHT_SCALE: self.addresses.tensor(f"{step.linear}.scale"),
+                op.WEIGHT_SUM: self.addresses.tensor(f"{step.linear}.weight_sum"),
             }
             # A block of rows as panels of 16, or widened to words: see kernels.block_sparse and kernels.dense.
             self.most_packed = max(self.most_packed, self.block_rows * (2 * linear.in_features + ALIGNMENT))
@@ -179,9 +190,9 @@ class _Lowering:
         if linear.kind == "int8-4x4":
             row |= self._blocks(step.linear, linear)
         else:
-            row[op.WEIGHT] = self.address(f"{step.linear}.weight")
+            row[op.WEIGHT] = self.addresses.tensor(f"{step.linear}.weight")
         row |= {
-            op.BIAS: self.address(f"{step.linear}.bias"),
+            op.BIAS: self.addresses.tensor(f"{step.linear}.bias"),
             op.ACTIVATION: op.ACTIVATIONS[step.activation],
             op.RESIDUAL: self.arena.buffer(step.residual),
             op.OUTPUTS: padded(linear.out_features),
@@ -195,58 +206,42 @@ class _Lowering:
     def _blocks(self, name: str, linear: Linear) -> dict[int, int]:
         """The entries of a block-sparse matrix, with the dense copy that some numbers of tokens take."""
         row = {
-            op.WEIGHT: self.address(f"{name}.blocks"),
-            op.BLOCK_INDEX: self.address(f"{name}.index"),
-            op.BLOCK_STARTS: self.address(f"{name}.starts"),
+            op.WEIGHT: self.addresses.tensor(f"{name}.blocks"),
+            op.BLOCK_INDICES: self.addresses.tensor(f"{name}.index"),
+            op.BLOCK_INDPTR: self.addresses.tensor(f"{name}.starts"),
         }
         if dense := self.dense_tokens(linear.density):
-            copy = aligned(pack_int8(int8_weight(name, linear, self.tensors)))
-            self.used.append(copy)
-            row |= {op.DENSE_WEIGHT: copy.ctypes.data, op.DENSE_FROM: dense.start, op.DENSE_BELOW: dense.stop}
+            copy = self.addresses.dense_copy(name, linear)
+            row |= {op.DENSE_WEIGHT: copy, op.DENSE_FROM: dense.start, op.DENSE_BELOW: dense.stop}
         return row
 
     def _biases(self, step: steps.Attend) -> dict[int, int]:
-        """The entries for what is added to scores by distance: the model's biases, or what shuts out keys far away."""
+        """The entries for what is added to scores by distance: the model's biases, or a mask of keys far away."""
         if step.bias is not None:
-            table = self.tensors[step.bias]
-            middle, stride = bias_middle(table.shape[1]), table.strides[0]
-            address = self.address(step.bias)
+            table, stride = self.addresses.biases(step.bias)
         elif step.window:
-            if step.window not in self.shut:
-                self.shut[step.window] = window_biases(step.window)
-            table = self.shut[step.window]
-            middle, stride = bias_middle(len(table)), 0
-            self.used.append(table)
-            address = table.ctypes.data
+            table, stride = self.addresses.biases_of_window(step.window)
         else:
             return {op.WINDOW: _NO_WINDOW}
-        return {
-            op.BIAS_TABLE: address + 4 * middle,
-            op.BIAS_STRIDE: stride,
-            op.WINDOW: step.window or _NO_WINDOW,
-        }
+        return {op.BIAS_TABLE: table, op.BIAS_STRIDE: stride, op.WINDOW: step.window or _NO_WINDOW}
 
     @lower.register
     def _(self, step: steps.Rotate) -> dict[int, int]:
-        key = (step.base, step.head_size)
-        if key not in self.rotary:
-            positions = min(self.arena.capacity["tokens"], self.config.architecture.max_positions)
-            self.rotary[key] = rotary_table(step.base, step.head_size, positions)
-            self.used.append(self.rotary[key])
+        positions = min(self.arena.capacity["tokens"], self.config.architecture.max_positions)
         return {
-            op.OP: op.ROTATE,
+            op.OP: Op.ROTATE,
             op.SOURCE: self.arena.buffer(step.buffer),
             op.WIDTH: step.buffer.width,
             op.HEADS: 2 * step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
-            op.ROTARY_TABLE: self.rotary[key].ctypes.data,
+            op.ROTARY_TABLE: self.addresses.rotary(step.base, step.head_size, positions),
         }
 
     @lower.register
     def _(self, step: steps.Attend) -> dict[int, int]:
         self.most_head_width = max(self.most_head_width, step.padded_head_size)
         return self._biases(step) | {
-            op.OP: op.ATTEND,
+            op.OP: Op.ATTEND,
             op.ROWS: _rows(step.out),
             op.SOURCE: self.arena.buffer(step.source),
             op.OUT: self.arena.buffer(step.out),
@@ -260,7 +255,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.PruneTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
-            op.OP: op.PRUNE_TOKENS,
+            op.OP: Op.PRUNE_TOKENS,
             op.SOURCE: self.arena.buffer(step.source),
             op.HEADS: step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
@@ -273,7 +268,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.SelectTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
-            op.OP: op.SELECT_TOKENS,
+            op.OP: Op.SELECT_TOKENS,
             op.CONTEXT: self.arena.buffer(step.context),
             op.CONTEXT_WIDTH: step.context.width,
         }
@@ -281,7 +276,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Exit) -> dict[int, int]:
         return self._selection(step.hidden) | {
-            op.OP: op.EXIT,
+            op.OP: Op.EXIT,
             op.SOURCE: self.arena.buffer(step.logits),
             op.WIDTH: step.logits.width,
             op.COLUMNS: step.labels,
@@ -292,7 +287,7 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Pool) -> dict[int, int]:
         return {
-            op.OP: op.POOL,
+            op.OP: Op.POOL,
             op.ROWS: op.TEXTS,
             op.KIND: _POOLS[step.kind],
             op.SOURCE: self.arena.buffer(step.source),
@@ -303,12 +298,12 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Normalize) -> dict[int, int]:
         buffer = step.buffer
-        return {op.OP: op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}
+        return {op.OP: Op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}
 
     def output(self, buffer: Buffer, columns: int) -> dict[int, int]:
         """The last step: the answer goes to the caller."""
         return {
-            op.OP: op.OUTPUT,
+            op.OP: Op.OUTPUT,
             op.ROWS: _rows(buffer),
             op.SOURCE: self.arena.buffer(buffer),
             op.WIDTH: buffer.width,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minibert.format.limits import ALIGNMENT
+from minibert.format.constants import ALIGNMENT
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ class _Worker:
 class Team:
     """`helpers` threads and the caller. With no helpers no thread is ever started.
 
-    No job ends before all have come to their end (minibert.kernels.program): who has run the first one need not wait
-    to be woken by the others.
+    No job ends before all have come to their end (minibert.kernels.interpreter): who has run the first one need not
+    wait to be woken by the others.
 
     Args:
         run: the compiled entry point; it releases the interpreter lock.

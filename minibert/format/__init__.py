@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minibert.format.constants import padded
 from minibert.format.four_bit import expand_four_bit, pack_codebook, pack_int4
 from minibert.format.layout import (
     pack_blocks,
@@ -13,7 +14,6 @@ from minibert.format.layout import (
     unpack_int8,
     unpack_nibbles,
 )
-from minibert.format.limits import padded
 from minibert.format.parts import Linear, Table
 from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import Architecture, Config, Exit, HeadLayer, Layer, Task, TextConfig

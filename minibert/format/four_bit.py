@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minibert.errors import FormatError
+from minibert.format.constants import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
 from minibert.format.layout import panels_of
-from minibert.format.limits import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
 from minibert.format.parts import Linear
 from minibert.format.values import shown
 
@@ -55,14 +55,6 @@ def pack_int4(codes: NDArray[np.int8], multiplier: NDArray[np.uint8]) -> tuple[N
 def pack_codebook(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay out the codes of a codebook matrix: uint8 `[out, in]`, below 16, to uint8 `[P, in / 4, 16, 2]`."""
     return _pack(codes)
-
-
-def unpack_codes(packed: NDArray[np.uint8], out_features: int | None = None) -> NDArray[np.uint8]:
-    """The halves of bytes, uint8 `[out_features, in]`, each below 16, from uint8 `[P, in / 4, 16, 2]`."""
-    halves = np.stack([packed & 15, packed >> 4], axis=-1)
-    panels, groups = packed.shape[:2]
-    rows = halves.reshape(panels, groups, LANES, GROUP).transpose(0, 2, 1, 3)
-    return rows.reshape(panels * LANES, groups * GROUP)[:out_features]
 
 
 def expand_four_bit(

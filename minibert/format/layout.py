@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minibert.format.limits import BLOCK, GROUP, LANES, padded
+from minibert.format.constants import BLOCK, GROUP, LANES, padded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,9 +95,9 @@ def pack_blocks(weight: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.
     Returns:
         blocks: int8 `[B, 4, 4]`, 4 outputs × 4 inputs each; those of one group of 4 outputs follow one another by
             rising input.
-        index: uint16 `[B]`, the group of inputs (input // 4) of each block.
-        starts: int32 `[padded(out) / 4 + 1]`, the blocks of outputs 4g to 4g + 3 are `starts[g]` to
-            `starts[g + 1] - 1`; groups of padding are empty.
+        indices: uint16 `[B]`, the group of inputs (input // 4) of each block.
+        indptr: int32 `[padded(out) / 4 + 1]`, the blocks of outputs 4g to 4g + 3 are `indptr[g]` to
+            `indptr[g + 1] - 1`; groups of padding are empty.
 
     Raises:
         ValueError: if the matrix is not int8, not two-dimensional, or `in` is not a multiple of GROUP or too large.
@@ -111,14 +111,14 @@ def pack_blocks(weight: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.
     ends = np.cumsum(np.count_nonzero(kept, axis=1), dtype=np.int64)
     if ends.size and ends[-1] > np.iinfo(np.int32).max:
         raise ValueError(f"a block-sparse matrix has fewer than 2**31 blocks, not {ends[-1]}")
-    index = np.nonzero(kept)[1].astype(np.uint16)
-    return np.ascontiguousarray(grid[kept]), index, np.concatenate(([0], ends)).astype(np.int32)
+    indices = np.nonzero(kept)[1].astype(np.uint16)
+    return np.ascontiguousarray(grid[kept]), indices, np.concatenate(([0], ends)).astype(np.int32)
 
 
 def unpack_blocks(
     blocks: NDArray[np.int8],
-    index: NDArray[np.uint16],
-    starts: NDArray[np.int32],
+    indices: NDArray[np.uint16],
+    indptr: NDArray[np.int32],
     in_features: int,
     out_features: int | None = None,
 ) -> NDArray[np.int8]:
@@ -126,17 +126,17 @@ def unpack_blocks(
 
     Args:
         blocks: int8 `[B, 4, 4]`.
-        index: uint16 `[B]`.
-        starts: int32 `[padded(out) / 4 + 1]`.
+        indices: uint16 `[B]`.
+        indptr: int32 `[padded(out) / 4 + 1]`.
         in_features: inputs of the matrix, a multiple of GROUP.
         out_features: outputs to keep; all of them, padding included, if None.
 
     Returns:
         int8 `[out_features, in]`, C-contiguous.
     """
-    groups = starts.size - 1
+    groups = indptr.size - 1
     grid = np.zeros((groups, in_features // GROUP, BLOCK, GROUP), np.int8)
-    grid[np.repeat(np.arange(groups), np.diff(starts)), index] = blocks
+    grid[np.repeat(np.arange(groups), np.diff(indptr)), indices] = blocks
     return np.ascontiguousarray(grid.transpose(0, 2, 1, 3).reshape(groups * BLOCK, in_features)[:out_features])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minibert.errors import FormatError
-from minibert.format.limits import (
+from minibert.format.constants import (
     BLOCK,
     GROUP,
     LANES,

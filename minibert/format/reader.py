@@ -18,8 +18,8 @@ import numpy as np
 
 from minibert.errors import FormatError
 from minibert.format.blocks import prove_blocks
+from minibert.format.constants import ALIGNMENT
 from minibert.format.four_bit import prove_multiplier
-from minibert.format.limits import ALIGNMENT
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer

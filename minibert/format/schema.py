@@ -12,7 +12,7 @@ from dataclasses import field, fields
 from typing import Any
 
 from minibert.errors import FormatError
-from minibert.format.limits import (
+from minibert.format.constants import (
     ACTIVATIONS,
     MAX_HEAD_LAYERS,
     MAX_HEAD_SIZE,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from minibert.errors import FormatError
-from minibert.format.limits import (
+from minibert.format.constants import (
     BLOCK,
     CODEBOOK_ENTRIES,
     CODEBOOK_VALUES,
@@ -120,6 +120,7 @@ class _Specs:
                 self.add(f"{name}.codebook", "I8", panels, CODEBOOK_VALUES)
         else:
             self.add(f"{name}.blocks", "I8", linear.blocks, BLOCK, GROUP)
+            # In the file they are called index and starts, everywhere else indices and indptr, as in SciPy.
             self.add(f"{name}.index", "U16", linear.blocks)
             self.add(f"{name}.starts", "I32", outputs // BLOCK + 1)
         if linear.kind != "float32":

@@ -15,9 +15,9 @@ import numpy as np
 
 from minibert.errors import FormatError, InputError, MinibertError
 from minibert.format.blocks import block_sums, prove_blocks
+from minibert.format.constants import ALIGNMENT, MAX_MULTIPLIER
 from minibert.format.four_bit import prove_int4_codes, prove_multiplier
 from minibert.format.layout import unpack_nibbles
-from minibert.format.limits import ALIGNMENT, MAX_MULTIPLIER
 from minibert.format.reader import DTYPES, PADDING, read_model
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
@@ -116,9 +116,9 @@ def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None
         if linear.kind not in ("int8", "int8-4x4"):
             continue
         if linear.kind == "int8-4x4":
-            starts = tensors[f"{name}.starts"]
-            prove_blocks(name, linear, tensors[f"{name}.index"], starts)
-            sums = block_sums(tensors[f"{name}.blocks"], starts)
+            indptr = tensors[f"{name}.starts"]
+            prove_blocks(name, linear, tensors[f"{name}.index"], indptr)
+            sums = block_sums(tensors[f"{name}.blocks"], indptr)
         else:
             sums = tensors[f"{name}.weight"].sum(axis=(1, 3), dtype=np.int32).reshape(-1)
         if not np.array_equal(tensors[f"{name}.weight_sum"], sums):

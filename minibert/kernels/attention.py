@@ -7,7 +7,7 @@ panel:
     scores [key][16 queries]    rows: the keys                     panel: the queries
     context [dim][16 queries]   rows: the dimensions of values     panel: the softmax weights
 
-How integer operands lie in memory, and who multiplies them, depends on the CPU: attention_dots or attention_tiles.
+How integer operands lie in memory, and who multiplies them, depends on the CPU: attention_vectors or attention_tiles.
 """
 
 from __future__ import annotations
@@ -17,11 +17,22 @@ from typing import Any
 import numpy as np
 
 from minibert import numerics
-from minibert.kernels import attention_dots
-from minibert.kernels.attention_codes import pack_panel, turn
-from minibert.kernels.attention_dots import make_rows
+from minibert.kernels import attention_vectors
+from minibert.kernels.attention_codes import pack_panel, transpose
+from minibert.kernels.attention_vectors import make_rows
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
+from minibert.kernels.scratch import (
+    CORRECTION,
+    KEYS,
+    OFFSET,
+    QUERY_SCALE,
+    ROW,
+    SCORES,
+    SOFTMAX_BYTES,
+    TOTAL,
+    WEIGHTS,
+)
 from minibert.kernels.simd import (
     load_f32,
     load_f32x16,
@@ -34,14 +45,6 @@ from minibert.kernels.simd import (
     transpose_16x16,
 )
 from minibert.kernels.softmax import (
-    CORRECTION,
-    OFFSET,
-    QUERY_SCALE,
-    ROW,
-    SCORES,
-    SOFTMAX_BYTES,
-    TOTAL,
-    WEIGHTS,
     add_biases,
     scale_and_bias_scores,
     scale_scores,
@@ -57,29 +60,18 @@ _BLOCK = numerics.KEY_BLOCK
 _FEW_TOKENS = 64
 _ONE, _STEPS = np.float32(1), np.float32(numerics.DISTANCE_STEPS)
 _NOTHING = np.int32(0)
-# After the softmax's scratch, in units of `width` rows: turned rows, query panel, sums, context, the values' scales.
-_UNITS = 5
-#: Keys are counted in these: as many as a tile takes of a row at once, and no operand ends within 64 bytes of its own.
-_KEYS = 64
-
-
-def scratch_bytes(tokens: int, width: int) -> int:
-    """Scratch memory that a head of `width` columns needs for texts of up to `tokens` tokens."""
-    keys = -(-tokens // _KEYS) * _KEYS
-    # ... and last scales of the keys, codes of the keys (1 byte, in whole tiles) and of the values (2 bytes).
-    return SOFTMAX_BYTES + _UNITS * width * ROW + keys * (4 + -(-width // 64) * 64 + 2 * width) + _KEYS
 
 
 _float32_rows = make_rows(_isa.float32)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
-def store_context(context, width, turned, count, out, stride):
+def store_context(context, width, transposed, count, out, stride):
     """Context [dim][16 queries] becomes `count` rows of `width` columns, `stride` bytes apart."""
     for dim in range(0, width, 16):
-        transpose_16x16(context + dim * ROW, ROW, turned, ROW)
+        transpose_16x16(context + dim * ROW, ROW, transposed, ROW)
         for row in range(count):
-            store_f32x16(out + row * stride + dim * 4, load_f32x16(turned + row * ROW))
+            store_f32x16(out + row * stride + dim * 4, load_f32x16(transposed + row * ROW))
 
 
 @kernel(void, int64, int64, int64, int64, int64)
@@ -96,7 +88,7 @@ def add_context(context, sums, width, scratch, first):
 
 
 def _make_attend_integer(products: Any) -> Any:
-    """Kernel: one head by one of the ways to multiply, `products`: the module attention_dots or attention_tiles.
+    """Kernel: one head by one of the ways to multiply, `products`: the module attention_vectors or attention_tiles.
 
     Rows of float32 `stride` bytes apart in; context rows of the first `queries`, `out_stride` apart, out.
     `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
@@ -109,25 +101,25 @@ def _make_attend_integer(products: Any) -> Any:
 
     def attend(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
         unit = width * ROW
-        turned = scratch + SOFTMAX_BYTES
-        panel = turned + unit
+        transposed = scratch + SOFTMAX_BYTES
+        panel = transposed + unit
         sums = panel + unit
         context = sums + unit
         value_scale = context + unit
         key_scale = value_scale + unit
-        capacity = (tokens + _KEYS - 1) & -_KEYS
+        capacity = (tokens + KEYS - 1) & -KEYS
         key_codes = key_scale + capacity * 4
         value_codes = key_codes + capacity * key_bytes(width)
 
         for first in range(0, tokens, 16):
-            turn(key + first * stride, stride, width, turned)
-            pack_keys(turned, width, sums, key_codes + first * key_bytes(width), key_scale + first * 4)
-        pack_values(value, stride, tokens, width, capacity, value_codes, value_scale, turned)
+            transpose(key + first * stride, stride, width, transposed)
+            pack_keys(transposed, width, sums, key_codes + first * key_bytes(width), key_scale + first * 4)
+        pack_values(value, stride, tokens, width, capacity, value_codes, value_scale, transposed)
         pad_panel(panel, width)
 
         for first in range(0, queries, 16):
-            turn(query + first * stride, stride, width, turned)
-            total = pack_panel(turned, width, _NOTHING, panel, scratch + QUERY_SCALE)
+            transpose(query + first * stride, stride, width, transposed)
+            total = pack_panel(transposed, width, _NOTHING, panel, scratch + QUERY_SCALE)
             store_f32x16(scratch + QUERY_SCALE, load_f32x16(scratch + QUERY_SCALE) * splat_f32(scale * _STEPS))
             # Keys are stored with an offset added: what that adds to every score of a query.
             store_i32x16(scratch + OFFSET, total * splat_i32(_KEY_OFFSET))
@@ -150,12 +142,12 @@ def _make_attend_integer(products: Any) -> Any:
             for dim in range(width):
                 row = context + dim * ROW
                 store_f32x16(row, (load_f32x16(row) * splat_f32(load_f32(value_scale + 4 * dim))) * inverse)
-            store_context(context, width, turned, min(queries - first, 16), out + first * out_stride, out_stride)
+            store_context(context, width, transposed, min(queries - first, 16), out + first * out_stride, out_stride)
 
     return kernel(void, *[int64] * 7, float32, *[int64] * 5)(attend)
 
 
-attend_integer = _make_attend_integer(attention_dots)
+attend_integer = _make_attend_integer(attention_vectors)
 if _isa.tile_registers:
     from minibert.kernels import attention_tiles
 
@@ -174,14 +166,14 @@ if _isa.tile_registers:
 def attend_float32(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
     """`attend_integer` with float32 products; keys and values are read where they are."""
     unit = width * ROW
-    turned = scratch + SOFTMAX_BYTES
-    panel = turned + unit
+    transposed = scratch + SOFTMAX_BYTES
+    panel = transposed + unit
     sums = panel + unit
     context = sums + unit
     scales = splat_f32(scale)
 
     for first in range(0, queries, 16):
-        turn(query + first * stride, stride, width, panel)
+        transpose(query + first * stride, stride, width, panel)
         for dim in range(width):
             store_f32x16(panel + dim * ROW, load_f32x16(panel + dim * ROW) * scales)
 
@@ -206,4 +198,4 @@ def attend_float32(query, key, value, stride, tokens, queries, width, scale, out
         inverse = splat_f32(_ONE) / load_f32x16(scratch + TOTAL)
         for dim in range(width):
             store_f32x16(context + dim * ROW, load_f32x16(context + dim * ROW) * inverse)
-        store_context(context, width, turned, min(queries - first, 16), out + first * out_stride, out_stride)
+        store_context(context, width, transposed, min(queries - first, 16), out + first * out_stride, out_stride)

@@ -6,6 +6,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.kernels.kernel import int32, int64, kernel, void
+from minibert.kernels.scratch import ROW
 from minibert.kernels.simd import (
     bits_of,
     f32x16,
@@ -22,7 +23,6 @@ from minibert.kernels.simd import (
     transpose_16x16,
     zero_below,
 )
-from minibert.kernels.softmax import ROW
 
 _LIMIT = np.float32(numerics.ATTENTION_LIMIT)
 _INVERSE_LIMIT = np.float32(1.0 / numerics.ATTENTION_LIMIT)
@@ -36,17 +36,17 @@ _BYTE1, _BYTE2, _BYTE3 = np.int32(8), np.int32(16), np.int32(24)
 
 
 @kernel(void, int64, int64, int64, int64)
-def turn(source, stride, width, turned):
+def transpose(source, stride, width, transposed):
     """16 rows of `width` floats, `stride` bytes apart, become `width` rows of 16."""
     for dim in range(0, width, 16):
-        transpose_16x16(source + dim * 4, stride, turned + dim * ROW, ROW)
+        transpose_16x16(source + dim * 4, stride, transposed + dim * ROW, ROW)
 
 
 @kernel(f32x16, int64, int64, int64)
 def largest_magnitudes(rows, stride, count):
     """Of `count` rows of 16, `stride` bytes apart, lane by lane."""
     first = splat_f32(_ZERO)
-    second, third, fourth = first, first, first  # a maximum waits for its last: four take turns
+    second, third, fourth = first, first, first  # each maximum depends on the one before: four chains hide its latency
     for row in range(0, count - 3, 4):
         place = rows + row * stride
         first = maximum(magnitude(load_f32x16(place)), first)
@@ -59,19 +59,19 @@ def largest_magnitudes(rows, stride, count):
 
 
 @kernel(i32x16, int64, int64, int32, int64, int64)
-def pack_panel(turned, width, offset, panel, scale):
-    """int8 codes of 16 queries or keys, turned: [4 dimensions][16][4 bytes] with `offset` added, 16 scales.
+def pack_panel(transposed, width, offset, panel, scale):
+    """int8 codes of 16 queries or keys, transposed: [4 dimensions][16][4 bytes] with `offset` added, 16 scales.
 
     Returns the sum of the codes of each.
     """
-    largest, least = largest_magnitudes(turned, ROW, width), splat_f32(_SMALLEST)
+    largest, least = largest_magnitudes(transposed, ROW, width), splat_f32(_SMALLEST)
     store_f32x16(scale, zero_below(largest, least, largest * splat_f32(_INVERSE_LIMIT)))
     inverse = zero_below(largest, least, splat_f32(_LIMIT) / largest)
     # Adding the magic number leaves the code, offset included, in the low bits of the float.
     magic = splat_f32(_ROUND_MAGIC + np.float32(offset))
     total = splat_i32(_NOTHING)
     for dim in range(0, width, 4):
-        row = turned + dim * ROW
+        row = transposed + dim * ROW
         bits0 = bits_of(load_f32x16(row) * inverse + magic)
         bits1 = bits_of(load_f32x16(row + ROW) * inverse + magic)
         bits2 = bits_of(load_f32x16(row + 2 * ROW) * inverse + magic)

@@ -4,8 +4,8 @@
     context [dim][16 queries]   rows: the values, [dim][keys]          panel: the softmax weights
 
 Tiles multiply bytes, while values and weights take 13 bits: each is a high byte and a low one, and of their four
-products come the same integers that words would give. What a tile has beyond the last dimension or key is multiplied
-by zeros in the panel. Sibling of minibert.kernels.attention_dots.
+products come the same integers that int16 would give. What a tile has beyond the last dimension or key is multiplied
+by zeros in the panel. Sibling of minibert.kernels.attention_vectors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from minibert import numerics
 from minibert.kernels.attention_codes import pack_panel, value_steps
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.scratch import LARGEST, ROW, SCORES, WEIGHTS
 from minibert.kernels.simd import (
     i32x16,
     load_f32,
@@ -32,14 +33,14 @@ from minibert.kernels.simd import (
     store_low_bytes,
     transpose_16x16,
 )
-from minibert.kernels.softmax import LARGEST, ROW, SCORES, WEIGHTS, add_weights, both_words, shut_out, weights_of
+from minibert.kernels.softmax import add_weights, both_int16, mask_absent, weights_of
 from minibert.kernels.tile_registers import ROW_BYTES, ROWS, make_panels, make_two_byte_tile, stay_awake
 
 _isa = current()
 assert _isa.tile_registers
 _KEY_OFFSET = np.int32(_isa.code_offset)
 _NOTHING = np.int32(0)
-_BYTE, _WORD = np.int32(8), np.int32(16)
+_BYTE, _INT16_BITS = np.int32(8), np.int32(16)
 #: Bytes of the weights' low halves, before the high ones: four keys a row.
 _HALF = numerics.KEY_BLOCK // 4 * ROW
 #: Three tiles of sums: high x high, high x low and low x high, low x low.
@@ -62,9 +63,9 @@ def key_bytes(width):
 
 
 @kernel(void, int64, int64, int64, int64, int64)
-def pack_keys(turned, width, panel, codes, scale):
-    """Codes of 16 keys, a row of whole tiles each, with their scales. `panel` has room for them, turned."""
-    pack_panel(turned, width, _KEY_OFFSET, panel, scale)
+def pack_keys(transposed, width, panel, codes, scale):
+    """Codes of 16 keys, a row of whole tiles each, with their scales. `panel` has room for them, transposed."""
+    pack_panel(transposed, width, _KEY_OFFSET, panel, scale)
     stride = key_bytes(width)
     for dim in range(0, stride, ROW_BYTES):
         transpose_16x16(panel + dim * 16, ROW, codes + dim, stride)
@@ -78,18 +79,18 @@ def pad_panel(panel, width):
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
-def pack_values(value, stride, tokens, width, capacity, codes, scale, turned):
+def pack_values(value, stride, tokens, width, capacity, codes, scale, transposed):
     """Low bytes, then high ones, of a head's values: [dim][capacity], one scale a dimension."""
-    steps = turned + 16 * ROW
+    steps = transposed + 16 * ROW
     high = codes + width * capacity
     for dim in range(0, width, 16):
         column = dim * 4
         store_f32x16(steps, value_steps(value + column, stride, tokens, scale + column))
         for token in range(0, tokens, 16):
-            transpose_16x16(value + token * stride + column, stride, turned, ROW)
+            transpose_16x16(value + token * stride + column, stride, transposed, ROW)
             place = dim * capacity + token
             for row in range(16):
-                code = round_to_i32(load_f32x16(turned + row * ROW) * splat_f32(load_f32(steps + 4 * row)))
+                code = round_to_i32(load_f32x16(transposed + row * ROW) * splat_f32(load_f32(steps + 4 * row)))
                 store_low_bytes(codes + place + row * capacity, code)
                 store_low_bytes(high + place + row * capacity, shift_right(code, _BYTE))
 
@@ -114,14 +115,14 @@ def store_weights(place, even, odd):
 def weigh_block(scratch, keys):
     """Weights of a block, low bytes, then high ones, four keys side by side; and their sum."""
     stay_awake()
-    shut_out(scratch, keys)
+    mask_absent(scratch, keys)
     largest, none = load_f32x16(scratch + LARGEST), splat_i32(_NOTHING)
     total = none
     for key in range(0, keys, 4):
         row = scratch + SCORES + key * ROW
         even, odd = weights_of(row, row + 2 * ROW, largest), weights_of(row + ROW, row + 3 * ROW, largest)
         store_weights(scratch + WEIGHTS + key * (ROW // 4), even, odd)
-        total = total + both_words(even + odd)
+        total = total + both_int16(even + odd)
     for absent in range((keys + 3) & -4, whole_tiles(keys), 4):
         store_weights(scratch + WEIGHTS + absent * (ROW // 4), none, none)
     add_weights(scratch, total)

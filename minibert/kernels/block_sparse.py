@@ -11,64 +11,56 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from minibert.format.limits import GROUP, LANES
+from minibert.format.constants import GROUP, LANES
+from minibert.kernels.emit import I16, I32, I64, load, prefetch, store
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import Dot, Sums
-from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I16, I32, I64, load, load_i32, prefetch, store, transpose_16x16
+from minibert.kernels.isa.base import Microkernel
+from minibert.kernels.kernel import dispatch, int64, intrinsic, kernel, void
+from minibert.kernels.simd import load_i32, transpose_16x16
+from minibert.kernels.tile import Phis, TileSums
 
 _isa = current()
 _PANEL = 64  # bytes of 16 tokens' codes of one input group
 _BLOCK = 16  # bytes of a block
-_FOUR = 4  # blocks, where the dot takes four steps in one go
+_FOUR = 4  # blocks, where the microkernel takes four steps in one go
 _AHEAD = 2048  # bytes of blocks that are fetched before they are needed: few tokens use them up fast
-_MOST_PANELS = _isa.block_panels
-_LANES = LANES
-#: Sums by (output, panel).
-_Sums = dict[tuple[int, int], Sums]
+_OUTPUTS, _MOST_PANELS = _isa.block_tile.mr, _isa.block_tile.panels
+_HALF = 0  # as a number of panels: the first 8 tokens of one
 
 
-def _make_block_tile(panels: int, dot: Dot = _isa.int8_panels) -> Any:
-    """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens, or of as many as the dot has lanes.
+def _make_block_tile(panels: int, microkernel: Microkernel = _isa.int8_panels) -> Any:
+    """An intrinsic: one group of 4 outputs x `panels` panels of 16 tokens, or of as many as the microkernel has lanes.
 
     Its arguments, all int64: address of the first panel, bytes between panels; address of the group's blocks, of
     their uint16 input groups, their number (0 is fine); address of the first token's four int32 results, bytes
     between tokens.
     """
 
-    @intrinsic
-    def tile(
-        typingctx: Any, panel: Any, panel_stride: Any, blocks: Any, index: Any, count: Any, out: Any, out_stride: Any
-    ) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            _emit(builder, dot, panels, *arguments)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 7), codegen
+    @intrinsic(void, *[int64] * 7)
+    def tile(builder: ir.IRBuilder, *arguments: ir.Value) -> None:
+        _emit(builder, microkernel, panels, *arguments)
 
     return tile
 
 
 def _emit(
     builder: ir.IRBuilder,
-    dot: Dot,
+    microkernel: Microkernel,
     panels: int,
     panel: ir.Value,
     panel_stride: ir.Value,
     blocks: ir.Value,
-    index: ir.Value,
+    indices: ir.Value,
     count: ir.Value,
     out: ir.Value,
     out_stride: ir.Value,
 ) -> None:
     bases = [builder.add(panel, builder.mul(panel_stride, ir.Constant(I64, p))) for p in range(panels)]
     results: dict[tuple[int, int], ir.Value] = {}
-    for first in range(0, GROUP, _isa.block_outputs):
-        outputs = range(first, first + _isa.block_outputs)
-        results |= _emit_pass(builder, dot, outputs, bases, blocks, index, count)
+    for first in range(0, GROUP, _OUTPUTS):
+        outputs = range(first, first + _OUTPUTS)
+        results |= _emit_pass(builder, microkernel, outputs, bases, blocks, indices, count)
     for p in range(panels):
         first_token = builder.add(out, builder.mul(out_stride, ir.Constant(I64, p * LANES)))
         _store_by_token(builder, [results[o, p] for o in range(GROUP)], first_token, out_stride)
@@ -76,62 +68,68 @@ def _emit(
 
 def _emit_pass(
     builder: ir.IRBuilder,
-    dot: Dot,
+    microkernel: Microkernel,
     outputs: range,
     bases: list[ir.Value],
     blocks: ir.Value,
-    index: ir.Value,
+    indices: ir.Value,
     count: ir.Value,
 ) -> dict[tuple[int, int], ir.Value]:
     """The loops over a group's blocks for some of their outputs: the sums by (output, panel)."""
-    sums: _Sums = {(o, p): dot.zero() for o in outputs for p in range(len(bases))}
+    sums: TileSums = {(o, p): microkernel.zero() for o in outputs for p in range(len(bases))}
 
     def places(number: ir.Value) -> tuple[ir.Value, list[ir.Value]]:
         """The addresses of a block's weights and of its input group's codes."""
-        place = builder.add(index, builder.shl(number, ir.Constant(I64, 1)))
+        place = builder.add(indices, builder.shl(number, ir.Constant(I64, 1)))
         offset = builder.mul(builder.zext(load(builder, place, I16, 2), I64), ir.Constant(I64, _PANEL))
         block = builder.add(blocks, builder.mul(number, ir.Constant(I64, _BLOCK)))
         return block, [builder.add(base, offset) for base in bases]
 
-    def add_block(number: ir.Value, sums: _Sums) -> _Sums:
+    def add_block(number: ir.Value, sums: TileSums) -> TileSums:
         block, tokens = places(number)
-        values = [dot.panel(builder, address) for address in tokens]
+        values = [microkernel.load_panel(builder, address) for address in tokens]
         prefetch(builder, builder.add(block, ir.Constant(I64, _AHEAD)))
-        if dot.quads:
-            loaded = dot.four_rows(builder, block)
+        if microkernel.by_element:
+            loaded = microkernel.four_elements(builder, block)
         else:
-            loaded = [dot.row(builder, builder.add(block, ir.Constant(I64, o * GROUP))) for o in range(GROUP)]
-        return {(o, p): dot.add(builder, sums[o, p], loaded[o], values[p]) for o in outputs for p in range(len(bases))}
+            loaded = [
+                microkernel.broadcast(builder, builder.add(block, ir.Constant(I64, o * GROUP))) for o in range(GROUP)
+            ]
+        return {
+            (o, p): microkernel.multiply_add(builder, sums[o, p], loaded[o], values[p])
+            for o in outputs
+            for p in range(len(bases))
+        }
 
-    def add_four_blocks(number: ir.Value, sums: _Sums) -> _Sums:
+    def add_four_blocks(number: ir.Value, sums: TileSums) -> TileSums:
         found = [places(builder.add(number, ir.Constant(I64, each)) if each else number) for each in range(_FOUR)]
         prefetch(builder, builder.add(found[0][0], ir.Constant(I64, _AHEAD)))
         weights = [[builder.add(block, ir.Constant(I64, o * GROUP)) for block, _ in found] for o in outputs]
-        added: _Sums = {}
+        added: TileSums = {}
         for p in range(len(bases)):
             of_panel = [sums[o, p] for o in outputs]
             panels = [tokens[p] for _, tokens in found]
-            totals = dot.add_four_steps(builder, of_panel, weights, panels)
+            totals = microkernel.multiply_add_four_steps(builder, of_panel, weights, panels)
             added |= {(o, p): total for o, total in zip(outputs, totals, strict=True)}
         return added
 
     first: ir.Value = ir.Constant(I64, 0)
-    if dot.four_steps:
+    if microkernel.four_steps:
         whole = builder.and_(count, ir.Constant(I64, -_FOUR))
         sums = _emit_loop(builder, sums, first, whole, _FOUR, add_four_blocks)
         first = whole
     sums = _emit_loop(builder, sums, first, count, 1, add_block)
-    return {tile: dot.finish(builder, values) for tile, values in sums.items()}
+    return {tile: microkernel.finish(builder, values) for tile, values in sums.items()}
 
 
 def _emit_loop(
     builder: ir.IRBuilder,
-    start: _Sums,
+    start: TileSums,
     first: ir.Value,
     end: ir.Value,
     stride: int,
-    body: Callable[[ir.Value, _Sums], _Sums],
-) -> _Sums:
+    body: Callable[[ir.Value, TileSums], TileSums],
+) -> TileSums:
     """Sums after blocks first..end, `stride` of them in a pass; there may be none."""
     entry = builder.block
     loop = builder.append_basic_block("blocks")
@@ -141,28 +139,18 @@ def _emit_loop(
     builder.position_at_end(loop)
     number = builder.phi(I64)
     number.add_incoming(first, entry)
-    sums: _Sums = {}
-    for tile, values in start.items():
-        sums[tile] = [builder.phi(value.type) for value in values]
-        for phi, value in zip(sums[tile], values, strict=True):
-            phi.add_incoming(value, entry)
-    added = body(number, sums)
+    phis = Phis(builder, start, entry)
+    added = body(number, phis.sums)
     following = builder.add(number, ir.Constant(I64, stride))
     number.add_incoming(following, builder.block)
-    for tile, phis in sums.items():
-        for phi, value in zip(phis, added[tile], strict=True):
-            phi.add_incoming(value, builder.block)
+    phis.add(added, builder.block)
     last = builder.block
     builder.cbranch(builder.icmp_signed("<", following, end), loop, done)
 
     builder.position_at_end(done)
-    final: _Sums = {}
-    for tile, values in start.items():
-        final[tile] = [builder.phi(value.type) for value in values]
-        for phi, before, after in zip(final[tile], values, added[tile], strict=True):
-            phi.add_incoming(before, entry)
-            phi.add_incoming(after, last)
-    return final
+    final = Phis(builder, start, entry)
+    final.add(added, last)
+    return final.sums
 
 
 def _store_by_token(builder: ir.IRBuilder, outputs: list[ir.Value], address: ir.Value, stride: ir.Value) -> None:
@@ -200,35 +188,35 @@ def pack_tokens(source, stride, count, inner, panels):
 
     Rows up to the next multiple of 16 are read, and up to 63 bytes beyond a row.
     """
-    for token in range(0, count, _LANES):
+    for token in range(0, count, LANES):
         for column in range(0, inner, _PANEL):
-            place = panels + token * inner + column * _LANES
+            place = panels + token * inner + column * LANES
             transpose_16x16(source + token * stride + column, stride, place, _PANEL)
 
 
 def _make_block_product() -> Any:
     """Kernel: `count` tokens, packed, x groups first..end of 4 outputs; results in rows `out_stride` bytes apart."""
-    tiles = {panels: _make_block_tile(panels) for panels in range(1, _MOST_PANELS + 1)}
-    lines = ["def product(panels, count, inner, blocks, index, starts, first, end, out, out_stride):"]
-    lines += ["    stride = inner * LANES", "    number = (count + LANES - 1) // LANES"]
-    lines += ["    for panel in range(0, number, MOST):"]
-    lines += ["        height = min(number - panel, MOST)", "        source = panels + panel * stride"]
-    lines += ["        for group in range(first, end):"]
-    lines += ["            start = int64(load_i32(starts + 4 * group))"]
-    lines += ["            blocks_here = int64(load_i32(starts + 4 * group + 4)) - start"]
-    lines += ["            block = blocks + start * BLOCK", "            place = index + start * 2"]
-    lines += ["            to = out + panel * LANES * out_stride + group * BLOCK"]
-    choices = [(f"height == {panels}", f"tile{panels}") for panels in reversed(tiles)]
-    scope: dict[str, Any] = {f"tile{panels}": tile for panels, tile in tiles.items()}
+    tiles = {panels: _make_block_tile(panels) for panels in range(_MOST_PANELS, 0, -1)}
     if _isa.int8_half is not None:
-        choices = [("count - panel * LANES <= LANES // 2", "half"), *choices]
-        scope["half"] = _make_block_tile(1, _isa.int8_half)
-    for number, (condition, tile) in enumerate(choices):
-        lines += [f"            {'elif' if number else 'if'} {condition}:"]
-        lines += [f"                {tile}(source, stride, block, place, blocks_here, to, out_stride)"]
-    scope.update(MOST=_MOST_PANELS, LANES=_LANES, BLOCK=_BLOCK, load_i32=load_i32, int64=types.int64)
-    exec("\n".join(lines), scope)
-    return kernel(void, *[int64] * 10)(scope["product"])
+        tiles = {_HALF: _make_block_tile(1, _isa.int8_half), **tiles}
+    tile, has_half = dispatch(tiles, *[int64] * 7), _isa.int8_half is not None
+
+    def product(panels, count, inner, blocks, indices, indptr, first, end, out, out_stride):
+        stride = inner * LANES
+        number = (count + LANES - 1) // LANES
+        for panel in range(0, number, _MOST_PANELS):
+            width = min(number - panel, _MOST_PANELS)
+            if has_half and count - panel * LANES <= LANES // 2:
+                width = _HALF
+            source = panels + panel * stride
+            for group in range(first, end):
+                start = int64(load_i32(indptr + 4 * group))
+                blocks_here = int64(load_i32(indptr + 4 * group + 4)) - start
+                block, place = blocks + start * _BLOCK, indices + start * 2
+                to = out + panel * LANES * out_stride + group * _BLOCK
+                tile(source, stride, block, place, blocks_here, to, out_stride, width)
+
+    return kernel(void, *[int64] * 10)(product)
 
 
 #: Packed codes x 4x4 blocks -> int32 sums.

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Before numba is imported: no optimization for the host in the IR.
 os.environ["NUMBA_OPT"] = "0"
@@ -32,24 +32,22 @@ from minibert.kernels import isa
 
 ENTRY_POINT = "minibert_run"
 
-#: What systems call the architectures for which there are instruction sets.
-ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
-
 #: All that the kernels may ask of the C library.
 _ALLOWED = re.compile(r"llvm\..*|memcpy|memset|memmove|usleep")
 
 
 def _front_end() -> str:
     """LLVM IR of the program as a C function called ENTRY_POINT."""
-    from minibert.kernels.program import RUN_SIGNATURE, run
+    from minibert.kernels.interpreter import RUN_SIGNATURE, run
 
-    context = cpu_target.target_context.with_aot_codegen(ENTRY_POINT)
-    flags = Flags()
+    target: Any = cpu_target
+    context = target.target_context.with_aot_codegen(ENTRY_POINT)
+    flags: Any = Flags()
     flags.no_cpython_wrapper = flags.no_compile = True
     flags.error_model = "numpy"
     with global_compiler_lock:
         compiled = compile_extra(
-            cpu_target.typing_context, context, run, RUN_SIGNATURE.args, RUN_SIGNATURE.return_type, flags, {}
+            target.typing_context, context, run, RUN_SIGNATURE.args, RUN_SIGNATURE.return_type, flags, {}
         )
         compiled.library.finalize()
     wrapper = re.escape(compiled.fndesc.llvm_cfunc_wrapper_name)
@@ -59,7 +57,7 @@ def _front_end() -> str:
 def _triple(machine: str) -> str:
     """The process's own target; Linux on another architecture if the instruction set is one of that."""
     own = llvm.get_process_triple()
-    if not machine or machine == ARCHITECTURES.get(platform.machine().lower()):
+    if machine in ("", isa.this_machine()):
         return own
     return f"{machine}-unknown-linux-gnu"
 
@@ -105,7 +103,7 @@ def build(name: str, *, triple: str | None = None, assembly: bool = False) -> by
     chosen = isa.select(name)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    triple = triple or _triple(chosen.machine)
+    triple = triple or _triple(isa.current_target().machine)
     machine = _target_machine(chosen.cpu, chosen.features, triple)
     module = _optimized(_front_end(), machine, triple)
     return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)
@@ -113,11 +111,7 @@ def build(name: str, *, triple: str | None = None, assembly: bool = False) -> by
 
 def _linker(machine: str) -> list[str] | None:
     """A command that links for Linux on an architecture (this one if empty), if there is any."""
-    if (
-        sys.platform == "linux"
-        and machine in ("", ARCHITECTURES.get(platform.machine().lower()))
-        and shutil.which("ld")
-    ):
+    if sys.platform == "linux" and machine in ("", isa.this_machine()) and shutil.which("ld"):
         return ["ld"]
     if shutil.which("ld.lld"):
         return ["ld.lld"]
@@ -161,7 +155,7 @@ def main() -> None:
     name, target = sys.argv[1], Path(sys.argv[2])
     code = build(name, assembly=target.suffix == ".s")
     if target.suffix == ".so":
-        code = link(code, isa.current().machine)
+        code = link(code, isa.current_target().machine)
     elif target.suffix != ".s":
         code = _linked_if_possible(code)
     target.write_bytes(code)

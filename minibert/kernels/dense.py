@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from minibert.format.limits import ALIGNMENT, LANES
+from minibert.format.constants import ALIGNMENT, LANES
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import Dot
-from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.isa.base import Microkernel, Tile
+from minibert.kernels.kernel import dispatch, int64, kernel, void
 from minibert.kernels.simd import widen_codes
 from minibert.kernels.tile import make_tile
 from minibert.kernels.tile_registers import ROW_BYTES, make_product
@@ -15,42 +15,36 @@ from minibert.kernels.tile_registers import ROW_BYTES, make_product
 _PANEL_STEP = 64
 
 
-def _make_tiles(dot: Dot, most_rows: int, panels: int) -> Any:
+def _make_tiles(microkernel: Microkernel, most_rows: int, panels: int) -> Any:
     """A kernel that multiplies any number of rows with `panels` panels, in tiles of nearly equal height.
 
     Where rows are multiplied together, so many more may be read and written than there are.
     """
-    together = dot.rows_together
-    tiles = {rows: make_tile(dot, rows, panels, "steps") for rows in range(together, most_rows + 1, together)}
-    # numba has no table of functions: the choice of a height is written out.
-    lines = ["def tiles(rows, count, stride, inner, panel, out, out_stride):"]
-    lines += [
-        "    pieces = (count + MOST - 1) // MOST",
-        "    steps = inner // 4",
-        "    panel_bytes = steps * PANEL",
-    ]
-    lines += ["    for piece in range(pieces):", "        first = (count * piece // pieces + TOGETHER - 1) & -TOGETHER"]
-    lines += ["        height = ((count * (piece + 1) // pieces + TOGETHER - 1) & -TOGETHER) - first"]
-    lines += ["        row = rows + first * stride"]
-    lines += ["        to = out + first * out_stride"]
-    for rows in reversed(tiles):
-        word = "if" if rows == most_rows else "elif"
-        lines += [f"        {word} height == {rows}:"]
-        lines += [f"            tile{rows}(row, stride, STEP, panel, panel_bytes, steps, to, out_stride)"]
-    scope: dict[str, Any] = {f"tile{rows}": tile for rows, tile in tiles.items()}
-    scope.update(MOST=most_rows, TOGETHER=together, STEP=dot.step_bytes, PANEL=_PANEL_STEP)
-    exec("\n".join(lines), scope)
-    return kernel(void, *[int64] * 7)(scope["tiles"])
+    together, step_bytes = microkernel.rows_together, microkernel.step_bytes
+    heights = range(most_rows, 0, -together)
+    tile = dispatch({height: make_tile(microkernel, height, panels, "steps") for height in heights}, *[int64] * 8)
+
+    def tiles(rows, count, stride, inner, panel, out, out_stride):
+        pieces = (count + most_rows - 1) // most_rows
+        steps = inner // 4
+        panel_bytes = steps * _PANEL_STEP
+        for piece in range(pieces):
+            first = (count * piece // pieces + together - 1) & -together
+            height = ((count * (piece + 1) // pieces + together - 1) & -together) - first
+            row, to = rows + first * stride, out + first * out_stride
+            tile(row, stride, step_bytes, panel, panel_bytes, steps, to, out_stride, height)
+
+    return kernel(void, *[int64] * 7)(tiles)
 
 
-def _make_product(dot: Dot, shape: tuple[int, int]) -> Any:
+def _make_product(microkernel: Microkernel, largest: Tile) -> Any:
     """Kernel: `count` rows `stride` bytes apart x panels first..end, results in rows `out_stride` bytes apart.
 
     Wide tiles take as many panels as the registers hold, the last panels go one at a time. `inner` is the length of
     a stored row in bytes, a multiple of 16; `weight` the address of panel 0 and `out` that of its first result.
     """
-    rows, panels = shape
-    wide, narrow = _make_tiles(dot, rows, panels), _make_tiles(dot, rows, 1)
+    rows, panels = largest.mr, largest.panels
+    wide, narrow = _make_tiles(microkernel, rows, panels), _make_tiles(microkernel, rows, 1)
 
     def product(source, count, stride, inner, weight, first, end, out, out_stride):
         panel_bytes = inner * 16
@@ -85,7 +79,7 @@ def widen_rows(source, count, stride, inner, out, out_stride):
 def int8_product(source, count, stride, inner, weight, first, end, out, out_stride, scratch):
     """Codes (bytes, the CPU's offset added) x int8 weights -> int32 sums.
 
-    `scratch` has room for the rows as words: 2 inner + 64 bytes each.
+    `scratch` has room for the rows as int16: 2 inner + 64 bytes each.
     """
     if _HAS_TILE_REGISTERS and inner % ROW_BYTES == 0:
         _tile_product(source, count, stride, inner, weight, first, end, out, out_stride)
@@ -100,4 +94,4 @@ def int8_product(source, count, stride, inner, weight, first, end, out, out_stri
 #: float32 rows x float32 weights -> float32 sums.
 float32_product = _make_product(_isa.float32, _isa.float32_tile)
 #: Panels of a wide tile: columns are best shared out in multiples of these.
-WIDE_PANELS = _isa.int8_tile[1]
+WIDE_PANELS = _isa.int8_tile.panels

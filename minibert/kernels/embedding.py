@@ -6,16 +6,9 @@ import numpy as np
 
 from minibert.kernels import opcodes as op
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.quads import ROWS
+from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import copy_rows
-from minibert.kernels.simd import (
-    load_f32x16,
-    load_i32,
-    load_i64,
-    splat_f32,
-    store_f32x16,
-    swap_neighbours,
-)
+from minibert.kernels.simd import load_f32x16, load_i32, load_i64, splat_f32, store_f32x16, swap_neighbours
 from minibert.kernels.step import field, normalize_rows, place_of, row_stride, store_codes
 from minibert.kernels.tables import add_row
 
@@ -62,5 +55,5 @@ def rotate(step, arena, starts, first, end):
         for head in range(row, row + field(step, op.HEADS) * width, width):
             for column in range(0, width, 64):
                 x = load_f32x16(head + column)
-                turned = swap_neighbours(x) * load_f32x16(cosine + width + column)
-                store_f32x16(head + column, x * load_f32x16(cosine + column) + turned)
+                swapped = swap_neighbours(x) * load_f32x16(cosine + width + column)
+                store_f32x16(head + column, x * load_f32x16(cosine + column) + swapped)

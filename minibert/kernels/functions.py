@@ -13,9 +13,11 @@ import numpy as np
 from llvmlite import ir
 
 from minibert import numerics
+from minibert.kernels.emit import F32, I16, I32, constant, select_max
 from minibert.kernels.isa import current
-from minibert.kernels.quads import f32x64
-from minibert.kernels.simd import F32, I16, I32, VectorType, constant, f32x16, i32x16, select_max, word
+from minibert.kernels.kernel import intrinsic
+from minibert.kernels.row_vectors import f32x64
+from minibert.kernels.simd import VectorType, f32x16, i32x16
 
 
 class Lanes:
@@ -127,26 +129,26 @@ def function(vector: VectorType, body: Callable[[Lanes], Lanes]) -> Any:
     def evaluate(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
         return body(Lanes(builder, value)).value
 
-    return word(vector, vector)(evaluate)
+    return intrinsic(vector, vector)(evaluate)
 
 
 #: 2**x for 16 numbers <= 127, flushed to 2**-126 below that.
 exp2 = function(f32x16, _exp2)
 
 
-@word(i32x16, i32x16)
+@intrinsic(i32x16, i32x16)
 def softmax_weights(builder: ir.IRBuilder, distances: ir.Value) -> ir.Value:
-    """Two softmax weights in each lane, the words of two distances in 0..DISTANCE_LIMIT."""
-    words = ir.VectorType(I16, 2 * distances.type.count)
+    """Two softmax weights in each lane, of two int16 distances in 0..DISTANCE_LIMIT."""
+    int16 = ir.VectorType(I16, 2 * distances.type.count)
     product = current().rounding_product
-    c0, c1, c2, c3 = (constant(words, c) for c in numerics.WEIGHT_POLYNOMIAL)
-    distance = builder.bitcast(distances, words)
-    t = builder.shl(distance, constant(words, 15 - numerics.DISTANCE_BITS))
-    t = builder.and_(t, constant(words, 0x7FFF))
+    c0, c1, c2, c3 = (constant(int16, c) for c in numerics.WEIGHT_POLYNOMIAL)
+    distance = builder.bitcast(distances, int16)
+    t = builder.shl(distance, constant(int16, 15 - numerics.DISTANCE_BITS))
+    t = builder.and_(t, constant(int16, 0x7FFF))
     inner = builder.sub(c1, product(builder, t, builder.sub(c2, product(builder, t, c3))))
     mantissa = builder.sub(c0, product(builder, t, inner))
-    halvings = builder.lshr(distance, constant(words, numerics.DISTANCE_BITS))
-    weights = product(builder, mantissa, builder.lshr(constant(words, 2 << numerics.WEIGHT_BITS), halvings))
+    halvings = builder.lshr(distance, constant(int16, numerics.DISTANCE_BITS))
+    weights = product(builder, mantissa, builder.lshr(constant(int16, 2 << numerics.WEIGHT_BITS), halvings))
     return builder.bitcast(weights, distances.type)
 
 

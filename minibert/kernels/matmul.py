@@ -1,4 +1,4 @@
-"""Linears on packed rows: the product, and the epilogue that makes of its sums what the next step reads.
+"""Linears on packed rows: the product, and the epilogue that turns its sums into what the next step reads.
 
 Between the two nothing but a block of int32 (or float32) sums exists: bias, activation, residual, LayerNorm and the
 quantization for the next linear happen while they are in cache. Twin: minibert.reference.model.
@@ -9,15 +9,15 @@ from __future__ import annotations
 from minibert.kernels import opcodes as op
 from minibert.kernels.block_sparse import block_product, pack_tokens
 from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
-from minibert.kernels.isa import current
+from minibert.kernels.isa import current_target
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.quads import ROWS
+from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import add_bias, add_rows, copy_rows, dequantize, multiply_rows
 from minibert.kernels.step import field, normalize_rows, place_of, row_stride, store_codes
 from minibert.kernels.sync import wait_for_team
 
 #: Rows whose sums are held at once.
-BLOCK_ROWS = op.block_rows(current().name)
+BLOCK_ROWS = current_target().block_rows
 #: Bytes of weights that, with all else, leave a second-level cache of usual size.
 _LARGE_MATRIX = 1 << 20
 
@@ -42,8 +42,8 @@ def product(step, arena, scratch, first, count, panel, end, sums):
         int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride, scratch)
     elif blocks:
         pack_tokens(source, source_stride, count, inner, scratch)
-        index, starts = field(step, op.BLOCK_INDEX), field(step, op.BLOCK_STARTS)
-        block_product(scratch, count, inner, weight, index, starts, 4 * panel, 4 * end, sums, stride)
+        indices, indptr = field(step, op.BLOCK_INDICES), field(step, op.BLOCK_INDPTR)
+        block_product(scratch, count, inner, weight, indices, indptr, 4 * panel, 4 * end, sums, stride)
     elif field(step, op.KIND) == op.INT8:
         int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride, scratch)
     else:
@@ -106,7 +106,7 @@ def matmul_rows(step, arena, scratch, panels, sums, first, end):
     for start in range(first, end, max(height, 1)):
         count = min(height, end - start)
         product(step, arena, panels, start, count, 0, field(step, op.OUTPUTS) >> 4, sums)
-        if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: a product that is only timed
+        if field(step, op.OUT) >= 0 or field(step, op.CODES) >= 0:  # neither: only the product is timed
             epilogue(step, arena, scratch, sums, start, count)
 
 

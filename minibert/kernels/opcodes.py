@@ -1,28 +1,36 @@
 """The integer table into which a plan is lowered, and the job that says what to run it on.
 
 Every entry is an int64. Buffers are offsets from the arena of a chunk (-1: absent), tensors are addresses (0: absent),
-floats are the bits of a float32. `minibert.engine.lower` writes tables, `minibert.kernels.program` walks them; this
-module is all that they share, and it imports nothing.
+floats are the bits of a float32. `minibert.engine.lower` writes tables, `minibert.kernels.interpreter` walks them; this
+module is all that they share, and it imports next to nothing.
 """
 
 from __future__ import annotations
 
-
-def block_rows(isa: str) -> int:
-    """Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
-
-    All weights go by once for each block. Where whole tiles are multiplied, that takes less time than to fetch them
-    from beyond the second-level cache, unless there are many rows.
-    """
-    return 128 if isa == "amx" else 48
-
+from enum import IntEnum
 
 #: Entries of a step.
 STEP_FIELDS = 30
 
-#: First entry of every step: what it does.
+#: First entry of every step: what it does, an `Op`.
 OP = 0
-EMBED, MATMUL, ATTEND, QUANTIZE, POOL, NORMALIZE, OUTPUT, ROTATE, PRUNE_TOKENS, SELECT_TOKENS, EXIT = range(11)
+
+
+class Op(IntEnum):
+    """What a step does. From PRUNE_TOKENS on, fewer tokens or texts go on."""
+
+    EMBED = 0
+    MATMUL = 1
+    ATTEND = 2
+    QUANTIZE = 3
+    POOL = 4
+    NORMALIZE = 5
+    OUTPUT = 6
+    ROTATE = 7
+    PRUNE_TOKENS = 8
+    SELECT_TOKENS = 9
+    EXIT = 10
+
 
 #: Second entry of every step: whether its rows are tokens or texts.
 ROWS = 1
@@ -45,7 +53,7 @@ KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_
 )
 #: MATMUL with 4x4 blocks: WEIGHT is the blocks, these are their input groups and where each group of outputs begins.
 #: From DENSE_FROM rows at once on, and below DENSE_BELOW, they take the dense copy of the matrix.
-BLOCK_INDEX, BLOCK_STARTS, DENSE_WEIGHT, DENSE_FROM, DENSE_BELOW = range(23, 28)
+BLOCK_INDICES, BLOCK_INDPTR, DENSE_WEIGHT, DENSE_FROM, DENSE_BELOW = range(23, 28)
 INT8, FLOAT32, BLOCK_SPARSE = range(3)
 #: MATMUL: columns of the product, twice WIDTH if one half gates the other; where rows are kept before LayerNorm, or -1.
 OUTPUTS, TOTAL = range(28, 30)

@@ -17,9 +17,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minibert.errors import BackendError
+from minibert.kernels.isa import TARGETS
 from minibert.kernels.sources import sha256, sources_hash
 
-INSTRUCTION_SETS = ("amx", "avx512vnni", "avxvnni", "avx2", "neon-i8mm", "neon-dotprod", "neon")
+#: All but the one for any CPU, which is the slowest: NumPy needs nothing compiled.
+INSTRUCTION_SETS = tuple(name for name, target in TARGETS.items() if target.machine)
 TABLE = "kernels.json"
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from minibert import numerics
 from minibert.kernels.functions import ROW_ACTIVATIONS
 from minibert.kernels.isa import current
-from minibert.kernels.kernel import float32, int64, kernel, void
+from minibert.kernels.kernel import dispatch, float32, int64, kernel, void
 from minibert.kernels.opcodes import ACTIVATIONS, ZERO_POINT_OFFSET
-from minibert.kernels.quads import (
+from minibert.kernels.row_vectors import (
     along_i32_rows,
     along_rows,
     bits_of_f32x4,
@@ -92,27 +92,14 @@ def _make_activate(activation: Any) -> tuple[Any, Any, Any]:
     )
 
 
-def _choose(kernels: list[Any], arguments: str) -> Any:
-    """A kernel that picks one of some by the number of an activation, its last argument."""
-    scope = {f"rows{number}": made for number, made in enumerate(kernels)}
-    lines = [f"def choose({arguments}, activation):"]
-    for number in range(1, len(kernels)):
-        lines += [f"    if activation == {number}:", f"        return rows{number}({arguments})"]
-    lines += [f"    return rows0({arguments})"]
-    exec("\n".join(lines), scope)
-    return kernel(void, *[int64] * (arguments.count(",") + 2))(scope["choose"])
-
-
-_made = [_make_activate(ROW_ACTIVATIONS[name]) for name in ACTIVATIONS]
+#: By the number of an activation; "none" stands last, where no comparison is left to make.
+_made = {ACTIVATIONS[name]: _make_activate(ROW_ACTIVATIONS[name]) for name in sorted(ACTIVATIONS, key="none".__eq__)}
 #: Rows of an int8 linear from its int32 sums.
-dequantize = _choose(
-    [integer for integer, _, _ in _made],
-    "sums, sums_stride, width, scale, weight_scale, weight_sum, bias, y, y_stride",
-)
+dequantize = dispatch({number: integer for number, (integer, _, _) in _made.items()}, *[int64] * 9)
 #: Rows of a float32 linear from its float32 sums.
-add_bias = _choose([exact for _, exact, _ in _made], "sums, sums_stride, width, bias, y, y_stride")
+add_bias = dispatch({number: exact for number, (_, exact, _) in _made.items()}, *[int64] * 6)
 #: Rows and what is added to them before they are activated: the residual, a low-rank part.
-add_rows = _choose([added for _, _, added in _made], "y, y_stride, other, other_stride, width")
+add_rows = dispatch({number: added for number, (_, _, added) in _made.items()}, *[int64] * 5)
 
 
 @kernel(void, int64, int64, int64, int64)

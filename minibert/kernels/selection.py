@@ -10,7 +10,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.kernels import opcodes as op
-from minibert.kernels.attention_codes import turn
+from minibert.kernels.attention_codes import transpose
 from minibert.kernels.functions import exp2
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import (
@@ -46,17 +46,17 @@ def first_token_attention(step, rows, tokens, given, scratch):
     heads, width = field(step, op.HEADS), field(step, op.HEAD_WIDTH)
     stride = 3 * heads * width * 4
     scale = splat_f32(f32_of_bits(field(step, op.HEAD_SCALE)))
-    weights, turned = scratch, scratch + ((tokens + 15) & -16) * 4
+    weights, transposed = scratch, scratch + ((tokens + 15) & -16) * 4
     for first in range(0, tokens, 16):
         store_f32x16(given + 4 * first, splat_f32(_ZERO))
     for head in range(heads):
         query = rows + head * width * 4
         key = query + heads * width * 4
         for first in range(0, tokens, 16):
-            turn(key + first * stride, stride, width, turned)
+            transpose(key + first * stride, stride, width, transposed)
             score = splat_f32(_ZERO)
             for dim in range(width):
-                score = score + load_f32x16(turned + dim * 64) * splat_f32(load_f32(query + 4 * dim))
+                score = score + load_f32x16(transposed + dim * 64) * splat_f32(load_f32(query + 4 * dim))
             store_f32x16(weights + 4 * first, score * scale)
         highest = load_f32(weights)
         for token in range(1, tokens):

@@ -2,7 +2,6 @@
 
 A `f32x16` is one 512-bit register, two of 256 bits or four of 128: LLVM splits it as the CPU needs, and since every
 operation is done lane by lane (no fused multiply-add, no reassociation) the bits are the same on all of them.
-Addresses are int64.
 """
 
 from __future__ import annotations
@@ -14,15 +13,27 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from numba.extending import lower_builtin, models, register_model
 
 from minibert import numerics
-from minibert.format.limits import LANES
-
-I8, I16, I32, I64, F32 = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
-F32_LANES = ir.VectorType(F32, LANES)
-I32_LANES = ir.VectorType(I32, LANES)
-I8_LANES = ir.VectorType(I8, LANES)
+from minibert.format.constants import LANES
+from minibert.kernels.emit import (
+    F32,
+    F32_LANES,
+    I8,
+    I8_LANES,
+    I16,
+    I32,
+    I32_LANES,
+    I64,
+    constant,
+    load,
+    select_max,
+    select_min,
+    splat,
+    store,
+)
+from minibert.kernels.kernel import float32, int32, int64, intrinsic, void
 
 
 class VectorType(types.Type):
@@ -43,110 +54,10 @@ f32x16 = VectorType("f32x16", F32_LANES)
 i32x16 = VectorType("i32x16", I32_LANES)
 
 
-def constant(vector: ir.VectorType, value: float) -> ir.Constant:
-    """A vector constant with all lanes equal."""
-    return ir.Constant(vector, [value] * vector.count)
-
-
-def pointer(builder: ir.IRBuilder, address: ir.Value, pointee: ir.Type) -> ir.Value:
-    """An int64 address as a pointer."""
-    return builder.inttoptr(address, pointee.as_pointer())
-
-
-def load(builder: ir.IRBuilder, address: ir.Value, type_: ir.Type, align: int = 1) -> ir.Value:
-    """Load a value from an int64 address."""
-    value = builder.load(pointer(builder, address, type_))
-    value.align = align
-    return value
-
-
-def store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, align: int = 1) -> None:
-    """Store a value at an int64 address."""
-    builder.store(value, pointer(builder, address, value.type)).align = align
-
-
-def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Have the cache line at an int64 address fetched into the second-level cache; any address will do."""
-    i8_pointer = I8.as_pointer()
-    function = llvm_function(builder, "llvm.prefetch.p0", ir.VoidType(), [i8_pointer, I32, I32, I32])
-    flags = [ir.Constant(I32, flag) for flag in (0, 2, 1)]  # to be read; LLVM's locality; data
-    builder.call(function, [builder.inttoptr(address, i8_pointer), *flags])
-
-
-def opaque(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
-    """The same int64, of whose past the optimizer knows nothing."""
-    return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [value], side_effect=False)
-
-
-def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int = LANES) -> ir.Value:
-    """A scalar in all lanes."""
-    vector = ir.VectorType(scalar.type, lanes)
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
-    return builder.shuffle_vector(first, undefined, constant(ir.VectorType(I32, lanes), 0))
-
-
-def splat_lane(builder: ir.IRBuilder, vector: ir.Value, lane: int, lanes: int = LANES) -> ir.Value:
-    """One lane of a vector in all lanes."""
-    undefined = ir.Constant(vector.type, ir.Undefined)
-    return builder.shuffle_vector(vector, undefined, constant(ir.VectorType(I32, lanes), lane))
-
-
-def part(builder: ir.IRBuilder, value: ir.Value, first: int, count: int) -> ir.Value:
-    """Neighbouring lanes of a vector."""
-    lanes = ir.Constant(ir.VectorType(I32, count), list(range(first, first + count)))
-    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
-
-
-def side_by_side(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
-    """Vectors joined to one."""
-    while len(parts) > 1:
-        size = 2 * parts[0].type.count
-        lanes = ir.Constant(ir.VectorType(I32, size), list(range(size)))
-        parts = [builder.shuffle_vector(a, b, lanes) for a, b in zip(parts[::2], parts[1::2], strict=True)]
-    return parts[0]
-
-
-def select_max(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """The larger of two floats lane by lane; b where a is not a number."""
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-def select_min(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """The smaller of two floats lane by lane; b where a is not a number."""
-    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
-
-
-def llvm_function(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
-    """An LLVM intrinsic or external function, declared once in the module."""
-    known = builder.module.globals.get(name)
-    return known if known is not None else ir.Function(builder.module, ir.FunctionType(result, arguments), name)
-
-
-def word(result: types.Type, *arguments: types.Type) -> Callable[[Callable[..., ir.Value | None]], Any]:
-    """An operation on fixed types: the decorated function gets the builder and the LLVM values."""
-
-    def decorate(emit: Callable[..., ir.Value | None]) -> Any:
-        names = ", ".join(f"a{i}" for i in range(len(arguments)))
-
-        def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
-            value = emit(builder, *values)
-            return context.get_dummy_value() if value is None else value
-
-        # numba reads the number of arguments of an intrinsic from the function itself.
-        scope: dict[str, Any] = {"returned": (signature(result, *arguments), codegen)}
-        exec(f"def {emit.__name__}(typingctx, {names}): return returned", scope)
-        function = scope[emit.__name__]
-        function.__doc__ = emit.__doc__
-        return intrinsic(function)
-
-    return decorate
-
-
 def _operator(symbol: Any, vector: VectorType, emit: Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]) -> None:
     """Give numba the operator `symbol` on two vectors."""
 
-    @infer_global(symbol)
+    @infer_global(symbol)  # pyright: ignore[reportOptionalCall]
     class _Template(ConcreteTemplate):
         cases = [signature(vector, vector, vector)]  # noqa: RUF012  (numba's own convention)
 
@@ -173,129 +84,129 @@ arithmetic(f32x16)
 arithmetic(i32x16)
 
 
-@word(f32x16, types.int64)
+@intrinsic(f32x16, int64)
 def load_f32x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """16 floats."""
     return load(builder, address, F32_LANES, 4)
 
 
-@word(types.void, types.int64, f32x16)
+@intrinsic(void, int64, f32x16)
 def store_f32x16(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store 16 floats."""
     store(builder, value, address, 4)
 
 
-@word(i32x16, types.int64)
+@intrinsic(i32x16, int64)
 def load_i32x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """16 int32."""
     return load(builder, address, I32_LANES, 4)
 
 
-@word(types.void, types.int64, i32x16)
+@intrinsic(void, int64, i32x16)
 def store_i32x16(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store 16 int32."""
     store(builder, value, address, 4)
 
 
-@word(i32x16, types.int64)
+@intrinsic(i32x16, int64)
 def load_i8x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """16 int8, widened."""
     return builder.sext(load(builder, address, I8_LANES), I32_LANES)
 
 
-@word(f32x16, types.float32)
+@intrinsic(f32x16, float32)
 def splat_f32(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
     """A float in all lanes."""
     return splat(builder, scalar)
 
 
-@word(i32x16, types.int32)
+@intrinsic(i32x16, int32)
 def splat_i32(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
     """An int32 in all lanes."""
     return splat(builder, scalar)
 
 
-@word(f32x16, i32x16)
+@intrinsic(f32x16, i32x16)
 def to_f32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Integers as floats, correctly rounded."""
     return builder.sitofp(value, F32_LANES)
 
 
-@word(i32x16, f32x16)
+@intrinsic(i32x16, f32x16)
 def bits_of(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The bits of floats."""
     return builder.bitcast(value, I32_LANES)
 
 
-@word(i32x16, f32x16)
+@intrinsic(i32x16, f32x16)
 def round_to_i32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Nearest integers, half to even, of magnitudes below 2**22; any other input gives some integer, never a trap."""
     shifted = builder.bitcast(builder.fadd(value, constant(F32_LANES, numerics.ROUND_MAGIC)), I32_LANES)
     return builder.sub(shifted, builder.bitcast(constant(F32_LANES, numerics.ROUND_MAGIC), I32_LANES))
 
 
-@word(i32x16, i32x16, types.int32)
+@intrinsic(i32x16, i32x16, int32)
 def shift_left(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
     """All lanes shifted left by count in 0..31."""
     return builder.shl(value, splat(builder, count))
 
 
-@word(i32x16, i32x16, types.int32)
+@intrinsic(i32x16, i32x16, int32)
 def shift_right(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
     """All lanes shifted right by count in 0..31, signs kept."""
     return builder.ashr(value, splat(builder, count))
 
 
-@word(i32x16, i32x16)
+@intrinsic(i32x16, i32x16)
 def low_byte(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The low 8 bits of each lane."""
     return builder.and_(value, constant(I32_LANES, 0xFF))
 
 
-@word(i32x16, i32x16)
+@intrinsic(i32x16, i32x16)
 def low_bytes(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The low 8 bits of each half of each lane."""
     return builder.and_(value, constant(I32_LANES, 0x00FF00FF))
 
 
-@word(types.void, types.int64, i32x16)
+@intrinsic(void, int64, i32x16)
 def store_low_bytes(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store the low 8 bits of each lane, side by side."""
     store(builder, builder.trunc(value, I8_LANES), address)
 
 
-@word(i32x16, i32x16)
-def low_word(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+@intrinsic(i32x16, i32x16)
+def low_int16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The low 16 bits of each lane."""
     return builder.and_(value, constant(I32_LANES, 0xFFFF))
 
 
-@word(f32x16, f32x16, f32x16)
+@intrinsic(f32x16, f32x16, f32x16)
 def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The larger of each pair; b where a is not a number."""
     return select_max(builder, a, b)
 
 
-@word(f32x16, f32x16, f32x16)
+@intrinsic(f32x16, f32x16, f32x16)
 def minimum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The smaller of each pair; b where a is not a number."""
     return select_min(builder, a, b)
 
 
-@word(f32x16, f32x16, f32x16, f32x16)
+@intrinsic(f32x16, f32x16, f32x16, f32x16)
 def zero_below(builder: ir.IRBuilder, key: ir.Value, least: ir.Value, value: ir.Value) -> ir.Value:
     """The value where key >= least, else 0 (also where key is not a number)."""
     return builder.select(builder.fcmp_ordered(">=", key, least), value, constant(F32_LANES, 0.0))
 
 
-@word(f32x16, f32x16)
+@intrinsic(f32x16, f32x16)
 def swap_neighbours(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Lanes 2i and 2i + 1 exchanged."""
     lanes = ir.Constant(I32_LANES, [lane ^ 1 for lane in range(LANES)])
     return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), lanes)
 
 
-@word(f32x16, f32x16)
+@intrinsic(f32x16, f32x16)
 def magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Absolute values."""
     bits = builder.and_(builder.bitcast(value, I32_LANES), constant(I32_LANES, 0x7FFFFFFF))
@@ -312,22 +223,22 @@ def _scalar(name: str, numba_type: types.Type, type_: ir.Type, align: int) -> tu
         store(builder, value, address, align)
 
     load_scalar.__name__, store_scalar.__name__ = f"load_{name}", f"store_{name}"
-    return word(numba_type, types.int64)(load_scalar), word(types.void, types.int64, numba_type)(store_scalar)
+    return intrinsic(numba_type, int64)(load_scalar), intrinsic(void, int64, numba_type)(store_scalar)
 
 
-load_f32, store_f32 = _scalar("f32", types.float32, F32, 4)
-load_i32, store_i32 = _scalar("i32", types.int32, I32, 4)
-load_i64, store_i64 = _scalar("i64", types.int64, I64, 8)
+load_f32, store_f32 = _scalar("f32", float32, F32, 4)
+load_i32, store_i32 = _scalar("i32", int32, I32, 4)
+load_i64, store_i64 = _scalar("i64", int64, I64, 8)
 load_u8, store_u8 = _scalar("u8", types.uint8, I8, 1)
 
 
-@word(types.float32, types.int64)
+@intrinsic(float32, int64)
 def f32_of_bits(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
     """The float32 whose bits are the low half of an int64: how floats travel in the plan's table."""
     return builder.bitcast(builder.trunc(bits, I32), F32)
 
 
-@word(types.void, types.int64, types.int64)
+@intrinsic(void, int64, int64)
 def widen_codes(builder: ir.IRBuilder, source: ir.Value, target: ir.Value) -> None:
     """16 int8 as int16, of each four in the order 0, 2, 1, 3."""
     wide = builder.sext(load(builder, source, I8_LANES), ir.VectorType(I16, LANES))
@@ -336,7 +247,7 @@ def widen_codes(builder: ir.IRBuilder, source: ir.Value, target: ir.Value) -> No
     store(builder, builder.shuffle_vector(wide, ir.Constant(wide.type, ir.Undefined), lanes), target, 4)
 
 
-@word(types.void, types.int64, types.int64, types.int64, types.int64)
+@intrinsic(void, int64, int64, int64, int64)
 def transpose_16x16(
     builder: ir.IRBuilder, source: ir.Value, source_stride: ir.Value, target: ir.Value, target_stride: ir.Value
 ) -> None:

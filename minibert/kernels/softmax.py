@@ -13,6 +13,7 @@ import numpy as np
 from minibert import numerics
 from minibert.kernels.functions import exp2, softmax_weights
 from minibert.kernels.kernel import float32, int64, kernel, void
+from minibert.kernels.scratch import CORRECTION, LARGEST, OFFSET, QUERY_SCALE, ROW, SCORES, TOTAL, WEIGHTS
 from minibert.kernels.simd import (
     bits_of,
     f32x16,
@@ -20,7 +21,7 @@ from minibert.kernels.simd import (
     load_f32,
     load_f32x16,
     load_i32x16,
-    low_word,
+    low_int16,
     maximum,
     minimum,
     shift_left,
@@ -34,21 +35,12 @@ _LOWEST = np.float32(numerics.LOWEST_SCORE)
 _NEVER = np.float32(-np.inf)
 _STEPS, _INVERSE_STEPS = np.float32(numerics.DISTANCE_STEPS), np.float32(1.0 / numerics.DISTANCE_STEPS)
 _FURTHEST = np.float32(numerics.DISTANCE_LIMIT)
-#: Added to a float of small magnitude, leaves its nearest integer in the low word of its bits.
+#: Added to a float of small magnitude, leaves its nearest integer in the low 16 bits.
 _MAGIC = np.float32(numerics.ROUND_MAGIC)
-#: The same, and what makes up for the high word of _MAGIC, when it is added there.
+#: The same, and what makes up for the high 16 bits of _MAGIC, when it is added there.
 _OTHER_MAGIC = np.float32(numerics.ROUND_MAGIC + (-int(_MAGIC.view(np.int32)) >> 16 & 0xFFFF))
 _ZERO = np.float32(0)
-_WORD = np.int32(16)
-
-#: Bytes of 16 lanes.
-ROW = 64
-#: Scratch for a block of keys and 16 queries, in bytes from its start: what goes from block to block, ...
-TOTAL, LARGEST, CORRECTION, QUERY_SCALE, OFFSET = range(0, 5 * ROW, ROW)
-#: ... a row of scores for each key, up to 16 keys more than a block has; weights as the next product wants them.
-SCORES = 5 * ROW
-WEIGHTS = SCORES + (numerics.KEY_BLOCK + 16) * ROW
-SOFTMAX_BYTES = WEIGHTS + numerics.KEY_BLOCK * ROW
+_INT16_BITS = np.int32(16)
 
 
 @kernel(void, int64)
@@ -90,7 +82,7 @@ def scale_scores(scratch, keys, key_scale):
     highest = load_f32x16(scratch + LARGEST)
     other = highest
     row = scratch + SCORES
-    for key in range(0, keys - 1, 2):  # two maxima: each waits for its last
+    for key in range(0, keys - 1, 2):  # two chains of maxima hide their latency
         highest = maximum(scaled(row + key * ROW, key_scale + 4 * key, query_scale, offset), highest)
         other = maximum(scaled(row + (key + 1) * ROW, key_scale + 4 * (key + 1), query_scale, offset), other)
     if keys & 1:
@@ -117,8 +109,8 @@ def scale_and_bias_scores(scratch, keys, key_scale, bias):
 
 
 @kernel(void, int64, int64)
-def shut_out(scratch, keys):
-    """After a block's last score rows for keys that are not there, up to a multiple of four: they get no weight."""
+def mask_absent(scratch, keys):
+    """Scores of minus infinity behind a block's last key, up to a multiple of four keys: they get no weight."""
     for key in range(keys, (keys + 3) & -4):
         store_f32x16(scratch + SCORES + key * ROW, splat_f32(_NEVER))
 
@@ -131,16 +123,16 @@ def distance_of(row, largest):
 
 @kernel(i32x16, int64, int64, f32x16)
 def weights_of(low, high, largest):
-    """Softmax weights of two keys, by the addresses of their scores, in the low and the high word."""
+    """Softmax weights of two keys, by the addresses of their scores, in the low and the high 16 bits."""
     below = bits_of(distance_of(low, largest) + splat_f32(_MAGIC))
     above = bits_of(distance_of(high, largest) + splat_f32(_OTHER_MAGIC))
-    return softmax_weights(below + shift_left(above, _WORD))
+    return softmax_weights(below + shift_left(above, _INT16_BITS))
 
 
 @kernel(i32x16, i32x16)
-def both_words(weights):
-    """Low word + high word, of words that are not negative."""
-    return low_word(weights) + shift_right(weights, _WORD)
+def both_int16(weights):
+    """Low int16 + high int16, neither of them negative."""
+    return low_int16(weights) + shift_right(weights, _INT16_BITS)
 
 
 @kernel(void, int64, i32x16)

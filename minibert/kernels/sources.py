@@ -30,8 +30,9 @@ def sources_hash(package: str = PACKAGE) -> str:
         for name in names
         if name.endswith(".py")
     ]
+    constants = [os.path.join(package, "numerics.py"), os.path.join(package, "format", "constants.py")]
     digest = sha256()
-    for path in [*sorted(kernels), os.path.join(package, "numerics.py"), os.path.join(package, "format", "limits.py")]:
+    for path in [*sorted(kernels), *constants]:
         with open(path, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()

@@ -1,36 +1,35 @@
 """Threads that run one job together: tickets for the next span, and a barrier.
 
-Both are plain atomics on int64 counters in memory of the job. A barrier spins, since the others are microseconds away.
-If they are not after a while, one of them has lost its CPU to another program, and those who wait sleep in naps: who
-has slept comes first when it wakes, while a thread that yields is put behind everybody (with a busy program on each
-CPU a forward pass took four times as long so).
+Both are plain atomics on int64 counters in the job's memory. A barrier spins, since the others are microseconds away.
+If they take longer, one of them has lost its CPU to another program, and those that wait sleep in naps: a thread that
+has slept is scheduled first when it wakes, while one that yields goes behind all others (with a busy program on each
+CPU a forward pass then took four times as long).
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
 
-from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I32, I64, llvm_function, pointer, word
+from minibert.kernels.emit import I32, I64, llvm_function, pointer
+from minibert.kernels.kernel import int64, intrinsic, kernel, void
 
 #: Half a millisecond or so: longer than steps that are shared out unevenly make anyone wait.
 _SPINS = 400_000
 _NAP_MICROSECONDS = 50
 
 
-@word(types.int64, types.int64)
+@intrinsic(int64, int64)
 def take_ticket(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
     """The counter's value before one is added to it."""
     return builder.atomic_rmw("add", pointer(builder, counter, I64), ir.Constant(I64, 1), "acq_rel")
 
 
-@word(types.int64, types.int64)
+@intrinsic(int64, int64)
 def _read(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
     return builder.load_atomic(pointer(builder, counter, I64), "acquire", 8)
 
 
-@word(types.void)
+@intrinsic(void)
 def _nap(builder: ir.IRBuilder) -> None:
     builder.call(llvm_function(builder, "usleep", I32, [I32]), [ir.Constant(I32, _NAP_MICROSECONDS)])
 

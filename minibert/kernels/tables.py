@@ -6,23 +6,14 @@ Each kernel adds a row to 16 columns of `out` at a time; codes are decoded in re
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import types
 
-from minibert.format.limits import LANES, NIBBLE_GROUP
+from minibert.format.constants import LANES, NIBBLE_GROUP
 from minibert.kernels import opcodes as op
-from minibert.kernels.kernel import int64, kernel, void
+from minibert.kernels.emit import F32, F32_LANES, I8, I8_LANES, I32, I32_LANES, I64, constant, load
+from minibert.kernels.kernel import int64, intrinsic, kernel, void
 from minibert.kernels.simd import (
-    F32,
-    F32_LANES,
-    I8,
-    I8_LANES,
-    I32,
-    I32_LANES,
-    I64,
-    constant,
     f32x16,
     i32x16,
-    load,
     load_f32,
     load_f32x16,
     load_i8x16,
@@ -30,20 +21,19 @@ from minibert.kernels.simd import (
     splat_i32,
     store_f32x16,
     to_f32,
-    word,
 )
 from minibert.kernels.step import field
 
 _NIBBLE_GROUP = NIBBLE_GROUP
 
 
-@word(types.int64, types.int64)
-def load_u8(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-    """One byte."""
+@intrinsic(int64, int64)
+def load_byte(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """One byte, widened."""
     return builder.zext(load(builder, address, I8), I64)
 
 
-@word(i32x16, types.int64)
+@intrinsic(i32x16, int64)
 def load_i4x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """16 codes of 4 bits, widened: the low halves of 8 bytes, then the high ones."""
     pairs = load(builder, address, ir.VectorType(I8, LANES // 2))
@@ -53,16 +43,16 @@ def load_i4x16(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     return builder.sext(both, I32_LANES)
 
 
-@word(i32x16, types.int64, types.int64, types.int64, types.int64)
-def load_i8_quads(builder: ir.IRBuilder, *addresses: ir.Value) -> ir.Value:
+@intrinsic(i32x16, int64, int64, int64, int64)
+def load_i8_fours(builder: ir.IRBuilder, *addresses: ir.Value) -> ir.Value:
     """Four times four int8, widened."""
-    quads = ir.Constant(ir.VectorType(I32, LANES // 4), ir.Undefined)
+    fours = ir.Constant(ir.VectorType(I32, LANES // 4), ir.Undefined)
     for number, address in enumerate(addresses):
-        quads = builder.insert_element(quads, load(builder, address, I32), ir.Constant(I32, number))
-    return builder.sext(builder.bitcast(quads, I8_LANES), I32_LANES)
+        fours = builder.insert_element(fours, load(builder, address, I32), ir.Constant(I32, number))
+    return builder.sext(builder.bitcast(fours, I8_LANES), I32_LANES)
 
 
-@word(f32x16, types.int64, types.int64)
+@intrinsic(f32x16, int64, int64)
 def load_f32_apart(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) -> ir.Value:
     """16 floats, `stride` bytes from one to the next."""
     lanes = ir.Constant(F32_LANES, ir.Undefined)
@@ -107,8 +97,8 @@ def add_int8_panels(table, scale, index, width, out):
     scales = splat_f32(load_f32(scale + 4 * index))
     row = table + (index >> 4) * width * 16 + (index & 15) * 4
     for column in range(0, width, 16):
-        quad = row + 16 * column
-        add_to(out + 4 * column, to_f32(load_i8_quads(quad, quad + 64, quad + 128, quad + 192)) * scales)
+        four = row + 16 * column
+        add_to(out + 4 * column, to_f32(load_i8_fours(four, four + 64, four + 128, four + 192)) * scales)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
@@ -118,7 +108,7 @@ def add_int4(codes, scale, multiplier, index, width, out):
     row = codes + index * (width >> 1)
     multiplier += index * ((width + _NIBBLE_GROUP - 1) // _NIBBLE_GROUP)
     for column in range(0, width, 16):
-        times = splat_i32(load_u8(multiplier + column // _NIBBLE_GROUP))
+        times = splat_i32(load_byte(multiplier + column // _NIBBLE_GROUP))
         add_to(out + 4 * column, to_f32(load_i4x16(row + (column >> 1)) * times) * scales)
 
 
@@ -128,18 +118,18 @@ def add_codebook(codes, scale, book, shift, index, width, out):
     scales = splat_f32(load_f32(scale + 4 * index))
     row = codes + index * (width >> shift)
     for column in range(0, width, 16):
-        first = quad_of(row, book, shift, column)
-        second = quad_of(row, book, shift, column + 4)
-        third = quad_of(row, book, shift, column + 8)
-        fourth = quad_of(row, book, shift, column + 12)
-        add_to(out + 4 * column, to_f32(load_i8_quads(first, second, third, fourth)) * scales)
+        first = entry_of(row, book, shift, column)
+        second = entry_of(row, book, shift, column + 4)
+        third = entry_of(row, book, shift, column + 8)
+        fourth = entry_of(row, book, shift, column + 12)
+        add_to(out + 4 * column, to_f32(load_i8_fours(first, second, third, fourth)) * scales)
 
 
 @kernel(int64, int64, int64, int64, int64)
-def quad_of(row, book, shift, column):
+def entry_of(row, book, shift, column):
     """Where the four columns from `column` on stand in the codebook."""
     part = column >> shift
-    return book + (((part << 8) + load_u8(row + part)) << shift) + (column - (part << shift))
+    return book + (((part << 8) + load_byte(row + part)) << shift) + (column - (part << shift))
 
 
 @kernel(void, int64, int64, int64, int64)

@@ -7,8 +7,8 @@ lie. The generated code is one loop with a phi for each accumulator, so that eno
 to hide the latency of the multiply-add.
 
 Some CPUs broadcast an element of a row while they load it; others while they multiply, from any lane of a register
-(`Dot.quads`). There four neighbouring elements are loaded at once: four steps of a row (linears) or four rows at one
-step (attention).
+(`Microkernel.by_element`). There four neighbouring elements are loaded at once: four steps of a row (linears) or four
+rows at one step (attention).
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ from functools import cache
 from typing import Any, Literal
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from minibert.kernels.isa.words import Dot, Sums
-from minibert.kernels.simd import I64, opaque, prefetch, store
+from minibert.kernels.emit import I64, opaque, prefetch, store
+from minibert.kernels.isa.base import Microkernel, Sums
+from minibert.kernels.kernel import int64, intrinsic, void
 
 _PANEL_BYTES = 64
-_QUAD = 4
+_FOUR = 4
 
 #: The sums of a tile by (row, panel).
-_Tile = dict[tuple[int, int], Sums]
+TileSums = dict[tuple[int, int], Sums]
 #: Emits what one pass through the loop adds, given the number of its first step.
-_Body = Callable[[ir.Value, _Tile], _Tile]
+_Body = Callable[[ir.Value, TileSums], TileSums]
 
 
 @cache
-def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "steps"] = "rows") -> Any:
+def make_tile(microkernel: Microkernel, rows: int, panels: int, neighbours: Literal["rows", "steps"] = "rows") -> Any:
     """A numba intrinsic for tiles of `rows` x `panels`.
 
     Its arguments, all int64: address of the first row, bytes between rows, bytes between steps of a row; address of
@@ -42,49 +41,16 @@ def make_tile(dot: Dot, rows: int, panels: int, neighbours: Literal["rows", "ste
     rows. The results of a row's panels lie side by side, 64 bytes each.
 
     Args:
-        dot: how the CPU multiplies and adds.
+        microkernel: how the CPU multiplies and adds.
         rows: height of the tile.
         panels: width of the tile in panels of 16 lanes.
         neighbours: what may lie side by side in memory: "steps" promises that a row's steps always do, and that their
             number is a multiple of 4; with "rows" it is seen by the stride.
     """
 
-    @intrinsic
+    @intrinsic(void, *[int64] * 8)
     def tile(
-        typingctx: Any,
-        row: Any,
-        row_stride: Any,
-        row_step: Any,
-        panel: Any,
-        panel_stride: Any,
-        steps: Any,
-        out: Any,
-        out_stride: Any,
-    ) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            _Emitter(builder, dot, rows, panels, neighbours).emit(*arguments)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 8), codegen
-
-    return tile
-
-
-class _Emitter:
-    """Writes the code of one tile."""
-
-    def __init__(self, builder: ir.IRBuilder, dot: Dot, rows: int, panels: int, neighbours: str) -> None:
-        self.builder = builder
-        self.dot = dot
-        self.rows = range(rows)
-        self.panels = range(panels)
-        self.neighbours = neighbours
-        self.row_bases: list[ir.Value] = []
-        self.panel_bases: list[ir.Value] = []
-        self.row_step: ir.Value | None = None
-
-    def emit(
-        self,
+        builder: ir.IRBuilder,
         row: ir.Value,
         row_stride: ir.Value,
         row_step: ir.Value,
@@ -94,33 +60,77 @@ class _Emitter:
         out: ir.Value,
         out_stride: ir.Value,
     ) -> None:
-        builder = self.builder
-        self.row_bases = [self._strided(row, row_stride, r) for r in self.rows]
-        self.panel_bases = [self._strided(panel, panel_stride, p) for p in self.panels]
-        self.row_step = row_step
-        if not self.dot.quads:
-            sums = self._loop(steps, 1, self._one_step)
-        elif self.neighbours == "steps":
-            sums = self._loop(steps, _QUAD, self._four_steps)
-        elif len(self.rows) % _QUAD == 0:
-            together = builder.icmp_signed("==", row_stride, ir.Constant(I64, _QUAD))
-            sums = self._either(
-                together, lambda: self._neighbouring_rows(steps), lambda: self._loop(steps, 1, self._one_step)
-            )
-        else:
-            sums = self._loop(steps, 1, self._one_step)
-        for p in self.panels:
-            results = self.dot.finish_rows(builder, [sums[r, p] for r in self.rows])
-            for r, result in zip(self.rows, results, strict=True):
-                address = builder.add(self._strided(out, out_stride, r), ir.Constant(I64, p * _PANEL_BYTES))
+        row_bases = [_strided(builder, row, row_stride, r) for r in range(rows)]
+        panel_bases = [_strided(builder, panel, panel_stride, p) for p in range(panels)]
+        emitter = _Emitter(builder, microkernel, row_bases, row_step, panel_bases)
+        sums = emitter.sums(steps, row_stride, neighbours)
+        for p in range(panels):
+            results = microkernel.finish_rows(builder, [sums[r, p] for r in range(rows)])
+            for r, result in enumerate(results):
+                address = builder.add(_strided(builder, out, out_stride, r), ir.Constant(I64, p * _PANEL_BYTES))
                 store(builder, result, address, 4)
 
-    def _strided(self, base: ir.Value, stride: ir.Value, number: int) -> ir.Value:
-        return self.builder.add(base, self.builder.mul(stride, ir.Constant(I64, number)))
+    return tile
 
-    def _neighbouring_rows(self, steps: ir.Value) -> _Tile:
+
+def _strided(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, number: int) -> ir.Value:
+    return builder.add(base, builder.mul(stride, ir.Constant(I64, number)))
+
+
+class Phis:
+    """A tile's sums where control flow joins: of several blocks, the one that it came from has made them.
+
+    Attributes:
+        sums: the tile's.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, sums: TileSums, block: ir.Block) -> None:
+        self._phis = {place: [builder.phi(value.type) for value in values] for place, values in sums.items()}
+        self.sums: TileSums = {place: list(phis) for place, phis in self._phis.items()}
+        self.add(sums, block)
+
+    def add(self, sums: TileSums, block: ir.Block) -> None:
+        """They may come from another block too."""
+        for place, phis in self._phis.items():
+            for phi, value in zip(phis, sums[place], strict=True):
+                phi.add_incoming(value, block)
+
+
+class _Emitter:
+    """Writes the loops of one tile."""
+
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        kernel: Microkernel,
+        row_bases: list[ir.Value],
+        row_step: ir.Value,
+        panel_bases: list[ir.Value],
+    ) -> None:
+        self.builder = builder
+        self.kernel = kernel
+        self.row_bases = row_bases
+        self.row_step = row_step
+        self.panel_bases = panel_bases
+        self.rows = range(len(row_bases))
+        self.panels = range(len(panel_bases))
+
+    def sums(self, steps: ir.Value, row_stride: ir.Value, neighbours: str) -> TileSums:
+        """The sums after all steps; the builder stands behind the loops."""
+        if not self.kernel.by_element:
+            return self._loop(steps, 1, self._one_step)
+        if neighbours == "steps":
+            return self._loop(steps, _FOUR, self._four_steps)
+        if len(self.rows) % _FOUR:
+            return self._loop(steps, 1, self._one_step)
+        together = self.builder.icmp_signed("==", row_stride, ir.Constant(I64, _FOUR))
+        return self._either(
+            together, lambda: self._neighbouring_rows(steps), lambda: self._loop(steps, 1, self._one_step)
+        )
+
+    def _neighbouring_rows(self, steps: ir.Value) -> TileSums:
         """All steps, for as many rows at a time as the registers hold."""
-        height = self.dot.rows_at_once or len(self.rows)
+        height = self.kernel.rows_at_once or len(self.rows)
         everything, sums = self.rows, {}
         for first in range(0, len(everything), height):
             self.rows = everything[first : first + height]
@@ -128,7 +138,7 @@ class _Emitter:
         self.rows = everything
         return sums
 
-    def _loop(self, steps: ir.Value, stride: int, body: _Body) -> _Tile:
+    def _loop(self, steps: ir.Value, stride: int, body: _Body) -> TileSums:
         """Sums after all steps, `stride` of them in each pass; the builder stands behind the loop."""
         builder = self.builder
         entry = builder.block
@@ -139,57 +149,46 @@ class _Emitter:
         builder.position_at_end(loop)
         step = builder.phi(I64)
         step.add_incoming(ir.Constant(I64, 0), entry)
-        sums: _Tile = {}
-        for tile in [(r, p) for r in self.rows for p in self.panels]:
-            sums[tile] = [builder.phi(start.type) for start in self.dot.zero()]
-            for phi, start in zip(sums[tile], self.dot.zero(), strict=True):
-                phi.add_incoming(start, entry)
-        added = body(step, sums)
+        phis = Phis(builder, {(r, p): self.kernel.zero() for r in self.rows for p in self.panels}, entry)
+        added = body(step, phis.sums)
         following = builder.add(step, ir.Constant(I64, stride))
         step.add_incoming(following, builder.block)
-        for tile, phis in sums.items():
-            for phi, value in zip(phis, added[tile], strict=True):
-                phi.add_incoming(value, builder.block)
+        phis.add(added, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
         builder.position_at_end(done)
         return added
 
-    def _either(self, condition: ir.Value, one: Callable[[], _Tile], other: Callable[[], _Tile]) -> _Tile:
+    def _either(self, condition: ir.Value, one: Callable[[], TileSums], other: Callable[[], TileSums]) -> TileSums:
         """The sums of the one way or of the other."""
         builder = self.builder
         blocks = [builder.append_basic_block("one"), builder.append_basic_block("other")]
         joined = builder.append_basic_block("joined")
         builder.cbranch(condition, *blocks)
-        ends = []
+        ends: list[tuple[TileSums, ir.Block]] = []
         for block, way in zip(blocks, (one, other), strict=True):
             builder.position_at_end(block)
-            sums = way()
-            ends.append((builder.block, sums))
+            ends.append((way(), builder.block))
             builder.branch(joined)
         builder.position_at_end(joined)
-        result: _Tile = {}
-        for tile, values in ends[0][1].items():
-            result[tile] = [builder.phi(value.type) for value in values]
-            for block, sums in ends:
-                for phi, value in zip(result[tile], sums[tile], strict=True):
-                    phi.add_incoming(value, block)
-        return result
+        phis = Phis(builder, *ends[0])
+        phis.add(*ends[1])
+        return phis.sums
 
     def _panel_values(self, step: ir.Value) -> list[Any]:
         offset = self.builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
-        return [self.dot.panel(self.builder, self.builder.add(base, offset)) for base in self.panel_bases]
+        return [self.kernel.load_panel(self.builder, self.builder.add(base, offset)) for base in self.panel_bases]
 
-    def _one_step(self, step: ir.Value, sums: _Tile) -> _Tile:
+    def _one_step(self, step: ir.Value, sums: TileSums) -> TileSums:
         builder = self.builder
         row_offset = builder.mul(step, self.row_step)
         panels = self._panel_values(step)
         if len(self.panels) > 1:
             self._prefetch(step)
-        added: _Tile = {}
+        added: TileSums = {}
         for r in self.rows:
-            value = self.dot.row(builder, builder.add(self.row_bases[r], row_offset))
+            value = self.kernel.broadcast(builder, builder.add(self.row_bases[r], row_offset))
             for p in self.panels:
-                added[r, p] = self.dot.add(builder, sums[r, p], value, panels[p])
+                added[r, p] = self.kernel.multiply_add(builder, sums[r, p], value, panels[p])
         return added
 
     def _prefetch(self, step: ir.Value) -> None:
@@ -201,47 +200,46 @@ class _Emitter:
         for base in self.panel_bases:
             prefetch(builder, builder.add(builder.add(base, ahead), offset))
 
-    def _four_rows(self, step: ir.Value, sums: _Tile) -> _Tile:
+    def _four_rows(self, step: ir.Value, sums: TileSums) -> TileSums:
         builder = self.builder
         row_offset = builder.mul(step, self.row_step)
-        quads = {first: self.row_bases[first - first % _QUAD] for first in self.rows}
-        loaded = {
-            base: self.dot.four_rows(builder, builder.add(base, row_offset)) for base in dict.fromkeys(quads.values())
-        }
-        return self._add(sums, {r: loaded[base][r % _QUAD] for r, base in quads.items()}, self._panel_values(step))
+        firsts = dict.fromkeys(r - r % _FOUR for r in self.rows)
+        loaded = {r: self.kernel.four_elements(builder, builder.add(self.row_bases[r], row_offset)) for r in firsts}
+        elements = {r: loaded[r - r % _FOUR][r % _FOUR] for r in self.rows}
+        return self._multiply_add(sums, elements, self._panel_values(step))
 
-    def _four_steps(self, step: ir.Value, sums: _Tile) -> _Tile:
+    def _four_steps(self, step: ir.Value, sums: TileSums) -> TileSums:
         builder = self.builder
-        if self.dot.four_steps:
+        if self.kernel.four_steps:
             return self._four_steps_in_one_go(step, sums)
         row_offset = builder.mul(step, self.row_step)
         rows = [builder.add(base, row_offset) for base in self.row_bases]
-        elements = [self.dot.four_rows(builder, row) for row in rows]
-        for s in range(_QUAD):
+        elements = [self.kernel.four_elements(builder, row) for row in rows]
+        for s in range(_FOUR):
             panels = self._panel_values(builder.add(step, ir.Constant(I64, s)))
-            sums = self._add(sums, {r: elements[r][s] for r in self.rows}, panels)
+            sums = self._multiply_add(sums, {r: elements[r][s] for r in self.rows}, panels)
         return sums
 
-    def _four_steps_in_one_go(self, step: ir.Value, sums: _Tile) -> _Tile:
+    def _four_steps_in_one_go(self, step: ir.Value, sums: TileSums) -> TileSums:
         builder = self.builder
         step = opaque(builder, step)  # else LLVM counts up addresses, and between products that makes a core wait
         row_offset = builder.mul(step, self.row_step)
         rows = [builder.add(base, row_offset) for base in self.row_bases]
-        step_bytes = self.dot.step_bytes
-        elements = [[builder.add(row, ir.Constant(I64, s * step_bytes)) for s in range(_QUAD)] for row in rows]
+        step_bytes = self.kernel.step_bytes
+        elements = [[builder.add(row, ir.Constant(I64, s * step_bytes)) for s in range(_FOUR)] for row in rows]
         offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
-        added: _Tile = {}
+        added: TileSums = {}
         for p, base in enumerate(self.panel_bases):
             first = builder.add(base, offset)
-            panels = [builder.add(first, ir.Constant(I64, s * _PANEL_BYTES)) for s in range(_QUAD)]
-            totals = self.dot.add_four_steps(builder, [sums[r, p] for r in self.rows], elements, panels)
+            panels = [builder.add(first, ir.Constant(I64, s * _PANEL_BYTES)) for s in range(_FOUR)]
+            totals = self.kernel.multiply_add_four_steps(builder, [sums[r, p] for r in self.rows], elements, panels)
             added |= {(r, p): total for r, total in zip(self.rows, totals, strict=True)}
         return added
 
-    def _add(self, sums: _Tile, elements: dict[int, Any], panels: list[Any]) -> _Tile:
+    def _multiply_add(self, sums: TileSums, elements: dict[int, Any], panels: list[Any]) -> TileSums:
         """Sums + rows x panels, of one step."""
         return {
-            (r, p): self.dot.add(self.builder, sums[r, p], elements[r], panels[p])
+            (r, p): self.kernel.multiply_add(self.builder, sums[r, p], elements[r], panels[p])
             for p in self.panels
             for r in self.rows
         }

@@ -2,8 +2,8 @@
 
     sums[r][p] += rows r, steps k..k+16 (16 x 64 bytes)  x  panel p, steps k..k+16 (64 bytes each)
 
-A panel as it lies in the file is what such a register wants. Four sums are in flight, which hides how long one
-multiplication takes; each register of rows and each of a panel is used twice for one load. Sibling of
+A panel has in the file the layout that such a register takes. Four tiles of sums are in flight, which hides the latency
+of a multiplication, and each register of rows or of a panel is used twice for one load. Sibling of
 minibert.kernels.tile.
 """
 
@@ -13,43 +13,41 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from minibert.kernels.emit import I64, prefetch
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import TileRegisters
-from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import I64, prefetch, word
+from minibert.kernels.isa.base import TileRegisters
+from minibert.kernels.kernel import int64, intrinsic, kernel, void
 
 #: Rows of a register, and bytes of a row in it.
 ROWS, ROW_BYTES = 16, 64
 #: Registers of sums; the others hold rows and panels.
 _SUMS = 4
 _LINE = 64
-#: So many tiles of rows fetch the following panels, an equal part each, while they are multiplied with theirs; of fewer
-#: rows, which are done sooner, tiles would wait for what they fetch.
+#: So many tiles of rows prefetch the next panels, an equal part each, while they are multiplied with theirs; with fewer
+#: rows, which are done sooner, tiles would wait for what they prefetch.
 _FETCHING = 4
-#: Rows of codes are unsigned where panels are signed: minibert.kernels.isa.words.
+#: Rows of codes are unsigned where panels are signed: minibert.kernels.isa.base.
 _ROWS_X_PANELS = (False, True)
 
 _registers = current().tile_registers
 
 
-@word(types.void)
+@intrinsic(void)
 def open_registers(builder: ir.IRBuilder) -> None:
     """Before this thread's first product; nothing where the CPU has no such registers."""
     if _registers:
         _registers.open(builder)
 
 
-@word(types.void)
+@intrinsic(void)
 def close_registers(builder: ir.IRBuilder) -> None:
     """After its last."""
     if _registers:
         _registers.close(builder)
 
 
-@word(types.void)
+@intrinsic(void)
 def stay_awake(builder: ir.IRBuilder) -> None:
     """A multiplication of whatever the registers hold, so that the next one of use finds their unit running.
 
@@ -57,7 +55,7 @@ def stay_awake(builder: ir.IRBuilder) -> None:
     tenth of the clock (measured on Granite Rapids). Sums must not be held now.
     """
     if _registers:
-        _registers.add(builder, 0, _SUMS, _SUMS + 1, _ROWS_X_PANELS)
+        _registers.multiply_add(builder, 0, _SUMS, _SUMS + 1, _ROWS_X_PANELS)
 
 
 def _loop(builder: ir.IRBuilder, inner: ir.Value, body: Callable[[ir.Value, ir.Value], None]) -> None:
@@ -85,44 +83,39 @@ def _make_tile(registers: TileRegisters, heights: int, panels: int, lines: int =
     sums = {(r, p): r * panels + p for r in range(heights) for p in range(panels)}
     rows, weights = range(_SUMS, _SUMS + 2), range(_SUMS + 2, _SUMS + 4)
 
-    @intrinsic
+    @intrinsic(void, *[int64] * 8)
     def tile(
-        typingctx: Any,
-        row: Any,
-        row_stride: Any,
-        panel: Any,
-        panel_stride: Any,
-        inner: Any,
-        out: Any,
-        out_stride: Any,
-        ahead: Any,
-    ) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            row, row_stride, panel, panel_stride, inner, out, out_stride, ahead = arguments
-            row_bytes = ir.Constant(I64, ROW_BYTES)
-            row_bases = [builder.add(row, builder.mul(row_stride, ir.Constant(I64, r * ROWS))) for r in range(heights)]
-            panel_bases = [builder.add(panel, builder.mul(panel_stride, ir.Constant(I64, p))) for p in range(panels)]
+        builder: ir.IRBuilder,
+        row: ir.Value,
+        row_stride: ir.Value,
+        panel: ir.Value,
+        panel_stride: ir.Value,
+        inner: ir.Value,
+        out: ir.Value,
+        out_stride: ir.Value,
+        ahead: ir.Value,
+    ) -> None:
+        row_bytes = ir.Constant(I64, ROW_BYTES)
+        row_bases = [builder.add(row, builder.mul(row_stride, ir.Constant(I64, r * ROWS))) for r in range(heights)]
+        panel_bases = [builder.add(panel, builder.mul(panel_stride, ir.Constant(I64, p))) for p in range(panels)]
 
-            def body(column: ir.Value, step: ir.Value) -> None:
-                following = builder.add(ahead, builder.mul(column, ir.Constant(I64, lines)))
-                for line in range(lines):
-                    prefetch(builder, builder.add(following, ir.Constant(I64, line * _LINE)))
-                for p, base in enumerate(panel_bases):
-                    registers.load(builder, weights[p], builder.add(base, step), row_bytes)
-                for r, base in enumerate(row_bases):
-                    registers.load(builder, rows[r], builder.add(base, column), row_stride)
-                    for p in range(panels):
-                        registers.add(builder, sums[r, p], rows[r], weights[p], _ROWS_X_PANELS)
+        def body(column: ir.Value, step: ir.Value) -> None:
+            following = builder.add(ahead, builder.mul(column, ir.Constant(I64, lines)))
+            for line in range(lines):
+                prefetch(builder, builder.add(following, ir.Constant(I64, line * _LINE)))
+            for p, base in enumerate(panel_bases):
+                registers.load(builder, weights[p], builder.add(base, step), row_bytes)
+            for r, base in enumerate(row_bases):
+                registers.load(builder, rows[r], builder.add(base, column), row_stride)
+                for p in range(panels):
+                    registers.multiply_add(builder, sums[r, p], rows[r], weights[p], _ROWS_X_PANELS)
 
-            for register in sums.values():
-                registers.zero(builder, register)
-            _loop(builder, inner, body)
-            for (r, p), register in sums.items():
-                below = builder.add(out, builder.mul(out_stride, ir.Constant(I64, r * ROWS)))
-                registers.store(builder, register, builder.add(below, ir.Constant(I64, p * ROW_BYTES)), out_stride)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 8), codegen
+        for register in sums.values():
+            registers.zero(builder, register)
+        _loop(builder, inner, body)
+        for (r, p), register in sums.items():
+            below = builder.add(out, builder.mul(out_stride, ir.Constant(I64, r * ROWS)))
+            registers.store(builder, register, builder.add(below, ir.Constant(I64, p * ROW_BYTES)), out_stride)
 
     return tile
 
@@ -136,35 +129,35 @@ def make_two_byte_tile(registers: TileRegisters) -> Any:
     """
     high, middle, low, *held = range(registers.registers)
 
-    @intrinsic
+    @intrinsic(void, *[int64] * 7)
     def tile(
-        typingctx: Any, low_row: Any, high_row: Any, stride: Any, low_panel: Any, high_panel: Any, inner: Any, out: Any
-    ) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            low_row, high_row, stride, low_panel, high_panel, inner, out = arguments
-            high_rows, low_rows, high_weights, low_weights = held[:4]
-            row_bytes = ir.Constant(I64, ROW_BYTES)
+        builder: ir.IRBuilder,
+        low_row: ir.Value,
+        high_row: ir.Value,
+        stride: ir.Value,
+        low_panel: ir.Value,
+        high_panel: ir.Value,
+        inner: ir.Value,
+        out: ir.Value,
+    ) -> None:
+        high_rows, low_rows, high_weights, low_weights = held[:4]
+        row_bytes = ir.Constant(I64, ROW_BYTES)
 
-            def body(column: ir.Value, step: ir.Value) -> None:
-                registers.load(builder, high_rows, builder.add(high_row, column), stride)
-                registers.load(builder, low_weights, builder.add(low_panel, step), row_bytes)
-                registers.add(builder, middle, high_rows, low_weights, (True, False))
-                registers.load(builder, high_weights, builder.add(high_panel, step), row_bytes)
-                registers.add(builder, high, high_rows, high_weights, (True, False))
-                registers.load(builder, low_rows, builder.add(low_row, column), stride)
-                registers.add(builder, low, low_rows, low_weights, (False, False))
-                registers.add(builder, middle, low_rows, high_weights, (False, False))
+        def body(column: ir.Value, step: ir.Value) -> None:
+            registers.load(builder, high_rows, builder.add(high_row, column), stride)
+            registers.load(builder, low_weights, builder.add(low_panel, step), row_bytes)
+            registers.multiply_add(builder, middle, high_rows, low_weights, (True, False))
+            registers.load(builder, high_weights, builder.add(high_panel, step), row_bytes)
+            registers.multiply_add(builder, high, high_rows, high_weights, (True, False))
+            registers.load(builder, low_rows, builder.add(low_row, column), stride)
+            registers.multiply_add(builder, low, low_rows, low_weights, (False, False))
+            registers.multiply_add(builder, middle, low_rows, high_weights, (False, False))
 
-            for register in (high, middle, low):
-                registers.zero(builder, register)
-            _loop(builder, inner, body)
-            for number, register in enumerate((high, middle, low)):
-                registers.store(
-                    builder, register, builder.add(out, ir.Constant(I64, number * ROWS * ROW_BYTES)), row_bytes
-                )
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 7), codegen
+        for register in (high, middle, low):
+            registers.zero(builder, register)
+        _loop(builder, inner, body)
+        for number, register in enumerate((high, middle, low)):
+            registers.store(builder, register, builder.add(out, ir.Constant(I64, number * ROWS * ROW_BYTES)), row_bytes)
 
     return tile
 

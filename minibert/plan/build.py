@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minibert.format.limits import low_rank, padded
+from minibert.format.constants import low_rank, padded
 from minibert.format.schema import Config
 from minibert.plan.steps import (
     TABLES,
@@ -106,10 +106,10 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
     source = _embed(build, hidden)
     for number in range(len(architecture.layers) - 1):
         source = _layer(build, number, source, hidden, hidden)
-    asking = Buffer("pooled", "texts", hidden.width) if architecture.pooling == "cls" and not every_token else hidden
-    _layer(build, len(architecture.layers) - 1, source, hidden, asking)
+    queries = Buffer("pooled", "texts", hidden.width) if architecture.pooling == "cls" and not every_token else hidden
+    _layer(build, len(architecture.layers) - 1, source, hidden, queries)
 
-    output = _head(build, asking)
+    output = _head(build, queries)
     features = (
         config.linears[architecture.head[-1].name].out_features if architecture.head else architecture.hidden_size
     )
@@ -143,8 +143,8 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     return source
 
 
-def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer, asking: Buffer) -> Buffer | Codes:
-    """One transformer layer, from what it reads to what the next one reads; from attention on with rows `asking`."""
+def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer, queries: Buffer) -> Buffer | Codes:
+    """One transformer layer, from what it reads to what the next one reads; from attention on with rows `queries`."""
     architecture = build.config.architecture
     layer, name = architecture.layers[number], f"layers.{number}"
     last = number + 1 == len(architecture.layers)
@@ -152,21 +152,21 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     following = None if last or exits else f"layers.{number + 1}.attention.qkv"
     head_width = padded(architecture.head_size)
     qkv = Buffer("qkv", "tokens", 3 * layer.num_heads * head_width)
-    context = Buffer("context", asking.rows, layer.num_heads * head_width)
-    inner = Buffer("inner", asking.rows, padded(layer.ffn_size))
+    context = Buffer("context", queries.rows, layer.num_heads * head_width)
+    inner = Buffer("inner", queries.rows, padded(layer.ffn_size))
     exact = build.config.linears[f"{name}.attention.qkv"].kind == "float32"
     bias = f"{name}.attention.position_bias" if architecture.position_bias else None
     heads = (layer.num_heads, architecture.head_size, head_width)
     # Before a norm that stands ahead of what reads it, the sum itself stays in `hidden` for the residual.
     pre_norm = architecture.pre_norm
-    normed = Buffer("normed", asking.rows, hidden.width) if pre_norm else asking
+    normed = Buffer("normed", queries.rows, hidden.width) if pre_norm else queries
 
     build.matmul(f"{name}.attention.qkv", source, qkv)
     if layer.rotary_base:
         build.steps.append(Rotate(qkv, *heads, layer.rotary_base))
     build.steps.append(Attend(qkv, context, *heads, exact, bias, layer.window))
-    if asking != hidden:
-        build.steps.append(Pool("cls", hidden, asking))
+    if queries != hidden:
+        build.steps.append(Pool("cls", hidden, queries))
     elif layer.keep_tokens < 1 and not build.every_token:
         build.steps.append(PruneTokens(qkv, hidden, context, *heads, layer.keep_tokens))
     elif last and architecture.pooling == "none":
@@ -178,9 +178,9 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
         normed,
         following=f"{name}.ffn.up",
         keep=not pre_norm,
-        residual=asking,
+        residual=queries,
         norm=f"{name}.attention.norm",
-        total=asking if pre_norm else None,
+        total=queries if pre_norm else None,
     )
     source = build.matmul(
         f"{name}.ffn.up",
@@ -194,12 +194,12 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     source = build.matmul(
         f"{name}.ffn.down",
         source,
-        asking if last else normed,
+        queries if last else normed,
         following=following,
         keep=last or not pre_norm,
-        residual=asking,
+        residual=queries,
         norm=f"{name}.ffn.norm",
-        total=asking if pre_norm and not last else None,
+        total=queries if pre_norm and not last else None,
     )
     return _exit(build, number, hidden) if exits else source
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from minibert.format.limits import Activation, Pooling
+from minibert.format.constants import Activation, Pooling
 
 Rows = Literal["tokens", "texts"]
 #: "gelu_codes" is the GELU of rows that are kept as codes only: it need not be finer than they are.
@@ -89,7 +89,7 @@ class Attend(NamedTuple):
     `head_size` is the model's own (it sets the scale 1/sqrt(head_size)); in memory a head is `padded_head_size` wide.
     With `exact` the products are float32, else of integer codes. `bias` names a tensor of what is added to the scores
     by head and distance of query and key; keys further away than `window` are left out, if it isn't 0.
-    If the rows of `out` are texts, only the first token of each asks.
+    If the rows of `out` are texts, the only query of each is its first token's.
     """
 
     source: Buffer

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from minibert import numerics
-from minibert.format.limits import LANES, distances
+from minibert.format.constants import LANES, distances
 from minibert.reference.functions import exp2, quantize_symmetric, softmax_weights
 
 f32 = np.float32
@@ -59,12 +59,12 @@ def attend(
 
 
 def bias_middle(columns: int) -> int:
-    """Where distance 0 stands in a table of biases of so many columns (`minibert.format.limits.distances`)."""
+    """Where distance 0 stands in a table of biases of so many columns (`minibert.format.constants.distances`)."""
     return columns // 2 - LANES // 2
 
 
 def window_biases(window: int) -> np.ndarray:
-    """Biases that leave out keys further away than `window`, for all distances that the kernels look at: float32."""
+    """Biases that mask keys further away than `window`, for all distances that the kernels look at: float32."""
     table = np.full(distances(window + 2 * LANES), f32(numerics.LOWEST_SCORE))
     middle = bias_middle(len(table))
     table[middle - window : middle + window + 1] = 0

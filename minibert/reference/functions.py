@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minibert import numerics
-from minibert.format.limits import LANES, padded
+from minibert.format.constants import LANES, padded
 
 f32 = np.float32
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from minibert.format.constants import FOUR_BIT_KINDS
 from minibert.format.four_bit import expand_four_bit
 from minibert.format.layout import unpack_blocks, unpack_float32, unpack_int8
-from minibert.format.limits import FOUR_BIT_KINDS
 from minibert.format.parts import Linear
 
 #: 253 * 127 * EXACT < 2**24: so many products of codes add up exactly in float32, whatever their order.
@@ -35,8 +35,8 @@ def integer_product(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def int8_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """The int8 weights [padded out, in] of a linear, however they are stored."""
     if linear.kind == "int8-4x4":
-        blocks, index, starts = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
-        return unpack_blocks(blocks, index, starts, linear.in_features)
+        blocks, indices, indptr = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
+        return unpack_blocks(blocks, indices, indptr, linear.in_features)
     if linear.kind in FOUR_BIT_KINDS:
         return unpack_int8(expand_four_bit(name, linear, tensors))
     return unpack_int8(tensors[f"{name}.weight"])
@@ -61,11 +61,3 @@ def apply_int8(
 def apply_float32(x: np.ndarray, name: str, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """X W^T + b in float32: [rows, padded out]."""
     return x @ unpack_float32(tensors[f"{name}.weight"]).T + tensors[f"{name}.bias"]
-
-
-def dense_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The weights as float32 [padded out, in], for inspection: what multiplies the input of the linear."""
-    if linear.kind == "float32":
-        return unpack_float32(tensors[f"{name}.weight"])
-    weight = int8_weight(name, linear, tensors) * tensors[f"{name}.scale"][:, None]
-    return weight * tensors[f"{name}.input_factor"] if linear.input_factor else weight

@@ -71,7 +71,7 @@ class Reference:
         for step in self.plan.steps:
             if len(run.starts) > 1:  # else all texts have left
                 run.execute(step)
-        return run.answers(self.plan)
+        return run.output(self.plan)
 
 
 class Run:
@@ -84,7 +84,7 @@ class Run:
         token_types: int32 [tokens].
         starts: int [texts + 1], where each text's tokens start.
         hook: called with the input of every linear.
-        wanted: bool [tokens], whose answers are asked for; None for all.
+        wanted: bool [tokens], of which tokens a row is wanted; None for all.
 
     Attributes:
         rows: float32 buffers by name.
@@ -111,16 +111,16 @@ class Run:
         self.wanted = wanted
         self.rows: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-        #: Which text of the batch each text is that hasn't left, and the answers of those that have.
+        #: Which text of the batch each text is that hasn't left, and the output rows of those that have.
         self.numbers = np.arange(len(starts) - 1)
         self.left: dict[int, np.ndarray] = {}
 
-    def answers(self, plan: steps.Plan) -> np.ndarray:
+    def output(self, plan: steps.Plan) -> np.ndarray:
         """The rows of the plan's output, and of those that left before, in the order of the batch."""
         if not self.left:
             return self.rows[plan.output.name][:, : plan.out_features]
-        answers = dict(zip(self.numbers.tolist(), self.rows.get(plan.output.name, ()), strict=False)) | self.left
-        return np.stack([answers[number][: plan.out_features] for number in sorted(answers)])
+        rows = dict(zip(self.numbers.tolist(), self.rows.get(plan.output.name, ()), strict=False)) | self.left
+        return np.stack([rows[number][: plan.out_features] for number in sorted(rows)])
 
     def spans(self) -> list[tuple[int, int]]:
         """First and end row of each text's tokens."""

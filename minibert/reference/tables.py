@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from minibert.format.constants import LANES, NIBBLE_GROUP
 from minibert.format.layout import unpack_nibbles
-from minibert.format.limits import LANES, NIBBLE_GROUP
 from minibert.format.parts import Table
 
 

@@ -14,7 +14,7 @@ from minibert.engine import Engine
 from minibert.engine.memory import MemoryPlan
 from minibert.errors import UnsupportedError
 from minibert.format import read_model
-from minibert.format.limits import TaskKind
+from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
 from minibert.pipeline import Pipeline
 from minibert.text.inputs import Text, is_one, many, split

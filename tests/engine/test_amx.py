@@ -8,12 +8,13 @@ import sys
 
 from minibert.engine import cpu
 from minibert.engine.cpu import supported_isas
+from minibert.kernels.isa import TARGETS
 
-_AVX512 = frozenset(cpu._X86["avx512vnni"] | {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"})
+_AVX512 = TARGETS["avx512vnni"].features | TARGETS["avx2"].features
 
 
 def test_chosen_where_the_system_grants_its_registers(monkeypatch):
-    monkeypatch.setattr(cpu, "architecture", lambda: "x86_64")
+    monkeypatch.setattr(cpu, "this_machine", lambda: "x86_64")
     for features, granted, best in (
         (_AVX512 | {"amx_tile", "amx_int8"}, True, "amx"),
         (_AVX512 | {"amx_tile", "amx_int8"}, False, "avx512vnni"),

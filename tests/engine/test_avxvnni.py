@@ -13,6 +13,7 @@ from minibert.engine import cpu
 from minibert.engine.cpu import cpu_features, supported_isas
 from minibert.engine.executor import Executor
 from minibert.engine.library import Kernels
+from minibert.kernels.isa import TARGETS
 from tests.engine.zoo import SHAPES, lengths_of, zoo
 
 #: Builds the kernels of avxvnni: argv[1] is LLVM's features on top of the CPU's own, argv[2] the target.
@@ -49,10 +50,10 @@ def test_instructions_are_those_of_avx_vnni(jit, tmp_path):
 
 
 def test_chosen_where_the_cpu_has_it(monkeypatch):
-    monkeypatch.setattr(cpu, "architecture", lambda: "x86_64")
-    plain = {"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"}
-    for features, best in ((plain, "avx2"), (plain | {"avx_vnni"}, "avxvnni"), ({"avx_vnni"}, "portable")):
-        monkeypatch.setattr(cpu, "cpu_features", lambda features=features: frozenset(features))
+    monkeypatch.setattr(cpu, "this_machine", lambda: "x86_64")
+    plain = TARGETS["avx2"].features
+    for features, best in ((plain, "avx2"), (plain | {"avx_vnni"}, "avxvnni"), (frozenset({"avx_vnni"}), "portable")):
+        monkeypatch.setattr(cpu, "cpu_features", lambda features=features: features)
         assert supported_isas()[0] == best
 
 

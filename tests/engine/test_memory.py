@@ -113,20 +113,6 @@ def test_memory_does_not_grow_with_calls(jit):
     """)
 
 
-def test_scratch_of_attention_is_what_the_kernel_says(jit):
-    """The engine states the kernel's formula again, to spare itself numba: here both are side by side."""
-    run_child("""
-        from minibert.engine.program import attention_scratch
-        from minibert.kernels import isa
-        assert "numba" not in sys.modules or not isa._selected
-        isa.select("portable")
-        from minibert.kernels.attention import scratch_bytes
-        for tokens in (*range(1, 300), 511, 512, 513, 8192, 65536):
-            for width in range(16, 272, 16):
-                assert attention_scratch(tokens, width) == scratch_bytes(tokens, width), (tokens, width)
-    """)
-
-
 @pytest.mark.parametrize("name", ["long", "tokens"])
 def test_memory_is_known_beforehand(name):
     """What Python and NumPy allocate from the first call on is the plan's peak, and little else."""

@@ -10,6 +10,7 @@ import pytest
 from minibert.engine.lower import lower
 from minibert.format import read_model, write_model
 from minibert.kernels import opcodes as op
+from minibert.kernels.opcodes import Op
 from minibert.plan import build_plan
 from minibert.reference import Reference
 from tests.format.models import make_config, make_tensors, shared_layers
@@ -33,7 +34,7 @@ def weights_of(file) -> list[int]:
     """Addresses of the weights of each step that multiplies, in order."""
     plan = build_plan(file.config)
     table = lower(plan, file.config, file.tensors, 16, 16, "portable").table
-    return [int(row[op.WEIGHT]) for row in table if row[op.OP] == op.MATMUL]
+    return [int(row[op.WEIGHT]) for row in table if row[op.OP] == Op.MATMUL]
 
 
 def test_stored_once_and_resident_once(files):

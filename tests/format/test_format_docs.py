@@ -11,9 +11,9 @@ import pytest
 
 from minibert.format import (
     Config,
+    constants,
     expand_four_bit,
     expected_tensors,
-    limits,
     read_model,
     schema,
     tokenizer,
@@ -38,35 +38,41 @@ def block(language: str, number: int = 0) -> str:
         f"more than {MAX_NUMBER_LENGTH} characters",
         f"at most {MAX_DEPTH} deep",
         f"at most 64 MiB ({tokenizer.MAX_TOKENIZER_BYTES:,} bytes) expanded",
-        f"`hidden_size` | 1 to {limits.MAX_HIDDEN_SIZE:,}",
-        f"`head_size` | 1 to {limits.MAX_HEAD_SIZE}",
-        f"`vocab_size` | 1 to {limits.MAX_VOCAB_SIZE:,}",
-        f"`max_positions` | 1 to {limits.MAX_POSITIONS:,}",
-        f"`token_types` | 0 to {limits.MAX_TOKEN_TYPES}",
-        f"`layers` | 1 to {limits.MAX_LAYERS}",
-        f"1 to {limits.MAX_HEADS:,} heads, 1 to {limits.MAX_WIDTH:,} neurons",
-        f"`head` | 0 to {limits.MAX_HEAD_LAYERS}",
-        f"at most {limits.MAX_WIDTH:,} inputs, a multiple of {limits.LANES}",
-        f"at most {limits.MAX_OUTPUTS:,} outputs",
-        f"blocks ≤ {limits.MAX_BLOCKS:,}",
-        f"multiplier from 1 to {limits.MAX_MULTIPLIER}",
-        f"code in [-{limits.INT4_LIMIT}, {limits.INT4_LIMIT}]",
-        f"`NAME.codebook` | I8 [P, {limits.CODEBOOK_VALUES}]",
-        f"inputs / 4 ≤ {limits.MAX_WIDTH // limits.GROUP:,}",
-        f"at most {limits.MAX_WIDTH * 255 * 128:,} < 2³¹",
+        f"`hidden_size` | 1 to {constants.MAX_HIDDEN_SIZE:,}",
+        f"`head_size` | 1 to {constants.MAX_HEAD_SIZE}",
+        f"`vocab_size` | 1 to {constants.MAX_VOCAB_SIZE:,}",
+        f"`max_positions` | 1 to {constants.MAX_POSITIONS:,}",
+        f"`token_types` | 0 to {constants.MAX_TOKEN_TYPES}",
+        f"`layers` | 1 to {constants.MAX_LAYERS}",
+        f"1 to {constants.MAX_HEADS:,} heads, 1 to {constants.MAX_WIDTH:,} neurons",
+        f"`head` | 0 to {constants.MAX_HEAD_LAYERS}",
+        f"at most {constants.MAX_WIDTH:,} inputs, a multiple of {constants.LANES}",
+        f"at most {constants.MAX_OUTPUTS:,} outputs",
+        f"blocks ≤ {constants.MAX_BLOCKS:,}",
+        f"multiplier from 1 to {constants.MAX_MULTIPLIER}",
+        f"code in [-{constants.INT4_LIMIT}, {constants.INT4_LIMIT}]",
+        f"`NAME.codebook` | I8 [P, {constants.CODEBOOK_VALUES}]",
+        f"inputs / 4 ≤ {constants.MAX_WIDTH // constants.GROUP:,}",
+        f"at most {constants.MAX_WIDTH * 255 * 128:,} < 2³¹",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
-        f"multiple of {limits.ALIGNMENT} bytes",
+        f"multiple of {constants.ALIGNMENT} bytes",
         *(f"`{name}`" for name in DTYPES),
-        *(f"`{name}`" for name in limits.ACTIVATIONS + limits.POOLINGS + limits.PROBLEM_TYPES + limits.SIMILARITIES),
-        *(f"`{name}`" for name in limits.TASK_KINDS + limits.LINEAR_KINDS + limits.TABLE_KINDS + limits.MODEL_TYPES),
+        *(
+            f"`{name}`"
+            for name in constants.ACTIVATIONS + constants.POOLINGS + constants.PROBLEM_TYPES + constants.SIMILARITIES
+        ),
+        *(
+            f"`{name}`"
+            for name in constants.TASK_KINDS + constants.LINEAR_KINDS + constants.TABLE_KINDS + constants.MODEL_TYPES
+        ),
     ],
 )
 def test_limits_of_the_page_are_those_of_the_code(limit):
     assert limit in TEXT
-    assert limits.MAX_ELEMENTS == 1 << 40
-    assert limits.MAX_VOCAB_SIZE == 1 << 24
-    assert limits.MAX_BLOCKS < 2**31
-    assert limits.MAX_WIDTH // limits.GROUP <= 65535
+    assert constants.MAX_ELEMENTS == 1 << 40
+    assert constants.MAX_VOCAB_SIZE == 1 << 24
+    assert constants.MAX_BLOCKS < 2**31
+    assert constants.MAX_WIDTH // constants.GROUP <= 65535
 
 
 def test_the_example_is_a_config():

@@ -13,8 +13,9 @@ import numpy as np
 from minibert.engine.executor import _Workspace
 from minibert.engine.library import Kernels
 from minibert.engine.lower import lower
-from minibert.format.limits import LANES
+from minibert.format.constants import LANES
 from minibert.kernels import opcodes as op
+from minibert.kernels.opcodes import Op
 from minibert.numerics import HIGHEST_CODE
 from minibert.plan import Buffer, Codes, build_plan
 from tests.models import RandomModel
@@ -144,7 +145,7 @@ class Steps:
 
     def _code_offset(self) -> int:
         """What these kernels add to a code when they store it; a row of zeros is made of HIGHEST_CODE."""
-        quantizes = [number for number, row in enumerate(self.program.table) if row[op.OP] == op.QUANTIZE]
+        quantizes = [number for number, row in enumerate(self.program.table) if row[op.OP] == Op.QUANTIZE]
         if not quantizes:
             return 0
         self.offset = 0

@@ -7,7 +7,7 @@ import pytest
 
 from minibert import plan
 from minibert.format import pack_int8, unpack_float32
-from minibert.format.limits import ACTIVATIONS, MAX_WIDTH
+from minibert.format.constants import ACTIVATIONS, MAX_WIDTH
 from minibert.reference import functions
 from minibert.reference.linear import apply_int8
 from tests.kernels.inputs import ROWS, rows

@@ -7,7 +7,7 @@ import pytest
 
 from minibert import plan
 from minibert.format import Table
-from minibert.format.limits import SUBVECTOR_SIZES
+from minibert.format.constants import SUBVECTOR_SIZES
 from minibert.reference import functions
 from minibert.reference.tables import look_up
 from tests.kernels.inputs import ROWS, rows

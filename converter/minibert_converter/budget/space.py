@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from minibert.engine.choice import DENSITIES, TOKENS, ratios
+from minibert.engine.crossover import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
-from minibert.format.limits import LANES, padded
+from minibert.format.constants import LANES, padded
 from minibert_converter.export import FOUR_BIT_DENSITY, WORDS
 from minibert_converter.matrices import is_plain
 from minibert_converter.network import Network

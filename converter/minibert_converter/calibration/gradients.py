@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minibert.format.limits import Activation, padded
+from minibert.format.constants import Activation, padded
 from minibert.reference import Reference
 from minibert.reference.functions import activate
 from minibert_converter.export import export

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.limits import MAX_ROTARY_BASE, Activation, Pooling, ProblemType
+from minibert.format.constants import MAX_ROTARY_BASE, Activation, Pooling, ProblemType
 from minibert_converter.checkpoints.json_file import read_json
 
 PROBLEM_TYPES: dict[str, ProblemType] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minibert.format.limits import LANES, distances, padded
+from minibert.format.constants import LANES, distances, padded
 from minibert.numerics import LOG2_E
 from minibert_converter.checkpoints.family import Family, Head, HeadSource
 from minibert_converter.checkpoints.names import NamedTensors

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from minibert.format.limits import Activation, Pooling, TaskKind
+from minibert.format.constants import Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.network import Float32Array
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.limits import LABELED_TASKS, TASK_KINDS, Activation, Pooling, TaskKind
+from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, Pooling, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.encoder import EncoderReader, read_linear
@@ -32,7 +32,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
 
     Args:
         folder: holds config.json, weights and a tokenizer; nothing in it is ever executed.
-        task: what the model is for, if not what its `architectures` say: one of `minibert.format.limits.TASK_KINDS`.
+        task: what the model is for, if not what its `architectures` say: one of `minibert.format.constants.TASK_KINDS`.
         progress: told of every layer.
 
     Returns:

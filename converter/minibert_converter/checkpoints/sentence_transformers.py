@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.limits import Activation, Pooling, TaskKind
+from minibert.format.constants import Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.json_file import read_json, read_json_if_present
 
 MODULES_FILE = "modules.json"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minibert.format.limits import Pooling
+from minibert.format.constants import Pooling
 
 #: Batches that are drawn together and sorted by length, so that texts of a batch are about as long.
 _POOL = 32

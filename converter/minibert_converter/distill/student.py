@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from minibert.errors import UnsupportedError
-from minibert.format.limits import LABELED_TASKS, padded
+from minibert.format.constants import LABELED_TASKS, padded
 from minibert.format.schema import Architecture
 from minibert_converter.distill.batches import Batch
 from minibert_converter.distill.fake_quantization import attention_int8, gelu_codes, linear_int8, rounded_table

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import FormatError
-from minibert.format.limits import MAX_HIDDEN_SIZE, MAX_WIDTH
+from minibert.format.constants import MAX_HIDDEN_SIZE, MAX_WIDTH
 from minibert_converter.calibration.texts import iter_texts
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.network import Network

@@ -1,22 +1,81 @@
-"""Instruction sets: for each, the few words from which the microkernels are generated.
+"""Instruction sets: the one table of them, which needs no numba, and the one that this process builds kernels for.
 
+Each has a module of its own here, of its name with underscores, which says as `ISA` how it multiplies and adds.
 `select` names the instruction set before any kernel module is imported; a process builds for one of them.
 """
 
 from __future__ import annotations
 
+import platform
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
 from minibert.errors import UnsupportedError
-from minibert.kernels.isa.words import Isa
 
-_selected: Isa | None = None
+if TYPE_CHECKING:
+    from minibert.kernels.isa.base import Isa
 
 
-def available() -> dict[str, Isa]:
-    """All instruction sets by name, most capable first."""
-    from minibert.kernels.isa import amx, avx2, avx512vnni, avxvnni, neon, neon_dotprod, neon_i8mm, portable
+class Target(NamedTuple):
+    """The CPUs that run an instruction set's kernels.
 
-    modules = (amx, avx512vnni, avxvnni, avx2, neon_i8mm, neon_dotprod, neon, portable)
-    return {module.ISA.name: module.ISA for module in modules}
+    Attributes:
+        machine: their architecture, by the name that Linux has for it; empty for any.
+        features: what they must have, as /proc/cpuinfo names it.
+        whole_tiles: whether they multiply whole tiles, in registers that the system has to grant (`TileRegisters`).
+    """
+
+    machine: str
+    features: frozenset[str]
+    whole_tiles: bool = False
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
+
+        All weights go by once for each block. Where whole tiles are multiplied, that takes less time than to fetch
+        them from beyond the second-level cache, unless there are many rows.
+        """
+        return 128 if self.whole_tiles else 48
+
+
+_AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"})
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512_vnni", "fma", "bmi2"})
+#: Code for a CPU with `asimddp` (the dot products) is that of a Cortex-A76: it may use all of these.
+_DOTPROD = frozenset({"asimd", "asimddp", "atomics", "asimdhp", "asimdrdm", "lrcpc", "crc32"})
+
+#: All instruction sets by name, most capable first; the last one is any CPU's.
+TARGETS = {
+    "amx": Target("x86_64", _AVX512 | {"amx_tile", "amx_int8"}, whole_tiles=True),
+    "avx512vnni": Target("x86_64", _AVX512),
+    "avxvnni": Target("x86_64", _AVX2 | {"avx_vnni"}),
+    "avx2": Target("x86_64", _AVX2),
+    "neon-i8mm": Target("aarch64", _DOTPROD | {"i8mm"}),
+    "neon-dotprod": Target("aarch64", _DOTPROD),
+    "neon": Target("aarch64", frozenset({"asimd"})),
+    "portable": Target("", frozenset()),
+}
+#: What systems call the architectures of the table.
+_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+
+_selected: str | None = None
+
+
+def this_machine() -> str:
+    """This machine's architecture, as the table has it; empty for any other, also for a 32-bit process."""
+    return "" if sys.maxsize < 1 << 32 else _MACHINES.get(platform.machine().lower(), "")
+
+
+def load(name: str) -> Isa:
+    """What the microkernels of an instruction set are generated from; it takes llvmlite.
+
+    Raises:
+        UnsupportedError: no such instruction set.
+    """
+    if name not in TARGETS:
+        raise UnsupportedError(f"no kernels for instruction set {name!r}: there are {', '.join(TARGETS)}")
+    return import_module(f"{__name__}.{name.replace('-', '_')}").ISA
 
 
 def select(name: str) -> Isa:
@@ -26,15 +85,22 @@ def select(name: str) -> Isa:
         UnsupportedError: no such instruction set.
     """
     global _selected
-    known = available()
-    if name not in known:
-        raise UnsupportedError(f"no kernels for instruction set {name!r}: there are {', '.join(known)}")
-    _selected = known[name]
-    return _selected
+    chosen = load(name)
+    _selected = name
+    return chosen
 
 
 def current() -> Isa:
     """The selected instruction set."""
+    return load(_name())
+
+
+def current_target() -> Target:
+    """The CPUs that it is for."""
+    return TARGETS[_name()]
+
+
+def _name() -> str:
     if _selected is None:
         raise RuntimeError("select an instruction set before importing the kernels")
     return _selected

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from llvmlite import ir
 
+from minibert.kernels.emit import I8, llvm_function
 from minibert.kernels.isa.avx512vnni import ISA as AVX512
-from minibert.kernels.isa.words import TileRegisters
-from minibert.kernels.simd import I8, llvm_function
+from minibert.kernels.isa.base import TileRegisters
 
 _REGISTERS, _ROWS, _ROW_BYTES = 8, 16, 64
 #: What `ldtilecfg` reads: palette 1, and for each register the bytes of a row (16 bits) and the rows (8 bits).
@@ -41,7 +41,7 @@ class _Amx(TileRegisters):
     def load(self, builder: ir.IRBuilder, register: int, address: ir.Value, stride: ir.Value) -> None:
         self._call(builder, "tileloadd64", _number(register), builder.inttoptr(address, I8.as_pointer()), stride)
 
-    def add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int, signed: tuple[bool, bool]) -> None:
+    def multiply_add(self, builder: ir.IRBuilder, sums: int, rows: int, panel: int, signed: tuple[bool, bool]) -> None:
         signs = "".join("s" if each else "u" for each in signed)
         self._call(builder, f"tdpb{signs}d", *map(_number, (sums, rows, panel)))
 
@@ -59,7 +59,6 @@ def _number(register: int) -> ir.Constant:
 
 ISA = replace(
     AVX512,
-    name="amx",
     features="+amx-tile,+amx-int8",
     tile_registers=_Amx(),
 )

@@ -5,42 +5,37 @@ As on AVX-512 VNNI both are exact, and multiply unsigned with signed bytes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llvmlite import ir
 
-from minibert.kernels.isa.avx2 import I32X8, Dot256
+from minibert.kernels.emit import llvm_function
+from minibert.kernels.isa.avx2 import I32X8, Microkernel256
 from minibert.kernels.isa.avx2 import ISA as AVX2
-from minibert.kernels.isa.words import Float32Dot, Isa, Sums
-from minibert.kernels.simd import llvm_function
+from minibert.kernels.isa.base import Sums, Tile
 
 
-class _Vnni(Dot256):
+class _Vnni(Microkernel256):
     def __init__(self, instruction: str, *, unsigned_panels: bool = False, registers: int = 2) -> None:
         super().__init__(I32X8, registers)
         # LLVM has one name for what AVX-512 VL and AVX-VNNI encode in two ways.
         self.instruction = f"llvm.x86.avx512.{instruction}.256"
         self.unsigned_panels = unsigned_panels
 
-    def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: list[ir.Value]) -> Sums:
+    def multiply_add(self, builder: ir.IRBuilder, sums: Sums, element: ir.Value, panel: list[ir.Value]) -> Sums:
         multiply_add = llvm_function(builder, self.instruction, I32X8, [I32X8] * 3)
-        pairs = [(half, row) if self.unsigned_panels else (row, half) for half in panel]
+        pairs = [(half, element) if self.unsigned_panels else (element, half) for half in panel]
         return [builder.call(multiply_add, [total, *pair]) for total, pair in zip(sums, pairs, strict=True)]
 
 
-ISA = Isa(
-    name="avxvnni",
-    cpu="haswell",
+ISA = replace(
+    AVX2,
     features="+avxvnni",
     code_offset=128,
     int8=_Vnni("vpdpbusd"),
     int8_panels=_Vnni("vpdpbusd", unsigned_panels=True),
     int16=_Vnni("vpdpwssd"),
-    float32=Float32Dot(fused=True),
-    int8_tile=(6, 1),
-    float32_tile=(6, 1),
-    attention_rows=4,
-    block_outputs=4,
-    block_panels=1,
+    int8_tile=Tile(mr=6, nr=16),
+    int8_dense=None,
     int8_half=_Vnni("vpdpbusd", unsigned_panels=True, registers=1),
-    machine="x86_64",
-    rounding_product=AVX2.rounding_product,
 )

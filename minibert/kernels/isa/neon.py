@@ -1,18 +1,15 @@
 """ARMv8-A with NEON and no more: Cortex-A53 (Raspberry Pi 3, Zero 2) and Cortex-A72 (Raspberry Pi 4).
 
-`smull` multiplies bytes into words, `smlal` adds a second product to each, `sadalp` adds neighbouring words to int32.
-Codes and weights lie in -127..127: two products, at most 2 * 127**2 = 32258, fit a word, so nothing is ever rounded.
-The schedule is that of the in-order A53; on the A72, which reorders, it costs nothing.
+`smull` multiplies int8 into int16, `smlal` adds a second product to each, `sadalp` adds neighbouring int16 to int32.
+Codes and weights lie in -127..127: two products, at most 2 * 127**2 = 32258, fit an int16, so nothing is ever rounded.
+Instructions are scheduled for the in-order A53; on the A72, which reorders, that costs nothing.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.kernels.isa.neon_schedule import add_four_steps, add_pairs, products
-from minibert.kernels.isa.rounding import rounding_product_by
-from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
-from minibert.kernels.simd import (
+from minibert.kernels.emit import (
     I8,
     I16,
     I32,
@@ -25,6 +22,9 @@ from minibert.kernels.simd import (
     splat,
     splat_lane,
 )
+from minibert.kernels.isa.base import Float32Microkernel, Isa, Microkernel, Sums, Tile
+from minibert.kernels.isa.neon_inorder import add_pairs, multiply_add_four_steps, products
+from minibert.kernels.isa.rounding import rounding_product_by
 
 I8X16, I16X8, I32X4 = ir.VectorType(I8, 16), ir.VectorType(I16, 8), ir.VectorType(I32, 4)
 _I16X4 = ir.VectorType(I16, 4)
@@ -32,7 +32,7 @@ _REGISTERS = 4  # of 16 bytes in a panel
 _HALVES = 2
 
 
-def load_panel(builder: ir.IRBuilder, address: ir.Value, type_: ir.VectorType) -> list[ir.Value]:
+def load_registers(builder: ir.IRBuilder, address: ir.Value, type_: ir.VectorType) -> list[ir.Value]:
     """The four registers of a panel."""
     offsets = [builder.add(address, ir.Constant(I64, 16 * part)) for part in range(_REGISTERS)]
     return [load(builder, offset, type_, 4) for offset in offsets]
@@ -44,58 +44,63 @@ def _pairs_added(builder: ir.IRBuilder, low: ir.Value, high: ir.Value) -> ir.Val
     return builder.add(builder.shuffle_vector(low, high, even), builder.shuffle_vector(low, high, odd))
 
 
-class _Bytes(Dot):
-    """Rows and panels of int8: a register holds 4 outputs x 4 inputs; sums are two for each output, side by side."""
+class Int8(Microkernel):
+    """Rows and panels of int8: a register holds 4 outputs x 4 inputs."""
 
-    quads = True
+    by_element = True
+
+    def broadcast(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+        return builder.bitcast(splat(builder, load(builder, address, I32), 4), I8X16)
+
+    def four_elements(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+        four = load(builder, address, I32X4, 4)
+        return [builder.bitcast(splat_lane(builder, four, lane, 4), I8X16) for lane in range(4)]
+
+    def load_panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+        return load_registers(builder, address, I8X16)
+
+
+class _WideningInt8(Int8):
+    """Sums are two for each output, side by side."""
+
     four_steps = True
     rows_at_once = 2
 
     def zero(self) -> Sums:
         return [constant(I32X4, 0)] * (_REGISTERS * _HALVES)
 
-    def row(self, builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
-        return builder.bitcast(splat(builder, load(builder, address, I32), 4), I8X16)
+    def multiply_add(self, builder: ir.IRBuilder, sums: Sums, element: ir.Value, panel: list[ir.Value]) -> Sums:
+        multiplied = [halves for part in panel for halves in products(builder, element, part)]
+        return [add_pairs(builder, old, pairs) for old, pairs in zip(sums, multiplied, strict=True)]
 
-    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
-        four = load(builder, address, I32X4, 4)
-        return [builder.bitcast(splat_lane(builder, four, lane, 4), I8X16) for lane in range(4)]
-
-    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
-        return load_panel(builder, address, I8X16)
-
-    def add(self, builder: ir.IRBuilder, sums: Sums, row: ir.Value, panel: list[ir.Value]) -> Sums:
-        words = [word for part in panel for word in products(builder, row, part)]
-        return [add_pairs(builder, old, word) for old, word in zip(sums, words, strict=True)]
-
-    def add_four_steps(
-        self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[ir.Value]], panels: list[ir.Value]
+    def multiply_add_four_steps(
+        self, builder: ir.IRBuilder, sums: list[Sums], elements: list[list[ir.Value]], panels: list[ir.Value]
     ) -> list[Sums]:
-        return add_four_steps(builder, sums, rows, panels)
+        return multiply_add_four_steps(builder, sums, elements, panels)
 
     def finish(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
         return side_by_side(builder, [_pairs_added(builder, *pair) for pair in zip(sums[::2], sums[1::2], strict=True)])
 
 
-class Words(Dot):
+class _Int16(Microkernel):
     """Rows and panels of int16: a register holds 4 lanes x 2 inputs, which `smlal` takes one after the other."""
 
-    quads = True
+    by_element = True
 
     def zero(self) -> Sums:
         return [constant(I32X4, 0)] * _REGISTERS
 
-    def row(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+    def broadcast(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
         pair = load(builder, address, ir.VectorType(I16, 2), 2)
         return [splat_lane(builder, pair, lane, 4) for lane in range(2)]
 
-    def four_rows(self, builder: ir.IRBuilder, address: ir.Value) -> list[list[ir.Value]]:
+    def four_elements(self, builder: ir.IRBuilder, address: ir.Value) -> list[list[ir.Value]]:
         four = load(builder, address, I16X8, 2)
-        return [[splat_lane(builder, four, 2 * row + lane, 4) for lane in range(2)] for row in range(4)]
+        return [[splat_lane(builder, four, 2 * number + lane, 4) for lane in range(2)] for number in range(4)]
 
-    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[list[ir.Value]]:
+    def load_panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[list[ir.Value]]:
         """For each of the two inputs, four registers of 4 lanes."""
-        parts = load_panel(builder, address, I16X8)
+        parts = load_registers(builder, address, I16X8)
         first, second = [], []
         for low, high in zip(parts[::2], parts[1::2], strict=True):
             for inputs, start in ((first, 0), (second, 1)):
@@ -104,9 +109,11 @@ class Words(Dot):
                 inputs += [part(builder, every, first, 4) for first in (0, 4)]
         return [first, second]
 
-    def add(self, builder: ir.IRBuilder, sums: Sums, row: list[ir.Value], panel: list[list[ir.Value]]) -> Sums:
+    def multiply_add(
+        self, builder: ir.IRBuilder, sums: Sums, element: list[ir.Value], panel: list[list[ir.Value]]
+    ) -> Sums:
         multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v4i32", I32X4, [_I16X4, _I16X4])
-        for one, parts in zip(row, panel, strict=True):
+        for one, parts in zip(element, panel, strict=True):
             sums = [
                 builder.add(old, builder.call(multiply, [part, one])) for old, part in zip(sums, parts, strict=True)
             ]
@@ -117,19 +124,16 @@ class Words(Dot):
 
 
 ISA = Isa(
-    name="neon",
     cpu="cortex-a53",
     features="+neon,-crypto,-aes,-sha2",
     code_offset=0,
-    int8=_Bytes(),
-    int8_panels=_Bytes(),
-    int16=Words(),
-    float32=Float32Dot(fused=True, quads=True),
-    int8_tile=(2, 1),
-    float32_tile=(6, 1),
-    attention_rows=4,
-    block_outputs=2,
-    block_panels=1,
-    machine="aarch64",
+    int8=_WideningInt8(),
+    int8_panels=_WideningInt8(),
+    int16=_Int16(),
+    float32=Float32Microkernel(fused=True, by_element=True),
+    int8_tile=Tile(mr=2, nr=16),
+    float32_tile=Tile(mr=6, nr=16),
+    attention_mr=4,
+    block_tile=Tile(mr=2, nr=16),
     rounding_product=rounding_product_by("llvm.aarch64.neon.sqrdmulh.v8i16", 8),
 )

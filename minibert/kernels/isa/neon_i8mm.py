@@ -7,32 +7,35 @@ have rows enough for that; everything else is `sdot`'s.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llvmlite import ir
 
-from minibert.kernels.isa.neon import I8X16, I32X4, load_panel
+from minibert.kernels.emit import I32, I64, llvm_function, load, side_by_side
+from minibert.kernels.isa.base import Sums, Tile
+from minibert.kernels.isa.neon import I8X16, I32X4, load_registers
 from minibert.kernels.isa.neon_dotprod import ISA as DOTPROD
-from minibert.kernels.isa.neon_dotprod import Bytes
-from minibert.kernels.isa.words import Isa, Sums
-from minibert.kernels.simd import I32, I64, llvm_function, load, side_by_side
+from minibert.kernels.isa.neon_dotprod import Int8
 
 _I64X2 = ir.VectorType(I64, 2)
 _ROWS = 2
 
 
-class _Pairs(Bytes):
+class _TwoRows(Int8):
     """Two rows share eight registers of sums, of two outputs each: each row keeps four of them."""
 
     four_steps = True
     rows_together = _ROWS
 
-    def add_four_steps(
-        self, builder: ir.IRBuilder, sums: list[Sums], rows: list[list[ir.Value]], panels: list[ir.Value]
+    def multiply_add_four_steps(
+        self, builder: ir.IRBuilder, sums: list[Sums], elements: list[list[ir.Value]], panels: list[ir.Value]
     ) -> list[Sums]:
-        """As Dot has it; the elements of a row's steps lie side by side."""
+        """As `Microkernel` has it; the elements of a row's steps lie side by side."""
         multiply = llvm_function(builder, "llvm.aarch64.neon.smmla.v4i32.v16i8", I32X4, [I32X4, I8X16, I8X16])
-        held = [sums[r] + sums[r + 1] for r in range(0, len(rows), _ROWS)]
+        starts = range(0, len(elements), _ROWS)
+        held = [sums[r] + sums[r + 1] for r in starts]
         for step in (0, 2):
-            pairs = [self._two_rows(builder, rows[r][step], rows[r + 1][step]) for r in range(0, len(rows), _ROWS)]
+            pairs = [self._two_rows(builder, elements[r][step], elements[r + 1][step]) for r in starts]
             weights = self._two_steps(builder, panels[step], panels[step + 1])
             held = [
                 [builder.call(multiply, [old, pair, weight]) for old, weight in zip(of_pair, weights, strict=True)]
@@ -50,7 +53,7 @@ class _Pairs(Bytes):
     def _two_steps(self, builder: ir.IRBuilder, one: ir.Value, other: ir.Value) -> list[ir.Value]:
         """Eight inputs of two outputs in each register, from two steps of a panel."""
         weights = []
-        for parts in zip(load_panel(builder, one, I32X4), load_panel(builder, other, I32X4), strict=True):
+        for parts in zip(load_registers(builder, one, I32X4), load_registers(builder, other, I32X4), strict=True):
             for lanes in ((0, 4, 1, 5), (2, 6, 3, 7)):
                 order = ir.Constant(ir.VectorType(I32, 4), list(lanes))
                 weights.append(builder.bitcast(builder.shuffle_vector(*parts, order), I8X16))
@@ -68,21 +71,9 @@ class _Pairs(Bytes):
         return finished
 
 
-ISA = Isa(
-    name="neon-i8mm",
-    cpu=DOTPROD.cpu,
+ISA = replace(
+    DOTPROD,
     features=f"{DOTPROD.features},+i8mm",
-    code_offset=0,
-    int8=DOTPROD.int8,
-    int8_panels=DOTPROD.int8_panels,
-    int16=DOTPROD.int16,
-    float32=DOTPROD.float32,
-    int8_tile=(4, 1),
-    float32_tile=DOTPROD.float32_tile,
-    attention_rows=DOTPROD.attention_rows,
-    block_outputs=DOTPROD.block_outputs,
-    block_panels=DOTPROD.block_panels,
-    int8_dense=_Pairs(),
-    machine="aarch64",
-    rounding_product=DOTPROD.rounding_product,
+    int8_tile=Tile(mr=4, nr=16),
+    int8_dense=_TwoRows(),
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.format.limits import LANES
-from minibert.kernels.isa.words import Dot, Float32Dot, Isa, Sums
-from minibert.kernels.simd import I8, I16, I32, I32_LANES, I64, constant, load, splat
+from minibert.format.constants import LANES
+from minibert.kernels.emit import I8, I16, I32, I32_LANES, I64, constant, load, splat
+from minibert.kernels.isa.base import Float32Microkernel, Isa, Microkernel, Sums, Tile
 
 
-class _Plain(Dot):
+class _Plain(Microkernel):
     """`group` integers of one lane, multiplied and added one after another."""
 
     def __init__(self, element: ir.IntType) -> None:
@@ -19,21 +19,21 @@ class _Plain(Dot):
     def zero(self) -> Sums:
         return [constant(I32_LANES, 0)]
 
-    def row(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+    def broadcast(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
         size = self.element.width // I8.width
         offsets = [builder.add(address, ir.Constant(I64, i * size)) for i in range(self.group)]
         return [splat(builder, builder.sext(load(builder, offset, self.element), I32)) for offset in offsets]
 
-    def panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
+    def load_panel(self, builder: ir.IRBuilder, address: ir.Value) -> list[ir.Value]:
         whole = load(builder, address, ir.VectorType(self.element, LANES * self.group))
         undefined = ir.Constant(whole.type, ir.Undefined)
         every = [list(range(i, LANES * self.group, self.group)) for i in range(self.group)]
         parts = [builder.shuffle_vector(whole, undefined, ir.Constant(I32_LANES, lanes)) for lanes in every]
         return [builder.sext(part, I32_LANES) for part in parts]
 
-    def add(self, builder: ir.IRBuilder, sums: Sums, row: list[ir.Value], panel: list[ir.Value]) -> Sums:
+    def multiply_add(self, builder: ir.IRBuilder, sums: Sums, element: list[ir.Value], panel: list[ir.Value]) -> Sums:
         total = sums[0]
-        for one, many in zip(row, panel, strict=True):
+        for one, many in zip(element, panel, strict=True):
             total = builder.add(total, builder.mul(one, many))
         return [total]
 
@@ -42,17 +42,15 @@ class _Plain(Dot):
 
 
 ISA = Isa(
-    name="portable",
     cpu="",
     features="",
     code_offset=0,
     int8=_Plain(I8),
     int8_panels=_Plain(I8),
     int16=_Plain(I16),
-    float32=Float32Dot(fused=False),
-    int8_tile=(2, 1),
-    float32_tile=(2, 1),
-    attention_rows=2,
-    block_outputs=2,
-    block_panels=1,
+    float32=Float32Microkernel(fused=False),
+    int8_tile=Tile(mr=2, nr=16),
+    float32_tile=Tile(mr=2, nr=16),
+    attention_mr=2,
+    block_tile=Tile(mr=2, nr=16),
 )

@@ -1,4 +1,4 @@
-"""Products of words with 15 bits behind the point, rounded: CPUs have them for sound, and softmax needs them."""
+"""Rounded products of int16 as fractions of 2**15: CPUs have them for audio, and the softmax needs them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from minibert.kernels.simd import I16, I32, constant, llvm_function, part, side_by_side
+from minibert.kernels.emit import I16, I32, constant, llvm_function, part, side_by_side
 
 RoundingProduct: TypeAlias = Callable[[ir.IRBuilder, ir.Value, ir.Value], ir.Value]
 
@@ -21,7 +21,7 @@ def plain_rounding_product(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> i
 
 
 def rounding_product_by(instruction: str, lanes: int) -> RoundingProduct:
-    """The same by one instruction for each `lanes` words, by LLVM's name of it."""
+    """The same by one instruction for each `lanes` int16, by LLVM's name of it."""
     register = ir.VectorType(I16, lanes)
 
     def product(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:

@@ -63,7 +63,7 @@ def test_one_beyond_each_limit(forge, path, limit):
 
 def test_an_int32_sum_cannot_overflow_within_the_limits():
     """The proof behind MAX_WIDTH: unsigned activations up to 255, weights down to -128 whatever the file holds."""
-    from minibert.format.limits import MAX_ELEMENTS, MAX_WIDTH
+    from minibert.format.constants import MAX_ELEMENTS, MAX_WIDTH
 
     assert MAX_WIDTH * 255 * 128 < 2**31
     assert MAX_ELEMENTS * 4 * 1024 < 2**63

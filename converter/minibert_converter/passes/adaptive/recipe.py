@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from minibert.format.limits import MAX_LAYERS
+from minibert.format.constants import MAX_LAYERS
 from minibert_converter.network import Network
 from minibert_converter.passes.adaptive import add_exits, prune_tokens
 from minibert_converter.passes.base import Context, Outcome, Pass

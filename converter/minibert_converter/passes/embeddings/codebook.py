@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format.limits import CODEBOOK_ENTRIES
+from minibert.format.constants import CODEBOOK_ENTRIES
 from minibert_converter.network import CodebookTable, Float32Array
 from minibert_converter.progress import Progress, no_progress
 

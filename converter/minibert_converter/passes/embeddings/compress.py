@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minibert.errors import InputError
-from minibert.format.limits import SUBVECTOR_SIZES
+from minibert.format.constants import SUBVECTOR_SIZES
 from minibert_converter.calibration.tokens import builtin_texts, tokenize
 from minibert_converter.export import WORDS, table_tensors
 from minibert_converter.network import AnyTable, CompactTable, Float32Array, Network, Origin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format.limits import MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.constants import MAX_MULTIPLIER, NIBBLE_GROUP
 from minibert_converter.network import Float32Array, Int4Table, Int8Array
 
 _LIMIT = 7

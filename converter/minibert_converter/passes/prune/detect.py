@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.reference.functions import activate
 from minibert_converter.matrices import encoder_names, float_linear, is_plain, real_rows_and_columns
 from minibert_converter.network import LinearWeights, Network

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from minibert.errors import InputError, UnsupportedError
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.reference.functions import layer_norm
 from minibert_converter.calibration.stream import Stream
 from minibert_converter.calibration.tokens import Tokens

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minibert.format.limits import padded
+from minibert.format.constants import padded
 from minibert.format.schema import Layer
 from minibert_converter.matrices import PARTS, float_linear
 from minibert_converter.network import LinearWeights, Network

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minibert.format.limits import LANES, padded
+from minibert.format.constants import LANES, padded
 from minibert_converter.matrices import float_linear
 from minibert_converter.network import Float32Array, Network
 from minibert_converter.passes.prune.blocks import LEAST_OF_SHARE, Budget

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from minibert.format.limits import low_rank
+from minibert.format.constants import low_rank
 from minibert_converter.network import AnyLinear, Float32Array, LinearWeights, Network, TiedLinear
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minibert.format.limits import CODEBOOK_VALUES, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
+from minibert.format.constants import CODEBOOK_VALUES, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
 from minibert_converter.network import CodebookGrid, Float32Array, GroupGrid, Int8Array
 from minibert_converter.passes.quantize.rounding import LIMIT, compensate, inverse_factor, row_scales
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.limits import low_rank
+from minibert.format.constants import low_rank
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.export import store_linear
 from minibert_converter.network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.limits import LANES, low_rank, padded
+from minibert.format.constants import LANES, low_rank, padded
 from minibert.format.schema import Layer
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.network import LinearWeights, Network, TiedLinear

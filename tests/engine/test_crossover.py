@@ -1,4 +1,4 @@
-"""The choice between blocks and whole matrices: measured, recorded, overridden."""
+"""The crossover of dense and block-sparse products: measured, recorded, overridden."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from minibert.engine import choice, library
-from minibert.engine.choice import ANY_NUMBER, DENSITIES, TOKENS, Ratios
+from minibert.engine import crossover, library, timing
+from minibert.engine.crossover import ANY_NUMBER, DENSITIES, TOKENS, Ratios
 from minibert.errors import InputError
 
 
@@ -50,13 +50,13 @@ def test_environment_overrides(monkeypatch):
 def test_what_is_measured_is_recorded_and_read(jit, monkeypatch, tmp_path):
     isa = library.kernels().isa
     monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path))
-    monkeypatch.setattr(choice, "_TURNS", 1)
-    assert not choice.ratios(isa).measured
-    found = choice.measure(library.kernels(isa))
+    monkeypatch.setattr(timing, "_TURNS", 1)
+    assert not crossover.ratios(isa).measured
+    found = timing.measure(library.kernels(isa))
     assert found.measured
     assert all(ratio > 0 for row in found.ratios for ratio in row)
-    assert choice.ratios(isa) == found
-    record = choice.record_path(isa)
+    assert crossover.ratios(isa) == found
+    record = crossover.record_path(isa)
     for broken in ("", "{", json.dumps({"ratios": [[1]], "dense_gmacs": []}), json.dumps([1])):
         record.write_text(broken)
-        assert not choice.ratios(isa).measured
+        assert not crossover.ratios(isa).measured

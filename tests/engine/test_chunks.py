@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minibert.engine import schedule
-from minibert.engine.schedule import CHUNK_TOKENS, MANY_TOKENS, chunk_tokens, cut, cut_evenly
+from minibert.engine import chunks
+from minibert.engine.chunks import CHUNK_TOKENS, MANY_TOKENS, chunk_tokens, cut, cut_evenly
 from minibert.format.parts import Linear
 from tests.models import random_model
 
@@ -54,7 +54,7 @@ def test_answers_do_not_depend_on_it(isa, monkeypatch):
     model = random_model("int8", hidden_size=64, head_size=32, heads=2, pooling="mean", max_positions=100)
     texts = model.texts(np.random.default_rng(0).integers(1, 100, 40).tolist())
     expected = model.engine(threads=1).forward(*texts)
-    monkeypatch.setattr(schedule, "LARGE_LAYER", 0)
+    monkeypatch.setattr(chunks, "LARGE_LAYER", 0)
     for threads in (1, 2):
         engine = model.engine(threads=threads)
         assert engine.forward(*texts).tobytes() == expected.tobytes()

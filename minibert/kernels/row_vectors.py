@@ -9,22 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llvmlite import ir
-from numba import types
 
-from minibert.format.limits import LANES
-from minibert.kernels.opcodes import ROWS_AT_ONCE
-from minibert.kernels.simd import (
+from minibert.format.constants import LANES
+from minibert.kernels.emit import (
     F32,
     F32_LANES,
     I8_LANES,
     I32,
     I32_LANES,
     I64,
-    VectorType,
-    arithmetic,
     constant,
-    f32x16,
-    i32x16,
     llvm_function,
     load,
     part,
@@ -32,19 +26,21 @@ from minibert.kernels.simd import (
     select_min,
     side_by_side,
     store,
-    word,
 )
+from minibert.kernels.kernel import float32, int32, int64, intrinsic, void
+from minibert.kernels.opcodes import ROWS_AT_ONCE
+from minibert.kernels.simd import VectorType, arithmetic, f32x16, i32x16
 
 ROWS = ROWS_AT_ONCE
-_F32_QUAD = ir.VectorType(F32, ROWS * LANES)
-_I32_QUAD = ir.VectorType(I32, ROWS * LANES)
-_F32_ROWS = ir.VectorType(F32, ROWS)
-_I32_ROWS = ir.VectorType(I32, ROWS)
+_F32X64 = ir.VectorType(F32, ROWS * LANES)
+_I32X64 = ir.VectorType(I32, ROWS * LANES)
+_F32X4 = ir.VectorType(F32, ROWS)
+_I32X4 = ir.VectorType(I32, ROWS)
 
-f32x64 = VectorType("f32x64", _F32_QUAD)
-i32x64 = VectorType("i32x64", _I32_QUAD)
-f32x4 = VectorType("f32x4", _F32_ROWS)
-i32x4 = VectorType("i32x4", _I32_ROWS)
+f32x64 = VectorType("f32x64", _F32X64)
+i32x64 = VectorType("i32x64", _I32X64)
+f32x4 = VectorType("f32x4", _F32X4)
+i32x4 = VectorType("i32x4", _I32X4)
 arithmetic(f32x64)
 arithmetic(f32x4)
 arithmetic(i32x64)
@@ -59,40 +55,40 @@ def _load_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, lanes
     return side_by_side(builder, [load(builder, row, lanes, 4) for row in _addresses(builder, address, stride)])
 
 
-@word(f32x64, types.int64, types.int64)
+@intrinsic(f32x64, int64, int64)
 def load_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) -> ir.Value:
     """16 floats of each of four rows, `stride` bytes apart."""
     return _load_rows(builder, address, stride, F32_LANES)
 
 
-@word(i32x64, types.int64, types.int64)
+@intrinsic(i32x64, int64, int64)
 def load_i32_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value) -> ir.Value:
     """16 int32 of each of four rows."""
     return _load_rows(builder, address, stride, I32_LANES)
 
 
-@word(types.void, types.int64, types.int64, f32x64)
+@intrinsic(void, int64, int64, f32x64)
 def store_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, value: ir.Value) -> None:
     """Store 16 floats of each row."""
     for number, row in enumerate(_addresses(builder, address, stride)):
         store(builder, part(builder, value, number * LANES, LANES), row, 4)
 
 
-@word(types.void, types.int64, types.int64, f32x64)
+@intrinsic(void, int64, int64, f32x64)
 def store_code_rows(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, value: ir.Value) -> None:
     """Store the lowest byte of each float's bits: after adding ROUND_MAGIC, its nearest integer."""
-    bits = builder.bitcast(value, _I32_QUAD)
+    bits = builder.bitcast(value, _I32X64)
     for number, row in enumerate(_addresses(builder, address, stride)):
         store(builder, builder.trunc(part(builder, bits, number * LANES, LANES), I8_LANES), row)
 
 
-@word(f32x64, f32x16)
+@intrinsic(f32x64, f32x16)
 def every_row(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The same 16 numbers for each row."""
     return side_by_side(builder, [value] * ROWS)
 
 
-@word(i32x64, i32x16)
+@intrinsic(i32x64, i32x16)
 def every_i32_row(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The same 16 integers for each row."""
     return side_by_side(builder, [value] * ROWS)
@@ -104,38 +100,38 @@ def _along_rows(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 
 #: Each row's number in all of its lanes.
-along_rows = word(f32x64, f32x4)(_along_rows)
-along_i32_rows = word(i32x64, i32x4)(_along_rows)
+along_rows = intrinsic(f32x64, f32x4)(_along_rows)
+along_i32_rows = intrinsic(i32x64, i32x4)(_along_rows)
 
 
-@word(f32x4, types.int64)
+@intrinsic(f32x4, int64)
 def load_f32x4(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """Four floats."""
-    return load(builder, address, _F32_ROWS, 4)
+    return load(builder, address, _F32X4, 4)
 
 
-@word(i32x4, types.int64)
+@intrinsic(i32x4, int64)
 def load_i32x4(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """Four int32."""
-    return load(builder, address, _I32_ROWS, 4)
+    return load(builder, address, _I32X4, 4)
 
 
-@word(types.void, types.int64, f32x4)
+@intrinsic(void, int64, f32x4)
 def store_f32x4(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store four floats."""
     store(builder, value, address, 4)
 
 
-@word(types.void, types.int64, i32x4)
+@intrinsic(void, int64, i32x4)
 def store_i32x4(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store four int32."""
     store(builder, value, address, 4)
 
 
-@word(i32x4, f32x4)
+@intrinsic(i32x4, f32x4)
 def bits_of_f32x4(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """The same bits, as integers."""
-    return builder.bitcast(value, _I32_ROWS)
+    return builder.bitcast(value, _I32X4)
 
 
 def _splat(vector: ir.VectorType) -> Callable[[ir.IRBuilder, ir.Value], ir.Value]:
@@ -148,28 +144,28 @@ def _splat(vector: ir.VectorType) -> Callable[[ir.IRBuilder, ir.Value], ir.Value
 
 
 #: A float in all lanes of all rows; a float for each row.
-splat_rows = word(f32x64, types.float32)(_splat(_F32_QUAD))
-splat_f32x4 = word(f32x4, types.float32)(_splat(_F32_ROWS))
-splat_i32x4 = word(i32x4, types.int32)(_splat(_I32_ROWS))
+splat_rows = intrinsic(f32x64, float32)(_splat(_F32X64))
+splat_f32x4 = intrinsic(f32x4, float32)(_splat(_F32X4))
+splat_i32x4 = intrinsic(i32x4, int32)(_splat(_I32X4))
 
 
-@word(f32x64, i32x64)
+@intrinsic(f32x64, i32x64)
 def rows_to_f32(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Integers as floats, correctly rounded."""
-    return builder.sitofp(value, _F32_QUAD)
+    return builder.sitofp(value, _F32X64)
 
 
 #: The larger, and the smaller, of each pair; b where a is not a number.
-larger = word(f32x64, f32x64, f32x64)(select_max)
-smaller = word(f32x64, f32x64, f32x64)(select_min)
+larger = intrinsic(f32x64, f32x64, f32x64)(select_max)
+smaller = intrinsic(f32x64, f32x64, f32x64)(select_min)
 
 
-@word(f32x64, f32x64, types.int64)
+@intrinsic(f32x64, f32x64, int64)
 def keep_first_lanes(builder: ir.IRBuilder, value: ir.Value, count: ir.Value) -> ir.Value:
     """Zero in every lane from `count` of its row on."""
-    lane = ir.Constant(_I32_QUAD, list(range(LANES)) * ROWS)
-    limit = _splat(_I32_QUAD)(builder, builder.trunc(count, I32))
-    return builder.select(builder.icmp_signed("<", lane, limit), value, constant(_F32_QUAD, 0.0))
+    lane = ir.Constant(_I32X64, list(range(LANES)) * ROWS)
+    limit = _splat(_I32X64)(builder, builder.trunc(count, I32))
+    return builder.select(builder.icmp_signed("<", lane, limit), value, constant(_F32X64, 0.0))
 
 
 def _fold(builder: ir.IRBuilder, value: ir.Value, combine: Callable[..., ir.Value]) -> ir.Value:
@@ -190,37 +186,37 @@ def _fold(builder: ir.IRBuilder, value: ir.Value, combine: Callable[..., ir.Valu
     return value
 
 
-@word(f32x4, f32x64)
+@intrinsic(f32x4, f32x64)
 def fold_row_sums(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Sum of each row's lanes."""
     return _fold(builder, value, lambda b, x, y: b.fadd(x, y))
 
 
-@word(f32x4, f32x64)
+@intrinsic(f32x4, f32x64)
 def fold_row_maxima(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Largest lane of each row."""
     return _fold(builder, value, select_max)
 
 
-@word(f32x4, f32x64)
+@intrinsic(f32x4, f32x64)
 def fold_row_minima(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Smallest lane of each row."""
     return _fold(builder, value, select_min)
 
 
-@word(f32x4, f32x4)
+@intrinsic(f32x4, f32x4)
 def sqrt_f32x4(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     """Square roots, correctly rounded."""
-    return builder.call(llvm_function(builder, "llvm.sqrt.v4f32", _F32_ROWS, [_F32_ROWS]), [value])
+    return builder.call(llvm_function(builder, "llvm.sqrt.v4f32", _F32X4, [_F32X4]), [value])
 
 
-@word(f32x4, f32x4, f32x4)
+@intrinsic(f32x4, f32x4, f32x4)
 def max_f32x4(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The larger of each pair; b where a is not a number."""
     return select_max(builder, a, b)
 
 
-@word(f32x4, f32x4, f32x4, f32x4)
+@intrinsic(f32x4, f32x4, f32x4, f32x4)
 def zero_below_f32x4(builder: ir.IRBuilder, key: ir.Value, least: ir.Value, value: ir.Value) -> ir.Value:
     """The value where key >= least, else 0 (also where key is not a number)."""
-    return builder.select(builder.fcmp_ordered(">=", key, least), value, constant(_F32_ROWS, 0.0))
+    return builder.select(builder.fcmp_ordered(">=", key, least), value, constant(_F32X4, 0.0))

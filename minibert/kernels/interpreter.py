@@ -8,14 +8,15 @@ stand where a step reads what other threads wrote.
 from __future__ import annotations
 
 import numpy as np
-from numba.types import UniTuple
+from numba.core.types import UniTuple
 
 from minibert.kernels import opcodes as op
 from minibert.kernels.attention import attend_float32, attend_integer
 from minibert.kernels.embedding import embed, rotate
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.matmul import BLOCK_ROWS, epilogue, matmul_rows, product_columns, shares_columns, sums_stride
-from minibert.kernels.quads import ROWS
+from minibert.kernels.opcodes import Op
+from minibert.kernels.row_vectors import ROWS
 from minibert.kernels.rows import normalize
 from minibert.kernels.selection import leave_early, number_of, prune_tokens, select_tokens
 from minibert.kernels.simd import (
@@ -40,7 +41,7 @@ _ONE = np.float32(1)
 def attend(step, arena, scratch, starts, texts, thread, threads):
     """Attention of all heads of all texts; heads are shared out among the threads.
 
-    Where the step's rows are texts, each text's first token alone asks.
+    Where the step's rows are texts, the query of each text's first token is the only one.
     """
     width = field(step, op.HEAD_WIDTH)
     heads = field(step, op.HEADS)
@@ -62,7 +63,7 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
             queries, row = 1, text
         out = arena + field(step, op.OUT) + row * out_stride + column
         bias = biases
-        if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only shut out what is far away
+        if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only mask what is far away
             bias = 0
         elif biases != 0:
             bias = biases + (item - text * heads) * field(step, op.BIAS_STRIDE)
@@ -119,16 +120,16 @@ def run_rows(step, arena, scratch, ids, types, starts, first, end):
     """Steps that need nothing but the rows first..end themselves."""
     code = field(step, op.OP)
     width, stride = field(step, op.WIDTH), row_stride(step)
-    if code == op.EMBED:
+    if code == Op.EMBED:
         embed(step, arena, scratch, ids, types, starts, first, end)
-    elif code == op.ROTATE:
+    elif code == Op.ROTATE:
         rotate(step, arena, starts, first, end)
-    elif code == op.QUANTIZE:
+    elif code == Op.QUANTIZE:
         for row in range(first, end, ROWS):
             store_codes(step, arena, arena + field(step, op.SOURCE) + row * stride, row)
-    elif code == op.POOL:
+    elif code == Op.POOL:
         pool(step, arena, starts, end)
-    elif code == op.NORMALIZE:
+    elif code == Op.NORMALIZE:
         for row in range(first, end, ROWS):
             normalize(arena + field(step, op.OUT) + row * stride, width)
 
@@ -158,9 +159,9 @@ def wanted_from(job, token):
 @kernel(void, *[int64] * 8)
 def select(step, arena, scratch, starts, texts, wanted, numbers, out):
     """Tokens or texts leave; how many texts stay is kept where all threads of a team read it."""
-    if field(step, op.OP) == op.EXIT:
+    if field(step, op.OP) == Op.EXIT:
         texts = leave_early(step, arena, scratch, starts, texts, numbers, out)
-    elif field(step, op.OP) == op.SELECT_TOKENS:
+    elif field(step, op.OP) == Op.SELECT_TOKENS:
         select_tokens(step, arena, starts, texts, wanted)
     else:
         prune_tokens(step, arena, scratch, starts, texts)
@@ -183,7 +184,7 @@ def run_span(job, span):
     first_token = load_i64(starts)
     ids, types = field(job, op.JOB_IDS) + 4 * first_token, field(job, op.JOB_TYPES) + 4 * first_token
     numbers, wanted = 0, wanted_from(job, first_token)
-    first_answer = load_i64(field(job, op.JOB_OUT_STARTS) + 8 * first_text)
+    first_output = load_i64(field(job, op.JOB_OUT_STARTS) + 8 * first_text)
     tokens, first_row, end_row = shares(starts, texts, thread, threads)
 
     for number in range(field(job, op.JOB_STEPS)):
@@ -191,36 +192,36 @@ def run_span(job, span):
         code = field(step, op.OP)
         first, end, share_columns = first_row, end_row, shares_columns(step, tokens, threads)
         # A row a text is little work: the first thread's, once all tokens are done. But attention reads all tokens.
-        if field(step, op.ROWS) == op.TEXTS and code != op.ATTEND:
-            if code == op.POOL:
+        if field(step, op.ROWS) == op.TEXTS and code != Op.ATTEND:
+            if code == Op.POOL:
                 wait_for_team(barrier, threads)
             if thread != 0:
                 continue
             first, end, share_columns = 0, texts, 0
 
-        if code == op.MATMUL and share_columns != 0:
+        if code == Op.MATMUL and share_columns != 0:
             product_columns(step, arena, free_scratch, tokens, thread, threads, barrier, shared_sums)
             epilogue(step, arena, row_scratch, shared_sums + first * sums_stride(step), first, end - first)
-        elif code == op.MATMUL:
+        elif code == Op.MATMUL:
             matmul_rows(step, arena, row_scratch, free_scratch, scratch, first, end)
-        elif code == op.ATTEND:
+        elif code == Op.ATTEND:
             wait_for_team(barrier, threads)
             attend(step, arena, free_scratch, starts, texts, thread, threads)
             wait_for_team(barrier, threads)
-        elif code >= op.PRUNE_TOKENS and (code != op.SELECT_TOKENS or wanted != 0):  # else all tokens are wanted
+        elif code >= Op.PRUNE_TOKENS and (code != Op.SELECT_TOKENS or wanted != 0):  # else all tokens are wanted
             wait_for_team(barrier, threads)
             if thread == 0:
-                out = field(job, op.JOB_OUT) + first_answer * field(step, op.COLUMNS) * 4
+                out = field(job, op.JOB_OUT) + first_output * field(step, op.COLUMNS) * 4
                 select(step, arena, free_scratch, starts, texts, wanted, numbers, out)
             wait_for_team(barrier, threads)
             texts, starts = load_i64(arena + field(step, op.TEXTS_LEFT)), arena + field(step, op.STARTS)
-            if code == op.EXIT:
+            if code == Op.EXIT:
                 numbers = arena + field(step, op.NUMBERS)
             if texts == 0:
                 break
             tokens, first_row, end_row = shares(starts, texts, thread, threads)
-        elif code == op.OUTPUT:
-            out = field(job, op.JOB_OUT) + first_answer * field(step, op.COLUMNS) * 4
+        elif code == Op.OUTPUT:
+            out = field(job, op.JOB_OUT) + first_output * field(step, op.COLUMNS) * 4
             output(step, arena, first, end, numbers, out)
         else:
             run_rows(step, arena, row_scratch, ids, types, starts, first, end)

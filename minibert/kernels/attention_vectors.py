@@ -1,7 +1,7 @@
 """Integer attention's operands and products where a CPU multiplies broadcast rows with panels (minibert.kernels.tile).
 
     scores [key][16 queries]    rows: the keys, [4 dimensions][16 keys][4 bytes]      panel: the queries
-    context [dim][16 queries]   rows: the values, [2 keys][dim][2 words]              panel: the softmax weights
+    context [dim][16 queries]   rows: the values, [2 keys][dim][2 int16]              panel: the softmax weights
 
 Sibling of minibert.kernels.attention_tiles, with the same kernels and the same integers.
 """
@@ -14,28 +14,22 @@ import numpy as np
 
 from minibert.kernels.attention_codes import pack_panel, value_steps
 from minibert.kernels.isa import current
-from minibert.kernels.isa.words import Dot
+from minibert.kernels.isa.base import Microkernel
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.simd import (
-    load_f32x16,
-    low_word,
-    round_to_i32,
-    shift_left,
-    splat_i32,
-    store_i32x16,
-)
-from minibert.kernels.softmax import LARGEST, ROW, SCORES, WEIGHTS, add_weights, both_words, shut_out, weights_of
+from minibert.kernels.scratch import LARGEST, ROW, SCORES, WEIGHTS
+from minibert.kernels.simd import load_f32x16, low_int16, round_to_i32, shift_left, splat_i32, store_i32x16
+from minibert.kernels.softmax import add_weights, both_int16, mask_absent, weights_of
 from minibert.kernels.tile import make_tile
 
 _isa = current()
 _KEY_OFFSET = np.int32(_isa.code_offset)
-_NOTHING, _WORD = np.int32(0), np.int32(16)
+_NOTHING, _INT16_BITS = np.int32(0), np.int32(16)
 
 
-def make_rows(dot: Dot) -> Any:
+def make_rows(microkernel: Microkernel) -> Any:
     """Kernel: `count` rows (rounded up to the tile's height) x one panel."""
-    height = _isa.attention_rows
-    tile = make_tile(dot, height, 1)
+    height = _isa.attention_mr
+    tile = make_tile(microkernel, height, 1)
 
     def rows(row, count, row_stride, row_step, panel, steps, out):
         for first in range(0, count, height):
@@ -55,9 +49,9 @@ def key_bytes(width):
 
 
 @kernel(void, int64, int64, int64, int64, int64)
-def pack_keys(turned, width, panel, codes, scale):
+def pack_keys(transposed, width, panel, codes, scale):
     """Codes of 16 keys, with their scales. `panel` has room for them that nobody uses here."""
-    pack_panel(turned, width, _KEY_OFFSET, codes, scale)
+    pack_panel(transposed, width, _KEY_OFFSET, codes, scale)
 
 
 @kernel(void, int64, int64)
@@ -66,15 +60,15 @@ def pad_panel(panel, width):
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
-def pack_values(value, stride, tokens, width, capacity, codes, scale, turned):
+def pack_values(value, stride, tokens, width, capacity, codes, scale, transposed):
     """16-bit codes of a head's values, one scale a column."""
     for column in range(0, width * 4, ROW):
         inverse = value_steps(value + column, stride, tokens, scale + column)
         for token in range(0, tokens, 2):
             row = value + token * stride + column
-            pair = low_word(round_to_i32(load_f32x16(row) * inverse))
+            pair = low_int16(round_to_i32(load_f32x16(row) * inverse))
             if token + 1 < tokens:
-                pair = pair | shift_left(round_to_i32(load_f32x16(row + stride) * inverse), _WORD)
+                pair = pair | shift_left(round_to_i32(load_f32x16(row + stride) * inverse), _INT16_BITS)
             store_i32x16(codes + token * width * 2 + column, pair)
 
 
@@ -90,7 +84,7 @@ def score_block(scratch, key_codes, block, keys, width, panel):
 @kernel(void, int64, int64)
 def weigh_block(scratch, keys):
     """Weights of a block as 16-bit codes, two keys side by side, and their sum."""
-    shut_out(scratch, keys)
+    mask_absent(scratch, keys)
     largest = load_f32x16(scratch + LARGEST)
     total = splat_i32(_NOTHING)
     for key in range(0, keys, 4):
@@ -98,7 +92,7 @@ def weigh_block(scratch, keys):
         first, second = weights_of(row, row + ROW, largest), weights_of(row + 2 * ROW, row + 3 * ROW, largest)
         store_i32x16(place, first)
         store_i32x16(place + ROW, second)
-        total = total + both_words(first + second)
+        total = total + both_int16(first + second)
     add_weights(scratch, total)
 
 

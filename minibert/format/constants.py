@@ -5,7 +5,7 @@ The limits keep the arithmetic of the kernels exact, whatever the file says, and
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 #: Outputs of a matrix lie in panels of LANES, hidden sizes are padded to a multiple of LANES.
 LANES = 16
@@ -68,16 +68,16 @@ MODEL_TYPES = (
     "roberta",
     "xlm-roberta",
 )
-LINEAR_KINDS = ("float32", "int8", "int8-4x4", "int4", "codebook")
+LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)
 #: Stored with four bits a weight; each stands for an int8 matrix exactly.
 FOUR_BIT_KINDS = ("int4", "codebook")
-TABLE_KINDS = ("float32", "int8", "float32-panels", "int8-panels", "int4", "codebook")
-ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
-POOLINGS = ("none", "cls", "mean", "max", "last")
-TASK_KINDS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
+TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
+ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
+PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
-LABELED_TASKS = ("text-classification", "token-classification")
-PROBLEM_TYPES = ("single_label", "multi_label", "regression")
+LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 

@@ -1,9 +1,9 @@
 """Four steps of int8 on NEON, in the order in which a core that does not reorder loses next to nothing.
 
 On the Cortex-A53 a product is ready 6 cycles after it is begun, and a load that is ready sooner than what stands
-before it waits for it. So the parts of the work are laid out on slots (`_SLOT`): while one row's words are multiplied,
-the other's are added to the sums. LLVM's scheduler would rather make all products first and run out of registers. It
-is held to the order by empty pieces of assembly through which go what was made last and what is needed next.
+before it waits for it. So the parts of the work are laid out on slots (`_SLOT`): while one row is multiplied, the
+other's products are added to the sums. LLVM's scheduler would rather make all products first and run out of registers.
+It is held to the order by empty pieces of assembly, through which pass what was made last and what is needed next.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from minibert.kernels.isa.words import Sums
-from minibert.kernels.simd import I8, I16, I32, I64, llvm_function, load, pointer, splat
+from minibert.kernels.emit import I8, I16, I32, I64, llvm_function, load, pointer, splat
+from minibert.kernels.isa.base import Sums
 
 _I8X8, _I8X16, _I16X8, _I32X4 = (ir.VectorType(*t) for t in ((I8, 8), (I8, 16), (I16, 8), (I32, 4)))
 _REGISTERS = 4  # of 16 bytes in a panel
@@ -34,7 +34,7 @@ _SLOTS = len(_SLOT)
 #: Loads of weights, of two registers each, for which there are registers at once.
 _WEIGHT_LOADS = 2
 
-#: What a register holds: ("sum", row, number), ("word", row, register, half), ("element", row, step) and ("weight",
+#: What a register holds: ("sum", row, number), ("products", row, register, half), ("element", row, step) and ("weight",
 #: step, register); ("element at", row, step) and ("weights at", step, half of the panel) are addresses.
 _Key = tuple[str | int, ...]
 _Values = list[ir.Value]
@@ -49,17 +49,19 @@ class _Part:
     emit: Callable[[ir.IRBuilder, _Values], _Values]
 
 
-def add_four_steps(builder: ir.IRBuilder, sums: list[Sums], rows: list[_Values], panels: _Values) -> list[Sums]:
+def multiply_add_four_steps(
+    builder: ir.IRBuilder, sums: list[Sums], elements: list[_Values], panels: _Values
+) -> list[Sums]:
     """Sums of one or two rows + their elements x the panels of four steps.
 
     Args:
         builder: where to.
         sums: of each row, two registers for each register of a panel: of its lower and of its upper half.
-        rows: the address of each row's element of each step.
+        elements: the address of each row's element of each step.
         panels: the address of each step's panel.
     """
     held: dict[_Key, ir.Value] = {("sum", r, n): value for r, row in enumerate(sums) for n, value in enumerate(row)}
-    held |= {("element at", r, step): address for r, row in enumerate(rows) for step, address in enumerate(row)}
+    held |= {("element at", r, step): address for r, row in enumerate(elements) for step, address in enumerate(row)}
     for step, panel in enumerate(panels):
         held |= {("weights at", step, half): builder.add(panel, ir.Constant(I64, 32 * half)) for half in range(_HALVES)}
     last = [key for key in held if key[0] != "sum"]  # all addresses stand before anything else
@@ -74,7 +76,7 @@ def _pass_through(builder: ir.IRBuilder, held: dict[_Key, ir.Value], keys: list[
     """What makes these values stands before this place, what uses them behind it.
 
     Weights lie in neighbouring registers: one of them alone could not pass without a copy. They are named only, which
-    keeps their load before this place; what uses them waits for elements or words.
+    keeps their load before this place; what uses them waits for elements or products.
     """
     passing = [key for key in keys if key[0] != "weight"]
     named = [key for key in keys if key[0] == "weight"]
@@ -131,7 +133,7 @@ def _load_weights(step: int, half: int) -> _Part:
 
 
 def products(builder: ir.IRBuilder, element: ir.Value, weight: ir.Value) -> list[ir.Value]:
-    """Products of bytes as words: those of the lower halves of two registers, and of the upper ones."""
+    """Products of int8 as int16: those of the lower halves of two registers, and of the upper ones."""
     multiply = llvm_function(builder, "llvm.aarch64.neon.smull.v8i16", _I16X8, [_I8X8, _I8X8])
     halves = []
     for first in (0, 8):
@@ -140,41 +142,43 @@ def products(builder: ir.IRBuilder, element: ir.Value, weight: ir.Value) -> list
     return [builder.call(multiply, half) for half in halves]
 
 
-def add_pairs(builder: ir.IRBuilder, total: ir.Value, words: ir.Value) -> ir.Value:
-    """Four int32 + neighbouring words, added to each other."""
+def add_pairs(builder: ir.IRBuilder, total: ir.Value, addends: ir.Value) -> ir.Value:
+    """Four int32 + neighbouring int16, added to each other."""
     pairs = llvm_function(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", _I32X4, [_I16X8])
-    return builder.add(total, builder.call(pairs, [words]))
+    return builder.add(total, builder.call(pairs, [addends]))
 
 
 def _multiply(half: int, row: int, register: int) -> _Part:
     """Products of the first of two steps."""
     reads: list[_Key] = [("element", row, 2 * half), ("weight", 2 * half, register)]
-    return _Part(reads, _word_keys(row, register), lambda builder, values: products(builder, *values))
+    return _Part(reads, _product_keys(row, register), lambda builder, values: products(builder, *values))
 
 
 def _add(half: int, row: int, register: int) -> _Part:
-    """Products of the second step, added to those of the first: two of them fit a word."""
+    """Products of the second step, added to those of the first: two of them fit an int16."""
 
     def emit(builder: ir.IRBuilder, values: _Values) -> _Values:
         second = products(builder, *values[_HALVES:])
-        return [builder.add(word, product) for word, product in zip(values[:_HALVES], second, strict=True)]
+        return [builder.add(one, other) for one, other in zip(values[:_HALVES], second, strict=True)]
 
-    words, step = _word_keys(row, register), 2 * half + 1
-    return _Part([*words, ("element", row, step), ("weight", step, register)], words, emit)
+    held, step = _product_keys(row, register), 2 * half + 1
+    return _Part([*held, ("element", row, step), ("weight", step, register)], held, emit)
 
 
 def _settle(_half: int, row: int, register: int) -> _Part:
-    """Neighbouring words, added to the sums."""
+    """Neighbouring products, added to the sums."""
 
     def emit(builder: ir.IRBuilder, values: _Values) -> _Values:
-        return [add_pairs(builder, total, word) for word, total in zip(values[:_HALVES], values[_HALVES:], strict=True)]
+        return [
+            add_pairs(builder, total, pairs) for pairs, total in zip(values[:_HALVES], values[_HALVES:], strict=True)
+        ]
 
     sums: list[_Key] = [("sum", row, _HALVES * register + half) for half in range(_HALVES)]
-    return _Part([*_word_keys(row, register), *sums], sums, emit)
+    return _Part([*_product_keys(row, register), *sums], sums, emit)
 
 
-def _word_keys(row: int, register: int) -> list[_Key]:
-    return [("word", row, register, half) for half in range(_HALVES)]
+def _product_keys(row: int, register: int) -> list[_Key]:
+    return [("products", row, register, half) for half in range(_HALVES)]
 
 
 _ARITHMETIC = {"multiply": _multiply, "add": _add, "settle": _settle}

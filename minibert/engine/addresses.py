@@ -1,0 +1,61 @@
+"""Addresses of what a step reads beside its buffers: the file's tensors, and tables made for it, all kept alive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+
+from minibert.engine.memory import address, aligned
+from minibert.format.layout import pack_int8
+from minibert.format.parts import Linear
+from minibert.reference.attention import bias_middle, window_biases
+from minibert.reference.functions import rotary_table
+from minibert.reference.linear import int8_weight
+
+
+class Addresses:
+    """Gives addresses, and holds on to the arrays behind them.
+
+    Args:
+        tensors: the file's tensors.
+        widest: columns of the widest row.
+
+    Attributes:
+        used: the arrays whose addresses were given out.
+        ones: address of `widest` float32 ones: the factor of rows whose codes have none, or that never become codes.
+    """
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], widest: int) -> None:
+        self.tensors = tensors
+        self.used: list[np.ndarray] = []
+        self.ones = self._of(np.ones(widest, np.float32))
+        self._window_biases = cache(window_biases)
+        self._rotary_table = cache(rotary_table)
+
+    def _of(self, array: np.ndarray) -> int:
+        self.used.append(array)
+        return address(array)
+
+    def tensor(self, name: str) -> int:
+        """Address of a tensor of the file."""
+        return self._of(self.tensors[name])
+
+    def dense_copy(self, name: str, linear: Linear) -> int:
+        """Address of a block-sparse matrix with all its zeros, packed as a dense one."""
+        return self._of(aligned(pack_int8(int8_weight(name, linear, self.tensors))))
+
+    def biases(self, name: str) -> tuple[int, int]:
+        """Address of the bias of distance 0 in a table of biases by head and distance, and bytes between heads."""
+        table = self.tensors[name]
+        return self._of(table) + 4 * bias_middle(table.shape[1]), table.strides[0]
+
+    def biases_of_window(self, window: int) -> tuple[int, int]:
+        """The same of biases that mask keys further away than `window`: one row for all heads."""
+        table = self._window_biases(window)
+        return self._of(table) + 4 * bias_middle(len(table)), 0
+
+    def rotary(self, base: float, head_size: int, positions: int) -> int:
+        """Address of the cosines and sines by which queries and keys are rotated."""
+        return self._of(self._rotary_table(base, head_size, positions))
