@@ -67,9 +67,10 @@ def dispatch(kernels: Mapping[int, Any], *arguments: types.Type) -> Any:
     """
     names = ", ".join(f"a{number}" for number in range(len(arguments)))
     lines = [f"def chosen({names}, number):"]
-    for number in kernels:
+    *others, last = kernels
+    for number in others:
         lines += [f"    if number == {number}:", f"        return kernel{number}({names})"]
-    lines[-2:] = [f"    return kernel{number}({names})"]
+    lines += [f"    return kernel{last}({names})"]
     scope: dict[str, Any] = {f"kernel{number}": each for number, each in kernels.items()}
     exec("\n".join(lines), scope)
     return kernel(void, *arguments, int64)(scope["chosen"])
