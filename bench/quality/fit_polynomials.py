@@ -94,6 +94,7 @@ def minimax(fit: Fit) -> tuple[float, ...]:
     x = fit.arguments()
     value, weight = fit.function(x), fit.weight(x)
     count = len(fit.present) + 1
+    coefficients = np.zeros(count - 1)
     low, high = fit.interval
     basis = np.polynomial.chebyshev.chebvander((2 * x - low - high) / (high - low), count - 2)
     signs = (-1.0) ** np.arange(count)
