@@ -25,6 +25,7 @@ def load(
     *,
     early_exit: bool | float = True,
     token_pruning: bool = True,
+    max_concurrency: int | None = None,
 ) -> Model:
     """Open a model file.
 
@@ -33,19 +34,29 @@ def load(
 
     Args:
         path: a file that `minibert convert` wrote.
-        threads: worker threads; by default as many as this process has cores.
+        threads: worker threads; by default as many as this process has CPUs, by its affinity and its container's quota,
+            unless the environment variables MINIBERT_THREADS or OMP_NUM_THREADS say otherwise.
         backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest
             that runs here.
         early_exit: for a file with exits (`minibert convert --early-exit`): True for its thresholds, False for none, a
             number for the probability at which a text is answered before the last layer.
         token_pruning: False reads all tokens in all layers, also where the file leaves some out.
+        max_concurrency: calls that are at work at once, each with memory and threads of its own; more of them wait. By
+            default as many as keep the CPUs busy, and four at least.
 
     Raises:
         FormatError: there is no such file, or it is broken or no minibert file; the message says where.
         BackendError: the backend asked for cannot run on this machine.
         InputError: an unknown backend, fewer threads than one, or a threshold that is none.
     """
-    return Model(path, threads=threads, backend=backend, early_exit=early_exit, token_pruning=token_pruning)
+    return Model(
+        path,
+        threads=threads,
+        backend=backend,
+        early_exit=early_exit,
+        token_pruning=token_pruning,
+        max_concurrency=max_concurrency,
+    )
 
 
 class Model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
 
@@ -269,13 +270,20 @@ class Pipeline:
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(1) as helper:
-            encoded = helper.submit(self._encode, first, limits)
+
+            def begin(portion: Sequence[TextPair]) -> Callable[[], list[Encoded]]:
+                try:
+                    return helper.submit(self._encode, portion, limits).result
+                except RuntimeError:  # no thread can be started: a limit, or the interpreter ends
+                    return partial(self._encode, portion, limits)
+
+            encoded = begin(first)
             portion = first
             for following in chain([second], texts):
-                ready, encoded = encoded.result(), helper.submit(self._encode, following, limits)
+                ready, encoded = encoded(), begin(following)
                 yield portion, ready
                 portion = following
-            yield portion, encoded.result()
+            yield portion, encoded()
 
     def _run(
         self, texts: Sequence[TextPair], encoded: Sequence[Encoded], limits: Limits, offset: int

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from minibert.reference import Reference
 
 
+#: Forward passes at once by default, however few CPUs there are: short ones do not wait behind long ones.
+LEAST_CONCURRENCY = 4
+
+
 class Engine:
     """Runs a model on token ids.
 
@@ -37,10 +41,12 @@ class Engine:
             MINIBERT_BACKEND overrides None).
         early_exit: for a file with exits: True for its thresholds, False for none, a number for that threshold.
         token_pruning: whether tokens are left out where the file says so.
+        max_concurrency: forward passes at once, each with memory and threads of its own; callers beyond that wait. If
+            None, as many as keep the CPUs busy, and a few at least.
 
     Raises:
         BackendError: the backend asked for cannot run here.
-        InputError: an unknown backend, a number of threads below 1, or a threshold that is none.
+        InputError: an unknown backend, a number of threads or passes below 1, or a threshold that is none.
     """
 
     def __init__(
@@ -51,10 +57,13 @@ class Engine:
         backend: str | None = None,
         early_exit: bool | float = True,
         token_pruning: bool = True,
+        max_concurrency: int | None = None,
     ) -> None:
         self.backend = choose_backend(backend)
         if threads is not None and threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
+        if max_concurrency is not None and max_concurrency < 1:
+            raise InputError(f"max_concurrency must be at least 1, not {max_concurrency}")
         self.stored = model_file.tensors
         config, self.tensors = expand(model_file.config, model_file.tensors)
         self.config = adapted(config, early_exit, token_pruning)
@@ -62,6 +71,7 @@ class Engine:
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"
         self.threads = 1 if self.backend == "numpy" else threads or default_threads()
+        self.max_concurrency = max_concurrency or max(default_threads() // self.threads, LEAST_CONCURRENCY)
         self._executor: Executor | None = None
         self._reference: Reference | None = None
 
@@ -78,7 +88,9 @@ class Engine:
     def _compiled(self) -> Executor:
         if self._executor is None:
             loaded = kernels(prebuilt=self.backend == "prebuilt")
-            self._executor = Executor(self.plan, self.config, self.tensors, loaded, self.threads)
+            self._executor = Executor(
+                self.plan, self.config, self.tensors, loaded, self.threads, max_concurrency=self.max_concurrency
+            )
         return self._executor
 
     def plan_memory(self, tokens: int, texts: int = 1) -> MemoryPlan:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import os
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -22,20 +26,23 @@ from minibert.plan import Plan
 
 #: Multiply-adds of a forward pass from which on more threads than the caller's take part: a quarter of a millisecond.
 WORTH_WAKING = 6e7
+#: Workspaces that are kept for the next calls; what a burst of callers had beyond that is freed.
+KEPT_WORKSPACES = 4
+#: Seconds after which a caller that waits for a workspace looks for itself: one that was lost is given back by nobody.
+_PATIENCE = 0.02
 
 
 class _Workspace:
-    """The memory of one forward pass: an arena and a scratch for each thread, the jobs, and what they share."""
+    """What one forward pass works in and with: an arena, a scratch and a job a thread, what they share, and a team."""
 
-    def __init__(self, program: Program, threads: int) -> None:
+    def __init__(self, program: Program, threads: int, kernels: Kernels) -> None:
         self.own_arenas = np.zeros(threads, np.int64)
         self.arenas = [empty(program.arena_bytes) for _ in range(threads)]
         self.scratches = [empty(program.scratch_bytes) for _ in range(threads)]
         self.shared_sums = empty(program.shared_sums_bytes if threads > 1 else ALIGNMENT)
         self.counters = empty(2 * ALIGNMENT).view(np.int64)
         self.counters[:] = 0
-        self.jobs = np.zeros((threads, op.JOB_FIELDS), np.int64)
-        self.addresses = [job.ctypes.data for job in self.jobs]
+        self.jobs = empty(threads * op.JOB_FIELDS * 8).view(np.int64).reshape(threads, op.JOB_FIELDS)
         common = {
             op.JOB_TABLE: program.table.ctypes.data,
             op.JOB_STEPS: len(program.table),
@@ -50,6 +57,8 @@ class _Workspace:
                 job[entry] = value
             job[op.JOB_SCRATCH] = self.scratches[number].ctypes.data
             job[op.JOB_THREAD] = number
+        memory = (kernels, program, self.arenas, self.scratches, self.shared_sums, self.counters)
+        self.team = Team(kernels.run, kernels.entry, self.jobs, memory)
 
 
 class Executor:
@@ -63,6 +72,7 @@ class Executor:
         threads: how many threads share a forward pass.
         dense_tokens: for how many tokens at once a block-sparse matrix of some density is multiplied as a dense one;
             what was measured on this machine if None.
+        max_concurrency: forward passes at once; callers beyond that wait.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Executor:
         kernels: Kernels,
         threads: int,
         dense_tokens: Callable[[float], range] | None = None,
+        max_concurrency: int = KEPT_WORKSPACES,
     ) -> None:
         self.chunk_tokens = chunk_tokens(config.linears)
         tokens = max(self.chunk_tokens, config.architecture.max_positions)
@@ -83,8 +94,15 @@ class Executor:
         self.threads = threads
         self.pooled = plan.output.rows == "texts"
         self.out_features = plan.out_features
-        # Lent and given back by list operations that are atomic: no lock that a fork could catch closed.
-        self._free: list[tuple[_Workspace, Team]] = []
+        # Lent and given back by operations that are atomic: no lock that a fork could catch closed, or an interruption.
+        self._most = max_concurrency
+        self._own()
+
+    def _own(self) -> None:
+        """Begin without workspaces, and say whose they will be: after a fork the parent's threads are not here."""
+        self._free: list[_Workspace] = []
+        self._alive: weakref.WeakSet[_Workspace] = weakref.WeakSet()
+        self._waiting: deque[_thread.LockType] = deque()
         self._process = os.getpid()
 
     @property
@@ -93,15 +111,33 @@ class Executor:
         shared = self.program.shared_sums_bytes if self.threads > 1 else 0
         return self.threads * (self.program.arena_bytes + self.program.scratch_bytes) + shared
 
-    def _acquire(self) -> tuple[_Workspace, Team]:
-        """A workspace and team that nobody uses: concurrent callers get one each."""
-        if self._process != os.getpid():  # after a fork the parent's threads are not here
-            self._free, self._process = [], os.getpid()
-        try:
-            return self._free.pop()
-        except IndexError:
-            workspace = _Workspace(self.program, self.threads)
-            return workspace, Team(self.kernels.run, self.threads - 1, workspace)
+    def _borrow(self) -> _Workspace:
+        """A workspace that nobody uses; where there are as many as there may be, the next that is given back.
+
+        Whoever is interrupted while it has one loses it: it is freed, and counts no more.
+        """
+        while True:
+            if self._process != os.getpid():
+                self._own()
+            try:
+                return self._free.pop()
+            except IndexError:
+                if len(self._alive) < self._most:
+                    workspace = _Workspace(self.program, self.threads, self.kernels)
+                    self._alive.add(workspace)
+                    return workspace
+            turn = _thread.allocate_lock()
+            turn.acquire()
+            self._waiting.append(turn)
+            if not turn.acquire(timeout=_PATIENCE):
+                with suppress(ValueError):
+                    self._waiting.remove(turn)
+
+    def _give_back(self, workspace: _Workspace) -> None:
+        if len(self._free) < max(KEPT_WORKSPACES, len(self._waiting)):
+            self._free.append(workspace)
+        with suppress(IndexError):
+            self._waiting.popleft().release()
 
     def run(self, batch: PackedBatch) -> np.ndarray:
         """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
@@ -112,9 +148,12 @@ class Executor:
         # Little work is done before another thread has woken up; with enough spans, each thread works by itself.
         workers = self.threads if int(batch.starts[-1]) * self.program.macs > WORTH_WAKING else 1
         spans = cut_evenly(batch.starts, self.chunk_tokens, workers)
-        alone = len(spans) >= workers
-        workspace, team = self._acquire()
+        workspace = self._borrow()
         try:
+            if (ready := workspace.team.ready(workers - 1) + 1) < workers:
+                workers = ready
+                spans = cut_evenly(batch.starts, self.chunk_tokens, workers)
+            alone = len(spans) >= workers
             workspace.counters[0] = 0  # the tickets; arrivals at the barrier count on from call to call
             workspace.jobs[:, : op.JOB_CALL_FIELDS] = (
                 address(batch.ids),
@@ -130,7 +169,7 @@ class Executor:
             )
             # A team works in one arena: the first thread's.
             workspace.jobs[:, op.JOB_ARENA] = workspace.own_arenas if alone else workspace.own_arenas[0]
-            team.run(workspace.addresses[:workers])
+            workspace.team.run(workers - 1)
         finally:
-            self._free.append((workspace, team))
+            self._give_back(workspace)
         return out

@@ -32,20 +32,31 @@ _lock = threading.Lock()
 _loaded: dict[tuple[str, bool], Kernels] = {}
 
 
+def _unlock() -> None:
+    """A fork may have caught the lock closed, by a thread that is not in this process."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
+
+
 class Kernels:
     """Loaded kernels of one instruction set.
 
     Attributes:
         isa: name of the instruction set.
         prebuilt: whether the package carried them.
-        run: calls the entry point with the address of a job; the interpreter lock is released meanwhile.
+        entry: address of the entry point.
+        run: calls it with the address of a job; the interpreter lock is released meanwhile.
     """
 
     def __init__(self, isa: str, code: bytes, *, prebuilt: bool = False) -> None:
         self.isa = isa
         self.prebuilt = prebuilt
-        self._library, address = _load_linked(code) if _is_linked(code) else _load_object(code)
-        self.run: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)
+        self._library, self.entry = _load_linked(code) if _is_linked(code) else _load_object(code)
+        self.run: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.entry)
 
 
 def kernels(isa: str | None = None, *, prebuilt: bool | None = None) -> Kernels:

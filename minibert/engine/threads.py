@@ -1,76 +1,138 @@
-"""A team: persistent threads that each run one job of a forward pass, beside the caller's own thread."""
+"""A team: the threads that run a forward pass together, the caller's own and helpers beside it.
+
+Helpers are made and woken by the kernels themselves (minibert.kernels.helpers), or, where these cannot, are threads of
+Python. Where no helper can be had at all, as at a limit of processes, the caller does the work alone.
+"""
 
 from __future__ import annotations
 
-import threading
+import _thread
+import ctypes
+import os
+import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
+from typing import Any
 
+import numpy as np
+
+from minibert.kernels import opcodes as op
+from minibert.kernels.isa import this_machine
+
+#: Whether kernels make threads of their own.
+_NATIVE = sys.platform == "linux" and bool(this_machine())
 _call = methodcaller("__call__")
 
 
-class _Worker:
-    """A daemon thread that waits for the address of a job and runs it. Waiting costs nothing."""
-
-    def __init__(self, run: Callable[[int], None], memory: object) -> None:
-        self.run = run
-        self.memory = memory
-        self.job: int | None = None
-        self.ready = threading.Lock()
-        self.ready.acquire()
-        threading.Thread(target=self._loop, name="minibert", daemon=True).start()
-
-    def _loop(self) -> None:
-        while True:
-            self.ready.acquire()
-            if self.job is None:
-                return
-            self.run(self.job)
-
-    def stop(self) -> None:
-        self.job = None
-        self.ready.release()
-
-
 class Team:
-    """`helpers` threads and the caller. With no helpers no thread is ever started.
+    """The caller and up to `len(jobs) - 1` helpers, each with its own job; helpers are started when first needed.
 
     No job ends before all have come to their end (minibert.kernels.interpreter): who has run the first one need not
     wait to be woken by the others.
 
     Args:
         run: the compiled entry point; it releases the interpreter lock.
-        helpers: threads beside the caller's; they start at the first call that has work for them.
-        memory: what the jobs lie in; it lives as long as a helper may look at it.
+        entry: its address.
+        jobs: int64 [threads, JOB_FIELDS].
+        memory: whatever helpers may look at beside the jobs; it lives as long as they do.
     """
 
-    def __init__(self, run: Callable[[int], None], helpers: int, memory: object) -> None:
-        self.call = run
-        self.helpers = helpers
-        self.memory = memory
-        self.workers: list[_Worker] = []
-        weakref.finalize(self, _stop, self.workers)
+    def __init__(self, run: Callable[[int], None], entry: int, jobs: np.ndarray, memory: Any) -> None:
+        self._run = run
+        self._jobs = jobs
+        self._addresses = [job.ctypes.data for job in jobs]
+        jobs[:, op.JOB_ENTRY] = entry
+        self._helpers = 0
+        self._in_python: list[_PythonHelper] = []
+        self._memory = (run, jobs, memory)
+        self._full = False
 
-    def run(self, jobs: Sequence[int]) -> None:
-        """Run all jobs at once, the first one on the caller's thread; return when all are done."""
-        if len(jobs) == 1:
-            self.call(jobs[0])
+    def ready(self, wanted: int) -> int:
+        """Have so many helpers, or as many as there can be; how many."""
+        while self._helpers < wanted and not self._full:
+            if not self._started(self._helpers + 1):
+                self._full = True
+        return min(self._helpers, wanted)
+
+    def run(self, helpers: int) -> None:
+        """Run the first job on the caller's thread and the next ones by helpers, at once; return when all are done."""
+        if not self._in_python:
+            self._jobs[0, op.JOB_WAKE] = helpers
+            self._run(self._addresses[0])
             return
-        others = jobs[1:]
-        while len(self.workers) < len(others):
-            self.workers.append(_Worker(self.call, self.memory))
-        helpers = self.workers[: len(others)]
-        for worker, job in zip(helpers, others, strict=True):
-            worker.job = job
-        calls = [*(worker.ready.release for worker in helpers), partial(self.call, jobs[0])]
         # A signal handler (Ctrl-C) may raise between any two lines of Python. None gets between the calls that one
         # `extend` makes: helpers that are started always find the caller at their side, who leaves when all are done.
+        calls = [*(each.ready.release for each in self._in_python[:helpers]), partial(self._run, self._addresses[0])]
         called: list[None] = []
         called.extend(map(_call, calls))
 
+    def _started(self, number: int) -> bool:
+        """Whether there is a helper for a job now."""
+        job = self._jobs[number]
+        if _NATIVE:
+            # The helper looks at this memory until it is stopped: also while the interpreter ends, when nothing stops
+            # it, and everything else is freed.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._memory))
+            if job[op.JOB_KIND] != op.HELPED:  # as it may be, where an earlier call was interrupted
+                job[op.JOB_KIND] = op.START
+                self._run(self._addresses[number])
+            if job[op.JOB_KIND] != op.HELPED:
+                ctypes.pythonapi.Py_DecRef(ctypes.py_object(self._memory))
+                return False
+            weakref.finalize(self, _stop, job, self._memory, os.getpid()).atexit = False
+        else:
+            helper = _PythonHelper(self._run, self._addresses[number], self._memory)
+            if not helper.started():
+                return False
+            self._in_python.append(helper)
+            weakref.finalize(self, helper.stop).atexit = False
+        self._helpers = number
+        return True
 
-def _stop(workers: list[_Worker]) -> None:
-    for worker in workers:
-        worker.stop()
+
+def _stop(job: np.ndarray, memory: tuple[Any, ...], process: int) -> None:
+    """End a native helper and let its memory go."""
+    if os.getpid() == process and job[op.JOB_KIND] == op.HELPED:  # a fork has no helpers
+        job[op.JOB_KIND] = op.STOP
+        memory[0](job.ctypes.data)
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(memory))
+
+
+class _PythonHelper:
+    """A daemon thread that waits for its turn and runs its job. Waiting costs nothing."""
+
+    def __init__(self, run: Callable[[int], None], job: int, memory: object) -> None:
+        self.run = run
+        self.job = job
+        self.memory = memory
+        self.leaves = False
+        self.thread = 0
+        self.ready = _thread.allocate_lock()
+        self.ready.acquire()
+        self.begun = _thread.allocate_lock()
+        self.begun.acquire()
+
+    def started(self) -> bool:
+        """Start the thread; whether there is one. A greenlet in its place is on the caller's own, and none."""
+        try:
+            _thread.start_new_thread(self._loop, ())
+        except RuntimeError:  # a limit of threads, or the interpreter ends
+            return False
+        self.begun.acquire()
+        return self.thread != _thread.get_native_id()
+
+    def _loop(self) -> None:
+        self.thread = _thread.get_native_id()
+        self.begun.release()
+        while True:
+            self.ready.acquire()
+            if self.leaves:
+                return
+            self.run(self.job)
+
+    def stop(self) -> None:
+        """End the thread when it waits next."""
+        self.leaves = True
+        self.ready.release()

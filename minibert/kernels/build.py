@@ -33,7 +33,7 @@ from minibert.kernels import isa
 ENTRY_POINT = "minibert_run"
 
 #: All that the kernels may ask of the C library.
-_ALLOWED = re.compile(r"llvm\..*|memcpy|memset|memmove|usleep")
+_ALLOWED = re.compile(r"llvm\..*|memcpy|memset|memmove|usleep|syscall|pthread_(create|join|sigmask)")
 
 
 def _front_end() -> str:
@@ -100,10 +100,11 @@ def build(name: str, *, triple: str | None = None, assembly: bool = False) -> by
         UnsupportedError: no such instruction set.
         BackendError: the compiled code would need more than the C library's memory functions.
     """
-    chosen = isa.select(name)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    triple = triple or _triple(isa.current_target().machine)
+    chosen = isa.load(name)
+    triple = triple or _triple(isa.TARGETS[name].machine)
+    isa.select(name, triple)
     machine = _target_machine(chosen.cpu, chosen.features, triple)
     module = _optimized(_front_end(), machine, triple)
     return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)

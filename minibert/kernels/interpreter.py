@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba.core.types import UniTuple
 
+from minibert.kernels import helpers
 from minibert.kernels import opcodes as op
 from minibert.kernels.attention import attend_float32, attend_integer
 from minibert.kernels.embedding import embed, rotate
@@ -228,11 +229,9 @@ def run_span(job, span):
     wait_for_team(barrier, threads)
 
 
-def run(job):
-    """Run a job: this thread's part of it, and then wait until the others have come to their end.
-
-    `job` is the address of its entries.
-    """
+@kernel(void, int64)
+def run_job(job):
+    """This thread's part of a job; then wait until the others have come to their end."""
     open_registers()
     team = field(job, op.JOB_TEAM) != 0
     count = field(job, op.JOB_SPAN_COUNT)
@@ -247,6 +246,31 @@ def run(job):
             span = take_ticket(field(job, op.JOB_TICKETS))
     close_registers()
     wait_for_team(field(job, op.JOB_BARRIER), field(job, op.JOB_THREADS))
+
+
+def run(job):
+    """The entry point. `job` is the address of a job's entries; a helper begins here with one more than that."""
+    helping = job & 1
+    job -= helping
+    calls = 0
+    if helping == 0:
+        kind = field(job, op.JOB_KIND)
+        if kind == op.START:
+            helpers.start(job)
+            return
+        if kind == op.STOP:
+            helpers.stop(job)
+            return
+        for number in range(1, field(job, op.JOB_WAKE) + 1):
+            helpers.call(job + number * (8 * op.JOB_FIELDS))
+    while True:
+        if helping != 0:
+            calls = helpers.wait_for_call(job, calls)
+            if field(job, op.JOB_KIND) == op.STOP:
+                break
+        run_job(job)
+        if helping == 0:
+            break
 
 
 RUN_SIGNATURE = void(int64)

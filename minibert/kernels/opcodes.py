@@ -106,10 +106,20 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_THREAD,
     JOB_BARRIER,
     JOB_MOST_WIDTH,
-) = range(19)
-JOB_FIELDS = 19
+    JOB_WAKE,
+    JOB_ENTRY,
+    JOB_THREAD_NAME,
+    JOB_KIND,
+    JOB_CALLS,
+    JOB_SLEEPS,
+) = range(25)
+#: Jobs lie one behind another, each on cache lines of its own.
+JOB_FIELDS = 32
 #: The first entries are what changes from call to call.
 JOB_CALL_FIELDS = JOB_ARENA
+#: What the entry point is to do with a job, in JOB_KIND: run it, and have the JOB_WAKE jobs behind it run by their
+#: helpers; start its helper, at the address JOB_ENTRY; end it. HELPED says that it has one.
+RUN, START, STOP, HELPED = range(4)
 
 #: Rows that threads share out by columns, for one alone has too few of them.
 FEW_ROWS = 48

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from minibert.engine import Engine
 from minibert.engine.memory import MemoryPlan
 from minibert.errors import UnsupportedError
-from minibert.format import read_model
+from minibert.format import ModelFile, read_model
 from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
 from minibert.pipeline import Pipeline
@@ -22,6 +21,24 @@ from minibert.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class _Tokenizers:
+    """The tokenizer of a file, built when it is first asked for; by two threads at once rather than behind a lock."""
+
+    def __init__(self, file: ModelFile) -> None:
+        self._file = file
+        self._tokenizer: Tokenizer | None = None
+
+    def __call__(self) -> Tokenizer:
+        if self._tokenizer is None:
+            config = self._file.config
+            self._tokenizer = Tokenizer(
+                self._file.tokenizer_json(),
+                max_length=config.text.max_length,
+                token_types=config.architecture.token_types,
+            )
+        return self._tokenizer
 
 
 class BaseModel:
@@ -41,8 +58,8 @@ class BaseModel:
         self.config: Config = self._file.config
         self.engine = Engine(self._file, **options)
         self._options = options
-        self._lock = Lock()
-        self._tokenizer: Tokenizer | None = None
+        # Holds the file, not the model: in a circle they would outlive `del model` until the collector comes by.
+        self._get_tokenizer = _Tokenizers(self._file)
         self.pipeline = Pipeline(
             self.engine,
             self._get_tokenizer,
@@ -81,19 +98,6 @@ class BaseModel:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer from the file, built on first use."""
         return self._get_tokenizer()
-
-    def _get_tokenizer(self) -> Tokenizer:
-        tokenizer = self._tokenizer
-        if tokenizer is None:
-            with self._lock:
-                tokenizer = self._tokenizer
-                if tokenizer is None:
-                    tokenizer = self._tokenizer = Tokenizer(
-                        self._file.tokenizer_json(),
-                        max_length=self.max_length,
-                        token_types=self.config.architecture.token_types,
-                    )
-        return tokenizer
 
     def __repr__(self) -> str:
         a = self.config.architecture

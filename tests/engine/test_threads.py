@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from minibert.engine import threads
 from tests.engine.child import run_child
 from tests.models import random_model
+from tests.tiny import classifier_path, tiny_folder  # noqa: F401 - fixtures
 
 #: Seconds after which a test counts as stuck; on a busy machine the slowest takes a few.
 PATIENCE = 100
@@ -53,35 +57,173 @@ def test_first_calls_at_once(jit):
         assert set(pool.map(work, range(6), timeout=PATIENCE)) == {model.reference().forward(*texts).tobytes()}
 
 
+COUNT = """
+        def tasks():
+            return len(os.listdir("/proc/self/task"))
+"""
+
+
 def test_one_thread_starts_no_other(jit):
-    run_child("""
+    run_child(f"""
+        {COUNT}
         model = random_model(pooling="mean")
         engine = model.engine(threads=1)
-        before = os.listdir("/proc/self/task")
+        engine.warmup()
+        before = tasks()
         for lengths in ([1], [64] * 20, [3, 4, 5]):
             engine.forward(*model.texts(lengths))
-        assert os.listdir("/proc/self/task") == before
-        assert threading.active_count() == 1
+        assert tasks() == before
     """)
 
 
 def test_threads_are_started_once_and_end_with_the_engine(jit):
-    run_child("""
-        import gc, time
+    run_child(f"""
+        {COUNT}
         model = random_model(pooling="mean")
         engine = model.engine(threads=3)
-        assert threading.active_count() == 1
+        engine.warmup()
+        before = tasks()
         for _ in range(20):
             engine.forward(*model.texts([20] * 30))
             engine.forward(*model.texts([20]))
-            assert threading.active_count() == 3
-        assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+            assert tasks() == before + 2
+        assert threading.active_count() == 1  # they are none of Python's
         del engine
+        assert tasks() == before
+    """)
+
+
+def test_threads_of_python_where_there_are_no_others(jit, monkeypatch):
+    monkeypatch.setattr("minibert.engine.threads._NATIVE", False)
+    model = random_model(pooling="mean")
+    engine = model.engine(threads=3)
+    for lengths in ([20] * 30, [20]):
+        texts = model.texts(lengths)
+        assert engine.forward(*texts).tobytes() == model.reference().forward(*texts).tobytes()
+    helpers = engine._executor._free[0].team._in_python
+    assert len(helpers) == 2
+    del engine
+    gc.collect()
+    assert all(helper.leaves for helper in helpers)
+
+
+def test_a_helper_on_the_caller_s_own_thread_is_none(jit, monkeypatch):
+    """As greenlets are, in the place of Python's threads: they would wait for each other for ever."""
+    monkeypatch.setattr("minibert.engine.threads._NATIVE", False)
+    run = threads._thread.start_new_thread
+    monkeypatch.setattr(threads, "_thread", SimpleNamespace(**vars(threads._thread)))
+    monkeypatch.setattr(threads._thread, "get_native_id", lambda: 7)
+    assert threads._thread.start_new_thread is run
+    model = random_model(pooling="mean")
+    engine = model.engine(threads=2)
+    texts = model.texts([20] * 30)
+    assert engine.forward(*texts).tobytes() == model.reference().forward(*texts).tobytes()
+    assert engine._executor._free[0].team.ready(1) == 0
+
+
+def test_the_caller_works_alone_where_no_thread_can_be_started(jit):
+    run_child(f"""
+        import resource
+        {COUNT}
+        model = random_model(pooling="mean")
+        engine = model.engine(threads=3)
+        engine.warmup()
+        texts = [model.texts(lengths) for lengths in ([20] * 30, [20], [64] * 9)]
+        expected = [model.reference().forward(*each).tobytes() for each in texts]
+        before = tasks()
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        if os.getuid() == 0:  # who may go beyond the limit
+            os.setuid(65534)
+        for _ in range(3):
+            assert [engine.forward(*each).tobytes() for each in texts] == expected
+        assert tasks() == before
+    """)
+
+
+def test_answers_while_the_interpreter_ends(jit):
+    """In a thread that outlives the main one, in handlers at exit, and in daemon threads that are cut off."""
+    out = run_child("""
+        import atexit, time
+        model = random_model(pooling="mean")
+        engine = model.engine(threads=3)
+        texts = model.texts([20] * 30)
+        expected = model.reference().forward(*texts).tobytes()
+
+        def answer(where):
+            print(where, engine.forward(*texts).tobytes() == expected, flush=True)
+
+        def endless():
+            while True:
+                engine.forward(*texts)
+
+        engine.warmup()
+        atexit.register(answer, "atexit")
+        for _ in range(3):
+            threading.Thread(target=endless, daemon=True).start()
+        threading.Thread(target=lambda: (time.sleep(0.2), answer("late"))).start()
+    """)
+    assert sorted(out.split()) == ["True", "True", "atexit", "late"]
+
+
+def test_a_burst_of_callers_waits_and_leaves_little_behind(jit):
+    run_child(f"""
+        from concurrent.futures import ThreadPoolExecutor
+        {COUNT}
+        model = random_model(pooling="mean")
+        engine = model.engine(threads=2)
+        engine.max_concurrency = 6
+        texts = model.texts([30] * 20)
+        expected = engine.forward(*texts).tobytes()
+        before = tasks()
+        most = 0
+        with ThreadPoolExecutor(40) as pool:
+            outcomes = [pool.submit(engine.forward, *texts) for _ in range(400)]
+            while not all(outcome.done() for outcome in outcomes):
+                most = max(most, len(engine._executor._alive))
+            assert all(outcome.result().tobytes() == expected for outcome in outcomes)
+        assert 1 < most <= 6
+        assert len(engine._executor._free) <= minibert.engine.executor.KEPT_WORKSPACES
+        assert not engine._executor._waiting
+        assert tasks() <= before + minibert.engine.executor.KEPT_WORKSPACES
+    """)
+
+
+def test_fork_while_another_thread_loads_the_kernels(jit):
+    run_child("""
+        import time
+        from minibert.engine import library
+        model = random_model(pooling="mean")
+        engine = model.engine(threads=2)
+        texts = model.texts([20] * 30)
+        with library._lock:  # as a thread has it that loads or compiles
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                os._exit(0 if len(engine.forward(*texts)) == 30 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    """)
+
+
+def test_a_model_is_freed_at_once(jit, classifier_path):  # noqa: F811
+    """Also its threads and its mapping, without the help of the collector."""
+    run_child(f"""
+        import gc
+        import minibert
+        {COUNT}
+        path = {str(classifier_path)!r}
+        minibert.load(path).predict("warm")
         gc.collect()
-        end = time.monotonic() + 20
-        while threading.active_count() > 1 and time.monotonic() < end:
-            time.sleep(0.01)
-        assert threading.active_count() == 1
+        gc.disable()
+        before = tasks()
+        for _ in range(3):
+            model = minibert.load(path, threads=3)
+            model.predict(["a great movie", "bad"] * 40)
+            model.features("good")
+            assert tasks() > before
+            del model
+            with open("/proc/self/maps") as maps:
+                assert path not in maps.read()
+            assert tasks() == before
     """)
 
 

@@ -59,7 +59,20 @@ TARGETS = {
 #: What systems call the architectures of the table.
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
-_selected: str | None = None
+
+class System(NamedTuple):
+    """What kernels are built for beside a CPU.
+
+    Attributes:
+        machine: the architecture.
+        linux: whether kernels may ask Linux for what they need.
+    """
+
+    machine: str
+    linux: bool
+
+
+_selected: tuple[str, System] | None = None
 
 
 def this_machine() -> str:
@@ -78,29 +91,43 @@ def load(name: str) -> Isa:
     return import_module(f"{__name__}.{name.replace('-', '_')}").ISA
 
 
-def select(name: str) -> Isa:
+def select(name: str, triple: str | None = None) -> Isa:
     """Choose the instruction set that this process builds kernels for.
+
+    Args:
+        name: of the table.
+        triple: LLVM's name of the system; this process's own if None.
 
     Raises:
         UnsupportedError: no such instruction set.
     """
     global _selected
     chosen = load(name)
-    _selected = name
+    if triple is None:
+        system = System(this_machine(), sys.platform == "linux" and bool(this_machine()))
+    else:
+        machine = _MACHINES.get(triple.split("-")[0].lower(), "")
+        system = System(machine, "linux" in triple and bool(machine))
+    _selected = name, system
     return chosen
 
 
 def current() -> Isa:
     """The selected instruction set."""
-    return load(_name())
+    return load(_selection()[0])
 
 
 def current_target() -> Target:
     """The CPUs that it is for."""
-    return TARGETS[_name()]
+    return TARGETS[_selection()[0]]
 
 
-def _name() -> str:
+def system() -> System:
+    """The system that kernels are built for."""
+    return _selection()[1]
+
+
+def _selection() -> tuple[str, System]:
     if _selected is None:
         raise RuntimeError("select an instruction set before importing the kernels")
     return _selected
