@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden import make_help
+from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).parents[1]
 #: Where `module.function` is looked for.
@@ -102,6 +103,12 @@ def test_links_lead_somewhere(page):
             titles = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
             assert heading in anchors, f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("half", LAYERS)
+def test_the_order_of_imports_is_the_one_that_is_tested(half):
+    order = " ← ".join(", ".join(sorted(layer)) for layer in LAYERS[half] if layer != {"__main__"})
+    assert order in " ".join((ROOT / "ARCHITECTURE.md").read_text().split())
 
 
 def test_the_page_of_commands_is_what_they_say():
