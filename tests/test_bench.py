@@ -78,6 +78,25 @@ def test_a_table_stands_between_the_marks_of_the_script_that_makes_it():
     assert len(made) >= 8
 
 
+def test_readme_s_lines_are_those_of_the_benchmarks_page():
+    def table(page: Path) -> str:
+        return page.read_text().split("<!-- table: bench/speed/report.py -->")[1].split("<!-- end of table -->")[0]
+
+    def rows(text: str) -> list[list[str]]:
+        lines = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| .*\d ms \|", line)]
+        return [[re.sub(r"\*\*| \(.*\)", "", cell) for cell in line] for line in lines]
+
+    # A section a model, its one-thread table first: the first row of a shape is the one that README shows.
+    sections = re.split(r"^### (.+)$", table(common.DOCS / "BENCHMARKS.md"), flags=re.MULTILINE)[1:]
+    pages = dict(zip(sections[::2], map(rows, sections[1::2]), strict=True))
+    lines = rows(table(common.README))
+    assert len(lines) == 3 * len(pages)
+    for what, *figures in lines:
+        model, shape = what.removesuffix(" tokens").split(", ")
+        row = next(row for row in pages[model] if row[0] == shape)
+        assert set(figures) <= set(row)
+
+
 def test_scripts_that_are_named_are_there():
     for path in [*PAGES, *SCRIPTS.values(), *Path(__file__).parent.rglob("*.py")]:
         text = path.read_text()

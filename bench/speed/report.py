@@ -1,6 +1,6 @@
-"""What run.py measured, as tables between the marks in README.md and as docs/latency.svg.
+"""What run.py measured: tables for docs/BENCHMARKS.md, six lines of them for README.md, and docs/latency.svg.
 
-    python -m bench.speed.report            # rewrites both
+    python -m bench.speed.report            # rewrites all three
     python -m bench.speed.report --print    # shows the tables
 
 The picture has one column a model and one row a number of threads; it needs matplotlib (the extra "bench").
@@ -27,6 +27,9 @@ TITLES = {
     "llamacpp": "llama.cpp",
 }
 _DISTURBED = "~"
+_NOTE = f"{_DISTURBED} something disturbed this figure: its median lies more than 15% above its fastest pass."
+#: What README shows of each model, and the peers that it names beside the fastest of all.
+_SUMMARY, _NAMED = ("b1s32", "b1s128", "ragged64"), ("onnxruntime", "torch")
 
 Row = dict[str, Any]
 Result = dict[str, Any]
@@ -40,7 +43,7 @@ def latency(result: Result, threads: int) -> str:
     head = ["", "minibert", "GMAC/s", *(["of the peak"] if peak else []), *(TITLES[name] for name in peers)]
     lines = []
     for name, shape in SHAPES.items():
-        found = {row["runtime"]: _best(rows, name, row["runtime"]) for row in rows if row["shape"] == name}
+        found = _by_runtime(rows, name)
         if not found:
             continue
         ours = found.pop("minibert")
@@ -56,9 +59,13 @@ def latency(result: Result, threads: int) -> str:
     return common.table(head, lines)
 
 
-def _best(rows: list[Row], shape: str, runtime: str) -> Row:
-    """The runtime's best way of feeding this shape."""
-    return min((r for r in rows if r["shape"] == shape and r["runtime"] == runtime), key=lambda r: r["ratio"])
+def _by_runtime(rows: list[Row], shape: str) -> dict[str, Row]:
+    """Of each runtime the row of its best way to be fed this shape."""
+    found: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row["ratio"]):
+        if row["shape"] == shape:
+            found.setdefault(row["runtime"], row)
+    return found
 
 
 def _milliseconds(row: Row) -> str:
@@ -68,9 +75,11 @@ def _milliseconds(row: Row) -> str:
 
 def _ratio(row: Row, best: bool) -> str:
     """Median of the ratios and their range; the best peer's is bold."""
-    mark = _DISTURBED * row["disturbed"]
-    value = f"{mark}{row['ratio']:.2f}"
-    return f"{f'**{value}**' if best else value} ({row['low']:.2f} to {row['high']:.2f})"
+    return f"{f'**{_times(row)}**' if best else _times(row)} ({row['low']:.2f} to {row['high']:.2f})"
+
+
+def _times(row: Row) -> str:
+    return f"{_DISTURBED * row['disturbed']}{row['ratio']:.2f}"
 
 
 def starts(result: Result) -> str:
@@ -99,14 +108,12 @@ def render(results: dict[str, Result]) -> str:
     """Everything between the marks. `results` is by model."""
     parts: list[str] = []
     for model, result in results.items():
-        about = result["machine"]
         versions = {row["runtime"]: row["version"] for row in result["rows"]}
         parts.append(f"### {model}\n")
         named = ", ".join(f"{TITLES[name]} {version}" for name, version in versions.items())
-        where = (
-            f"{about['cpu']}, {about['cpus']} CPUs, {about['system']}; {about['date']}, revision {about['revision']}"
+        parts.append(
+            f"int8 on {_where(result)}; {named}. Random token ids, the same for all; tokenizing is not counted.\n"
         )
-        parts.append(f"int8 on {where}; {named}. Random token ids, the same for all; tokenizing is not counted.\n")
         for threads in sorted({row["threads"] for row in result["rows"]}):
             count = f"{threads} thread{'s' * (threads > 1)}"
             parts.append(
@@ -119,10 +126,35 @@ def render(results: dict[str, Result]) -> str:
             parts.append(f"A fresh process, {result['starts']['threads']} thread(s), caches warm:\n")
             parts.append(starts(result["starts"]) + "\n")
         if any(row["disturbed"] for row in result["rows"]):
-            parts.append(
-                f"{_DISTURBED} something disturbed this figure: its median lies more than 15% above its fastest pass.\n"
-            )
+            parts.append(f"{_NOTE}\n")
     return "\n".join(parts)
+
+
+def summary(results: dict[str, Result]) -> str:
+    """README's lines: some shapes of each model on one thread, beside the fastest peer and those that all know."""
+    lines, shown = [], []
+    for model, result in results.items():
+        rows = [row for row in result["rows"] if row["threads"] == 1]
+        for shape in _SUMMARY:
+            found = _by_runtime(rows, shape)
+            ours, peers = found["minibert"], [row for name, row in found.items() if name != "minibert"]
+            cells = [f"{model}, {SHAPES[shape].title}{' tokens' * (len(SHAPES[shape].lengths) == 1)}"]
+            cells += [_milliseconds(ours), f"{_times(peers[0])} ({TITLES[peers[0]['runtime']]})"]
+            cells += [_times(found[name]) if name in found else "" for name in _NAMED]
+            lines.append(cells)
+            shown += [ours, peers[0], *(found[name] for name in _NAMED if name in found)]
+    head = ["", "minibert", "the fastest other", *(TITLES[name] for name in _NAMED)]
+    machines = dict.fromkeys(map(_where, results.values()))
+    after = (
+        f"int8, one thread; others as a multiple of minibert's time. {' and '.join(machines)}. "
+        "Every length, runtime and number of threads: [docs/BENCHMARKS.md](docs/BENCHMARKS.md)."
+    )
+    return "\n\n".join([common.table(head, lines), after, *([_NOTE] if any(row["disturbed"] for row in shown) else [])])
+
+
+def _where(result: Result) -> str:
+    about = result["machine"]
+    return f"{about['cpu']}, {about['cpus']} CPUs, {about['system']}; {about['date']}, revision {about['revision']}"
 
 
 def draw(results: dict[str, Result]) -> None:
@@ -164,7 +196,8 @@ def read_results() -> dict[str, Result]:
 
 def publish(results: dict[str, Result]) -> None:
     """Writes the tables, and the picture where matplotlib is to be had."""
-    common.fill(common.README, __file__, render(results))
+    common.fill(common.DOCS / "BENCHMARKS.md", __file__, render(results))
+    common.fill(common.README, __file__, summary(results))
     try:
         draw(results)
     except ModuleNotFoundError as error:
@@ -179,7 +212,7 @@ def main() -> None:
     if not results:
         sys.exit(f"{RESULTS}: no results; run bench.speed.run first")
     if options.print:
-        print(render(results))
+        print(f"{summary(results)}\n\n{render(results)}")
     else:
         publish(results)
 

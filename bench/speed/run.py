@@ -1,4 +1,4 @@
-"""Everything at once: peak, latency on one thread and more, start-up; then README.md's tables and docs/latency.svg.
+"""Everything at once: peak, latency on one thread and more, start-up; then all that report.py makes of it.
 
     python -m bench.speed.run                          # every model that prepare.py made
     python -m bench.speed.run FILE --peer RUNTIME=PYTHON:MODEL ...
@@ -54,7 +54,7 @@ def main() -> None:
     cpus = common.describe_machine()["cpus"]
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2][:cpus], metavar="N")
     compare.add_timing_options(parser)
-    parser.add_argument("--no-readme", action="store_true", help="write results only")
+    parser.add_argument("--no-pages", action="store_true", help="write results only")
     options = parser.parse_args()
     if options.model:
         models = {options.name or options.model.resolve().parent.name: options.model}
@@ -66,7 +66,7 @@ def main() -> None:
         common.write_json(report.RESULTS / f"{name}.json", measure(model, options))
     results = report.read_results()
     print(report.render(results))
-    if not options.no_readme:
+    if not options.no_pages:
         report.publish(results)
 
 
