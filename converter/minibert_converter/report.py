@@ -7,26 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from minibert_converter.export import Tensors
+from minibert_converter.export import SHARED_PARTS, Tensors
 from minibert_converter.network import Network
 from minibert_converter.recipe import PassReport
 
 #: Tensors that one name of a network may become.
-ENDINGS = (
-    "weight",
-    "blocks",
-    "index",
-    "starts",
-    "codes",
-    "multiplier",
-    "codebook",
-    "scale",
-    "weight_sum",
-    "bias",
-    "input_factor",
-)
-
-
+ENDINGS = (*SHARED_PARTS, "bias")
 _PARTS = ("", ".low_rank.down", ".low_rank.up")
 
 

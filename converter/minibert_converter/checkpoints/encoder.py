@@ -9,10 +9,8 @@ from minibert.numerics import LOG2_E
 from minibert_converter.checkpoints.family import Family, Head, HeadSource
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sizes import Sizes
+from minibert_converter.matrices import NORMS, PARTS
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
-
-#: What a transformer layer is made of, as in a Network.
-LAYER_PARTS = ("attention.qkv", "attention.output", "attention.norm", "ffn.up", "ffn.down", "ffn.norm")
 
 
 class EncoderReader:
@@ -94,7 +92,7 @@ class EncoderReader:
         prefix = f"layers.{layer}"
         twin = next(other for other in range(layer + 1) if self._sizes.group(other) == self._sizes.group(layer))
         if twin != layer:
-            for part in LAYER_PARTS:
+            for part in (*PARTS, *NORMS):
                 self._network.aliases[f"{prefix}.{part}"] = f"layers.{twin}.{part}"
             return
         sources = {
@@ -126,8 +124,7 @@ class EncoderReader:
         """How many outputs a linear of a head has."""
         if linear.tied:
             return self._sizes.vocab_size
-        shape = self._tensors.shape(f"{linear.source}.weight")
-        return shape[0] if shape else 0
+        return self._tensors.rows(f"{linear.source}.weight")
 
     def _read_head_linear(self, linear: HeadSource, outputs: int, width: int) -> None:
         weight, bias = f"{linear.source}.weight", f"{linear.source}.bias"
@@ -137,7 +134,7 @@ class EncoderReader:
             bias = linear.bias
         elif linear.bias is not None and linear.bias in self._tensors:
             self._tensors.read(linear.bias, (outputs,))  # the same numbers under a second name
-        self._read_matrix(linear.name, weight, bias, outputs, width)
+        read_linear(self._network, self._tensors, linear.name, weight, self._present(bias), outputs, width)
         if linear.tied:
             self._tie(linear.name)
 
@@ -187,8 +184,7 @@ class EncoderReader:
             return
         source, expand = self._family.position_bias
         name, most = "layers.0.attention.position_bias", self._sizes.max_positions
-        stored = self._tensors.shape(f"{source}.weight")
-        table = self._tensors.read(f"{source}.weight", (stored[0] if stored else 0, self._sizes.num_heads))
+        table = self._tensors.read(f"{source}.weight", (self._tensors.rows(f"{source}.weight"), self._sizes.num_heads))
         columns = distances(most)
         first = columns // 2 - LANES // 2 - (most - 1)
         biases = np.zeros((self._sizes.num_heads, columns), np.float32)
@@ -218,20 +214,15 @@ class EncoderReader:
 
     def read_linear(self, name: str, source: str, out_features: int, in_features: int) -> None:
         """A matrix, inputs padded with zeros."""
-        self._read_matrix(name, f"{source}.weight", f"{source}.bias", out_features, in_features)
+        bias = self._present(f"{source}.bias")
+        read_linear(self._network, self._tensors, name, f"{source}.weight", bias, out_features, in_features)
 
-    def _read_matrix(self, name: str, weight: str, bias: str, out_features: int, in_features: int) -> None:
-        values = self._tensors.read(weight, (out_features, in_features))
-        self._network.linears[name] = LinearWeights(
-            _pad(values, (out_features, padded(in_features))), self._read_bias(bias, out_features)
-        )
-        self._network.origins[name] = self._tensors.origin(*self._stored(weight, bias))
+    def _present(self, bias: str) -> str | None:
+        """The name of a bias; None where the family may leave it out and the checkpoint does."""
+        return None if self._family.optional_biases and bias not in self._tensors else bias
 
     def _read_bias(self, name: str, size: int) -> Float32Array:
-        """A bias; zeros where the family may leave it out and the checkpoint does."""
-        if self._family.optional_biases and name not in self._tensors:
-            return np.zeros(size, np.float32)
-        return self._tensors.read(name, (size,))
+        return _read_bias(self._tensors, self._present(name), size)
 
     def _stored(self, *names: str) -> list[str]:
         return [name for name in names if name in self._tensors]
@@ -241,22 +232,23 @@ def read_linear(
     network: Network,
     tensors: NamedTensors,
     name: str,
-    source: str,
+    weight: str,
+    bias: str | None,
     out_features: int,
     in_features: int,
-    *,
-    has_bias: bool = True,
 ) -> None:
     """Reads a matrix and its bias into `network`, inputs padded with zeros; no bias is one of zeros.
 
     Raises:
         CheckpointError: a tensor is missing, of another shape, or holds values that are not finite.
     """
-    stored = [f"{source}.weight", f"{source}.bias"][: 1 + has_bias]
-    weight = _pad(tensors.read(stored[0], (out_features, in_features)), (out_features, padded(in_features)))
-    bias = tensors.read(stored[1], (out_features,)) if has_bias else np.zeros(out_features, np.float32)
-    network.linears[name] = LinearWeights(weight, bias)
-    network.origins[name] = tensors.origin(*stored)
+    values = _pad(tensors.read(weight, (out_features, in_features)), (out_features, padded(in_features)))
+    network.linears[name] = LinearWeights(values, _read_bias(tensors, bias, out_features))
+    network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
+
+
+def _read_bias(tensors: NamedTensors, name: str | None, size: int) -> Float32Array:
+    return np.zeros(size, np.float32) if name is None else tensors.read(name, (size,))
 
 
 def _is_table(name: str) -> bool:

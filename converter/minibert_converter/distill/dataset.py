@@ -10,6 +10,7 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.schema import Task
 from minibert.text.tokenizer import Tokenizer
+from minibert_converter.calibration.tokens import tokenizer_of
 from minibert_converter.network import Network
 
 #: The label of a token or text that has none; what torch's cross entropy leaves out.
@@ -68,7 +69,7 @@ def make_lessons(examples: Examples, student: Network, teacher: Network, max_len
         singles = [part for text in texts for part in ((text,) if isinstance(text, str) else text)]
         texts, labels = list(dict.fromkeys(singles)), None
     limit = min(max_length or student.text.max_length, student.text.max_length)
-    reader, own = _tokenizer(teacher, limit), _tokenizer(student, limit)
+    reader, own = tokenizer_of(teacher, limit), tokenizer_of(student, limit)
     same = student.tokenizer_json == teacher.tokenizer_json
     ids, types, asked, kept = [], [], [], []
     for number, text in enumerate(texts):
@@ -94,10 +95,6 @@ def make_lessons(examples: Examples, student: Network, teacher: Network, max_len
         read = _label_reader(task)
         truth = [read(str(labels[i])) for i in kept]
     return Lessons(ids, types, asked, truth)
-
-
-def _tokenizer(network: Network, limit: int) -> Tokenizer:
-    return Tokenizer(network.tokenizer_json, max_length=limit, token_types=network.architecture.token_types)
 
 
 def _label_reader(task: Task):  # noqa: ANN202

@@ -8,11 +8,9 @@ from torch.nn import functional
 
 from minibert.format.schema import Architecture, Task
 from minibert_converter.distill.batches import Batch
+from minibert_converter.distill.dataset import NO_LABEL
 from minibert_converter.distill.student import Trace
 from minibert_converter.passes.distillation import Loss
-
-#: The label of what has none.
-NO_LABEL = -100
 
 
 class Lesson(nn.Module):

@@ -12,15 +12,13 @@ from minibert.errors import InputError
 from minibert.format.constants import LANES, low_rank, padded
 from minibert.format.schema import Layer
 from minibert_converter.calibration.tokens import tokenize
+from minibert_converter.matrices import PARTS
 from minibert_converter.network import LinearWeights, Network, TiedLinear
 from minibert_converter.passes.quantize.gather import gather_statistics
 from minibert_converter.passes.quantize.statistics import InputStatistics
 from minibert_converter.passes.share.fit import low_rank_difference, relative_error, shared_weight
 from minibert_converter.passes.share.request import parse_groups
 from minibert_converter.progress import Progress, no_progress
-
-#: The matrices of a layer.
-PARTS = ("attention.qkv", "attention.output", "ffn.up", "ffn.down")
 
 
 @dataclass(frozen=True)
