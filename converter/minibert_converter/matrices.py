@@ -19,10 +19,10 @@ from minibert_converter.network import (
     TiedLinear,
 )
 
-#: The four matrices of a layer, in the order of a forward pass.
-PARTS = ("attention.qkv", "attention.output", "ffn.up", "ffn.down")
-#: Its two LayerNorms.
-NORMS = ("attention.norm", "ffn.norm")
+#: What a layer is made of, in the order of a forward pass; its four matrices, and its two LayerNorms.
+LAYER_PARTS = ("attention.qkv", "attention.output", "attention.norm", "ffn.up", "ffn.down", "ffn.norm")
+PARTS = tuple(part for part in LAYER_PARTS if not part.endswith(".norm"))
+NORMS = tuple(part for part in LAYER_PARTS if part.endswith(".norm"))
 
 
 def encoder_names(network: Network) -> list[str]:

@@ -1,4 +1,4 @@
-"""Measuring what each choice costs alone, and putting choices together into plans."""
+"""Measuring what each choice costs alone, and putting choices together into recipes to try."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEADER_BYTES = 200
 
 
 @dataclass(frozen=True)
-class Plan:
+class Candidate:
     """One point that a search may try.
 
     Attributes:
@@ -202,7 +202,7 @@ class Probe:
 
     # What is chosen.
 
-    def plans(self, base: Sequence[dict[str, Any]] = ()) -> list[Plan]:
+    def candidates(self, base: Sequence[dict[str, Any]] = ()) -> list[Candidate]:
         """Every point of the frontier after passes that prune or share."""
         measured, dense = self.shapes(base), self.shapes().shapes
         forms = self.forms()
@@ -218,13 +218,13 @@ class Probe:
                     if name in each
                 ]
         latency = latency_ratio(measured.shapes, sum(shape.uses * shape.weights for shape in dense.values()))
-        plans = []
+        candidates = []
         for table, (beside, table_loss) in self.tables().items():
             for choice in frontier(items):
                 recipe = recipe_for(self.first, base, table, choice.options, self.seed, SPARSE_THRESHOLD)
                 lost = measured.loss + table_loss + choice.loss
-                plans.append(Plan(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
-        return plans
+                candidates.append(Candidate(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
+        return candidates
 
     @staticmethod
     def _bytes_of(shape: Shape, form: str, per_weight: float) -> int:

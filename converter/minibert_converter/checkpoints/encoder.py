@@ -9,7 +9,7 @@ from minibert.numerics import LOG2_E
 from minibert_converter.checkpoints.family import Family, Head, HeadSource
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sizes import Sizes
-from minibert_converter.matrices import NORMS, PARTS
+from minibert_converter.matrices import LAYER_PARTS
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
 
 
@@ -92,7 +92,7 @@ class EncoderReader:
         prefix = f"layers.{layer}"
         twin = next(other for other in range(layer + 1) if self._sizes.group(other) == self._sizes.group(layer))
         if twin != layer:
-            for part in (*PARTS, *NORMS):
+            for part in LAYER_PARTS:
                 self._network.aliases[f"{prefix}.{part}"] = f"layers.{twin}.{part}"
             return
         sources = {

@@ -18,7 +18,7 @@ from minibert.errors import InputError
 from minibert.format import write_model
 from minibert.model import Model
 from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.distill.dataset import Examples, make_lessons
+from minibert_converter.distill.dataset import Examples, make_dataset
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.distill.snapshot import Snapshot
 from minibert_converter.distill.training import Moment, Training
@@ -78,7 +78,7 @@ def distill(
         recipe: what to do, or a TOML file that says it; one of its passes is `distill`.
         student: a checkpoint folder to start from, if not the teacher's.
         measure: scores a model; None where there is nothing to score on.
-        cache: a folder where the teacher's answers are kept, for later epochs and other runs on the same texts.
+        cache: a folder where the teacher's outputs are kept, for later epochs and other runs on the same texts.
         fresh: begin anew, even if a state was kept.
         threads: of the training; None takes torch's own choice.
         watcher: who is told how far it is.
@@ -158,12 +158,12 @@ class _Work:
         layers = _teachers_layers(network, self.teacher)
         if settings.tied_layers:
             share_layers(network, settings.tied_layers)
-        lessons = make_lessons(self.examples, network, self.teacher, settings.max_length)
+        dataset = make_dataset(self.examples, network, self.teacher, settings.max_length)
         training = Training(
             self.teacher,
             network,
             layers,
-            lessons,
+            dataset,
             settings,
             seed=self.seed,
             snapshot=self.snapshot,
@@ -192,7 +192,7 @@ class _Work:
             errors = {
                 one.name: one.error or 0.0 for one in report.tensors if one.name not in tables or not self.keep_tables
             }
-        details = {"texts": len(lessons.ids), "steps": training.steps, "density": round(training.density, 4)}
+        details = {"texts": len(dataset.ids), "steps": training.steps, "density": round(training.density, 4)}
         return Outcome(errors, densities, details)
 
 

@@ -1,4 +1,4 @@
-"""A Network as a small torch module, and back: what a teacher answers with, and what a student is trained as.
+"""A Network as a small torch module, and back: what a teacher runs as, and what a student is trained as.
 
 It runs on packed texts, as the engine does: one row a token, no padding, except inside attention. Matrices are without
 the file's padding of columns (the padding of heads stays, and stays zero: its gradients are).
