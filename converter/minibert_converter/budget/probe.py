@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,11 +96,7 @@ class Probe:
         if self._network is None:
             self._network = read_checkpoint(self.source, self.task, self.progress)
             self._run(self.first, self._network)
-        network = copy(self._network)
-        for name in ("tables", "linears", "norms", "aliases", "position_biases"):
-            setattr(network, name, dict(getattr(network, name)))
-        network.notes = list(network.notes)
-        return network
+        return self._network.copy()
 
     def after(self, passes: list[dict[str, Any]]) -> Network:
         """The network after some passes."""
@@ -233,8 +228,7 @@ class Probe:
 
 def _in_int8(network: Network) -> Network:
     """A copy with every number rounded to the nearest: for its bytes."""
-    stored = copy(network)
-    stored.linears, stored.tables = dict(network.linears), dict(network.tables)
+    stored = network.copy()
     quantize(stored, method="nearest")
     return stored
 

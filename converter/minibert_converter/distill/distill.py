@@ -23,10 +23,10 @@ from minibert_converter.distill.sharing import share_layers
 from minibert_converter.distill.snapshot import Snapshot
 from minibert_converter.distill.training import Moment, Training
 from minibert_converter.export import export
-from minibert_converter.matrices import encoder_names, float_linear, real_rows_and_columns
+from minibert_converter.matrices import float_linear
 from minibert_converter.network import Network
 from minibert_converter.passes.distillation import Distill
-from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.passes.prune.blocks import encoder_densities
 from minibert_converter.passes.quantize import quantize
 from minibert_converter.passes.registry import Embeddings
 from minibert_converter.progress import Progress, no_progress
@@ -182,7 +182,7 @@ class _Work:
         training.run(self.watcher.moment, epoch_ended)
         trained = training.network()
         network.tables, network.linears, network.norms = trained.tables, trained.linears, trained.norms
-        densities = _densities(network)
+        densities = {network.checkpoint_name(name): part for name, part in encoder_densities(network).items()}
         errors: dict[str, float] = {}
         if settings.int8_from < 1:  # the codes it was trained with are the nearest
             tables = dict(network.tables)
@@ -205,22 +205,10 @@ def _as_it_would_run(network: Network) -> Model:
         return minibert.load(path)
 
 
-def _densities(network: Network) -> dict[str, float]:
-    """By name of a matrix in the checkpoint, the part of its weights in 4x4 blocks that are left."""
-    densities = {}
-    numbers = network.layer_numbers or tuple(range(len(network.architecture.layers)))
-    for name in encoder_names(network):
-        rows, columns = real_rows_and_columns(network.architecture, name)
-        _, number, part = name.split(".", 2)
-        density = block_density(float_linear(network, name).weight, rows[:, None] & columns)
-        densities[f"layers.{numbers[int(number)]}.{part}"] = density
-    return densities
-
-
 def _teachers_layers(student: Network, teacher: Network) -> tuple[int, ...]:
     """For each layer of the student the teacher's layer it is to be like: the one it was, or that at its height."""
     own, others = len(student.architecture.layers), len(teacher.architecture.layers)
-    numbers = student.layer_numbers or tuple(range(own))
+    numbers = student.checkpoint_layers
     if own == others or (student.layer_numbers and max(numbers) < others):
         return numbers
     return tuple(max(round((number + 1) * others / own), 1) - 1 for number in range(own))

@@ -40,7 +40,7 @@ def prune_blocks(
         By matrix, the relative error of what it returns, errors of the matrices before it included (see `fit`).
     """
     sides = request.rows, request.columns
-    dense = replace(network, linears=dict(network.linears))
+    dense = network.copy()
     weights = {name: float_linear(network, name).weight for name in encoder_names(network)}
     real = {}
     for name in weights:

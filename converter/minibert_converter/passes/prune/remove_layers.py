@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from minibert.errors import InputError
@@ -61,6 +59,6 @@ def _least_missed(network: Network, remove: int, tokens: Tokens, progress: Progr
 
 def _outputs(network: Network, kept: list[int], tokens: Tokens) -> Float32Array:
     """What the network returns with these layers alone."""
-    smaller = replace(network, linears=dict(network.linears), norms=dict(network.norms))
+    smaller = network.copy()
     keep_layers(smaller, kept)
     return outputs(smaller, tokens.chunks())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from minibert.errors import UnsupportedError
 from minibert_converter.calibration.tokens import Tokens
@@ -46,7 +45,7 @@ def prune_structures(
     if any(name.startswith("layers.") for name in network.aliases):
         asked = " and ".join(request.text for request in requests)
         raise UnsupportedError(f"prune {asked}: layers of this model share weights; prune blocks or layers")
-    dense = replace(network, linears=dict(network.linears))
+    dense = network.copy()
     endings = {"heads": "attention.output", "ffn": "ffn.down"}
     wanted = tuple(endings[request.kind] for request in requests)
     moments: dict[str, Moments] = {}

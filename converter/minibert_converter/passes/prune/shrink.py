@@ -65,9 +65,9 @@ def keep_layers(network: Network, kept: Sequence[int]) -> None:
         entries.update(moved | rest)  # type: ignore[arg-type]
     network.aliases = aliases
     layers = network.architecture.layers
+    numbers = tuple(network.checkpoint_layers[number] for number in kept)
     network.architecture = replace(network.architecture, layers=tuple(layers[number] for number in kept))
-    numbers = network.layer_numbers or tuple(range(len(layers)))
-    network.layer_numbers = tuple(numbers[number] for number in kept)
+    network.layer_numbers = numbers
 
 
 def _set_layer(network: Network, number: int, layer: Layer) -> None:
