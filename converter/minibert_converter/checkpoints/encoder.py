@@ -155,11 +155,9 @@ class EncoderReader:
             names = [sources["attention.qkv"]]
         else:
             names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
-        height = 3 * hidden // len(names)
-        weights = [self._tensors.read(f"{name}.weight", (height, hidden)) for name in names]
-        biases = [self._read_bias(f"{name}.bias", height) for name in names]
-        rows = np.concatenate(weights).reshape(3, heads, head_size, hidden)
-        offsets = np.concatenate(biases).reshape(3, heads, head_size)
+        weights, biases = self._read_rows(names, 3 * hidden)
+        rows = weights.reshape(3, heads, head_size, hidden)
+        offsets = biases.reshape(3, heads, head_size)
         if self._network.architecture.layers[layer].rotary_base and not self._family.interleaved:
             order = np.arange(head_size).reshape(2, -1).T.reshape(-1)
             rows[:2], offsets[:2] = rows[:2][:, :, order], offsets[:2][:, :, order]
@@ -171,12 +169,16 @@ class EncoderReader:
         """Both halves of a gated feed-forward, the activated one first, each padded."""
         hidden, ffn = self._sizes.hidden_size, self._sizes.ffn_size
         names = [sources[part] for part in ("ffn.gate", "ffn.up") if part in sources]
-        height = 2 * ffn // len(names)
-        weights = [self._tensors.read(f"{source}.weight", (height, hidden)) for source in names]
-        biases = [self._read_bias(f"{source}.bias", height) for source in names]
-        weight = _pad(np.concatenate(weights).reshape(2, ffn, hidden), (2, padded(ffn), padded(hidden)))
-        bias = _pad(np.concatenate(biases).reshape(2, ffn), (2, padded(ffn)))
+        weights, biases = self._read_rows(names, 2 * ffn)
+        weight = _pad(weights.reshape(2, ffn, hidden), (2, padded(ffn), padded(hidden)))
+        bias = _pad(biases.reshape(2, ffn), (2, padded(ffn)))
         self._add_linear(name, weight.reshape(-1, padded(hidden)), bias.reshape(-1), names)
+
+    def _read_rows(self, names: list[str], rows: int) -> tuple[Float32Array, Float32Array]:
+        """Matrices on the hidden state that lie one above another, of so many rows in all, and their biases."""
+        height = rows // len(names)
+        weights = [self._tensors.read(f"{name}.weight", (height, self._sizes.hidden_size)) for name in names]
+        return np.concatenate(weights), np.concatenate([self._read_bias(f"{name}.bias", height) for name in names])
 
     def read_position_bias(self) -> None:
         """What the layers add to attention scores by distance: one table for all of them."""

@@ -76,10 +76,6 @@ class PruneReport:
         """Whether there was anything to prune or to find."""
         return bool(self.requests or self.found or self.dead_heads or self.dead_neurons)
 
-    def recipe(self) -> dict[str, Any]:
-        """What the file's recipe keeps, as plain JSON values."""
-        return {"pass": "prune", "remove": list(self.requests), "method": self.method, "budget": self.budget}
-
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
         value = asdict(self)
