@@ -21,7 +21,7 @@ from minibert_converter.matrices import in_float32
 from minibert_converter.network import Float32Array, LinearWeights, Network, TiedLinear
 from minibert_converter.passes.prune.blocks import block_density
 from minibert_converter.passes.quantize import quantize
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 from minibert_converter.recipe import Context, Recipe, run
 
 #: Texts that go through the network for each measurement: enough to rank tensors, whose losses differ by orders of
@@ -83,7 +83,7 @@ class Probe:
     seed: int
     task: str | None
     state: State
-    progress: Progress
+    progress: OnProgress
 
     def __post_init__(self) -> None:
         self._network: Network | None = None

@@ -14,7 +14,7 @@ from minibert_converter.budget.probe import Candidate, Probe
 from minibert_converter.budget.space import MATRIX_FORMS, PRUNING, bases
 from minibert_converter.budget.state import State, folder_key, key_of
 from minibert_converter.convert import check_target, convert
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Recipe
 from minibert_converter.report import Report, format_bytes
 
@@ -81,7 +81,7 @@ def search(
     seed: int = 0,
     task: str | None = None,
     max_length: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> SearchResult:
     """Finds a recipe that meets a goal at the least measured loss, and writes the file; or writes nothing.
 

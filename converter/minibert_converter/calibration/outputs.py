@@ -13,7 +13,7 @@ from minibert.tasks.scores import log_softmax
 from minibert_converter.calibration.tokens import Chunk, Tokens
 from minibert_converter.export import export
 from minibert_converter.network import Float32Array, Network
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 
 def outputs(
@@ -24,7 +24,7 @@ def outputs(
     return np.concatenate([reference.forward(ids, types, hook) for ids, types in chunks])
 
 
-def calibrate(tokens: Tokens, forward: Callable[..., Float32Array], progress: Progress) -> None:
+def calibrate(tokens: Tokens, forward: Callable[..., Float32Array], progress: OnProgress) -> None:
     """Runs texts chunk by chunk, for what `forward` sees of them on the way.
 
     Args:

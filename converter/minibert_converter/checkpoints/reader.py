@@ -18,10 +18,10 @@ from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
 from minibert_converter.network import Network
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
-def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progress = no_progress) -> Network:
+def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
     """Reads a Hugging Face checkpoint folder, or one of sentence-transformers.
 
     Args:
@@ -80,7 +80,7 @@ def _read_tensors(
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
-    progress: Progress,
+    progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)

@@ -29,7 +29,7 @@ from minibert_converter.passes.distillation import Distill
 from minibert_converter.passes.prune.blocks import encoder_densities
 from minibert_converter.passes.quantize import quantize
 from minibert_converter.passes.registry import Embeddings
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Context, Outcome, Recipe, read_recipe, run
 from minibert_converter.report import Report, make_report
 
@@ -47,7 +47,7 @@ class Watcher:
         score: of the student as the engine would run it, after so many epochs.
     """
 
-    stage: Progress = no_progress
+    stage: OnProgress = no_progress
     moment: Callable[[Moment], None] = lambda moment: None
     score: Callable[[int, Mapping[str, Any]], None] = lambda epochs, figures: None
 

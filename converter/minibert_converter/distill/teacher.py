@@ -14,7 +14,7 @@ from minibert.format.schema import Architecture
 from minibert_converter.distill.batches import Batch
 from minibert_converter.distill.dataset import Dataset
 from minibert_converter.distill.student import TorchNetwork, Trace
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 #: Tokens that the teacher reads at once while its outputs are being kept.
 _CHUNK_TOKENS = 2048
@@ -42,7 +42,7 @@ class Teacher:
         hidden: bool,
         device: torch.device,
         folder: Path | None = None,
-        progress: Progress = no_progress,
+        progress: OnProgress = no_progress,
     ) -> None:
         self._model, self._dataset, self._traced, self._device = model, dataset, traced, device
         self._hidden = range(len(model.architecture.layers) + 1 if hidden else 0)
@@ -75,7 +75,7 @@ class Teacher:
     def _load(self, name: str, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self._kept[name][rows].astype(np.float32)).to(self._device)
 
-    def _keep(self, folder: Path, progress: Progress) -> dict[str, np.ndarray]:
+    def _keep(self, folder: Path, progress: OnProgress) -> dict[str, np.ndarray]:
         """Arrays by name, mapped; made now if they are not there whole."""
         folder = folder / self._key()
         shapes = self._shapes(self._model.architecture)
@@ -99,7 +99,7 @@ class Teacher:
             shapes[f"heads.{number}"] = tokens, len(self._model.parameter(f"layers.{number}.attention.qkv.bias"))
         return shapes
 
-    def _write(self, folder: Path, shapes: dict[str, tuple[int, int]], progress: Progress) -> None:
+    def _write(self, folder: Path, shapes: dict[str, tuple[int, int]], progress: OnProgress) -> None:
         files = {
             name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
             for name, shape in shapes.items()

@@ -20,7 +20,7 @@ from minibert_converter.distill.student import TorchNetwork
 from minibert_converter.distill.teacher import Teacher
 from minibert_converter.network import Network
 from minibert_converter.passes.distillation import Distill
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Training:
         snapshot: Snapshot | None = None,
         device: str = "cpu",
         cache: Path | None = None,
-        progress: Progress = no_progress,
+        progress: OnProgress = no_progress,
     ) -> None:
         self._network, self._dataset, self._settings = student, dataset, settings
         self._seed, self._snapshot = seed, snapshot

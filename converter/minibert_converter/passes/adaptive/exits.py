@@ -22,7 +22,7 @@ from minibert.tasks.scores import softmax
 from minibert_converter.calibration.outputs import outputs
 from minibert_converter.calibration.tokens import MAX_OUTPUT_TEXTS, Tokens, tokenize
 from minibert_converter.network import Float32Array, LinearWeights, Network
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 #: Groups of texts of which each in turn is guessed by a linear fitted to the others.
 _FOLDS = 4
@@ -58,7 +58,7 @@ def add_exits(
     *,
     tolerance: float = 0.02,
     threshold: float = 0.0,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> ExitReport:
     """Gives a classifier exits.
 

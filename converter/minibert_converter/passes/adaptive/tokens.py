@@ -15,7 +15,7 @@ from minibert.errors import InputError, UnsupportedError
 from minibert_converter.calibration.outputs import likeness, outputs
 from minibert_converter.calibration.tokens import MAX_OUTPUT_TEXTS, tokenize
 from minibert_converter.network import Network
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TokenReport:
 
 
 def prune_tokens(
-    network: Network, left: Sequence[float], texts: Sequence[str] | None, progress: Progress = no_progress
+    network: Network, left: Sequence[float], texts: Sequence[str] | None, progress: OnProgress = no_progress
 ) -> TokenReport:
     """Lets layers drop tokens.
 

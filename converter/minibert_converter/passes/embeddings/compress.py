@@ -20,7 +20,7 @@ from minibert_converter.passes.embeddings.int4 import int4_table
 from minibert_converter.passes.embeddings.low_rank import low_rank
 from minibert_converter.passes.quantize.matrix import quantize_table
 from minibert_converter.passes.quantize.quantizer import TINY_TABLE_ROWS
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 #: The matrix that widens words in few dimensions.
 PROJECTION = "embeddings.word_projection"
@@ -94,7 +94,7 @@ def compress_embeddings(
     *,
     texts: Sequence[str] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> EmbeddingsReport:
     """Stores the words in a form (see `parse_form`), and other tables of more than a few rows in int4.
 
@@ -155,7 +155,7 @@ def count_words(network: Network, texts: Sequence[str] | None) -> npt.NDArray[np
 
 
 def _words(
-    table: Float32Array, form: Form, weights: npt.NDArray[np.float64], random: np.random.Generator, progress: Progress
+    table: Float32Array, form: Form, weights: npt.NDArray[np.float64], random: np.random.Generator, progress: OnProgress
 ) -> CompactTable:
     if form.kind == "codebook":
         return codebook_table(table, form.size, weights, random, progress)

@@ -18,7 +18,7 @@ from minibert_converter.calibration.stream import Stream
 from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.matrices import float_linear
 from minibert_converter.network import Float32Array, Network
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 
 def fit(
@@ -26,7 +26,7 @@ def fit(
     network: Network,
     names: Collection[str],
     tokens: Tokens,
-    progress: Progress,
+    progress: OnProgress,
     *,
     change: bool = True,
 ) -> dict[str, float]:

@@ -11,7 +11,7 @@ from minibert_converter.calibration.outputs import calibrate
 from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.matrices import encoder_names
 from minibert_converter.network import Float32Array, Network
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 
 class Moments:
@@ -54,7 +54,7 @@ def gather_moments(
     network: Network,
     tokens: Tokens,
     sides: Callable[[str], tuple[int, int] | None],
-    progress: Progress,
+    progress: OnProgress,
 ) -> dict[str, Moments]:
     """Moments of the encoder's matrices, by one forward and one backward pass over all texts.
 

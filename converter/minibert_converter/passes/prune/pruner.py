@@ -23,7 +23,7 @@ from minibert_converter.passes.prune.remove_blocks import prune_blocks
 from minibert_converter.passes.prune.remove_layers import prune_layers
 from minibert_converter.passes.prune.remove_structures import prune_structures
 from minibert_converter.passes.prune.request import Request, parse_requests
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 Method = Literal["second-order", "magnitude"]
 
@@ -93,7 +93,7 @@ def prune(
     method: Method = "second-order",
     budget: Budget | None = None,
     texts: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> PruneReport:
     """Prunes a float32 network, and takes out what a sparse checkpoint had pruned already.
 

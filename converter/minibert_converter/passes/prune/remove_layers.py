@@ -10,13 +10,13 @@ from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.network import Float32Array, Network
 from minibert_converter.passes.prune.request import Request
 from minibert_converter.passes.prune.shrink import keep_layers
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 #: Texts on which every candidate is tried.
 _TRIED_TEXTS = 128
 
 
-def prune_layers(network: Network, request: Request, tokens: Tokens | None, progress: Progress) -> None:
+def prune_layers(network: Network, request: Request, tokens: Tokens | None, progress: OnProgress) -> None:
     """Takes out the layers named, or as many as asked for.
 
     With calibration texts, one layer goes at a time: the one without which the answers move least, as measured.
@@ -38,7 +38,7 @@ def prune_layers(network: Network, request: Request, tokens: Tokens | None, prog
     keep_layers(network, kept)
 
 
-def _least_missed(network: Network, remove: int, tokens: Tokens, progress: Progress) -> list[int]:
+def _least_missed(network: Network, remove: int, tokens: Tokens, progress: OnProgress) -> list[int]:
     """Layers left after `remove` greedy steps."""
     tokens = tokens.sample(_TRIED_TEXTS)
     kept = list(range(len(network.architecture.layers)))

@@ -14,7 +14,7 @@ from minibert_converter.passes.prune.moments import Moments, gather_moments
 from minibert_converter.passes.prune.request import Request
 from minibert_converter.passes.prune.shrink import keep_heads, keep_neurons
 from minibert_converter.passes.prune.structured import allocate, ffn_removal, head_removal, survivors
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 
 def prune_structures(
@@ -22,7 +22,7 @@ def prune_structures(
     requests: Sequence[Request],
     tokens: Tokens,
     budget: Budget,
-    progress: Progress,
+    progress: OnProgress,
     *,
     calibrated: bool,
 ) -> dict[str, float]:

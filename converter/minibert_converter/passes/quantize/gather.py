@@ -10,10 +10,12 @@ from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.export import export
 from minibert_converter.network import Float32Array, LinearWeights, Network, TiedLinear
 from minibert_converter.passes.quantize.statistics import InputStatistics
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
-def gather_statistics(network: Network, tokens: Tokens, progress: Progress = no_progress) -> dict[str, InputStatistics]:
+def gather_statistics(
+    network: Network, tokens: Tokens, progress: OnProgress = no_progress
+) -> dict[str, InputStatistics]:
     """Statistics of the inputs of every float32 matrix, over all tokens of the texts.
 
     Args:
