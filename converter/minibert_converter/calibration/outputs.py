@@ -19,7 +19,7 @@ from minibert_converter.progress import OnProgress
 def outputs(
     network: Network, chunks: Sequence[Chunk], hook: Callable[[str, Float32Array], None] | None = None
 ) -> Float32Array:
-    """What the network returns: float32 [texts or tokens, out]. `hook` sees the inputs of linears, likewise."""
+    """What the network returns, float32 [texts or tokens, out]; `hook` sees what enters each linear, in that order."""
     reference = Reference(*export(network))
     return np.concatenate([reference.forward(ids, types, hook) for ids, types in chunks])
 
@@ -53,8 +53,8 @@ def loss(rows: Float32Array, wanted: Float32Array) -> float:
 def distance(task: Task, rows: Float32Array, wanted: Float32Array) -> float:
     """How far outputs moved: Kullback-Leibler divergence of a classifier's probabilities, else 1 - cosine."""
     if task.kind == "text-classification" and task.problem_type == "single_label":
-        log_odds, log_wanted = log_softmax(rows), log_softmax(wanted)
-        return float((np.exp(log_wanted) * (log_wanted - log_odds)).sum(axis=1).mean())
+        log_p, log_q = log_softmax(wanted), log_softmax(rows)
+        return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
     if task.kind == "text-classification":
         return float(np.square(wanted - rows).mean())
     return 1 - _cosine(rows, wanted)

@@ -16,11 +16,11 @@ from minibert_converter.network import Network
 MAX_TEXTS = 1024
 #: More tokens than this are not taken either: the rows of all of them lie in memory.
 MAX_TOKENS = 32768
-#: Texts of which no rows but those of outputs are kept.
+#: Where outputs are all that is kept, so many texts are taken.
 MAX_OUTPUT_TEXTS = 4096
 #: Tokens that go through the network at once: the rows of the widest layer then stay in the cache.
 _CHUNK_TOKENS = 1024
-#: Texts that do where they go in the order in which they were given.
+#: Texts that go through it at once where they keep their order.
 _CHUNK_TEXTS = 32
 
 #: Token ids and segment ids of some texts.
