@@ -14,7 +14,7 @@ from minibert_converter.calibration.texts import read_texts
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.export import export
 from minibert_converter.network import Network
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Context, Recipe, read_recipe, run
 from minibert_converter.recipe.flags import recipe_of
 from minibert_converter.report import Report, make_report
@@ -28,7 +28,7 @@ def convert(
     task: str | None = None,
     calibrate: str | Path | Sequence[str] | None = None,
     max_length: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
     **flags: Any,
 ) -> Report:
     """Converts a Hugging Face checkpoint folder into one minibert file, written whole or not at all.

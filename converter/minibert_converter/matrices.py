@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from minibert.errors import InputError
 from minibert.format.constants import padded
 from minibert.format.schema import Architecture
-from minibert_converter.network import LinearWeights, Network, Norm, TiedLinear
+from minibert_converter.network import (
+    AnyLinear,
+    Float32Array,
+    LinearWeights,
+    Network,
+    Norm,
+    QuantizedLinear,
+    TiedLinear,
+)
 
-#: The four matrices of a layer, in the order of a forward pass.
-PARTS = ("attention.qkv", "attention.output", "ffn.up", "ffn.down")
+#: What a layer is made of, in the order of a forward pass; its four matrices, and its two LayerNorms.
+LAYER_PARTS = ("attention.qkv", "attention.output", "attention.norm", "ffn.up", "ffn.down", "ffn.norm")
+PARTS = tuple(part for part in LAYER_PARTS if not part.endswith(".norm"))
+NORMS = tuple(part for part in LAYER_PARTS if part.endswith(".norm"))
 
 
 def encoder_names(network: Network) -> list[str]:
@@ -58,3 +70,24 @@ def real_rows_and_columns(architecture: Architecture, name: str) -> tuple[np.nda
         "ffn.up": (np.tile(inner, 2) if architecture.gated else inner[inner], hidden),
         "ffn.down": (hidden[hidden], inner),
     }[part]
+
+
+def in_float32(network: Network) -> Network:
+    """The network with every matrix and table as the float32 numbers that it stands for."""
+    linears: dict[str, AnyLinear] = dict(network.linears)
+    for name, linear in network.linears.items():
+        if isinstance(linear, QuantizedLinear):
+            linears[name] = LinearWeights(linear.dequantized() * _factor(network, name), linear.bias)
+    tables = {
+        name: table if isinstance(table, np.ndarray) else table.dequantized() for name, table in network.tables.items()
+    }
+    return replace(network, linears=linears, tables=tables)
+
+
+def _factor(network: Network, name: str) -> Float32Array | float:
+    """What else the inputs of a matrix are multiplied by: half of a low-rank part reads the codes of its matrix."""
+    matrix = network.linears[name.removesuffix(".low_rank.down")]
+    owner = network.linears[matrix.target] if isinstance(matrix, TiedLinear) else matrix
+    if name.endswith(".low_rank.down") and isinstance(owner, QuantizedLinear) and owner.input_factor is not None:
+        return owner.input_factor
+    return 1.0

@@ -22,7 +22,8 @@ Inputs are padded with zero columns; outputs are the real ones, except the rows 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -281,3 +282,17 @@ class Network:
     recipe: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     layer_numbers: tuple[int, ...] = ()
+
+    def copy(self) -> Network:
+        """A network whose entries passes may replace; the arrays are the same."""
+        return Network(**{each.name: copy.copy(getattr(self, each.name)) for each in fields(self)})
+
+    @property
+    def checkpoint_layers(self) -> tuple[int, ...]:
+        """The number that each layer had in the checkpoint."""
+        return self.layer_numbers or tuple(range(len(self.architecture.layers)))
+
+    def checkpoint_name(self, name: str) -> str:
+        """What a part of a layer, such as "layers.0.ffn.up", was called in the checkpoint."""
+        _, number, part = name.split(".", 2)
+        return f"layers.{self.checkpoint_layers[int(number)]}.{part}"

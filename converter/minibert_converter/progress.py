@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 #: `progress(stage, done, total)`; called with done == 0 when a stage starts and done == total when it ends.
-Progress = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 def no_progress(stage: str, done: int, total: int) -> None:

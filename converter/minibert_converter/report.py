@@ -7,26 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from minibert_converter.export import Tensors
+from minibert_converter.export import SHARED_PARTS, Tensors
 from minibert_converter.network import Network
 from minibert_converter.recipe import PassReport
 
 #: Tensors that one name of a network may become.
-ENDINGS = (
-    "weight",
-    "blocks",
-    "index",
-    "starts",
-    "codes",
-    "multiplier",
-    "codebook",
-    "scale",
-    "weight_sum",
-    "bias",
-    "input_factor",
-)
-
-
+ENDINGS = (*SHARED_PARTS, "bias")
 _PARTS = ("", ".low_rank.down", ".low_rank.up")
 
 
@@ -192,22 +178,22 @@ def format_bytes(count: int) -> str:
 
 def _place(name: str) -> tuple[int, int]:
     """Sorts names as a forward pass meets them."""
-    words = name.split(".")
-    return ("embeddings", "layers", "head").index(words[0]), int(words[1]) if words[0] == "layers" else 0
+    parts = name.split(".")
+    return ("embeddings", "layers", "head").index(parts[0]), int(parts[1]) if parts[0] == "layers" else 0
 
 
 def _name_now(network: Network, name: str) -> str | None:
     """What a part of the checkpoint is called now that layers may have been taken out; None if it was one of them."""
-    words = name.split(".")
-    if words[0] != "layers" or not network.layer_numbers:
+    parts = name.split(".")
+    if parts[0] != "layers" or not network.layer_numbers:
         return name
-    number = int(words[1])
+    number = int(parts[1])
     if number not in network.layer_numbers:
         return None
-    return ".".join(("layers", str(network.layer_numbers.index(number)), *words[2:]))
+    return ".".join(("layers", str(network.layer_numbers.index(number)), *parts[2:]))
 
 
 def _part_of(name: str) -> str:
     """The row that a tensor belongs to: each table by itself, a layer in two halves, the head as one."""
-    words = name.split(".")
-    return {"embeddings": name, "layers": ".".join(words[:3]), "head": "head"}[words[0]]
+    parts = name.split(".")
+    return {"embeddings": name, "layers": ".".join(parts[:3]), "head": "head"}[parts[0]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from checkpoint import DATA, read_tsv, save, score
-from learn import Lessons, Recipe, fit, log
+from learn import Dataset, Recipe, fit, log
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, BertForSequenceClassification
 
@@ -48,7 +48,7 @@ def main() -> None:
     )
     ids = tokenizer(texts, truncation=True, max_length=128)["input_ids"]
     recipe = Recipe(args.passes, args.batch, args.lr, 0.01, 1.0, 1.0, args.seed, args.bfloat16)
-    fit(model, Lessons(ids, torch.tensor([names.index(name) for name in train_names])), recipe)
+    fit(model, Dataset(ids, torch.tensor([names.index(name) for name in train_names])), recipe)
     plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     plain.no_padding()
     plain.no_truncation()

@@ -17,7 +17,7 @@ NO_LABEL = -100  # what cross_entropy ignores
 
 
 @dataclass
-class Lessons:
+class Dataset:
     """Texts as token ids of the student, and what should come out."""
 
     ids: list[list[int]]
@@ -82,23 +82,23 @@ def _batches(ids: Sequence[Sequence[int]], size: int, generator: torch.Generator
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
-def _loss(logits: Tensor, lessons: Lessons, rows: list[int], recipe: Recipe) -> Tensor:
+def _loss(logits: Tensor, dataset: Dataset, rows: list[int], recipe: Recipe) -> Tensor:
     """Divergence from the teacher's softened answers, plus the true labels' loss (Hinton, Vinyals and Dean, 2015)."""
-    labels = lessons.labels[rows]
+    labels = dataset.labels[rows]
     hard = functional.cross_entropy(logits, labels, ignore_index=NO_LABEL, label_smoothing=0.1, reduction="sum")
-    if lessons.logits is None:
+    if dataset.logits is None:
         return hard / len(rows)
     warmth = recipe.temperature
     soft = functional.kl_div(
         functional.log_softmax(logits / warmth, -1),
-        functional.log_softmax(lessons.logits[rows] / warmth, -1),
+        functional.log_softmax(dataset.logits[rows] / warmth, -1),
         log_target=True,
         reduction="sum",
     )
     return (warmth**2 * soft + recipe.hard * hard) / len(rows)
 
 
-def fit(model: BertForSequenceClassification, lessons: Lessons, recipe: Recipe) -> None:
+def fit(model: BertForSequenceClassification, dataset: Dataset, recipe: Recipe) -> None:
     """Train ``model`` in place with AdamW, a linear warm-up and a cosine decay to zero.
 
     It ends as the moving average of its weights over about the last 1/200 of the steps that came before.
@@ -110,21 +110,21 @@ def fit(model: BertForSequenceClassification, lessons: Lessons, recipe: Recipe) 
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},  # biases and norms
     ]
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), foreach=True)
-    steps = recipe.passes * len(_batches(lessons.ids, recipe.batch, torch.Generator()))
+    steps = recipe.passes * len(_batches(dataset.ids, recipe.batch, torch.Generator()))
     warm = max(1, steps // 20)
     average = [p.detach().clone() for p in parameters]
     step = 0
     for number in range(recipe.passes):
         model.train()
         total = 0.0
-        for done, rows in enumerate(_batches(lessons.ids, recipe.batch, generator), 1):
+        for done, rows in enumerate(_batches(dataset.ids, recipe.batch, generator), 1):
             step += 1
             decay = (1 + math.cos(math.pi * max(0, step - warm) / max(1, steps - warm))) / 2
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * min(step / warm, decay)
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                logits = model(**padded([lessons.ids[i] for i in rows], model.config.pad_token_id)).logits
-            loss = _loss(logits.float(), lessons, rows, recipe)
+                logits = model(**padded([dataset.ids[i] for i in rows], model.config.pad_token_id)).logits
+            loss = _loss(logits.float(), dataset, rows, recipe)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()

@@ -5,7 +5,7 @@
     python examples/banking77/train.py                       # from the labels alone
 
 Vocabulary: the teacher's, cut down to the tokens the training texts need (without a teacher: a new one). Start: the
-teacher's weights, projected (shrink.py). Lesson: the teacher's logits on the training texts and on varied copies of
+teacher's weights, projected (shrink.py). Learned: the teacher's logits on the training texts and on varied copies of
 them (augment.py), and the true labels of the originals. Test texts are used for one thing: the figure at the end.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from augment import augmented, neighbours
 from checkpoint import DATA, read_tsv, save, score
-from learn import NO_LABEL, Lessons, Recipe, fit, log, predict
+from learn import NO_LABEL, Dataset, Recipe, fit, log, predict
 from shrink import shrink
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification
@@ -97,7 +97,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def from_labels(
     texts: Sequence[str], labels: list[int], settings: dict[str, object], args: argparse.Namespace
-) -> tuple[BertForSequenceClassification, Tokenizer, Lessons]:
+) -> tuple[BertForSequenceClassification, Tokenizer, Dataset]:
     """A student that starts from noise. The copies are disturbed a little only, so that their labels stay true."""
     vocabulary = trained_vocabulary(texts, args.vocab_size)
     tokenizer = wordpiece(vocabulary)
@@ -105,14 +105,14 @@ def from_labels(
     everything = list(texts)
     for _ in range(args.copies):
         everything += augmented(texts, labels, rng, {}, mix=False)
-    lessons = Lessons(encode(tokenizer, everything, args.max_tokens), torch.tensor(labels * (args.copies + 1)))
+    dataset = Dataset(encode(tokenizer, everything, args.max_tokens), torch.tensor(labels * (args.copies + 1)))
     config = BertConfig(vocab_size=len(vocabulary), pad_token_id=vocabulary.index("[PAD]"), **settings)
-    return BertForSequenceClassification(config), tokenizer, lessons
+    return BertForSequenceClassification(config), tokenizer, dataset
 
 
 def from_teacher(
     texts: Sequence[str], labels: list[int], settings: dict[str, object], args: argparse.Namespace
-) -> tuple[BertForSequenceClassification, Tokenizer, Lessons]:
+) -> tuple[BertForSequenceClassification, Tokenizer, Dataset]:
     """A student cut out of the teacher, which answers all texts and copies."""
     teacher = BertForSequenceClassification.from_pretrained(args.teacher, dtype=torch.float32).eval()
     teacher_tokenizer = Tokenizer.from_file(str(args.teacher / "tokenizer.json"))
@@ -136,13 +136,13 @@ def from_teacher(
     asked = encode(teacher_tokenizer, everything, args.max_tokens)
     answers = predict(teacher, asked, bfloat16=args.bfloat16, name="teacher")
     known = torch.tensor([*labels, *[NO_LABEL] * (len(everything) - len(labels))])
-    lessons = Lessons(encode(tokenizer, everything, args.max_tokens), known, answers[:, classes])
+    dataset = Dataset(encode(tokenizer, everything, args.max_tokens), known, answers[:, classes])
 
     config = BertConfig(vocab_size=len(vocabulary), pad_token_id=vocabulary.index("[PAD]"), **settings)
     kept = [teacher_ids[token] for token in vocabulary]
     sample = asked[: len(texts) : max(1, len(texts) // 300)]
     student = shrink(teacher, config, args.layers, kept, classes, sample, torch.Generator().manual_seed(args.seed))
-    return student, tokenizer, lessons
+    return student, tokenizer, dataset
 
 
 def write_readme(args: argparse.Namespace, student: BertForSequenceClassification, facts: dict[str, object]) -> None:
@@ -202,11 +202,11 @@ def main() -> None:
         "problem_type": "single_label_classification",
     }
     make = from_teacher if args.teacher else from_labels
-    student, tokenizer, lessons = make(texts, labels, settings, args)
+    student, tokenizer, dataset = make(texts, labels, settings, args)
     log(f"student of {student.num_parameters():,} parameters, {student.config.vocab_size:,} tokens")
     fit(
         student,
-        lessons,
+        dataset,
         Recipe(
             passes=args.passes,
             batch=args.batch,

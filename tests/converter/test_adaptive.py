@@ -7,9 +7,10 @@ import pytest
 
 from minibert.engine.adaptive import adapted
 from minibert.errors import InputError, UnsupportedError
+from minibert.tasks.scores import softmax
 from minibert_converter.export import export
 from minibert_converter.passes.adaptive import add_exits, prune_tokens
-from minibert_converter.passes.adaptive.exits import _choose, _fit, _softmax
+from minibert_converter.passes.adaptive.exits import _choose, _fit
 from minibert_converter.passes.quantize import quantize
 from tests.converter.networks import TEXTS, answers, noise_weights, read_network, some_ids
 from tests.models import RandomModel
@@ -50,9 +51,9 @@ def test_parts_that_are_none(network, left):
 def test_a_linear_learns_probabilities():
     random = np.random.default_rng(0)
     rows = random.standard_normal((600, 20)).astype(np.float32) * np.float32(3) + np.float32(5)
-    wanted = _softmax(rows @ random.standard_normal((20, 4)).astype(np.float32) * np.float32(0.5))
+    wanted = softmax(rows @ random.standard_normal((20, 4)).astype(np.float32) * np.float32(0.5))
     weight, bias = _fit(rows[:400], wanted[:400])
-    guess = _softmax(rows[400:] @ weight.T + bias)
+    guess = softmax(rows[400:] @ weight.T + bias)
     assert (guess.argmax(axis=1) == wanted[400:].argmax(axis=1)).mean() > 0.9
 
 

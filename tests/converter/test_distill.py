@@ -19,7 +19,7 @@ from minibert.reference.functions import quantize as reference_codes  # noqa: E4
 from minibert.reference.linear import integer_product  # noqa: E402
 from minibert.text.tokenizer import Tokenizer  # noqa: E402
 from minibert_converter.distill.batches import Batch, plan_epoch  # noqa: E402
-from minibert_converter.distill.dataset import NO_LABEL, Examples, make_lessons  # noqa: E402
+from minibert_converter.distill.dataset import NO_LABEL, Examples, make_dataset  # noqa: E402
 from minibert_converter.distill.distill import Watcher, distill  # noqa: E402
 from minibert_converter.distill.fake_quantization import linear_int8, row_codes, weight_codes  # noqa: E402
 from minibert_converter.distill.losses import relations  # noqa: E402
@@ -119,9 +119,9 @@ def test_embeddings_of_sentences(tmp_path):
     network.architecture = replace(network.architecture, pooling="mean", normalize=True)
     ids = some_ids()
     np.testing.assert_allclose(forward(TorchNetwork(network), ids), answers(network, ids), atol=2e-5)
-    lessons = make_lessons(Examples([("a good movie", "the bank"), ("the bank", "no")], ["4", "1"]), network, network)
-    assert len(lessons.ids) == 3
-    assert lessons.labels is None
+    dataset = make_dataset(Examples([("a good movie", "the bank"), ("the bank", "no")], ["4", "1"]), network, network)
+    assert len(dataset.ids) == 3
+    assert dataset.labels is None
 
 
 # The same integers.
@@ -224,21 +224,21 @@ def test_labels_of_tokens_stand_where_words_begin(tmp_path):
     weights = noise_weights()[1]
     network = read_network(tmp_path / "tags", config, {k: v for k, v in weights.items() if "pooler" not in k})
     examples = Examples(["the qq movie"], [("O", "B-x", "I-x")])
-    lessons = make_lessons(examples, network, network)
-    assert lessons.labels[0].tolist() == [NO_LABEL, 0, 1, NO_LABEL, 2, NO_LABEL]
+    dataset = make_dataset(examples, network, network)
+    assert dataset.labels[0].tolist() == [NO_LABEL, 0, 1, NO_LABEL, 2, NO_LABEL]
     with pytest.raises(InputError, match="'B-y' is no label"):
-        make_lessons(Examples(["the"], [("B-y",)]), network, network)
+        make_dataset(Examples(["the"], [("B-y",)]), network, network)
 
 
 def test_a_smaller_vocabulary_reads_what_it_can(tmp_path):
     """Texts with a word that the student must spell are left out: tokens of the two models would not match."""
     teacher = read_network(tmp_path / "teacher")
     student = read_network(tmp_path / "student", *noise_weights(vocab_size=150))
-    lessons = make_lessons(Examples(["the good movie", "the use", "the bank"]), student, teacher)
+    dataset = make_dataset(Examples(["the good movie", "the use", "the bank"]), student, teacher)
     names = [Tokenizer(one.tokenizer_json, max_length=48) for one in (student, teacher)]
     spelled = [
         [[name.token(i) for i in row] for row in ids]
-        for name, ids in zip(names, (lessons.ids, lessons.teacher_ids), strict=True)
+        for name, ids in zip(names, (dataset.ids, dataset.teacher_ids), strict=True)
     ]
     assert spelled[0] == spelled[1] == [["[CLS]", "the", *rest, "[SEP]"] for rest in (["good", "movie"], ["bank"])]
 

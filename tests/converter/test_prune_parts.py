@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minibert.errors import InputError
+from minibert_converter.calibration.regression import damping_of
 from minibert_converter.passes.prune.blocks import LEAST_OF_SHARE, block_density, cut, select, spread
 from minibert_converter.passes.prune.moments import Moments
 from minibert_converter.passes.prune.request import parse_request, parse_requests
@@ -137,7 +138,7 @@ def test_second_order_scores_are_losses_after_the_best_fit_in_the_best_order(row
 def test_long_rows_are_gone_through_in_parts(monkeypatch):
     """Inputs of another part stay where they are."""
     monkeypatch.setattr("minibert_converter.passes.prune.scores._INPUTS", 16)
-    monkeypatch.setattr("minibert_converter.passes.prune.scores._DAMPING", 1e-9)
+    monkeypatch.setattr("minibert_converter.passes.prune.scores.damping_of", lambda moments: damping_of(moments, 1e-9))
     weight = random.standard_normal((100, 40)).astype(np.float32)
     x, g = random.standard_normal((100, 40)), random.standard_normal((50, 4))
     H, G = x.T @ x / 100 + np.eye(40), np.stack([g.T @ g / 50] * 25)

@@ -39,13 +39,13 @@ def test_what_is_linear_is_found(random):
     weight, bias = random.standard_normal((3, 6)), random.standard_normal(3)
     x[:, 4] = 2.5
     y = (x @ weight.T + bias).astype(np.float32)
-    found = gather(x, y).fit(np.zeros((3, 6)), 1e-6)
+    found = gather(x, y).fit(np.zeros((3, 6)), damping=1e-6)
     np.testing.assert_allclose(x @ found.T + gather(x, y).bias(found), y, atol=1e-3)
     assert np.abs(found[:, 4]).max() < 1e-3  # an input that never changes keeps its weight
-    strong = gather(x, y).fit(weight, 1e6)
+    strong = gather(x, y).fit(weight, damping=1e6)
     np.testing.assert_allclose(strong, weight, atol=1e-4)
     nothing = gather(np.zeros((4, 2), np.float32), np.ones((4, 3), np.float32))
-    assert not nothing.fit(np.zeros((3, 2)), 0.01).any()
+    assert not nothing.fit(np.zeros((3, 2))).any()
     np.testing.assert_allclose(nothing.bias(np.zeros((3, 2))), 1)
 
 
@@ -54,7 +54,7 @@ def test_each_row_is_fitted_on_the_inputs_that_it_kept(random):
     weight = random.standard_normal((8, 24)).astype(np.float32)
     kept = random.random((8, 24)) < 0.5
     regression = gather(x, x @ weight.T)
-    found = regression.fit(weight, 0.01, kept)
+    found = regression.fit(weight, kept)
     assert not found[~kept].any()
     moments = regression.moments
     strength = 0.01 * np.diag(moments).mean()

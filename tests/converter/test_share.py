@@ -9,11 +9,11 @@ from minibert.errors import InputError
 from minibert.format import read_model, write_model
 from minibert.format.schema import Layer
 from minibert.reference import Reference
-from minibert_converter.budget.sensitivity import in_float32
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.convert import convert
 from minibert_converter.export import export
+from minibert_converter.matrices import PARTS, in_float32
 from minibert_converter.network import LinearWeights, QuantizedLinear, TiedLinear
 from minibert_converter.passes.prune import prune
 from minibert_converter.passes.quantize import quantize
@@ -26,8 +26,6 @@ from minibert_converter.passes.share.sharing import least_pairs
 from tests.checkpoints import write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of
 from tests.models import RandomModel
-
-PARTS = ("attention.qkv", "attention.output", "ffn.up", "ffn.down")
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def test_answers_are_those_of_the_reference(network, kind):
         names.append(name)
     assert names == list(network.linears)
     np.testing.assert_allclose(
-        stream.answers, expected(network, tokens), atol={"float32": 1e-5, "int8": 0, "mixed": 0.05}[kind]
+        stream.returned, expected(network, tokens), atol={"float32": 1e-5, "int8": 0, "mixed": 0.05}[kind]
     )
 
 
@@ -67,7 +67,7 @@ def test_a_matrix_replaced_on_the_way_is_felt_by_the_next(network):
         if name == "layers.1.ffn.up":
             linear = network.linears[name]
             network.linears[name] = LinearWeights(linear.weight * 2, linear.bias + 1)
-    np.testing.assert_allclose(stream.answers, expected(network, tokens), atol=2e-4)
+    np.testing.assert_allclose(stream.returned, expected(network, tokens), atol=2e-4)
 
 
 def test_texts_that_overflow_are_refused(network):

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from minibert_converter.budget.goal import Goal, parse_size
-from minibert_converter.budget.search import Found, GoalError, Score, search
+from minibert_converter.budget.search import GoalError, Scorer, SearchResult, search
 
-__all__ = ["Found", "Goal", "GoalError", "Score", "parse_size", "search"]
+__all__ = ["Goal", "GoalError", "Scorer", "SearchResult", "parse_size", "search"]

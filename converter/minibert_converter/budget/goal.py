@@ -43,14 +43,14 @@ class Goal:
         return asdict(self)
 
     def __str__(self) -> str:
-        words = []
+        terms = []
         if self.max_size is not None:
-            words.append(f"at most {format_bytes(self.max_size)}")
+            terms.append(f"at most {format_bytes(self.max_size)}")
         if self.min_score is not None:
-            words.append(f"at least {self.min_score:.2%} of the float32 score")
+            terms.append(f"at least {self.min_score:.2%} of the float32 score")
         if self.max_latency_ratio is not None:
-            words.append(f"at most {self.max_latency_ratio:.2f} of the time of dense int8")
-        return ", ".join(words)
+            terms.append(f"at most {self.max_latency_ratio:.2f} of the time of dense int8")
+        return ", ".join(terms)
 
 
 def parse_size(text: str) -> int:

@@ -1,10 +1,9 @@
-"""Measuring what each choice costs alone, and putting choices together into plans."""
+"""Measuring what each choice costs alone, and putting choices together into recipes to try."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,34 @@ from typing import Any
 import numpy as np
 
 from minibert_converter.budget.knapsack import Option, frontier
-from minibert_converter.budget.sensitivity import MEASURED_TEXTS, answers, loss, matrix_bytes, swapped_losses
 from minibert_converter.budget.space import MATRIX_FORMS, Shape, latency_ratio, recipe_for, stored_bytes, table_forms
 from minibert_converter.budget.state import State, key_of
+from minibert_converter.calibration.outputs import loss, outputs
 from minibert_converter.calibration.tokens import Tokens, tokenize
 from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.export import SPARSE_THRESHOLD, WORDS, export
-from minibert_converter.network import LinearWeights, Network, TiedLinear
+from minibert_converter.export import SPARSE_THRESHOLD, WORDS, export, store_linear
+from minibert_converter.matrices import in_float32
+from minibert_converter.network import Float32Array, LinearWeights, Network, TiedLinear
 from minibert_converter.passes.prune.blocks import block_density
 from minibert_converter.passes.quantize import quantize
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 from minibert_converter.recipe import Context, Recipe, run
 
+#: Texts that go through the network for each measurement: enough to rank tensors, whose losses differ by orders of
+#: magnitude.
+MEASURED_TEXTS = 64
 #: What each tensor adds to the header of a file, about, recipe and report included: it is known when the file is made.
 HEADER_BYTES = 200
 
 
 @dataclass(frozen=True)
-class Plan:
+class Candidate:
     """One point that a search may try.
 
     Attributes:
         recipe: how to make it.
         bytes: what the file is expected to weigh.
-        loss: what the answers are expected to lose (see `sensitivity.loss`).
+        loss: what the outputs are expected to lose (see `calibration.outputs.loss`).
         latency: the part of the dense int8 model's time that it is expected to take.
     """
 
@@ -52,7 +55,7 @@ class Measured:
     Attributes:
         shapes: its encoder's matrices by name.
         own: bytes of what layers keep for themselves of matrices that they share.
-        loss: what the answers lost.
+        loss: what the outputs lost.
     """
 
     shapes: dict[str, Shape]
@@ -80,12 +83,12 @@ class Probe:
     seed: int
     task: str | None
     state: State
-    progress: Progress
+    progress: OnProgress
 
     def __post_init__(self) -> None:
         self._network: Network | None = None
         self._tokens: Tokens | None = None
-        self._wanted: list[np.ndarray] | None = None
+        self._wanted: Float32Array | None = None
         self._rounded: dict[str, Network] = {}
 
     def network(self) -> Network:
@@ -93,11 +96,7 @@ class Probe:
         if self._network is None:
             self._network = read_checkpoint(self.source, self.task, self.progress)
             self._run(self.first, self._network)
-        network = copy(self._network)
-        for name in ("tables", "linears", "norms", "aliases", "position_biases"):
-            setattr(network, name, dict(getattr(network, name)))
-        network.notes = list(network.notes)
-        return network
+        return self._network.copy()
 
     def after(self, passes: list[dict[str, Any]]) -> Network:
         """The network after some passes."""
@@ -110,16 +109,19 @@ class Probe:
         run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
 
     def tokens(self) -> Tokens:
-        """What answers are compared on."""
+        """What outputs are compared on."""
         if self._tokens is None:
             self._tokens = tokenize(self.network(), self.texts).sample(MEASURED_TEXTS)
         return self._tokens
 
     def loss_of(self, network: Network) -> float:
-        """What the answers of a network lose against the float32 checkpoint's."""
+        """What the outputs of a network lose against the float32 checkpoint's."""
         if self._wanted is None:
-            self._wanted = answers(self.network(), self.tokens())
-        return loss(answers(network, self.tokens()), self._wanted)
+            self._wanted = self._outputs(self.network())
+        return loss(self._outputs(network), self._wanted)
+
+    def _outputs(self, network: Network) -> Float32Array:
+        return outputs(in_float32(network), self.tokens().chunks())
 
     def rounded(self, form: str) -> Network:
         """The network with every matrix that can have it in one form."""
@@ -135,7 +137,7 @@ class Probe:
 
     def _measure_form(self, form: str) -> dict[str, list[float]]:
         network = self.rounded(form)
-        sizes = matrix_bytes(network, -1.0)
+        sizes = matrix_bytes(network)
         tied = network.aliases.get(WORDS)
         names = [name for name in sizes if name != tied]
         if form == "int8":
@@ -143,10 +145,14 @@ class Probe:
         # A quantize pass leaves some matrices int8, whatever the form.
         kinds = export(network, -1.0)[0].linears
         names = [name for name in names if kinds[name].kind == form]
-        measured = {}
-        for done, (name, one) in enumerate(swapped_losses(self.rounded("int8"), network, names, self.tokens())):
+        # Both went through the same passes but for how weights were rounded, so their other tensors agree.
+        base, measured = in_float32(self.rounded("int8")), {}
+        wanted = self._outputs(base)
+        for done, name in enumerate(names):
             self.progress(f"measuring {form}", done, len(names))
-            measured[name] = [sizes[name], one]
+            one = in_float32(replace(network, linears={name: network.linears[name]}, tables={})).linears[name]
+            changed = replace(base, linears={**base.linears, name: one})
+            measured[name] = [sizes[name], loss(self._outputs(changed), wanted)]
         self.progress(f"measuring {form}", len(names), len(names))
         return measured
 
@@ -165,7 +171,7 @@ class Probe:
         """Bytes of a file without those of the matrices that a form is chosen for."""
         config, tensors = export(network, -1.0)
         total = sum(tensor.nbytes for name, tensor in tensors.items() if name not in config.aliases)
-        sizes = matrix_bytes(network, -1.0)
+        sizes = matrix_bytes(network)
         return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES * len(tensors)
 
     def shapes(self, base: Sequence[dict[str, Any]] = ()) -> Measured:
@@ -184,14 +190,14 @@ class Probe:
                 density = block_density(linear.weight, np.ones(linear.weight.shape, bool))
                 shapes[name] = [linear.weight.size, density, 1 + uses[name]]
         # What a layer keeps for itself of matrices that it shares.
-        sizes = matrix_bytes(_in_int8(network), -1.0) if base else {}
+        sizes = matrix_bytes(_in_int8(network)) if base else {}
         own = sum(size for name, size in sizes.items() if name not in self.forms()["int8"])
         own += sum(linear.bias.nbytes for linear in network.linears.values() if isinstance(linear, TiedLinear))
         return {"shapes": shapes, "own": own, "loss": self.loss_of(network) if base else 0.0}
 
     # What is chosen.
 
-    def plans(self, base: Sequence[dict[str, Any]] = ()) -> list[Plan]:
+    def candidates(self, base: Sequence[dict[str, Any]] = ()) -> list[Candidate]:
         """Every point of the frontier after passes that prune or share."""
         measured, dense = self.shapes(base), self.shapes().shapes
         forms = self.forms()
@@ -207,13 +213,13 @@ class Probe:
                     if name in each
                 ]
         latency = latency_ratio(measured.shapes, sum(shape.uses * shape.weights for shape in dense.values()))
-        plans = []
+        candidates = []
         for table, (beside, table_loss) in self.tables().items():
             for choice in frontier(items):
                 recipe = recipe_for(self.first, base, table, choice.options, self.seed, SPARSE_THRESHOLD)
                 lost = measured.loss + table_loss + choice.loss
-                plans.append(Plan(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
-        return plans
+                candidates.append(Candidate(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
+        return candidates
 
     @staticmethod
     def _bytes_of(shape: Shape, form: str, per_weight: float) -> int:
@@ -222,7 +228,15 @@ class Probe:
 
 def _in_int8(network: Network) -> Network:
     """A copy with every number rounded to the nearest: for its bytes."""
-    stored = copy(network)
-    stored.linears, stored.tables = dict(network.linears), dict(network.tables)
+    stored = network.copy()
     quantize(stored, method="nearest")
     return stored
+
+
+def matrix_bytes(network: Network) -> dict[str, int]:
+    """Bytes of each matrix in a file where none is block-sparse, with all that belongs to it."""
+    return {
+        name: sum(tensor.nbytes for tensor in store_linear(name, linear, -1.0)[1].values())
+        for name, linear in network.linears.items()
+        if not isinstance(linear, TiedLinear)
+    }

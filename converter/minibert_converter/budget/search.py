@@ -10,16 +10,16 @@ from typing import Any
 
 from minibert.errors import InputError, MinibertError
 from minibert_converter.budget.goal import Goal
-from minibert_converter.budget.probe import Plan, Probe
+from minibert_converter.budget.probe import Candidate, Probe
 from minibert_converter.budget.space import MATRIX_FORMS, PRUNING, bases
 from minibert_converter.budget.state import State, folder_key, key_of
 from minibert_converter.convert import check_target, convert
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Recipe
 from minibert_converter.report import Report, format_bytes
 
 #: How good a file is on the user's examples: any figure of which more is better.
-Score = Callable[[Path], float]
+Scorer = Callable[[Path], float]
 
 #: Files that are made and measured before a search gives up.
 MAX_TRIALS = 8
@@ -30,7 +30,7 @@ class GoalError(MinibertError):
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search ends with.
 
     Attributes:
@@ -75,14 +75,14 @@ def search(
     goal: Goal,
     *,
     texts: Sequence[str] | None = None,
-    score: Score | None = None,
+    score: Scorer | None = None,
     score_key: str = "",
     first: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
     task: str | None = None,
     max_length: int | None = None,
-    progress: Progress | None = None,
-) -> Found:
+    progress: OnProgress | None = None,
+) -> SearchResult:
     """Finds a recipe that meets a goal at the least measured loss, and writes the file; or writes nothing.
 
     Each way of storing each matrix and the word embeddings is tried alone on calibration texts; pruning is tried as
@@ -133,7 +133,7 @@ _SPACE = [list(PRUNING.items()), list(MATRIX_FORMS)]
 class _Search:
     probe: Probe
     goal: Goal
-    score: Score | None
+    score: Scorer | None
     max_length: int | None
 
     def __post_init__(self) -> None:
@@ -141,25 +141,25 @@ class _Search:
 
     # What is chosen.
 
-    def candidates(self) -> list[Plan]:
+    def candidates(self) -> list[Candidate]:
         """Points worth a trial: those of the whole model, and of the least changed ones that meet the goal."""
-        plans = self.probe.plans()
-        if any(self.fits(plan) for plan in plans):
-            return plans
+        candidates = self.probe.candidates()
+        if any(self.fits(candidate) for candidate in candidates):
+            return candidates
         ratio = self.goal.max_latency_ratio
         for family, levels in bases(self.probe.network()).items():
             if family == "sharing" and ratio is not None and ratio < 1:
                 continue  # it saves bytes, not time
             for level in levels:
-                new = self.probe.plans([level])
-                plans += new
-                if any(self.fits(plan) for plan in new):
+                new = self.probe.candidates([level])
+                candidates += new
+                if any(self.fits(candidate) for candidate in new):
                     break
-        return plans
+        return candidates
 
-    def fits(self, plan: Plan, slack: int = 0) -> bool:
+    def fits(self, candidate: Candidate, slack: int = 0) -> bool:
         size, ratio = self.goal.max_size, self.goal.max_latency_ratio
-        return (size is None or plan.bytes + slack <= size) and (ratio is None or plan.latency <= ratio)
+        return (size is None or candidate.bytes + slack <= size) and (ratio is None or candidate.latency <= ratio)
 
     # What is tried.
 
@@ -168,19 +168,19 @@ class _Search:
             return None
         return self.probe.state.get("float score", lambda: self._scored(Recipe(), "float32")[1])
 
-    def best(self) -> tuple[Found, Path]:
+    def best(self) -> tuple[SearchResult, Path]:
         """The best file that meets the goal, made and measured."""
-        plans = self.candidates()
+        candidates = self.candidates()
         float_score = self.float_score()
-        fitting = [plan for plan in plans if self.fits(plan)]
+        fitting = [candidate for candidate in candidates if self.fits(candidate)]
         if not fitting:
-            raise GoalError(f"no recipe meets the budget ({self.goal}): {self._nearest(plans)}")
+            raise GoalError(f"no recipe meets the budget ({self.goal}): {self._nearest(candidates)}")
         least = None if self.goal.min_score is None else self.goal.min_score * (float_score or 0.0)
-        tried: list[tuple[Plan, int, float | None]] = []
-        good: tuple[Plan, int, float | None] | None = None
-        for plan in self._order(fitting, tried, least):
-            size, value = self.trial(plan)
-            tried.append((plan, size, value))
+        tried: list[tuple[Candidate, int, float | None]] = []
+        good: tuple[Candidate, int, float | None] | None = None
+        for candidate in self._order(fitting, tried, least):
+            size, value = self.trial(candidate)
+            tried.append((candidate, size, value))
             fits = self.goal.max_size is None or size <= self.goal.max_size
             if fits and (least is None or (value is not None and value >= least)):
                 if good is None or size < good[1]:
@@ -193,33 +193,35 @@ class _Search:
             raise GoalError(
                 f"no recipe was found that meets the budget ({self.goal}): {self._closest(tried, float_score)}"
             )
-        plan, _, value = good
-        path = self.probe.state.folder / key_of(plan.recipe.to_json())
-        report = self._reports.get(path) or self._file(plan.recipe)[0]
-        return Found(report, plan.recipe, value, float_score, plan.latency, len(tried)), path
+        candidate, _, value = good
+        path = self.probe.state.folder / key_of(candidate.recipe.to_json())
+        report = self._reports.get(path) or self._file(candidate.recipe)[0]
+        return SearchResult(report, candidate.recipe, value, float_score, candidate.latency, len(tried)), path
 
     def _order(
-        self, fitting: list[Plan], tried: list[tuple[Plan, int, float | None]], least: float | None
-    ) -> Iterator[Plan]:
+        self, fitting: list[Candidate], tried: list[tuple[Candidate, int, float | None]], least: float | None
+    ) -> Iterator[Candidate]:
         """Points in the order in which to try them, as the trials so far suggest."""
         if least is not None and self.goal.max_size is None:
             yield from self._smallest(fitting, tried, least)
             return
         # The least loss first; what turned out larger than expected raises all expectations.
-        left = sorted(fitting, key=lambda plan: (plan.loss, plan.bytes))
+        left = sorted(fitting, key=lambda candidate: (candidate.loss, candidate.bytes))
         while left:
-            slack = max((size - plan.bytes for plan, size, _ in tried), default=0)
-            left = [plan for plan in left if self.fits(plan, slack)]
+            slack = max((size - candidate.bytes for candidate, size, _ in tried), default=0)
+            left = [candidate for candidate in left if self.fits(candidate, slack)]
             if left:
                 yield left.pop(0)
 
     @staticmethod
-    def _smallest(fitting: list[Plan], tried: list[tuple[Plan, int, float | None]], least: float) -> Iterator[Plan]:
+    def _smallest(
+        fitting: list[Candidate], tried: list[tuple[Candidate, int, float | None]], least: float
+    ) -> Iterator[Candidate]:
         """Halves the frontier of all points again and again: smaller if the score was enough, larger if not."""
-        front: list[Plan] = []
-        for plan in sorted(fitting, key=lambda plan: (plan.loss, plan.bytes)):
-            if not front or plan.bytes < front[-1].bytes:
-                front.append(plan)
+        front: list[Candidate] = []
+        for candidate in sorted(fitting, key=lambda candidate: (candidate.loss, candidate.bytes)):
+            if not front or candidate.bytes < front[-1].bytes:
+                front.append(candidate)
         low, high = 0, len(front) - 1  # from the largest to the smallest
         while low <= high:
             middle = (low + high) // 2
@@ -230,10 +232,10 @@ class _Search:
             else:
                 high = middle - 1
 
-    def trial(self, plan: Plan) -> tuple[int, float | None]:
+    def trial(self, candidate: Candidate) -> tuple[int, float | None]:
         """Makes a file and measures it: bytes, score."""
-        key = f"trial {key_of(plan.recipe.to_json())}"
-        size, value = self.probe.state.get(key, lambda: self._scored(plan.recipe))
+        key = f"trial {key_of(candidate.recipe.to_json())}"
+        size, value = self.probe.state.get(key, lambda: self._scored(candidate.recipe))
         return size, value
 
     def _scored(self, recipe: Recipe, name: str | None = None) -> list[Any]:
@@ -257,17 +259,17 @@ class _Search:
 
     # What is said when it cannot be had.
 
-    def _nearest(self, plans: list[Plan]) -> str:
+    def _nearest(self, candidates: list[Candidate]) -> str:
         size, ratio = self.goal.max_size, self.goal.max_latency_ratio
-        if ratio is not None and min(plan.latency for plan in plans) > ratio:
-            fastest = min(plan.latency for plan in plans)
+        if ratio is not None and min(candidate.latency for candidate in candidates) > ratio:
+            fastest = min(candidate.latency for candidate in candidates)
             return f"the fastest is expected to take {fastest:.2f} of the time of dense int8"
-        plans = [plan for plan in plans if ratio is None or plan.latency <= ratio]
-        smallest = min(plans, key=lambda plan: plan.bytes)
+        candidates = [candidate for candidate in candidates if ratio is None or candidate.latency <= ratio]
+        smallest = min(candidates, key=lambda candidate: candidate.bytes)
         over = smallest.bytes - (size or 0)
         return f"the smallest is expected to weigh {format_bytes(smallest.bytes)}, {format_bytes(over)} too much"
 
-    def _closest(self, tried: list[tuple[Plan, int, float | None]], float_score: float | None) -> str:
+    def _closest(self, tried: list[tuple[Candidate, int, float | None]], float_score: float | None) -> str:
         size = self.goal.max_size
         fitting = [each for each in tried if size is None or each[1] <= size]
         if not fitting:

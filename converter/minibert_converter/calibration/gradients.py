@@ -1,13 +1,13 @@
-"""How much a model's answers would change if what a matrix returns changed: derivatives, in NumPy.
+"""How much a model's outputs would change if what a matrix returns changed: derivatives, in NumPy.
 
 The forward pass is the engine's own (`minibert.reference.Reference`, float32), which shows the input of every matrix.
 From these inputs alone the backward pass recomputes what lies between two matrices and walks the network from its
-answers to its first layer (gradient checkpointing, arXiv 1604.06174, with the matrices as checkpoints).
+outputs to its first layer (gradient checkpointing, arXiv 1604.06174, with the matrices as checkpoints).
 
-Nobody's labels are needed. A loss would be how far the answers move from what they are now: for a classifier the
+Nobody's labels are needed. A loss would be how far the outputs move from what they are now: for a classifier the
 Kullback-Leibler divergence of its probabilities, for embeddings their squared distance. At the unpruned model that
 loss and its gradient are zero and its Hessian is the Fisher information E[J^T M J], with J the Jacobian of the
-answers and M their metric. So the backward pass starts from random vectors v with E[v v^T] = M, and the squares of
+outputs and M their metric. So the backward pass starts from random vectors v with E[v v^T] = M, and the squares of
 the gradients it brings are unbiased estimates of the Hessian's diagonal (Kunstner et al., arXiv 1905.12558).
 """
 
@@ -21,6 +21,7 @@ import numpy as np
 from minibert.format.constants import Activation, padded
 from minibert.reference import Reference
 from minibert.reference.functions import activate
+from minibert.tasks.scores import softmax
 from minibert_converter.export import export
 from minibert_converter.matrices import float_linear, norm_of
 from minibert_converter.network import Float32Array, LinearWeights, Network
@@ -30,7 +31,7 @@ from minibert_converter.network import Float32Array, LinearWeights, Network
 Visitor = Callable[[str, Float32Array, Float32Array, np.ndarray], None]
 
 
-#: Tasks beside classification whose answers are scores of which a softmax makes probabilities, row by row.
+#: Tasks beside classification whose outputs are scores of which a softmax makes probabilities, row by row.
 _ONE_OF_MANY = ("token-classification", "fill-mask")
 
 
@@ -56,26 +57,25 @@ class Gradients:
             visit: called once for each matrix, from the last to the first.
 
         Returns:
-            float32 [texts, out], the model's answers.
+            float32 [texts, out], the model's outputs.
         """
         inputs: dict[str, Float32Array] = {}
-        answers = self._reference.forward(ids, token_types, inputs.__setitem__)
+        outputs = self._reference.forward(ids, token_types, inputs.__setitem__)
         starts = np.cumsum([0, *map(len, ids)])
-        _Backward(self._network, inputs, starts, visit).walk(answers, self._direction(answers))
-        return answers
+        _Backward(self._network, inputs, starts, visit).walk(self._direction(outputs))
+        return outputs
 
-    def _direction(self, answers: Float32Array) -> Float32Array:
-        """Random vectors v, one a row, with E[v v^T] = the metric of the answers."""
+    def _direction(self, outputs: Float32Array) -> Float32Array:
+        """Random vectors v, one a row, with E[v v^T] = the metric of the outputs."""
         task = self._network.task
-        signs = self._random.choice(np.array([-1, 1], np.float32), answers.shape)
+        signs = self._random.choice(np.array([-1, 1], np.float32), outputs.shape)
         if task.kind == "text-classification" and task.problem_type == "multi_label":
             # A label that is there with odds p has the Fisher information p (1 - p).
-            return (signs * 0.5 / np.cosh(np.clip(answers / 2, -40, 40))).astype(np.float32)
+            return (signs * 0.5 / np.cosh(np.clip(outputs / 2, -40, 40))).astype(np.float32)
         if (task.kind == "text-classification" and task.problem_type == "single_label") or task.kind in _ONE_OF_MANY:
             # That of a softmax is diag(p) - p p^T. Labels drawn from p would have it too, but where the model is sure
             # the draw is nearly always the same, and once in a while brings all the gradient there is.
-            odds = np.exp(answers - answers.max(axis=1, keepdims=True))
-            odds /= odds.sum(axis=1, keepdims=True)
+            odds = softmax(outputs)
             signs *= np.sqrt(odds)
             return signs - odds * signs.sum(axis=1, keepdims=True)
         return signs
@@ -110,12 +110,12 @@ class _Backward:
     def norm(self, name: str, rows: Float32Array, dy: Float32Array, size: int) -> Float32Array:
         return norm_backward(rows, norm_of(self.network, name).weight, dy, size, self.architecture.layer_norm_eps)
 
-    def walk(self, answers: Float32Array, dy: Float32Array) -> None:
-        """From the answers to the first layer."""
+    def walk(self, dy: Float32Array) -> None:
+        """From derivatives by the outputs to the first layer."""
         layers = len(self.architecture.layers)
         hidden = self.layer_output(layers - 1)
         pooled = pool(self.architecture.pooling, hidden, self.starts)
-        dy = self.head(pooled, answers, dy)
+        dy = self.head(pooled, dy)
         dx = pool_backward(self.architecture.pooling, hidden, self.starts, dy)
         for number in reversed(range(layers)):
             dx = self.ffn(f"layers.{number}", dx)
@@ -131,11 +131,11 @@ class _Backward:
         centred, scale = _standardize(rows, size, self.architecture.layer_norm_eps)
         return centred * scale * norm.weight + norm.bias
 
-    def head(self, pooled: Float32Array, answers: Float32Array, dy: Float32Array) -> Float32Array:
+    def head(self, pooled: Float32Array, dy: Float32Array) -> Float32Array:
         """Derivatives by the pooled rows."""
         architecture, task = self.architecture, self.network.task
         if architecture.normalize or (task.kind == "sentence-embedding" and task.similarity == "cosine"):
-            rows = self.answers_before_normalizing(pooled)
+            rows = self.outputs_before_normalizing(pooled)
             dy = normalize_backward(rows, dy)
         starts = self.starts if architecture.pooling == "none" else np.arange(len(pooled) + 1)
         for layer in reversed(architecture.head):
@@ -148,7 +148,7 @@ class _Backward:
             dy = self.through(layer.name, dy * derivative(layer.activation, rows), starts)
         return _widened(dy, pooled.shape[1])
 
-    def answers_before_normalizing(self, pooled: Float32Array) -> Float32Array:
+    def outputs_before_normalizing(self, pooled: Float32Array) -> Float32Array:
         if not self.architecture.head:
             return pooled[:, : self.architecture.hidden_size]
         last = self.architecture.head[-1]
@@ -202,9 +202,7 @@ def attend_backward(qkv: Float32Array, dy: Float32Array, num_heads: int, head_si
     query, key, value = qkv.reshape(tokens, 3, num_heads, -1).transpose(1, 2, 0, 3)
     dy = dy.reshape(tokens, num_heads, -1).transpose(1, 0, 2)
     scale = np.float32(1 / math.sqrt(head_size))
-    weights = query @ key.transpose(0, 2, 1) * scale
-    weights = np.exp(weights - weights.max(axis=-1, keepdims=True))
-    weights /= weights.sum(axis=-1, keepdims=True)
+    weights = softmax(query @ key.transpose(0, 2, 1) * scale)
     scores = dy @ value.transpose(0, 2, 1)
     scores = weights * (scores - (scores * weights).sum(axis=-1, keepdims=True)) * scale
     parts = np.stack([scores @ key, scores.transpose(0, 2, 1) @ query, weights.transpose(0, 2, 1) @ dy])

@@ -1,4 +1,4 @@
-"""Running a network on texts, and comparing what it answers."""
+"""Running a network on texts, and comparing what two networks return."""
 
 from __future__ import annotations
 
@@ -7,51 +7,67 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minibert.errors import InputError
+from minibert.format.schema import Task
 from minibert.reference import Reference
-from minibert.text.tokenizer import Encoded, Tokenizer
-from minibert_converter.calibration.tokens import builtin_texts
+from minibert.tasks.scores import log_softmax
+from minibert_converter.calibration.tokens import Chunk, Tokens
 from minibert_converter.export import export
 from minibert_converter.network import Float32Array, Network
-
-#: Texts that are run, at most.
-MAX_TEXTS = 4096
-_CHUNK = 32
+from minibert_converter.progress import OnProgress
 
 
-def encode(network: Network, texts: Sequence[str] | None) -> list[Encoded]:
-    """Token ids of texts, of the converter's own sentences if None; at most MAX_TEXTS, at even distances.
+def outputs(
+    network: Network, chunks: Sequence[Chunk], hook: Callable[[str, Float32Array], None] | None = None
+) -> Float32Array:
+    """What the network returns, float32 [texts or tokens, out]; `hook` sees what enters each linear, in that order."""
+    reference = Reference(*export(network))
+    return np.concatenate([reference.forward(ids, types, hook) for ids, types in chunks])
+
+
+def calibrate(tokens: Tokens, forward: Callable[..., Float32Array], progress: OnProgress) -> None:
+    """Runs texts chunk by chunk, for what `forward` sees of them on the way.
+
+    Args:
+        tokens: the texts.
+        forward: given ids and types, returns what the network does.
+        progress: called with the stage "calibrating" and counts of texts.
 
     Raises:
-        InputError: there is no text.
+        InputError: the texts drive the network to values that are not finite.
     """
-    texts = builtin_texts() if texts is None else texts
-    if len(texts) > MAX_TEXTS:
-        texts = [texts[i * len(texts) // MAX_TEXTS] for i in range(MAX_TEXTS)]
-    if not texts:
-        raise InputError("there is no text to measure on")
-    tokenizer = Tokenizer(
-        network.tokenizer_json, max_length=network.text.max_length, token_types=network.architecture.token_types
-    )
-    return [tokenizer.encode(text) for text in texts]
+    done = 0
+    for ids, types in tokens.chunks():
+        progress("calibrating", done, len(tokens.ids))
+        if not np.isfinite(forward(ids, types)).all():
+            raise InputError("calibration texts drive the float32 model to values that are not finite")
+        done += len(ids)
+    progress("calibrating", done, done)
 
 
-def answers(
-    network: Network, encoded: Sequence[Encoded], hook: Callable[[str, Float32Array], None] | None = None
-) -> Float32Array:
-    """What the network answers, float32 [texts, outputs]; `hook` sees the inputs of linears, in the same order."""
-    reference = Reference(*export(network))
-    rows = []
-    for first in range(0, len(encoded), _CHUNK):
-        chunk = encoded[first : first + _CHUNK]
-        types = [one.type_ids or [0] * len(one.ids) for one in chunk]
-        rows.append(reference.forward([one.ids for one in chunk], types, hook))
-    return np.concatenate(rows)
+def loss(rows: Float32Array, wanted: Float32Array) -> float:
+    """The mean square error of rows over the variance of what is wanted: 0 for the same rows, 1 for a constant."""
+    spread = float(np.square(wanted - wanted.mean(axis=0, dtype=np.float64)).sum())
+    return float(np.square(rows - wanted, dtype=np.float64).sum()) / spread if spread > 0 else 0.0
 
 
-def likeness(network: Network, whole: Float32Array, other: Float32Array) -> tuple[float | None, float]:
+def distance(task: Task, rows: Float32Array, wanted: Float32Array) -> float:
+    """How far outputs moved: Kullback-Leibler divergence of a classifier's probabilities, else 1 - cosine."""
+    if task.kind == "text-classification" and task.problem_type == "single_label":
+        log_p, log_q = log_softmax(wanted), log_softmax(rows)
+        return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
+    if task.kind == "text-classification":
+        return float(np.square(wanted - rows).mean())
+    return 1 - _cosine(rows, wanted)
+
+
+def likeness(task: Task, rows: Float32Array, wanted: Float32Array) -> tuple[float | None, float]:
     """Part of the texts with the same label (None without labels), and the mean cosine of the rows."""
     same = None
-    if network.task.labels and network.task.problem_type == "single_label":
-        same = round(float((whole.argmax(axis=1) == other.argmax(axis=1)).mean()), 4)
-    lengths = np.linalg.norm(whole, axis=1) * np.linalg.norm(other, axis=1)
-    return same, round(float(((whole * other).sum(axis=1) / np.maximum(lengths, 1e-12)).mean()), 5)
+    if task.labels and task.problem_type == "single_label":
+        same = round(float((wanted.argmax(axis=1) == rows.argmax(axis=1)).mean()), 4)
+    return same, round(_cosine(rows, wanted), 5)
+
+
+def _cosine(rows: Float32Array, wanted: Float32Array) -> float:
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(rows, axis=1)
+    return float(((wanted * rows).sum(axis=1) / np.maximum(lengths, 1e-12)).mean())

@@ -6,6 +6,15 @@ import numpy as np
 
 from minibert_converter.network import Float32Array
 
+#: What holds a fit where few texts have shown anything: the part of the mean of the second moments' diagonal that is
+#: added to it.
+DAMPING = 0.01
+
+
+def damping_of(moments: np.ndarray, part: float = DAMPING) -> float:
+    """What to add to the diagonal of second moments; 1 where nothing ever changes."""
+    return part * np.diag(moments).mean() or 1.0
+
 
 class Regression:
     """Moments of y ~ W x + b over rows that come in chunks, in memory that does not grow with them.
@@ -56,16 +65,16 @@ class Regression:
         x, y = self.means
         return (y - weight @ x).astype(np.float32)
 
-    def fit(self, weight: np.ndarray, damping: float, kept: np.ndarray | None = None) -> Float32Array:
+    def fit(self, weight: np.ndarray, kept: np.ndarray | None = None, damping: float = DAMPING) -> Float32Array:
         """The W that minimises E|W x + b - y|^2 + damping E|x|^2 / in |W - weight|^2: float32 [out, in].
 
         Args:
             weight: [out, in], what W should stay close to.
-            damping: how close.
             kept: bool [out, in], entries of W that may be other than zero; None for all.
+            damping: how close.
         """
         moments = self.moments
-        strength = damping * np.diag(moments).mean() or 1.0
+        strength = damping_of(moments, damping)
         moments += strength * np.eye(len(moments))
         products = self.products + strength * weight
         if kept is None:

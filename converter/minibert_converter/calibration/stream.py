@@ -72,7 +72,7 @@ class Stream:
         return iter(()) if residual is None else (run.rows[residual.name] for run in self._runs)
 
     @property
-    def answers(self) -> Float32Array:
+    def returned(self) -> Float32Array:
         """What the network returned, float32 [texts or tokens, out]; to be read at the end."""
         return np.concatenate([run.rows[self._output][:, : self._features] for run in self._runs])
 

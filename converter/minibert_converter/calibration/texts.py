@@ -10,9 +10,7 @@ from typing import Any
 
 from minibert.datasets import PAIR_COLUMNS, TEXT_COLUMNS, open_text, read_rows
 from minibert.errors import InputError
-
-#: More texts than this teach no pass anything new; of more, so many are taken at even distances.
-MAX_TEXTS = 1024
+from minibert_converter.calibration.tokens import MAX_TEXTS, evenly
 
 
 def read_texts(source: str | Path | Sequence[str]) -> list[str]:
@@ -28,7 +26,7 @@ def read_texts(source: str | Path | Sequence[str]) -> list[str]:
     if isinstance(source, (str, Path)):
         path = Path(source)
         count = sum(1 for _ in iter_texts(path))
-        chosen = set(range(count)) if count <= MAX_TEXTS else {i * count // MAX_TEXTS for i in range(MAX_TEXTS)}
+        chosen = set(evenly(range(count), MAX_TEXTS))
         texts = [text for number, text in enumerate(iter_texts(path)) if number in chosen]
         where = str(source)
     else:

@@ -83,23 +83,27 @@ class ConfigFile:
             raise self.wrong(key.name, "a small number that is not negative")
         return float(value)
 
-    def activation(self, key: Key) -> Activation:
-        """The feed-forward's activation.
+    def activation(self, key: Key | Activation) -> Activation:
+        """An activation, where a family leaves it to config.json.
 
         Raises:
             UnsupportedError: the kernels do not have it.
         """
+        if not isinstance(key, Key):
+            return key
         value = self.value(key)
         if not isinstance(value, str) or value not in ACTIVATIONS:
             raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[value]
 
-    def pooling(self, key: Key) -> Pooling:
-        """How a classifier makes one row of a text.
+    def pooling(self, key: Key | Pooling) -> Pooling:
+        """How a classifier makes one row of a text, where a family leaves it to config.json.
 
         Raises:
             UnsupportedError: there is no such pooling.
         """
+        if not isinstance(key, Key):
+            return key
         value = self.value(key)
         if value not in ("cls", "mean"):
             raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are cls, mean")

@@ -9,10 +9,8 @@ from minibert.numerics import LOG2_E
 from minibert_converter.checkpoints.family import Family, Head, HeadSource
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sizes import Sizes
+from minibert_converter.matrices import LAYER_PARTS
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
-
-#: What a transformer layer is made of, as in a Network.
-LAYER_PARTS = ("attention.qkv", "attention.output", "attention.norm", "ffn.up", "ffn.down", "ffn.norm")
 
 
 class EncoderReader:
@@ -126,8 +124,7 @@ class EncoderReader:
         """How many outputs a linear of a head has."""
         if linear.tied:
             return self._sizes.vocab_size
-        shape = self._tensors.shape(f"{linear.source}.weight")
-        return shape[0] if shape else 0
+        return self._tensors.rows(f"{linear.source}.weight")
 
     def _read_head_linear(self, linear: HeadSource, outputs: int, width: int) -> None:
         weight, bias = f"{linear.source}.weight", f"{linear.source}.bias"
@@ -137,7 +134,7 @@ class EncoderReader:
             bias = linear.bias
         elif linear.bias is not None and linear.bias in self._tensors:
             self._tensors.read(linear.bias, (outputs,))  # the same numbers under a second name
-        self._read_matrix(linear.name, weight, bias, outputs, width)
+        read_linear(self._network, self._tensors, linear.name, weight, self._present(bias), outputs, width)
         if linear.tied:
             self._tie(linear.name)
 
@@ -158,11 +155,9 @@ class EncoderReader:
             names = [sources["attention.qkv"]]
         else:
             names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
-        height = 3 * hidden // len(names)
-        weights = [self._tensors.read(f"{name}.weight", (height, hidden)) for name in names]
-        biases = [self._read_bias(f"{name}.bias", height) for name in names]
-        rows = np.concatenate(weights).reshape(3, heads, head_size, hidden)
-        offsets = np.concatenate(biases).reshape(3, heads, head_size)
+        weights, biases = self._read_rows(names, 3 * hidden)
+        rows = weights.reshape(3, heads, head_size, hidden)
+        offsets = biases.reshape(3, heads, head_size)
         if self._network.architecture.layers[layer].rotary_base and not self._family.interleaved:
             order = np.arange(head_size).reshape(2, -1).T.reshape(-1)
             rows[:2], offsets[:2] = rows[:2][:, :, order], offsets[:2][:, :, order]
@@ -174,12 +169,16 @@ class EncoderReader:
         """Both halves of a gated feed-forward, the activated one first, each padded."""
         hidden, ffn = self._sizes.hidden_size, self._sizes.ffn_size
         names = [sources[part] for part in ("ffn.gate", "ffn.up") if part in sources]
-        height = 2 * ffn // len(names)
-        weights = [self._tensors.read(f"{source}.weight", (height, hidden)) for source in names]
-        biases = [self._read_bias(f"{source}.bias", height) for source in names]
-        weight = _pad(np.concatenate(weights).reshape(2, ffn, hidden), (2, padded(ffn), padded(hidden)))
-        bias = _pad(np.concatenate(biases).reshape(2, ffn), (2, padded(ffn)))
+        weights, biases = self._read_rows(names, 2 * ffn)
+        weight = _pad(weights.reshape(2, ffn, hidden), (2, padded(ffn), padded(hidden)))
+        bias = _pad(biases.reshape(2, ffn), (2, padded(ffn)))
         self._add_linear(name, weight.reshape(-1, padded(hidden)), bias.reshape(-1), names)
+
+    def _read_rows(self, names: list[str], rows: int) -> tuple[Float32Array, Float32Array]:
+        """Matrices on the hidden state that lie one above another, of so many rows in all, and their biases."""
+        height = rows // len(names)
+        weights = [self._tensors.read(f"{name}.weight", (height, self._sizes.hidden_size)) for name in names]
+        return np.concatenate(weights), np.concatenate([self._read_bias(f"{name}.bias", height) for name in names])
 
     def read_position_bias(self) -> None:
         """What the layers add to attention scores by distance: one table for all of them."""
@@ -187,8 +186,7 @@ class EncoderReader:
             return
         source, expand = self._family.position_bias
         name, most = "layers.0.attention.position_bias", self._sizes.max_positions
-        stored = self._tensors.shape(f"{source}.weight")
-        table = self._tensors.read(f"{source}.weight", (stored[0] if stored else 0, self._sizes.num_heads))
+        table = self._tensors.read(f"{source}.weight", (self._tensors.rows(f"{source}.weight"), self._sizes.num_heads))
         columns = distances(most)
         first = columns // 2 - LANES // 2 - (most - 1)
         biases = np.zeros((self._sizes.num_heads, columns), np.float32)
@@ -218,20 +216,15 @@ class EncoderReader:
 
     def read_linear(self, name: str, source: str, out_features: int, in_features: int) -> None:
         """A matrix, inputs padded with zeros."""
-        self._read_matrix(name, f"{source}.weight", f"{source}.bias", out_features, in_features)
+        bias = self._present(f"{source}.bias")
+        read_linear(self._network, self._tensors, name, f"{source}.weight", bias, out_features, in_features)
 
-    def _read_matrix(self, name: str, weight: str, bias: str, out_features: int, in_features: int) -> None:
-        values = self._tensors.read(weight, (out_features, in_features))
-        self._network.linears[name] = LinearWeights(
-            _pad(values, (out_features, padded(in_features))), self._read_bias(bias, out_features)
-        )
-        self._network.origins[name] = self._tensors.origin(*self._stored(weight, bias))
+    def _present(self, bias: str) -> str | None:
+        """The name of a bias; None where the family may leave it out and the checkpoint does."""
+        return None if self._family.optional_biases and bias not in self._tensors else bias
 
     def _read_bias(self, name: str, size: int) -> Float32Array:
-        """A bias; zeros where the family may leave it out and the checkpoint does."""
-        if self._family.optional_biases and name not in self._tensors:
-            return np.zeros(size, np.float32)
-        return self._tensors.read(name, (size,))
+        return _read_bias(self._tensors, self._present(name), size)
 
     def _stored(self, *names: str) -> list[str]:
         return [name for name in names if name in self._tensors]
@@ -241,22 +234,23 @@ def read_linear(
     network: Network,
     tensors: NamedTensors,
     name: str,
-    source: str,
+    weight: str,
+    bias: str | None,
     out_features: int,
     in_features: int,
-    *,
-    has_bias: bool = True,
 ) -> None:
     """Reads a matrix and its bias into `network`, inputs padded with zeros; no bias is one of zeros.
 
     Raises:
         CheckpointError: a tensor is missing, of another shape, or holds values that are not finite.
     """
-    stored = [f"{source}.weight", f"{source}.bias"][: 1 + has_bias]
-    weight = _pad(tensors.read(stored[0], (out_features, in_features)), (out_features, padded(in_features)))
-    bias = tensors.read(stored[1], (out_features,)) if has_bias else np.zeros(out_features, np.float32)
-    network.linears[name] = LinearWeights(weight, bias)
-    network.origins[name] = tensors.origin(*stored)
+    values = _pad(tensors.read(weight, (out_features, in_features)), (out_features, padded(in_features)))
+    network.linears[name] = LinearWeights(values, _read_bias(tensors, bias, out_features))
+    network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
+
+
+def _read_bias(tensors: NamedTensors, name: str | None, size: int) -> Float32Array:
+    return np.zeros(size, np.float32) if name is None else tensors.read(name, (size,))
 
 
 def _is_table(name: str) -> bool:

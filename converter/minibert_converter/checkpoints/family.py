@@ -119,6 +119,20 @@ def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]
     return {**classes, f"{name}ForPreTraining": "fill-mask"} if pretraining else classes
 
 
+def classifier(dense: str, activation: Activation, output: str) -> Head:
+    """A classifier on the first token: a dense layer, and the linear behind it."""
+    return Head("cls", (HeadSource("head.dense", dense, activation), HeadSource("head.output", output)))
+
+
+def masked_words(dense: str, activation: Activation | Key, norm: str, decoder: str, *, bias: str | None = None) -> Head:
+    """The head for masked words: a dense layer with a norm, and a decoder whose weights may be the words' own."""
+    linears = (
+        HeadSource("head.dense", dense, activation, norm),
+        HeadSource("head.output", decoder, tied=True, bias=bias),
+    )
+    return Head("none", linears)
+
+
 def heads(
     *,
     text_classification: Head,

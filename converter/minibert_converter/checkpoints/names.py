@@ -49,9 +49,9 @@ class NamedTensors:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of the tensor, which must be there."""
-        return self._find(name).shape
+    def rows(self, name: str) -> int:
+        """Rows of the tensor, which must be there."""
+        return (self._find(name).shape or (0,))[0]
 
     def read(self, name: str, shape: tuple[int, ...]) -> Float32Array:
         """The tensor in float32.

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, Pooling, TaskKind
+from minibert.format.constants import LABELED_TASKS, TASK_KINDS, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
-from minibert_converter.checkpoints.config_file import ConfigFile, Key
+from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, read_linear
 from minibert_converter.checkpoints.families import FAMILIES
 from minibert_converter.checkpoints.family import Family, Head
 from minibert_converter.checkpoints.names import NamedTensors
-from minibert_converter.checkpoints.sentence_transformers import (
-    SentenceModules,
-    has_sentence_modules,
-    read_sentence_modules,
-)
+from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
 from minibert_converter.network import Network
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
-def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progress = no_progress) -> Network:
+def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
     """Reads a Hugging Face checkpoint folder, or one of sentence-transformers.
 
     Args:
@@ -44,7 +38,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: Progr
     """
     folder = Path(folder)
     _refuse_wrong_path(folder)
-    modules = read_sentence_modules(folder) if has_sentence_modules(folder) else None
+    modules = read_sentence_modules(folder)
     home = modules.transformer_folder if modules else folder
     config = ConfigFile(_config_path(home))
     family = _family(config)
@@ -86,7 +80,7 @@ def _read_tensors(
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
-    progress: Progress,
+    progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
@@ -107,7 +101,8 @@ def _read_tensors(
             raise CheckpointError(
                 f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
             )
-        read_linear(network, own, name, "linear", dense.out_features, width, has_bias=dense.bias)
+        bias = "linear.bias" if dense.bias else None
+        read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
         width = dense.out_features
         own.refuse_strangers()
     left = tensors.refuse_strangers()
@@ -159,8 +154,8 @@ def _task_kind(
 ) -> tuple[TaskKind, list[str]]:
     """The task, and a note that says why it is this one."""
     if asked is not None:
-        for kind in get_args(TaskKind):
-            if kind == asked and kind in family.heads:
+        for kind in family.heads:
+            if kind == asked:
                 return kind, []
         raise UnsupportedError(f"task {asked!r} is not supported; supported are {_listed_tasks(family)}")
     if modules is not None and modules.task is not None:
@@ -188,9 +183,11 @@ def _listed_tasks(family: Family) -> str:
 def _architecture(
     config: ConfigFile, family: Family, sizes: Sizes, head: Head, modules: SentenceModules | None
 ) -> Architecture:
-    layers = [HeadLayer(one.name, _activation(config, one.activation), one.norm is not None) for one in head.linears]
+    layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
     for index, dense in enumerate(modules.dense if modules else ()):
         layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
+    everywhere = [(0, 0.0)] * sizes.num_layers
+    attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
     return Architecture(
         model_type=family.model_type,
         hidden_size=sizes.hidden_size,
@@ -200,10 +197,8 @@ def _architecture(
         token_types=sizes.token_types,
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
-        layers=tuple(
-            Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in _attention(config, family, sizes)
-        ),
-        pooling=modules.pooling if modules else _pooling(config, head.pooling),
+        layers=tuple(Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in attention),
+        pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
         embedding_size=sizes.embedding_size,
@@ -212,21 +207,6 @@ def _architecture(
         pre_norm=family.last_norm is not None,
         gated=family.gated,
     )
-
-
-def _attention(config: ConfigFile, family: Family, sizes: Sizes) -> Sequence[tuple[int, float]]:
-    """Window and rotary base of each layer."""
-    if family.attention is None:
-        return [(0, 0.0)] * sizes.num_layers
-    return family.attention(config, sizes.num_layers)
-
-
-def _activation(config: ConfigFile, activation: Activation | Key) -> Activation:
-    return config.activation(activation) if isinstance(activation, Key) else activation
-
-
-def _pooling(config: ConfigFile, pooling: Pooling | Key) -> Pooling:
-    return config.pooling(pooling) if isinstance(pooling, Key) else pooling
 
 
 def _task(
@@ -240,15 +220,10 @@ def _task(
     if kind == "sentence-embedding":
         if modules is None or modules.task != kind:
             return Task(kind)
-        return Task(
-            kind,
-            prompts=modules.prompts,
-            default_prompt=modules.default_prompt,
-            similarity=modules.similarity,
-        )
+        return Task(kind, prompts=modules.prompts, default_prompt=modules.default_prompt, similarity=modules.similarity)
     if kind not in LABELED_TASKS:
         return Task(kind)
-    outputs = _outputs(tensors, head.linears[-1].source)
+    outputs = tensors.rows(f"{head.linears[-1].source}.weight")
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs))
     problem_type = config.problem_type()
@@ -258,11 +233,6 @@ def _task(
         notes.append(f"one output and no problem_type: the score is {said}")
     problem_type = problem_type or "single_label"
     return Task(kind, labels=config.labels(outputs), problem_type=problem_type)
-
-
-def _outputs(tensors: NamedTensors, source: str) -> int:
-    shape = tensors.shape(f"{source}.weight")
-    return shape[0] if shape else 0
 
 
 def _provenance(folder: Path, config: ConfigFile, stored: dict[str, StoredTensor]) -> dict[str, object]:

@@ -73,18 +73,15 @@ class SentenceModules:
         return TASKS[self.model_type]
 
 
-def has_sentence_modules(folder: Path) -> bool:
-    """Whether this is a sentence-transformers folder."""
-    return (folder / MODULES_FILE).is_file()
-
-
-def read_sentence_modules(folder: Path) -> SentenceModules:
-    """Reads modules.json and the config of each module.
+def read_sentence_modules(folder: Path) -> SentenceModules | None:
+    """Reads modules.json and the config of each module; None where this is no sentence-transformers folder.
 
     Raises:
         CheckpointError: a file is missing or broken, or the modules do not follow one another.
         UnsupportedError: a module, a pooling or an activation is none of those that minibert computes.
     """
+    if not (folder / MODULES_FILE).is_file():
+        return None
     modules = [_module(folder, entry) for entry in read_json(folder / MODULES_FILE, list)]
     modules = [(kind, path) for kind, path in modules if kind != "Dropout"]  # does nothing outside training
     config_path = folder / "config_sentence_transformers.json"

@@ -14,6 +14,7 @@ from minibert.errors import InputError
 from minibert.progress import Progress
 
 if TYPE_CHECKING:
+    from minibert_converter.progress import OnProgress
     from minibert_converter.report import Report
 
 GOALS = ("max_size", "min_score", "max_latency_ratio")
@@ -53,7 +54,7 @@ def wanted(arguments: argparse.Namespace) -> bool:
     return False
 
 
-def convert_within(arguments: argparse.Namespace, progress: Callable[[str, int, int], None]) -> tuple[Report, Any]:
+def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple[Report, Any]:
     """Search a recipe and write the file; returns the report and what was found."""
     from minibert_converter.budget import Goal, parse_size, search
     from minibert_converter.calibration.texts import read_texts
@@ -76,7 +77,7 @@ def convert_within(arguments: argparse.Namespace, progress: Callable[[str, int, 
 
 
 def before_and_after(
-    arguments: argparse.Namespace, convert: Callable[..., Report], progress: Callable[[str, int, int], None]
+    arguments: argparse.Namespace, convert: Callable[..., Report], progress: OnProgress
 ) -> list[dict[str, Any]]:
     """What `minibert eval` says of the file that was written, and of the checkpoint in float32."""
     figures = [_figures(arguments, Path(arguments.output))]

@@ -10,6 +10,7 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.schema import Task
 from minibert.text.tokenizer import Tokenizer
+from minibert_converter.calibration.tokens import tokenizer_of
 from minibert_converter.network import Network
 
 #: The label of a token or text that has none; what torch's cross entropy leaves out.
@@ -31,7 +32,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class Dataset:
     """Token ids, and the truth as numbers.
 
     Attributes:
@@ -48,7 +49,7 @@ class Lessons:
     labels: list[np.ndarray] | None = None
 
 
-def make_lessons(examples: Examples, student: Network, teacher: Network, max_length: int = 0) -> Lessons:
+def make_dataset(examples: Examples, student: Network, teacher: Network, max_length: int = 0) -> Dataset:
     """Reads texts with both tokenizers.
 
     Sentence embeddings learn from single texts: pairs are taken apart, and labels, which say how alike they are, left
@@ -57,7 +58,7 @@ def make_lessons(examples: Examples, student: Network, teacher: Network, max_len
     Args:
         examples: texts and labels.
         student: whose vocabulary may be a part of the teacher's.
-        teacher: the model that answers.
+        teacher: the model that it is to be like.
         max_length: tokens of a text to read; 0 as many as the student takes.
 
     Raises:
@@ -68,9 +69,9 @@ def make_lessons(examples: Examples, student: Network, teacher: Network, max_len
         singles = [part for text in texts for part in ((text,) if isinstance(text, str) else text)]
         texts, labels = list(dict.fromkeys(singles)), None
     limit = min(max_length or student.text.max_length, student.text.max_length)
-    reader, own = _tokenizer(teacher, limit), _tokenizer(student, limit)
+    reader, own = tokenizer_of(teacher, limit), tokenizer_of(student, limit)
     same = student.tokenizer_json == teacher.tokenizer_json
-    ids, types, asked, kept = [], [], [], []
+    ids, types, teacher_ids, kept = [], [], [], []
     for number, text in enumerate(texts):
         pair = (text, None) if isinstance(text, str) else text
         encoded = reader.encode(*pair)
@@ -81,23 +82,19 @@ def make_lessons(examples: Examples, student: Network, teacher: Network, max_len
             continue  # a word that the student has to spell: hidden states of the two do not answer each other
         ids.append(mine.ids)
         types.append(mine.type_ids or [0] * len(mine.ids))
-        asked.append(encoded.ids)
+        teacher_ids.append(encoded.ids)
         kept.append(number)
     if not ids:
         raise InputError("distillation needs at least one text with a token in it")
-    asked = ids if same else asked
+    teacher_ids = ids if same else teacher_ids
     if labels is None:
-        return Lessons(ids, types, asked)
+        return Dataset(ids, types, teacher_ids)
     if task.kind == "token-classification":
-        truth = [_tags(reader, str(texts[i]), labels[i], task, len(asked[place])) for place, i in enumerate(kept)]
+        truth = [_tags(reader, str(texts[i]), labels[i], task, len(teacher_ids[place])) for place, i in enumerate(kept)]
     else:
         read = _label_reader(task)
         truth = [read(str(labels[i])) for i in kept]
-    return Lessons(ids, types, asked, truth)
-
-
-def _tokenizer(network: Network, limit: int) -> Tokenizer:
-    return Tokenizer(network.tokenizer_json, max_length=limit, token_types=network.architecture.token_types)
+    return Dataset(ids, types, teacher_ids, truth)
 
 
 def _label_reader(task: Task):  # noqa: ANN202

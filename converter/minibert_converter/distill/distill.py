@@ -18,18 +18,18 @@ from minibert.errors import InputError
 from minibert.format import write_model
 from minibert.model import Model
 from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.distill.dataset import Examples, make_lessons
+from minibert_converter.distill.dataset import Examples, make_dataset
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.distill.snapshot import Snapshot
 from minibert_converter.distill.training import Moment, Training
 from minibert_converter.export import export
-from minibert_converter.matrices import encoder_names, float_linear, real_rows_and_columns
+from minibert_converter.matrices import float_linear
 from minibert_converter.network import Network
 from minibert_converter.passes.distillation import Distill
-from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.passes.prune.blocks import encoder_densities
 from minibert_converter.passes.quantize import quantize
 from minibert_converter.passes.registry import Embeddings
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Context, Outcome, Recipe, read_recipe, run
 from minibert_converter.report import Report, make_report
 
@@ -47,7 +47,7 @@ class Watcher:
         score: of the student as the engine would run it, after so many epochs.
     """
 
-    stage: Progress = no_progress
+    stage: OnProgress = no_progress
     moment: Callable[[Moment], None] = lambda moment: None
     score: Callable[[int, Mapping[str, Any]], None] = lambda epochs, figures: None
 
@@ -78,7 +78,7 @@ def distill(
         recipe: what to do, or a TOML file that says it; one of its passes is `distill`.
         student: a checkpoint folder to start from, if not the teacher's.
         measure: scores a model; None where there is nothing to score on.
-        cache: a folder where the teacher's answers are kept, for later epochs and other runs on the same texts.
+        cache: a folder where the teacher's outputs are kept, for later epochs and other runs on the same texts.
         fresh: begin anew, even if a state was kept.
         threads: of the training; None takes torch's own choice.
         watcher: who is told how far it is.
@@ -158,12 +158,12 @@ class _Work:
         layers = _teachers_layers(network, self.teacher)
         if settings.tied_layers:
             share_layers(network, settings.tied_layers)
-        lessons = make_lessons(self.examples, network, self.teacher, settings.max_length)
+        dataset = make_dataset(self.examples, network, self.teacher, settings.max_length)
         training = Training(
             self.teacher,
             network,
             layers,
-            lessons,
+            dataset,
             settings,
             seed=self.seed,
             snapshot=self.snapshot,
@@ -182,7 +182,7 @@ class _Work:
         training.run(self.watcher.moment, epoch_ended)
         trained = training.network()
         network.tables, network.linears, network.norms = trained.tables, trained.linears, trained.norms
-        densities = _densities(network)
+        densities = {network.checkpoint_name(name): part for name, part in encoder_densities(network).items()}
         errors: dict[str, float] = {}
         if settings.int8_from < 1:  # the codes it was trained with are the nearest
             tables = dict(network.tables)
@@ -192,7 +192,7 @@ class _Work:
             errors = {
                 one.name: one.error or 0.0 for one in report.tensors if one.name not in tables or not self.keep_tables
             }
-        details = {"texts": len(lessons.ids), "steps": training.steps, "density": round(training.density, 4)}
+        details = {"texts": len(dataset.ids), "steps": training.steps, "density": round(training.density, 4)}
         return Outcome(errors, densities, details)
 
 
@@ -205,22 +205,10 @@ def _as_it_would_run(network: Network) -> Model:
         return minibert.load(path)
 
 
-def _densities(network: Network) -> dict[str, float]:
-    """By name of a matrix in the checkpoint, the part of its weights in 4x4 blocks that are left."""
-    densities = {}
-    numbers = network.layer_numbers or tuple(range(len(network.architecture.layers)))
-    for name in encoder_names(network):
-        rows, columns = real_rows_and_columns(network.architecture, name)
-        _, number, part = name.split(".", 2)
-        density = block_density(float_linear(network, name).weight, rows[:, None] & columns)
-        densities[f"layers.{numbers[int(number)]}.{part}"] = density
-    return densities
-
-
 def _teachers_layers(student: Network, teacher: Network) -> tuple[int, ...]:
     """For each layer of the student the teacher's layer it is to be like: the one it was, or that at its height."""
     own, others = len(student.architecture.layers), len(teacher.architecture.layers)
-    numbers = student.layer_numbers or tuple(range(own))
+    numbers = student.checkpoint_layers
     if own == others or (student.layer_numbers and max(numbers) < others):
         return numbers
     return tuple(max(round((number + 1) * others / own), 1) - 1 for number in range(own))

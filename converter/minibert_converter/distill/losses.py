@@ -1,4 +1,4 @@
-"""What a student is asked to have like its teacher: answers, hidden states, relations of attention, and true labels."""
+"""What a student is to have like its teacher: outputs, hidden states, relations of attention, and true labels."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from torch.nn import functional
 
 from minibert.format.schema import Architecture, Task
 from minibert_converter.distill.batches import Batch
+from minibert_converter.distill.dataset import NO_LABEL
 from minibert_converter.distill.student import Trace
 from minibert_converter.passes.distillation import Loss
 
-#: The label of what has none.
-NO_LABEL = -100
 
-
-class Lesson(nn.Module):
+class DistillationLoss(nn.Module):
     """The loss of one batch, as a weighted sum of its parts.
 
     Args:
         weights: what counts how much.
-        task: what the answers mean.
+        task: what the outputs mean.
         teacher: the teacher's shape.
         student: the student's shape.
         layers: for each of the student's layers, the teacher's layer it is to be like.
@@ -65,7 +63,7 @@ class Lesson(nn.Module):
         weights = self.weights
         loss = student.output.new_zeros(())
         if weights.logits:
-            loss = loss + weights.logits * self._answers(student.output, teacher.output)
+            loss = loss + weights.logits * self._outputs(student.output, teacher.output)
         if weights.labels and labels is not None:
             loss = loss + weights.labels * self._labels(student.output, labels)
         if weights.hidden:
@@ -75,7 +73,7 @@ class Lesson(nn.Module):
             loss = loss + weights.relations * relations(*heads, batch, weights.relation_heads)
         return loss
 
-    def _answers(self, got: Tensor, wanted: Tensor) -> Tensor:
+    def _outputs(self, got: Tensor, wanted: Tensor) -> Tensor:
         if self.task.kind == "sentence-embedding":
             return got.shape[1] * functional.mse_loss(got, wanted)
         if self.task.kind == "text-classification" and self.task.problem_type == "regression":

@@ -1,4 +1,4 @@
-"""A Network as a small torch module, and back: what a teacher answers with, and what a student is trained as.
+"""A Network as a small torch module, and back: what a teacher runs as, and what a student is trained as.
 
 It runs on packed texts, as the engine does: one row a token, no padding, except inside attention. Matrices are without
 the file's padding of columns (the padding of heads stays, and stays zero: its gradients are).
@@ -100,13 +100,13 @@ class TorchNetwork(nn.Module):
             return slice(architecture.table_size)
         if name == "embeddings.word_projection":
             return slice(architecture.word_size)
-        words = name.split(".")
-        if words[0] == "head":
+        parts = name.split(".")
+        if parts[0] == "head":
             place = [layer.name for layer in architecture.head].index(name)
             return slice(self.head_widths[place]) if place else slice(architecture.hidden_size)
-        if words[2:] == ["ffn", "down"]:
-            return slice(architecture.layers[int(words[1])].ffn_size)
-        return slice(None) if words[2:] == ["attention", "output"] else slice(architecture.hidden_size)
+        if parts[2:] == ["ffn", "down"]:
+            return slice(architecture.layers[int(parts[1])].ffn_size)
+        return slice(None) if parts[2:] == ["attention", "output"] else slice(architecture.hidden_size)
 
     @property
     def head_widths(self) -> list[int]:

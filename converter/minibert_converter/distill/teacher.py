@@ -1,4 +1,4 @@
-"""What the teacher says of each text, asked anew for each batch or kept on disk for later epochs and other runs."""
+"""What the teacher returns for each text: run anew for each batch, or kept on disk for later epochs and other runs."""
 
 from __future__ import annotations
 
@@ -12,61 +12,61 @@ from torch import Tensor
 
 from minibert.format.schema import Architecture
 from minibert_converter.distill.batches import Batch
-from minibert_converter.distill.dataset import Lessons
+from minibert_converter.distill.dataset import Dataset
 from minibert_converter.distill.student import TorchNetwork, Trace
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
-#: Tokens that the teacher reads at once while its answers are being kept.
+#: Tokens that the teacher reads at once while its outputs are being kept.
 _CHUNK_TOKENS = 2048
 
 
-class Answers:
+class Teacher:
     """The teacher's traces of batches.
 
     Args:
-        teacher: the model.
-        lessons: the texts.
+        model: runs the texts.
+        dataset: the texts.
         traced: layers whose queries, keys and values are wanted.
         hidden: whether hidden states are wanted.
         device: where batches go.
-        folder: where answers are kept, in float16; None asks the teacher each time. Runs with the same teacher and
+        folder: where traces are kept, in float16; None runs the model each time. Trainings with the same teacher and
             texts share them.
         progress: called with the stage "asking the teacher", when they are not there yet.
     """
 
     def __init__(
         self,
-        teacher: TorchNetwork,
-        lessons: Lessons,
+        model: TorchNetwork,
+        dataset: Dataset,
         traced: tuple[int, ...],
         hidden: bool,
         device: torch.device,
         folder: Path | None = None,
-        progress: Progress = no_progress,
+        progress: OnProgress = no_progress,
     ) -> None:
-        self._teacher, self._lessons, self._traced, self._device = teacher, lessons, traced, device
-        self._hidden = range(len(teacher.architecture.layers) + 1 if hidden else 0)
+        self._model, self._dataset, self._traced, self._device = model, dataset, traced, device
+        self._hidden = range(len(model.architecture.layers) + 1 if hidden else 0)
         self._kept: dict[str, np.ndarray] = {}
-        self._starts = np.cumsum([0, *map(len, lessons.teacher_ids)])
+        self._starts = np.cumsum([0, *map(len, dataset.teacher_ids)])
         if folder is not None:
             self._kept = self._keep(folder, progress)
 
     def __call__(self, texts: np.ndarray) -> Trace:
         """The trace of some texts, given by their numbers."""
         if not self._kept:
-            return self._ask(texts)
+            return self._run(texts)
         rows = self._rows_of(texts)
-        per_token = len(self._kept["output"]) != len(self._lessons.teacher_ids)
+        per_token = len(self._kept["output"]) != len(self._dataset.teacher_ids)
         output = self._load("output", rows if per_token else texts)
         hidden = [self._load(f"hidden.{number}", rows) for number in self._hidden]
         heads = {number: self._load(f"heads.{number}", rows).unflatten(1, (3, -1)) for number in self._traced}
         return Trace(output, hidden, {number: each.transpose(0, 1) for number, each in heads.items()})
 
     @torch.no_grad()
-    def _ask(self, texts: Sequence[int] | np.ndarray) -> Trace:
-        lessons = self._lessons
-        ids = [lessons.teacher_ids[i] for i in texts]
-        return self._teacher(Batch.of(ids, [lessons.types[i] for i in texts], self._device), self._traced)
+    def _run(self, texts: Sequence[int] | np.ndarray) -> Trace:
+        dataset = self._dataset
+        ids = [dataset.teacher_ids[i] for i in texts]
+        return self._model(Batch.of(ids, [dataset.types[i] for i in texts], self._device), self._traced)
 
     def _rows_of(self, texts: np.ndarray) -> np.ndarray:
         """Places of the tokens of some texts among those of all."""
@@ -75,10 +75,10 @@ class Answers:
     def _load(self, name: str, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self._kept[name][rows].astype(np.float32)).to(self._device)
 
-    def _keep(self, folder: Path, progress: Progress) -> dict[str, np.ndarray]:
+    def _keep(self, folder: Path, progress: OnProgress) -> dict[str, np.ndarray]:
         """Arrays by name, mapped; made now if they are not there whole."""
         folder = folder / self._key()
-        shapes = self._shapes(self._teacher.architecture)
+        shapes = self._shapes(self._model.architecture)
         done = folder / "whole"
         if not done.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -87,19 +87,19 @@ class Answers:
         return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
 
     def _shapes(self, architecture: Architecture) -> dict[str, tuple[int, int]]:
-        tokens, texts = int(self._starts[-1]), len(self._lessons.teacher_ids)
+        tokens, texts = int(self._starts[-1]), len(self._dataset.teacher_ids)
         rows = tokens if architecture.pooling == "none" else texts
         output = architecture.hidden_size
         if architecture.head:
-            output = len(self._teacher.parameter(f"{architecture.head[-1].name}.bias"))
+            output = len(self._model.parameter(f"{architecture.head[-1].name}.bias"))
         shapes = {"output": (rows, output)}
         for number in self._hidden:
             shapes[f"hidden.{number}"] = tokens, architecture.hidden_size
         for number in self._traced:
-            shapes[f"heads.{number}"] = tokens, len(self._teacher.parameter(f"layers.{number}.attention.qkv.bias"))
+            shapes[f"heads.{number}"] = tokens, len(self._model.parameter(f"layers.{number}.attention.qkv.bias"))
         return shapes
 
-    def _write(self, folder: Path, shapes: dict[str, tuple[int, int]], progress: Progress) -> None:
+    def _write(self, folder: Path, shapes: dict[str, tuple[int, int]], progress: OnProgress) -> None:
         files = {
             name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
             for name, shape in shapes.items()
@@ -110,7 +110,7 @@ class Answers:
             progress("asking the teacher", first, len(order))
             count = max(1, _CHUNK_TOKENS // int(lengths[order[first]]))
             texts = order[first : first + count]
-            trace = self._ask(texts)
+            trace = self._run(texts)
             rows = self._rows_of(texts)
             outputs = {f"hidden.{number}": trace.hidden[number] for number in self._hidden}
             outputs |= {f"heads.{number}": each.transpose(0, 1).flatten(1) for number, each in trace.heads.items()}
@@ -125,8 +125,8 @@ class Answers:
 
     def _key(self) -> str:
         """A name that another teacher or other texts hardly have."""
-        digest = hashlib.sha256(repr((self._traced, len(self._hidden), str(self._teacher.dtype))).encode())
-        for name, value in self._teacher.state_dict().items():
+        digest = hashlib.sha256(repr((self._traced, len(self._hidden), str(self._model.dtype))).encode())
+        for name, value in self._model.state_dict().items():
             digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        digest.update(repr((self._lessons.teacher_ids, self._lessons.types)).encode())
+        digest.update(repr((self._dataset.teacher_ids, self._dataset.types)).encode())
         return digest.hexdigest()[:24]

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from minibert_converter.distill.batches import Batch, plan_epoch
-from minibert_converter.distill.dataset import Lessons
-from minibert_converter.distill.losses import Lesson
+from minibert_converter.distill.dataset import Dataset
+from minibert_converter.distill.losses import DistillationLoss
 from minibert_converter.distill.masks import BlockMasks
 from minibert_converter.distill.snapshot import Snapshot
 from minibert_converter.distill.student import TorchNetwork
-from minibert_converter.distill.teacher import Answers
+from minibert_converter.distill.teacher import Teacher
 from minibert_converter.network import Network
 from minibert_converter.passes.distillation import Distill
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Training:
         teacher: the model that is imitated.
         student: what it starts as; not changed.
         layers: for each of the student's layers, the teacher's layer it is to be like.
-        lessons: texts.
+        dataset: texts.
         settings: the pass of the recipe.
         seed: of the order of texts.
         snapshot: where the state is kept while it runs; None keeps none.
         device: "cpu", "cuda", ...
-        cache: a folder where the teacher's answers are kept; None asks it again in each epoch.
+        cache: a folder where the teacher's outputs are kept; None runs it again in each epoch.
         progress: called with the stage "asking the teacher".
     """
 
@@ -63,32 +63,32 @@ class Training:
         teacher: Network,
         student: Network,
         layers: tuple[int, ...],
-        lessons: Lessons,
+        dataset: Dataset,
         settings: Distill,
         *,
         seed: int = 0,
         snapshot: Snapshot | None = None,
         device: str = "cpu",
         cache: Path | None = None,
-        progress: Progress = no_progress,
+        progress: OnProgress = no_progress,
     ) -> None:
-        self._network, self._lessons, self._settings = student, lessons, settings
+        self._network, self._dataset, self._settings = student, dataset, settings
         self._seed, self._snapshot = seed, snapshot
         self._device = torch.device(device)
-        asked = TorchNetwork(teacher).to(self._device).requires_grad_(False)
+        model = TorchNetwork(teacher).to(self._device).requires_grad_(False)
         self._student = TorchNetwork(student).to(self._device)
         dtype = torch.bfloat16 if settings.bfloat16 else torch.float32
-        asked.dtype = self._student.dtype = dtype
-        self._lesson = Lesson(settings.loss, teacher.task, teacher.architecture, student.architecture, layers)
-        self._lesson.to(self._device)
-        self._answers = Answers(
-            asked, lessons, self._lesson.traced[1], settings.loss.hidden > 0, self._device, cache, progress
+        model.dtype = self._student.dtype = dtype
+        self._loss = DistillationLoss(settings.loss, teacher.task, teacher.architecture, student.architecture, layers)
+        self._loss.to(self._device)
+        self._teacher = Teacher(
+            model, dataset, self._loss.traced[1], settings.loss.hidden > 0, self._device, cache, progress
         )
         if not settings.train_embeddings:
             for name in student.tables:
                 self._student.parameter(name).requires_grad_(False)
         self._trained = [one for one in self._student.parameters() if one.requires_grad]
-        self._trained += list(self._lesson.parameters())
+        self._trained += list(self._loss.parameters())
         self._optimizer = torch.optim.AdamW(
             [
                 {"params": [one for one in self._trained if one.ndim > 1], "weight_decay": settings.weight_decay},
@@ -98,7 +98,7 @@ class Training:
             betas=(0.9, 0.98),
             fused=True,
         )
-        self._per_epoch = -(-len(lessons.ids) // settings.batch_size)
+        self._per_epoch = -(-len(dataset.ids) // settings.batch_size)
         self.steps = max(round(settings.distill * self._per_epoch), 1)
         self._masks = None
         if settings.blocks is not None:
@@ -127,7 +127,7 @@ class Training:
         while self.step < self.steps:
             epoch, done = divmod(self.step, self._per_epoch)
             seed = self._seed * 100_003 + epoch
-            plan = plan_epoch([len(ids) for ids in self._lessons.ids], self._settings.batch_size, seed)
+            plan = plan_epoch([len(ids) for ids in self._dataset.ids], self._settings.batch_size, seed)
             for rows in plan[done:]:
                 loss = self._one_step(rows)
                 recent = loss if self.step == first + 1 else 0.95 * recent + 0.05 * loss
@@ -150,8 +150,8 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate
         batch, labels = self._batch(rows)
-        answer = self._student(batch, self._lesson.traced[0])
-        loss = self._lesson(answer, self._answers(rows), labels, batch)
+        trace = self._student(batch, self._loss.traced[0])
+        loss = self._loss(trace, self._teacher(rows), labels, batch)
         loss.backward()
         if self._masks is not None:
             self._masks.observe(self.step)
@@ -164,12 +164,12 @@ class Training:
         return loss.item()
 
     def _batch(self, rows: np.ndarray) -> tuple[Batch, Tensor | None]:
-        lessons = self._lessons
-        types = [lessons.types[i] for i in rows]
-        batch = Batch.of([lessons.ids[i] for i in rows], types, self._device)
+        dataset = self._dataset
+        types = [dataset.types[i] for i in rows]
+        batch = Batch.of([dataset.ids[i] for i in rows], types, self._device)
         labels = None
-        if lessons.labels is not None and self._settings.loss.labels:
-            truth = [lessons.labels[i] for i in rows]
+        if dataset.labels is not None and self._settings.loss.labels:
+            truth = [dataset.labels[i] for i in rows]
             stacked = np.concatenate(truth) if truth[0].dtype.kind == "i" else np.stack(truth)
             labels = torch.from_numpy(stacked).to(self._device)
         return batch, labels
@@ -178,7 +178,7 @@ class Training:
         return {
             "step": self.step,
             "student": self._student.state_dict(),
-            "lesson": self._lesson.state_dict(),
+            "loss": self._loss.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "masks": {} if self._masks is None else self._masks.state(),
         }
@@ -186,7 +186,7 @@ class Training:
     def _restore(self, state: dict[str, object]) -> None:
         self.step = int(state["step"])  # type: ignore[arg-type]
         self._student.load_state_dict(state["student"])  # type: ignore[arg-type]
-        self._lesson.load_state_dict(state["lesson"])  # type: ignore[arg-type]
+        self._loss.load_state_dict(state["loss"])  # type: ignore[arg-type]
         self._optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
         if self._masks is not None:
             self._masks.restore(state["masks"])  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from minibert_converter.network import Network
 from minibert_converter.passes.keys import Keys
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Context:
     texts: Sequence[str] | None = None
     seed: int = 0
     folder: Path = Path()
-    progress: Progress = no_progress
+    progress: OnProgress = no_progress
     train: Callable[[Any, Network], Outcome] | None = None
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from minibert_converter.checkpoints.config_file import Key
 from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.family import classifier, heads, masked_words, task_classes
 
 _LAYER = "encoder.albert_layer_groups.{group}.albert_layers.0"
 
@@ -39,24 +39,13 @@ ALBERT = replace(
         "layers.{layer}.ffn.norm": f"{_LAYER}.full_layer_layer_norm",
     },
     heads=heads(
-        text_classification=Head(
-            pooling="cls",
-            linears=(
-                HeadSource("head.dense", "pooler", activation="tanh"),
-                HeadSource("head.output", "classifier"),
-            ),
-        ),
-        fill_mask=Head(
-            pooling="none",
-            linears=(
-                HeadSource(
-                    "head.dense",
-                    "predictions.dense",
-                    activation=Key("hidden_act", "gelu_new"),
-                    norm="predictions.LayerNorm",
-                ),
-                HeadSource("head.output", "predictions.decoder", tied=True, bias="predictions.bias"),
-            ),
+        text_classification=classifier("pooler", "tanh", "classifier"),
+        fill_mask=masked_words(
+            "predictions.dense",
+            Key("hidden_act", "gelu_new"),
+            "predictions.LayerNorm",
+            "predictions.decoder",
+            bias="predictions.bias",
         ),
     ),
     architectures=task_classes("Albert", pretraining=True),

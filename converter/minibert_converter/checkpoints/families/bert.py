@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minibert_converter.checkpoints.config_file import Key
-from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.family import Family, classifier, heads, masked_words, task_classes
 
 BERT = Family(
     model_type="bert",
@@ -36,24 +36,13 @@ BERT = Family(
         "layers.{layer}.ffn.norm": "encoder.layer.{layer}.output.LayerNorm",
     },
     heads=heads(
-        text_classification=Head(
-            pooling="cls",
-            linears=(
-                HeadSource("head.dense", "pooler.dense", activation="tanh"),
-                HeadSource("head.output", "classifier"),
-            ),
-        ),
-        fill_mask=Head(
-            pooling="none",
-            linears=(
-                HeadSource(
-                    "head.dense",
-                    "cls.predictions.transform.dense",
-                    activation=Key("hidden_act", "gelu"),
-                    norm="cls.predictions.transform.LayerNorm",
-                ),
-                HeadSource("head.output", "cls.predictions.decoder", tied=True, bias="cls.predictions.bias"),
-            ),
+        text_classification=classifier("pooler.dense", "tanh", "classifier"),
+        fill_mask=masked_words(
+            "cls.predictions.transform.dense",
+            Key("hidden_act", "gelu"),
+            "cls.predictions.transform.LayerNorm",
+            "cls.predictions.decoder",
+            bias="cls.predictions.bias",
         ),
     ),
     architectures=task_classes("Bert", pretraining=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minibert_converter.checkpoints.config_file import Key
-from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.family import Family, classifier, heads, masked_words, task_classes
 
 DISTILBERT = Family(
     model_type="distilbert",
@@ -32,22 +32,8 @@ DISTILBERT = Family(
         "layers.{layer}.ffn.norm": "transformer.layer.{layer}.output_layer_norm",
     },
     heads=heads(
-        text_classification=Head(
-            pooling="cls",
-            linears=(
-                HeadSource("head.dense", "pre_classifier", activation="relu"),
-                HeadSource("head.output", "classifier"),
-            ),
-        ),
-        fill_mask=Head(
-            pooling="none",
-            linears=(
-                HeadSource(
-                    "head.dense", "vocab_transform", activation=Key("activation", "gelu"), norm="vocab_layer_norm"
-                ),
-                HeadSource("head.output", "vocab_projector", tied=True),
-            ),
-        ),
+        text_classification=classifier("pre_classifier", "relu", "classifier"),
+        fill_mask=masked_words("vocab_transform", Key("activation", "gelu"), "vocab_layer_norm", "vocab_projector"),
     ),
     architectures=task_classes("DistilBert"),
     unused=(

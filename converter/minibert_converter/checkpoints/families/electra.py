@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from minibert_converter.checkpoints.config_file import Key
 from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.family import classifier, heads, masked_words, task_classes
 
 ELECTRA = replace(
     BERT,
@@ -22,24 +22,9 @@ ELECTRA = replace(
     },
     tensors={**BERT.tensors, "embeddings.projection": "embeddings_project"},
     heads=heads(
-        text_classification=Head(
-            pooling="cls",
-            linears=(
-                HeadSource("head.dense", "classifier.dense", activation="gelu"),
-                HeadSource("head.output", "classifier.out_proj"),
-            ),
-        ),
-        fill_mask=Head(
-            pooling="none",
-            linears=(
-                HeadSource(
-                    "head.dense",
-                    "generator_predictions.dense",
-                    activation="gelu",
-                    norm="generator_predictions.LayerNorm",
-                ),
-                HeadSource("head.output", "generator_lm_head", tied=True),
-            ),
+        text_classification=classifier("classifier.dense", "gelu", "classifier.out_proj"),
+        fill_mask=masked_words(
+            "generator_predictions.dense", "gelu", "generator_predictions.LayerNorm", "generator_lm_head"
         ),
     ),
     architectures={**task_classes("Electra"), "ElectraForPreTraining": "sentence-embedding"},

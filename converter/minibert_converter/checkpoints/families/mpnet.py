@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from minibert_converter.checkpoints.config_file import Key
-from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.families.roberta import ROBERTA
+from minibert_converter.checkpoints.family import task_classes
 from minibert_converter.network import Float32Array
 
 #: Distances from this one on share the last bucket.
@@ -33,11 +33,10 @@ def _bias_by_distance(buckets: Float32Array, max_positions: int) -> Float32Array
 
 
 MPNET = replace(
-    BERT,
+    ROBERTA,
     model_type="mpnet",
     prefixes=("mpnet.",),
-    renamed={},
-    sizes={name: key for name, key in BERT.sizes.items() if name != "token_types"}
+    sizes={name: key for name, key in ROBERTA.sizes.items() if name != "token_types"}
     | {"vocab_size": Key("vocab_size", 30527)},
     tensors={
         "embeddings.word": "embeddings.word_embeddings",
@@ -52,22 +51,6 @@ MPNET = replace(
         "layers.{layer}.ffn.down": "encoder.layer.{layer}.output.dense",
         "layers.{layer}.ffn.norm": "encoder.layer.{layer}.output.LayerNorm",
     },
-    heads=heads(
-        text_classification=Head(
-            pooling="cls",
-            linears=(
-                HeadSource("head.dense", "classifier.dense", activation="tanh"),
-                HeadSource("head.output", "classifier.out_proj"),
-            ),
-        ),
-        fill_mask=Head(
-            pooling="none",
-            linears=(
-                HeadSource("head.dense", "lm_head.dense", activation="gelu", norm="lm_head.layer_norm"),
-                HeadSource("head.output", "lm_head.decoder", tied=True, bias="lm_head.bias"),
-            ),
-        ),
-    ),
     architectures=task_classes("MPNet"),
     unused=(r"embeddings\.position_ids", r"(pooler|classifier|qa_outputs|lm_head)\..*"),
     padding_id=Key("", 1),  # transformers asks no config for it

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.family import heads, masked_words, task_classes
 
 
 def _attention(config: ConfigFile, num_layers: int) -> list[tuple[int, float]]:
@@ -54,17 +54,12 @@ NOMIC_BERT = replace(
     },
     heads=heads(
         text_classification=BERT.heads["text-classification"],
-        fill_mask=Head(
-            pooling="none",
-            linears=(
-                HeadSource(
-                    "head.dense",
-                    "cls.predictions.transform.dense",
-                    activation=Key("hidden_act", "silu"),
-                    norm="cls.predictions.transform.layer_norm",
-                ),
-                HeadSource("head.output", "cls.predictions.decoder", tied=True, bias="cls.predictions.bias"),
-            ),
+        fill_mask=masked_words(
+            "cls.predictions.transform.dense",
+            Key("hidden_act", "silu"),
+            "cls.predictions.transform.layer_norm",
+            "cls.predictions.decoder",
+            bias="cls.predictions.bias",
         ),
     ),
     architectures=task_classes("NomicBert"),

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from minibert_converter.checkpoints.config_file import Key
 from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.family import classifier, heads, masked_words, task_classes
 
 ROBERTA = replace(
     BERT,
@@ -18,20 +18,8 @@ ROBERTA = replace(
     renamed={},
     sizes={**BERT.sizes, "vocab_size": Key("vocab_size", 50265)},
     heads=heads(
-        text_classification=Head(
-            pooling="cls",
-            linears=(
-                HeadSource("head.dense", "classifier.dense", activation="tanh"),
-                HeadSource("head.output", "classifier.out_proj"),
-            ),
-        ),
-        fill_mask=Head(
-            pooling="none",
-            linears=(
-                HeadSource("head.dense", "lm_head.dense", activation="gelu", norm="lm_head.layer_norm"),
-                HeadSource("head.output", "lm_head.decoder", tied=True, bias="lm_head.bias"),
-            ),
-        ),
+        text_classification=classifier("classifier.dense", "tanh", "classifier.out_proj"),
+        fill_mask=masked_words("lm_head.dense", "gelu", "lm_head.layer_norm", "lm_head.decoder", bias="lm_head.bias"),
     ),
     architectures=task_classes("Roberta"),
     unused=(

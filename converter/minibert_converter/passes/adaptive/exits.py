@@ -18,9 +18,11 @@ import numpy as np
 
 from minibert.errors import InputError, UnsupportedError
 from minibert.format import Exit, padded
-from minibert_converter.calibration.outputs import answers, encode
+from minibert.tasks.scores import softmax
+from minibert_converter.calibration.outputs import outputs
+from minibert_converter.calibration.tokens import MAX_OUTPUT_TEXTS, Tokens, tokenize
 from minibert_converter.network import Float32Array, LinearWeights, Network
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 #: Groups of texts of which each in turn is guessed by a linear fitted to the others.
 _FOLDS = 4
@@ -56,7 +58,7 @@ def add_exits(
     *,
     tolerance: float = 0.02,
     threshold: float = 0.0,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> ExitReport:
     """Gives a classifier exits.
 
@@ -81,13 +83,13 @@ def add_exits(
     after = sorted(set(after)) or list(range(last))
     if not after or after[0] < 0 or after[-1] >= last:
         raise InputError(f"early exits after the layers {list(after)}: they must be from 0 to {last - 1}")
-    encoded = encode(network, texts)
-    if len(encoded) < 8 * _FOLDS:
-        raise InputError(f"early exit is fitted to texts: {len(encoded)} are too few, give a thousand")
+    tokens = tokenize(network, texts, MAX_OUTPUT_TEXTS, None)
+    if len(tokens.ids) < 8 * _FOLDS:
+        raise InputError(f"early exit is fitted to texts: {len(tokens.ids)} are too few, give a thousand")
 
     progress("fitting exits", 0, len(after) + 1)
-    rows, logits = _pooled_rows(network, after, encoded)
-    wanted = _softmax(logits)
+    rows, logits = _pooled_rows(network, after, tokens)
+    wanted = softmax(logits)
     guesses: dict[int, Float32Array] = {}
     for number, layer in enumerate(after):
         progress("fitting exits", number + 1, len(after) + 1)
@@ -105,7 +107,7 @@ def add_exits(
 
 
 def _pooled_rows(
-    network: Network, after: Sequence[int], encoded: Sequence
+    network: Network, after: Sequence[int], tokens: Tokens
 ) -> tuple[dict[int, Float32Array], Float32Array]:
     """What the exits read, by layer: float32 [texts, padded(hidden_size)]; and the network's own logits."""
     labels = len(network.task.labels)
@@ -123,7 +125,7 @@ def _pooled_rows(
         if name in seen:
             seen[name].append(inputs.copy())
 
-    logits = answers(probe, encoded, hook)
+    logits = outputs(probe, tokens.chunks_in_order(), hook)
     return {layer: np.concatenate(seen[f"exits.{layer}"]) for layer in after}, logits
 
 
@@ -133,7 +135,7 @@ def _held_out(rows: Float32Array, wanted: Float32Array) -> Float32Array:
     fold = np.arange(len(rows)) % _FOLDS
     for number in range(_FOLDS):
         weight, bias = _fit(rows[fold != number], wanted[fold != number])
-        guess[fold == number] = _softmax(rows[fold == number] @ weight.T + bias)
+        guess[fold == number] = softmax(rows[fold == number] @ weight.T + bias)
     return guess
 
 
@@ -149,7 +151,7 @@ def _fit(rows: Float32Array, wanted: Float32Array) -> tuple[Float32Array, Float3
     decay[-1] = 0
     first, second = np.zeros_like(solution), np.zeros_like(solution)
     for step in range(1, _STEPS + 1):
-        slope = inputs.T @ (_softmax(inputs @ solution) - wanted) / np.float32(len(rows)) + decay * solution
+        slope = inputs.T @ (softmax(inputs @ solution) - wanted) / np.float32(len(rows)) + decay * solution
         first = 0.9 * first + 0.1 * slope
         second = 0.99 * second + 0.01 * slope * slope
         solution -= _RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.99**step)) + 1e-8)
@@ -182,8 +184,3 @@ def _try(guesses: dict[int, Float32Array], wanted: Float32Array, depth: int, thr
         leave.append(round(float(sure.mean()), 4))
     same = float((label == final).mean())
     return ExitReport(tuple(guesses), threshold, tuple(leave), round(same, 4), round(float(layers.mean()), 3))
-
-
-def _softmax(logits: Float32Array) -> Float32Array:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minibert.errors import InputError, UnsupportedError
-from minibert_converter.calibration.outputs import answers, encode, likeness
+from minibert_converter.calibration.outputs import likeness, outputs
+from minibert_converter.calibration.tokens import MAX_OUTPUT_TEXTS, tokenize
 from minibert_converter.network import Network
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class TokenReport:
 
 
 def prune_tokens(
-    network: Network, left: Sequence[float], texts: Sequence[str] | None, progress: Progress = no_progress
+    network: Network, left: Sequence[float], texts: Sequence[str] | None, progress: OnProgress = no_progress
 ) -> TokenReport:
     """Lets layers drop tokens.
 
@@ -63,12 +64,12 @@ def prune_tokens(
             raise InputError(f"prune_tokens: parts must be above 0 and never rise, got {list(left)}")
         layers.append(replace(layer, keep_tokens=part / before))
         before = part
-    encoded = encode(network, texts)
+    chunks = tokenize(network, texts, MAX_OUTPUT_TEXTS, None).chunks_in_order()
     progress("pruning tokens", 0, 2)
-    whole = answers(network, encoded)
+    whole = outputs(network, chunks)
     network.architecture = replace(architecture, layers=tuple(layers))
     progress("pruning tokens", 1, 2)
-    same, cosine = likeness(network, whole, answers(network, encoded))
+    same, cosine = likeness(network.task, outputs(network, chunks), whole)
     kept = "" if same is None else f"{same:.1%} of the texts keep their label, "
     network.notes.append(f"tokens pruned to {parts[-1]:.0%} of a text: {kept}mean cosine to the whole {cosine:.4f}")
     progress("pruning tokens", 2, 2)

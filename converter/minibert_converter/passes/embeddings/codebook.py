@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from minibert.format.constants import CODEBOOK_ENTRIES
 from minibert_converter.network import CodebookTable, Float32Array
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 #: Rows that the centres are fitted to, the heaviest most likely among them; more hardly move a centre.
 MAX_ROWS = 32768
@@ -28,7 +28,7 @@ def codebook_table(
     subvector_size: int,
     weights: npt.NDArray[np.float64],
     random: np.random.Generator,
-    progress: Progress = no_progress,
+    progress: OnProgress = no_progress,
 ) -> CodebookTable:
     """Codes and codebooks of a float32 [rows, H] table.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from minibert.errors import InputError
 from minibert.format.constants import SUBVECTOR_SIZES
-from minibert_converter.calibration.tokens import builtin_texts, tokenize
+from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.export import WORDS, table_tensors
 from minibert_converter.network import AnyTable, CompactTable, Float32Array, Network, Origin
 from minibert_converter.passes.embeddings.codebook import codebook_table
@@ -20,12 +20,12 @@ from minibert_converter.passes.embeddings.int4 import int4_table
 from minibert_converter.passes.embeddings.low_rank import low_rank
 from minibert_converter.passes.quantize.matrix import quantize_table
 from minibert_converter.passes.quantize.quantizer import TINY_TABLE_ROWS
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 #: The matrix that widens words in few dimensions.
 PROJECTION = "embeddings.word_projection"
 #: Texts in which words are counted.
-MAX_TEXTS = 100_000
+_COUNTED_TEXTS = 100_000
 #: What a word counts that no text has, beside one that a text has once: rare words are seen too, one day.
 _UNSEEN = 0.1
 #: Rows that are compared at once.
@@ -94,7 +94,7 @@ def compress_embeddings(
     *,
     texts: Sequence[str] | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> EmbeddingsReport:
     """Stores the words in a form (see `parse_form`), and other tables of more than a few rows in int4.
 
@@ -124,7 +124,7 @@ def compress_embeddings(
         table = stored.dequantized() if isinstance(stored, CompactTable) else stored
         before = _bytes(name, stored)
         if name == WORDS:
-            counts = count_words(network, builtin_texts() if texts is None else texts)
+            counts = count_words(network, texts)
             weights = np.sqrt(counts + _UNSEEN)
             if wanted.kind == "low-rank":
                 exact, after = _narrow(network, table, wanted.size, weights)
@@ -142,20 +142,20 @@ def compress_embeddings(
     return EmbeddingsReport(tables)
 
 
-def count_words(network: Network, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+def count_words(network: Network, texts: Sequence[str] | None) -> npt.NDArray[np.float64]:
     """How often each token occurs in texts: float64 [vocab_size].
 
     Raises:
         InputError: no text has a token.
     """
     counts = np.zeros(network.architecture.vocab_size)
-    for ids in tokenize(network, texts, MAX_TEXTS).ids:
+    for ids in tokenize(network, texts, _COUNTED_TEXTS).ids:
         np.add.at(counts, ids, 1)
     return counts
 
 
 def _words(
-    table: Float32Array, form: Form, weights: npt.NDArray[np.float64], random: np.random.Generator, progress: Progress
+    table: Float32Array, form: Form, weights: npt.NDArray[np.float64], random: np.random.Generator, progress: OnProgress
 ) -> CompactTable:
     if form.kind == "codebook":
         return codebook_table(table, form.size, weights, random, progress)

@@ -22,7 +22,7 @@ from minibert_converter.network import (
     QuantizedTable,
 )
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 #: Texts that go through the tokenizer at once.
 _BATCH = 1000
@@ -47,7 +47,7 @@ class VocabularyReport:
         return asdict(self)
 
 
-def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: Progress | None = None) -> VocabularyReport:
+def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgress | None = None) -> VocabularyReport:
     """Leaves out every token that neither the texts use nor the tokenizer needs.
 
     What stays: tokens of the texts, alone and behind each of the model's prompts; special and added tokens; every
@@ -77,7 +77,7 @@ def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: Progres
     return VocabularyReport(before, len(kept), len(used))
 
 
-def used_tokens(network: Network, texts: Sequence[str], progress: Progress = no_progress) -> set[int]:
+def used_tokens(network: Network, texts: Sequence[str], progress: OnProgress = no_progress) -> set[int]:
     """Ids of all tokens of the texts, however long, alone and behind each prompt of the model.
 
     Raises:

@@ -12,6 +12,9 @@ from typing import Literal
 
 import numpy as np
 
+from minibert_converter.matrices import encoder_names, float_linear, real_rows_and_columns
+from minibert_converter.network import Network
+
 Budget = Literal["global", "matrix"]
 #: A global budget leaves every matrix at least this part of what an equal share would leave it: the scores foretell
 #: small changes, and say too little of a matrix that is nearly gone.
@@ -44,6 +47,15 @@ def block_density(weight: np.ndarray, real: np.ndarray, rows: int = 4, columns: 
     blocks = cut(real, rows, columns).any(axis=(2, 3))
     stored = cut(weight != 0, rows, columns).any(axis=(2, 3))
     return float((stored & blocks).sum() / max(blocks.sum(), 1))
+
+
+def encoder_densities(network: Network) -> dict[str, float]:
+    """Of each matrix of the encoder, the part of its 4x4 blocks with a weight other than zero, padding not counted."""
+    densities = {}
+    for name in encoder_names(network):
+        rows, columns = real_rows_and_columns(network.architecture, name)
+        densities[name] = block_density(float_linear(network, name).weight, rows[:, None] & columns)
+    return densities
 
 
 def select(

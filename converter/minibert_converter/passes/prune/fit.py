@@ -18,10 +18,7 @@ from minibert_converter.calibration.stream import Stream
 from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.matrices import float_linear
 from minibert_converter.network import Float32Array, Network
-from minibert_converter.progress import Progress
-
-#: What holds a weight where it is, as a part of the mean square of an input.
-DAMPING = 0.01
+from minibert_converter.progress import OnProgress
 
 
 def fit(
@@ -29,7 +26,7 @@ def fit(
     network: Network,
     names: Collection[str],
     tokens: Tokens,
-    progress: Progress,
+    progress: OnProgress,
     *,
     change: bool = True,
 ) -> dict[str, float]:
@@ -65,7 +62,7 @@ def fit(
             regression = Regression()
             for x, y in zip(stream.inputs(), wanted, strict=True):
                 regression.add(x, y)
-            weight = regression.fit(linear.weight, DAMPING, linear.weight != 0)
+            weight = regression.fit(linear.weight, linear.weight != 0)
             linear = replace(linear, weight=weight, bias=regression.bias(weight))
             network.linears[name] = linear
         given = [x @ linear.weight.T + linear.bias for x in stream.inputs()]
@@ -86,7 +83,7 @@ def _fit_shared(dense: Network, network: Network, names: Collection[str], tokens
                 regressions[name].add(x, y)
     for name, regression in regressions.items():
         linear = float_linear(network, name)
-        weight = regression.fit(linear.weight, DAMPING, linear.weight != 0)
+        weight = regression.fit(linear.weight, linear.weight != 0)
         network.linears[name] = replace(linear, weight=weight, bias=regression.bias(weight))
 
 

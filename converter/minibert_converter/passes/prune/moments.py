@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minibert.errors import InputError
 from minibert_converter.calibration.gradients import Gradients
+from minibert_converter.calibration.outputs import calibrate
 from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.matrices import encoder_names
 from minibert_converter.network import Float32Array, Network
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 
 class Moments:
@@ -54,7 +54,7 @@ def gather_moments(
     network: Network,
     tokens: Tokens,
     sides: Callable[[str], tuple[int, int] | None],
-    progress: Progress,
+    progress: OnProgress,
 ) -> dict[str, Moments]:
     """Moments of the encoder's matrices, by one forward and one backward pass over all texts.
 
@@ -75,14 +75,8 @@ def gather_moments(
         if name in moments:
             moments[name].add(x, dy)
 
-    gradients, done = Gradients(network), 0
-    for ids, types in tokens.chunks():
-        progress("calibrating", done, len(tokens.ids))
-        answers = gradients.run(ids, types, visit)
-        if not np.isfinite(answers).all():
-            raise InputError("calibration texts drive the float32 model to values that are not finite")
-        done += len(ids)
-    progress("calibrating", done, done)
+    gradients = Gradients(network)
+    calibrate(tokens, lambda ids, types: gradients.run(ids, types, visit), progress)
     return moments
 
 

@@ -11,17 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from minibert.errors import InputError, UnsupportedError
 from minibert_converter.calibration.tokens import tokenize
-from minibert_converter.matrices import encoder_names, float_linear, is_plain, real_rows_and_columns
+from minibert_converter.matrices import encoder_names, is_plain, real_rows_and_columns
 from minibert_converter.network import Network
-from minibert_converter.passes.prune.blocks import Budget, block_density
+from minibert_converter.passes.prune.blocks import Budget, encoder_densities
 from minibert_converter.passes.prune.detect import Found, find_zeros, remove_dead
 from minibert_converter.passes.prune.remove_blocks import prune_blocks
 from minibert_converter.passes.prune.remove_layers import prune_layers
 from minibert_converter.passes.prune.remove_structures import prune_structures
 from minibert_converter.passes.prune.request import Request, parse_requests
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 Method = Literal["second-order", "magnitude"]
 
@@ -74,10 +76,6 @@ class PruneReport:
         """Whether there was anything to prune or to find."""
         return bool(self.requests or self.found or self.dead_heads or self.dead_neurons)
 
-    def recipe(self) -> dict[str, Any]:
-        """What the file's recipe keeps, as plain JSON values."""
-        return {"pass": "prune", "remove": list(self.requests), "method": self.method, "budget": self.budget}
-
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
         value = asdict(self)
@@ -95,7 +93,7 @@ def prune(
     method: Method = "second-order",
     budget: Budget | None = None,
     texts: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> PruneReport:
     """Prunes a float32 network, and takes out what a sparse checkpoint had pruned already.
 
@@ -154,38 +152,24 @@ def prune(
 
 def _sizes(network: Network) -> dict[str, int]:
     """Weights of each matrix of the encoder without padding, by its name in the checkpoint."""
-    numbers, sizes = _numbers(network), {}
+    sizes = {}
     for name in encoder_names(network):
         rows, columns = real_rows_and_columns(network.architecture, name)
-        _, number, part = name.split(".", 2)
-        sizes[f"layers.{numbers[int(number)]}.{part}"] = int(rows.sum() * columns.sum())
+        sizes[network.checkpoint_name(name)] = int(rows.sum() * columns.sum())
     return sizes
 
 
 def _finish(report: PruneReport, network: Network, sizes: dict[str, int], errors: Mapping[str, float]) -> PruneReport:
     """The report with what is left of the checkpoint's matrices, whose `sizes` are those before."""
-    left, tensors = _sizes(network), _tensors(network, errors)
-    stored = dict(zip(left, (tensors[name].density for name in encoder_names(network)), strict=True))
-    densities = {name: stored.get(name, 0.0) * left.get(name, 0) / size for name, size in sizes.items()}
+    left, stored = _sizes(network), encoder_densities(network)
+    tensors = {name: PrunedTensor(density, errors.get(name, 0.0)) for name, density in stored.items()}
+    parts = dict(zip(left, stored.values(), strict=True))
+    densities = {name: parts.get(name, 0.0) * left.get(name, 0) / size for name, size in sizes.items()}
     return replace(report, layers=_layers(network), tensors=tensors, densities=densities)
 
 
-def _numbers(network: Network) -> tuple[int, ...]:
-    return network.layer_numbers or tuple(range(len(network.architecture.layers)))
-
-
-def _tensors(network: Network, errors: Mapping[str, float]) -> dict[str, PrunedTensor]:
-    """Density and error of every matrix of the encoder."""
-    tensors: dict[str, PrunedTensor] = {}
-    for name in encoder_names(network):
-        rows, columns = real_rows_and_columns(network.architecture, name)
-        density = block_density(float_linear(network, name).weight, rows[:, None] & columns)
-        tensors[name] = PrunedTensor(density, errors.get(name, 0.0))
-    return tensors
-
-
 def _layers(network: Network) -> tuple[tuple[int, int, int], ...]:
-    layers = zip(_numbers(network), network.architecture.layers, strict=True)
+    layers = zip(network.checkpoint_layers, network.architecture.layers, strict=True)
     return tuple((number, layer.num_heads, layer.ffn_size) for number, layer in layers)
 
 
@@ -205,14 +189,10 @@ def _note_fine_blocks(network: Network, request: Request) -> None:
     """Says what the engine gains of blocks that do not consist of 4x4 ones."""
     if request.rows % 4 == 0 and request.columns % 4 == 0:
         return
-    stored = total = 0.0
-    for name in encoder_names(network):
-        rows, columns = real_rows_and_columns(network.architecture, name)
-        size = rows.sum() * columns.sum()
-        stored += size * block_density(float_linear(network, name).weight, rows[:, None] & columns)
-        total += size
+    sizes = list(_sizes(network).values())
+    density = np.average(list(encoder_densities(network).values()), weights=sizes)
     network.notes.append(
-        f"{request.text}: of the engine's 4x4 blocks {stored / total:.0%} still hold a weight, and only the others "
+        f"{request.text}: of the engine's 4x4 blocks {density:.0%} still hold a weight, and only the others "
         "save time and bytes; 4x4 is the pattern that saves in full"
     )
 

@@ -17,14 +17,14 @@ from minibert_converter.passes.prune.fit import fit
 from minibert_converter.passes.prune.moments import gather_moments
 from minibert_converter.passes.prune.request import Request
 from minibert_converter.passes.prune.scores import magnitude_scores, second_order_scores
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 #: Texts on which the error that was added is measured, where nothing is fitted.
 _MEASURED_TEXTS = 64
 
 
 def prune_blocks(
-    network: Network, request: Request, tokens: Tokens, budget: Budget, progress: Progress, *, calibrated: bool
+    network: Network, request: Request, tokens: Tokens, budget: Budget, progress: OnProgress, *, calibrated: bool
 ) -> dict[str, float]:
     """Sets blocks of weights to zero, in one shot, and fits what is left.
 
@@ -40,7 +40,7 @@ def prune_blocks(
         By matrix, the relative error of what it returns, errors of the matrices before it included (see `fit`).
     """
     sides = request.rows, request.columns
-    dense = replace(network, linears=dict(network.linears))
+    dense = network.copy()
     weights = {name: float_linear(network, name).weight for name in encoder_names(network)}
     real = {}
     for name in weights:
@@ -60,7 +60,7 @@ def prune_blocks(
 
 
 def _second_order(
-    network: Network, weights: dict[str, Float32Array], sides: tuple[int, int], tokens: Tokens, progress: Progress
+    network: Network, weights: dict[str, Float32Array], sides: tuple[int, int], tokens: Tokens, progress: OnProgress
 ) -> dict[str, np.ndarray]:
     """Scores by matrix, float64 [blocks down, blocks across], of derivatives and inputs in the dense network."""
     curvature = gather_moments(network, tokens, lambda _: (sides[0], 1), progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from minibert.errors import UnsupportedError
 from minibert_converter.calibration.tokens import Tokens
@@ -15,7 +14,7 @@ from minibert_converter.passes.prune.moments import Moments, gather_moments
 from minibert_converter.passes.prune.request import Request
 from minibert_converter.passes.prune.shrink import keep_heads, keep_neurons
 from minibert_converter.passes.prune.structured import allocate, ffn_removal, head_removal, survivors
-from minibert_converter.progress import Progress
+from minibert_converter.progress import OnProgress
 
 
 def prune_structures(
@@ -23,7 +22,7 @@ def prune_structures(
     requests: Sequence[Request],
     tokens: Tokens,
     budget: Budget,
-    progress: Progress,
+    progress: OnProgress,
     *,
     calibrated: bool,
 ) -> dict[str, float]:
@@ -46,7 +45,7 @@ def prune_structures(
     if any(name.startswith("layers.") for name in network.aliases):
         asked = " and ".join(request.text for request in requests)
         raise UnsupportedError(f"prune {asked}: layers of this model share weights; prune blocks or layers")
-    dense = replace(network, linears=dict(network.linears))
+    dense = network.copy()
     endings = {"heads": "attention.output", "ffn": "ffn.down"}
     wanted = tuple(endings[request.kind] for request in requests)
     moments: dict[str, Moments] = {}

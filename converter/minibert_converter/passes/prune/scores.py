@@ -8,12 +8,11 @@ from itertools import repeat
 
 import numpy as np
 
+from minibert_converter.calibration.regression import damping_of
 from minibert_converter.network import Float32Array
 from minibert_converter.passes.prune.blocks import cut
 from minibert_converter.passes.prune.elimination import eliminate
 
-#: Added to the diagonal of the inputs' moments, as a part of its mean.
-_DAMPING = 0.01
 #: Inputs that make up for one another while blocks are chosen. Time grows with the square of it, and what stays is
 #: fitted over all inputs afterwards.
 _INPUTS = 384
@@ -49,7 +48,7 @@ def second_order_scores(weight: Float32Array, inputs: np.ndarray, outputs: np.nd
     """
     blocks = cut(weight, outputs.shape[1], columns)
     missing = blocks.shape[1] * columns - len(inputs)
-    damping = _DAMPING * np.diag(inputs).mean() or 1.0
+    damping = damping_of(inputs)
     inputs = np.pad(inputs, ((0, missing), (0, missing))) + damping * np.eye(len(inputs) + missing)
     metric = outputs.astype(np.float32)
     scores = np.empty(blocks.shape[:2])

@@ -12,10 +12,8 @@ import numpy as np
 
 from minibert.format.constants import padded
 from minibert.format.schema import Layer
-from minibert_converter.matrices import PARTS, float_linear
+from minibert_converter.matrices import NORMS, PARTS, float_linear
 from minibert_converter.network import LinearWeights, Network
-
-_NORMS = ("attention.norm", "ffn.norm")
 
 
 def head_columns(network: Network, heads: np.ndarray) -> np.ndarray:
@@ -51,7 +49,7 @@ def keep_neurons(network: Network, number: int, kept: np.ndarray) -> None:
 def keep_layers(network: Network, kept: Sequence[int]) -> None:
     """Leaves the network the layers `kept`, at least one, and numbers them anew from 0."""
     aliases = {name: target for name, target in network.aliases.items() if not name.startswith("layers.")}
-    for entries, parts in ((network.linears, PARTS), (network.norms, _NORMS)):
+    for entries, parts in ((network.linears, PARTS), (network.norms, NORMS)):
         rest = {name: entry for name, entry in entries.items() if not name.startswith("layers.")}
         owners: dict[str, str] = {}
         moved = {}
@@ -67,9 +65,9 @@ def keep_layers(network: Network, kept: Sequence[int]) -> None:
         entries.update(moved | rest)  # type: ignore[arg-type]
     network.aliases = aliases
     layers = network.architecture.layers
+    numbers = tuple(network.checkpoint_layers[number] for number in kept)
     network.architecture = replace(network.architecture, layers=tuple(layers[number] for number in kept))
-    numbers = network.layer_numbers or tuple(range(len(layers)))
-    network.layer_numbers = tuple(numbers[number] for number in kept)
+    network.layer_numbers = numbers
 
 
 def _set_layer(network: Network, number: int, layer: Layer) -> None:

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from minibert.format.constants import LANES, padded
+from minibert_converter.calibration.regression import damping_of
 from minibert_converter.matrices import float_linear
 from minibert_converter.network import Float32Array, Network
 from minibert_converter.passes.prune.blocks import LEAST_OF_SHARE, Budget
 from minibert_converter.passes.prune.moments import Moments
-
-#: Added to the diagonal of second moments, as a part of its mean.
-DAMPING = 0.01
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def removal_by_moments(
     Returns:
         Steps until one step's worth of units is left.
     """
-    inverse = np.linalg.inv(moments + np.diag(_damping(moments)))
+    inverse = np.linalg.inv(moments + damping_of(moments) * np.eye(len(moments)))
     values, vectors = np.linalg.eigh(metric)
     left = (np.sqrt(np.maximum(values, 0))[:, None] * vectors.T) @ weight.astype(np.float64)
     alive = np.arange(len(units))
@@ -201,10 +199,3 @@ def survivors(removal: Removal, total: int, steps: int) -> np.ndarray:
     """Units left after some steps, in rising order."""
     gone = np.concatenate([np.zeros(0, np.int64), *removal.groups[:steps]])
     return np.setdiff1d(np.arange(total), gone)
-
-
-def _damping(moments: np.ndarray) -> np.ndarray:
-    """What to add to the diagonal; an input that never changes gets a variance of its own."""
-    diagonal = np.diag(moments)
-    damping = DAMPING * diagonal.mean() or 1.0
-    return np.full(len(diagonal), damping)

@@ -11,9 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from minibert.reference import Reference
+from minibert_converter.calibration.outputs import outputs
 from minibert_converter.calibration.tokens import Tokens
-from minibert_converter.export import export
 from minibert_converter.network import Float32Array, Network
 
 #: Texts that are run, twice, and the rows from which on their mean says something.
@@ -58,10 +57,9 @@ def _last_norm(network: Network) -> str | None:
 def _last_rows(network: Network, tokens: Tokens) -> Float32Array:
     """What the last layer returns and the answer is made of: float32 [tokens, hidden size], or [texts, hidden size]."""
     bare = replace(network.architecture, pooling="none", head=(), normalize=False)
-    reference = Reference(*export(replace(network, architecture=bare)))
-    parts = []
-    for ids, types in tokens.chunks():
-        rows = reference.forward(ids, types)
-        first = np.cumsum([0, *map(len, ids[:-1])])
-        parts.append(rows[first] if network.architecture.pooling == "cls" else rows)
-    return np.concatenate(parts)
+    chunks = tokens.chunks()
+    rows = outputs(replace(network, architecture=bare), chunks)
+    if network.architecture.pooling != "cls":
+        return rows
+    lengths = [len(one) for ids, _ in chunks for one in ids]
+    return rows[np.cumsum([0, *lengths[:-1]])]

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import zlib
 
-import numpy as np
-
-from minibert.errors import InputError
 from minibert.reference import Reference
+from minibert_converter.calibration.outputs import calibrate
 from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.export import export
 from minibert_converter.network import Float32Array, LinearWeights, Network, TiedLinear
 from minibert_converter.passes.quantize.statistics import InputStatistics
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 
-def gather_statistics(network: Network, tokens: Tokens, progress: Progress = no_progress) -> dict[str, InputStatistics]:
+def gather_statistics(
+    network: Network, tokens: Tokens, progress: OnProgress = no_progress
+) -> dict[str, InputStatistics]:
     """Statistics of the inputs of every float32 matrix, over all tokens of the texts.
 
     Args:
@@ -39,12 +39,5 @@ def gather_statistics(network: Network, tokens: Tokens, progress: Progress = no_
             statistics[name].add(rows)
 
     reference = Reference(*export(network), every_token=True)
-    done = 0
-    for ids, types in tokens.chunks():
-        progress("calibrating", done, len(tokens.ids))
-        rows = reference.forward(ids, types, hook)
-        if not np.isfinite(rows).all():
-            raise InputError("calibration texts drive the float32 model to values that are not finite")
-        done += len(ids)
-    progress("calibrating", done, done)
+    calibrate(tokens, lambda ids, types: reference.forward(ids, types, hook), progress)
     return statistics

@@ -26,7 +26,7 @@ from minibert_converter.passes.quantize.matrix import (
     table_error,
 )
 from minibert_converter.passes.quantize.statistics import InputStatistics
-from minibert_converter.progress import Progress, no_progress
+from minibert_converter.progress import OnProgress, no_progress
 
 Method = Literal["compensated", "nearest"]
 
@@ -95,7 +95,7 @@ def quantize(
     method: Method = "compensated",
     form: Form = "int8",
     forms: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> QuantizeReport:
     """Replaces every float32 matrix, and every float32 table but the smallest, by integers.
 

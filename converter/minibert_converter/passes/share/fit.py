@@ -11,10 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minibert_converter.calibration.regression import damping_of
 from minibert_converter.network import Float32Array
-
-#: Added to the diagonal of the second moments, as a part of its mean: directions that few texts have shown.
-_DAMPING = 0.01
 
 
 def shared_weight(weights: Sequence[Float32Array], moments: Sequence[np.ndarray]) -> Float32Array:
@@ -60,5 +58,4 @@ def relative_error(lost: Float32Array, weight: Float32Array, moments: np.ndarray
 
 
 def _damped(moments: np.ndarray) -> np.ndarray:
-    diagonal = np.diag(moments)
-    return moments + np.diag(np.full(len(moments), _DAMPING * diagonal.mean() or 1.0))
+    return moments + damping_of(moments) * np.eye(len(moments))

@@ -12,15 +12,13 @@ from minibert.errors import InputError
 from minibert.format.constants import LANES, low_rank, padded
 from minibert.format.schema import Layer
 from minibert_converter.calibration.tokens import tokenize
+from minibert_converter.matrices import PARTS
 from minibert_converter.network import LinearWeights, Network, TiedLinear
 from minibert_converter.passes.quantize.gather import gather_statistics
 from minibert_converter.passes.quantize.statistics import InputStatistics
 from minibert_converter.passes.share.fit import low_rank_difference, relative_error, shared_weight
 from minibert_converter.passes.share.request import parse_groups
-from minibert_converter.progress import Progress, no_progress
-
-#: The matrices of a layer.
-PARTS = ("attention.qkv", "attention.output", "ffn.up", "ffn.down")
+from minibert_converter.progress import OnProgress, no_progress
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def share(
     *,
     rank: int = 0,
     texts: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> ShareReport:
     """Lets groups of layers use one set of matrices; biases and LayerNorms stay each layer's own.
 
