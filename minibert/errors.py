@@ -25,3 +25,7 @@ class InputError(MinibertError, ValueError):
 
 class BackendError(MinibertError, RuntimeError):
     """The backend asked for cannot run on this machine."""
+
+
+class BackendWarning(UserWarning):
+    """NumPy answers, many times slower, on a machine that kernels could be had for; the message says why."""

@@ -7,11 +7,12 @@ import importlib.metadata
 import os
 import platform
 import sys
+import warnings
 from typing import Any
 
 from minibert import __version__
 from minibert.cli import console
-from minibert.errors import MinibertError
+from minibert.errors import BackendWarning, MinibertError
 
 HELP = "show the CPU, the kernels in use and the versions"
 
@@ -54,14 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
 def examine() -> dict[str, Any]:
     """Everything that `doctor` shows, as JSON has it."""
     from minibert.engine import cpu
-    from minibert.engine.backends import choose_backend
+    from minibert.engine.backends import choose_backend, why_numpy
     from minibert.engine.library import cache_folder, kernels
     from minibert.engine.prebuilt import prebuilt_isas
     from minibert.engine.processors import default_threads
 
     backend = loaded = error = None
     try:
-        backend = choose_backend()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BackendWarning)  # it is said below, with the rest
+            backend = choose_backend()
         loaded = None if backend == "numpy" else kernels(prebuilt=backend == "prebuilt").isa
     except (MinibertError, OSError) as problem:
         error = str(problem)
@@ -74,6 +77,7 @@ def examine() -> dict[str, Any]:
         "backend": backend,
         "kernels": loaded,
         "error": error,
+        "no_kernels": why_numpy() or None,
         "threads": 1 if backend == "numpy" else default_threads(),
         "cache": str(folder),
         "cached": sorted(path.name for path in folder.glob("kernels-*.o")) if folder.is_dir() else [],
@@ -90,8 +94,9 @@ def advice(found: dict[str, Any]) -> list[str]:
     if found["error"]:
         lines.append(f"problem: {found['error']}")
     elif found["backend"] == "numpy" and "MINIBERT_BACKEND" not in found["environment"]:
+        reason = f" ({found['no_kernels']})" if found["no_kernels"] else ""
         lines.append(
-            "advice: NumPy answers, correctly but slowly; `pip install numba` compiles kernels for this machine"
+            f"advice: NumPy answers, right but slowly{reason}; `pip install numba` compiles kernels for this machine"
         )
     elif found["backend"] == "jit" and not found["cached"]:
         lines.append("advice: no cache can be written, so every process compiles the kernels anew; set MINIBERT_CACHE")

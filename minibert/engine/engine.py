@@ -17,6 +17,7 @@ from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
 from minibert.engine.processors import default_threads
 from minibert.errors import InputError, UnsupportedError
+from minibert.options import integer
 from minibert.plan import build_plan
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class Engine:
         token_pruning: bool = True,
     ) -> None:
         self.backend = choose_backend(backend)
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be at least 1, not {threads}")
+        threads = None if threads is None else integer("threads", threads)
         self.stored = model_file.tensors
         config, self.tensors = expand(model_file.config, model_file.tensors)
         self.config = adapted(config, early_exit, token_pruning)
@@ -90,7 +90,8 @@ class Engine:
             InputError: fewer tokens than texts, or no text.
             UnsupportedError: the NumPy backend, whose memory is NumPy's to say.
         """
-        if not 0 < texts <= tokens:
+        tokens, texts = integer("tokens", tokens), integer("texts", texts)
+        if texts > tokens:
             raise InputError(f"a batch has at least one text, and a text at least one token; got {tokens} and {texts}")
         if self.backend == "numpy":
             raise UnsupportedError("the NumPy backend takes memory as NumPy does: nothing is planned")

@@ -38,6 +38,8 @@ class BaseModel:
 
     def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
         self._file = read_model(path)
+        # Another process, or this one in another folder, opens it again.
+        self._path = os.path.abspath(self._file.path)
         self.config: Config = self._file.config
         self.engine = Engine(self._file, **options)
         self._options = options
@@ -52,10 +54,10 @@ class BaseModel:
 
     @property
     def path(self) -> Path:
-        """Where the file was."""
+        """Where the file was, as an absolute path."""
         from pathlib import Path  # here: a start needs no pathlib, which loads ten modules
 
-        return Path(self._file.path)
+        return Path(self._path)
 
     @property
     def task(self) -> Task:
@@ -104,7 +106,7 @@ class BaseModel:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._options), (self._file.path,)
+        return partial(type(self), **self._options), (self._path,)
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Rows of texts given as token ids, special tokens included.
