@@ -19,6 +19,7 @@ from minibert.errors import (
     FormatError,
     InputError,
     MinibertError,
+    MissingFileError,
     UnsupportedError,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "FormatError",
     "InputError",
     "MinibertError",
+    "MissingFileError",
     "Model",
     "TruncationWarning",
     "UnsupportedError",

@@ -11,6 +11,10 @@ class FormatError(MinibertError, ValueError):
     """A model file is broken, truncated, hostile, or of a version that this release cannot read."""
 
 
+class MissingFileError(FormatError, FileNotFoundError):
+    """There is no model file of that name."""
+
+
 class CheckpointError(MinibertError, ValueError):
     """A checkpoint folder cannot be converted: a file is missing, broken, or holds values that are not finite."""
 

@@ -42,9 +42,10 @@ def load(
         token_pruning: False reads all tokens in all layers, also where the file leaves some out.
 
     Raises:
-        FormatError: there is no such file, or it is broken or no minibert file; the message says where.
+        FormatError: the file is broken or no minibert file; the message says where. If there is none, it is also a
+            FileNotFoundError.
         BackendError: the backend asked for cannot run on this machine.
-        InputError: an unknown backend, fewer threads than one, or a threshold that is none.
+        InputError: a path that is none, an unknown backend, fewer threads than one, or a threshold that is none.
     """
     return Model(path, threads=threads, backend=backend, early_exit=early_exit, token_pruning=token_pruning)
 

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("cpu", found["cpu"]),
         ("features", " ".join(found["features"]) or "unknown"),
         ("instruction sets", ", ".join(found["instruction_sets"])),
-        ("carried kernels", ", ".join(found["prebuilt"]) or "none for this machine and these sources"),
+        ("carried kernels", "; ".join(filter(None, [", ".join(found["prebuilt"]) or "none", found["not_prebuilt"]]))),
         ("backend", found["backend"] or "none"),
         ("kernels in use", found["kernels"] or ("NumPy" if found["backend"] == "numpy" else "none")),
         ("threads", str(found["threads"])),
@@ -55,13 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
 def examine() -> dict[str, Any]:
     """Everything that `doctor` shows, as JSON has it."""
     from minibert.engine import cpu
-    from minibert.engine.backends import choose_backend, why_numpy
-    from minibert.engine.library import cache_folder, kernels
-    from minibert.engine.prebuilt import prebuilt_isas
+    from minibert.engine.backends import choose_backend
+    from minibert.engine.library import cache_folder, chosen_isa, kernels
+    from minibert.engine.prebuilt import prebuilt_isas, why_none
     from minibert.engine.processors import default_threads
 
-    backend = loaded = error = None
+    backend = loaded = error = not_carried = None
     try:
+        not_carried = why_none(chosen_isa()) or None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BackendWarning)  # it is said below, with the rest
             backend = choose_backend()
@@ -74,10 +75,10 @@ def examine() -> dict[str, Any]:
         "features": sorted(cpu.relevant_features()),
         "instruction_sets": cpu.supported_isas(),
         "prebuilt": prebuilt_isas(),
+        "not_prebuilt": not_carried,
         "backend": backend,
         "kernels": loaded,
         "error": error,
-        "no_kernels": why_numpy() or None,
         "threads": 1 if backend == "numpy" else default_threads(),
         "cache": str(folder),
         "cached": sorted(path.name for path in folder.glob("kernels-*.o")) if folder.is_dir() else [],
@@ -94,9 +95,8 @@ def advice(found: dict[str, Any]) -> list[str]:
     if found["error"]:
         lines.append(f"problem: {found['error']}")
     elif found["backend"] == "numpy" and "MINIBERT_BACKEND" not in found["environment"]:
-        reason = f" ({found['no_kernels']})" if found["no_kernels"] else ""
         lines.append(
-            f"advice: NumPy answers, right but slowly{reason}; `pip install numba` compiles kernels for this machine"
+            "advice: NumPy answers, correctly but slowly; `pip install numba` compiles kernels for this machine"
         )
     elif found["backend"] == "jit" and not found["cached"]:
         lines.append("advice: no cache can be written, so every process compiles the kernels anew; set MINIBERT_CACHE")

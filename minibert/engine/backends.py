@@ -6,10 +6,10 @@ import os
 import warnings
 from functools import cache
 
-from minibert.engine.cpu import architecture
 from minibert.engine.library import can_compile, chosen_isa
 from minibert.engine.prebuilt import prebuilt_code, why_none
 from minibert.errors import BackendError, BackendWarning, InputError
+from minibert.kernels.isa import this_machine
 
 #: Best first. All give the same integers.
 BACKENDS = ("prebuilt", "jit", "numpy")
@@ -48,10 +48,10 @@ def choose_backend(name: str | None = None) -> str:
 
 def why_numpy() -> str:
     """Why this machine has no kernels; empty where it has, and where none are made for it: 32 bits, a rare CPU."""
-    if not architecture() or can_compile():
+    if not this_machine() or can_compile():
         return ""
     reason = why_none(chosen_isa())
-    return reason and f"kernels: {reason}; and numba, which compiles them, is not installed"
+    return reason and f"kernels carried: {reason}; kernels compiled: numba is not installed"
 
 
 @cache

@@ -26,18 +26,21 @@ def _bytes(name: str) -> bytes:
 def _table() -> tuple[dict[str, str], str]:
     """SHA-256 by file name; and, where there are no libraries for this system and these sources, why."""
     if sys.platform != "linux":
-        return {}, f"kernels are carried for Linux, and this is {sys.platform}"
+        return {}, f"they are for Linux, and this is {sys.platform}"
     try:
         listing = json.loads(_bytes("kernels.json"))
         libraries, sources = dict(listing["libraries"]), listing["sources"]
     except OSError:
-        return {}, "this installation carries none, as it was not made from a wheel that does, or lost them on its way"
+        return (
+            {},
+            "this installation has none: it is from no wheel for this machine, or lost them",
+        )
     except (ValueError, KeyError, TypeError):
-        return {}, "the list of those that this installation carries is broken"
+        return {}, "the list of them is broken"
     try:
-        return (libraries, "") if sources == sources_hash() else ({}, "the carried ones belong to other sources")
+        return (libraries, "") if sources == sources_hash() else ({}, "they belong to other sources")
     except OSError:
-        return {}, "the sources to which the carried ones belong lie in no folder, so they cannot be checked"
+        return {}, "their sources lie in no folder, and so cannot be checked"
 
 
 @cache
@@ -57,8 +60,8 @@ def why_none(isa: str) -> str:
     """Why there is no `prebuilt_code` for an instruction set; empty where there is."""
     libraries, reason = _table()
     if not reason and f"{isa}.so" not in libraries:
-        reason = f"none is carried for {isa}"
-    return reason or ("" if prebuilt_code(isa) else f"the carried {isa}.so is damaged")
+        reason = f"there is none for {isa}"
+    return reason or ("" if prebuilt_code(isa) else f"{isa}.so is damaged")
 
 
 def prebuilt_isas() -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minibert.engine import Engine
 from minibert.engine.memory import MemoryPlan
-from minibert.errors import UnsupportedError
+from minibert.errors import InputError, UnsupportedError
 from minibert.format import read_model
 from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
@@ -37,6 +37,8 @@ class BaseModel:
             BaseModel._methods[kind] = method
 
     def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(f"a model is opened by its path, a str or pathlib.Path, got {type(path).__name__}")
         self._file = read_model(path)
         # Another process, or this one in another folder, opens it again.
         self._path = os.path.abspath(self._file.path)
