@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from numbers import Real
 from operator import index
@@ -65,8 +66,8 @@ def own(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     return options
 
 
-def integer(name: str, value: Any, least: int = 1) -> int:
-    """A whole number of at least `least`, also one of NumPy's.
+def integer(name: str, value: Any, least: int = 1, most: int = sys.maxsize) -> int:
+    """A whole number from `least` to `most`, also one of NumPy's.
 
     Raises:
         InputError: it is none; a bool, a float or a str is none.
@@ -77,9 +78,10 @@ def integer(name: str, value: Any, least: int = 1) -> int:
         except TypeError:
             pass
         else:
-            if whole >= least:
+            if least <= whole <= most:
                 return whole
-    raise InputError(f"{name} must be an integer of at least {least}, got {shown(value)}")
+    limit = "" if most == sys.maxsize else f", at most {most}"
+    raise InputError(f"{name} must be an integer of at least {least}{limit}, got {shown(value)}")
 
 
 def number(name: str, value: Any, above: float, most: float) -> float:
@@ -122,6 +124,8 @@ def words(name: str, value: Any) -> list[str]:
     Raises:
         InputError: it is one text, nothing to go through, or holds what is no text.
     """
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
         raise InputError(f"{name} must be a list of texts, got {shown(value)}")
     found = list(value)

@@ -8,8 +8,9 @@ from functools import cache
 
 from minibert.engine.library import can_compile, chosen_isa
 from minibert.engine.prebuilt import prebuilt_code, why_none
-from minibert.errors import BackendError, BackendWarning, InputError
+from minibert.errors import BackendError, BackendWarning
 from minibert.kernels.isa import this_machine
+from minibert.options import choice
 
 #: Best first. All give the same integers.
 BACKENDS = ("prebuilt", "jit", "numpy")
@@ -25,9 +26,10 @@ def choose_backend(name: str | None = None) -> str:
         InputError: no such backend.
         BackendError: it cannot run here.
     """
-    name = name or os.environ.get("MINIBERT_BACKEND") or None
-    if name is not None and name not in BACKENDS:
-        raise InputError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name is None:
+        name = os.environ.get("MINIBERT_BACKEND") or None
+    if name is not None:
+        name = choice("backend", name, BACKENDS)
     if name == "numpy":
         return name
     if name != "jit" and prebuilt_code(chosen_isa()) is not None:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from minibert.reference import Reference
 
 
+#: More threads than any machine has CPUs are a mistake, and each costs memory.
+MAX_THREADS = 4096
+
+
 class Engine:
     """Runs a model on token ids.
 
@@ -54,7 +58,7 @@ class Engine:
         token_pruning: bool = True,
     ) -> None:
         self.backend = choose_backend(backend)
-        threads = None if threads is None else integer("threads", threads)
+        threads = None if threads is None else integer("threads", threads, most=MAX_THREADS)
         self.stored = model_file.tensors
         config, self.tensors = expand(model_file.config, model_file.tensors)
         self.config = adapted(config, early_exit, token_pruning)

@@ -6,6 +6,7 @@ label's score.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
 from typing import TYPE_CHECKING, Any
@@ -154,8 +155,9 @@ class ZeroShotClassification(BaseModel):
         def answers() -> Iterator[dict[str, Any]]:
             asked, shown = tee(single(item, index, "zero-shot classification") for index, item in enumerate(texts))
             pairs = (pair for text in asked for pair in task.pairs(text))
-            rows = self.pipeline.stream(pairs, limits, read_ahead=read_ahead * count)
+            rows = self.pipeline.stream(pairs, limits, read_ahead=min(read_ahead * count, sys.maxsize))
             for text in shown:
                 yield task.answer(text, np.stack([next(rows) for _ in range(count)]))
+            next(rows, None)  # raises the error that ended the texts, if one did
 
         return answers()
