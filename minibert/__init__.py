@@ -12,7 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minibert.errors import BackendError, CheckpointError, FormatError, InputError, MinibertError, UnsupportedError
+from minibert.errors import (
+    BackendError,
+    BackendWarning,
+    CheckpointError,
+    FormatError,
+    InputError,
+    MinibertError,
+    MissingFileError,
+    UnsupportedError,
+)
 
 if TYPE_CHECKING:
     from minibert.model import Model, load
@@ -23,10 +32,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendError",
+    "BackendWarning",
     "CheckpointError",
     "FormatError",
     "InputError",
     "MinibertError",
+    "MissingFileError",
     "Model",
     "TruncationWarning",
     "UnsupportedError",

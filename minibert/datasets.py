@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,7 +37,7 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> list[tuple[str, ..
         missing = next((column for column in columns if column not in row), None)
         if missing is not None:
             raise InputError(f"{path}, line {line}: no column {missing!r}; there are: {', '.join(row)}")
-        rows.append(tuple(_text(row[column]) for column in columns))
+        rows.append(tuple(_text(row[column], f"{path}, line {line}: column {column!r}") for column in columns))
     if not rows:
         raise InputError(f"{path}: holds no examples")
     return rows
@@ -53,8 +56,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with open_text(path) as file:
             yield from _READERS[kind](file, path)
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from None
 
 
 def read_header(path: str | Path) -> list[str]:
@@ -99,8 +102,8 @@ def read_conll(path: str | Path) -> list[tuple[tuple[str, ...], tuple[str, ...]]
                 if len(columns) < 2 or not columns[0] or not columns[-1]:
                     raise InputError(f"{path}, line {line}: must be a word and its tag")
                 words.append((columns[0], columns[-1]))
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from None
     end()
     if not sentences:
         raise InputError(f"{path}: holds no sentences")
@@ -124,7 +127,9 @@ def read_questions(path: str | Path) -> list[tuple[str, str, tuple[str, ...]]]:
             rows = list(_flat_questions(file, path) if lines else _squad(json.load(file)))
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, EOFError, gzip.BadGzipFile) as error:
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from None
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is no file of questions in SQuAD's JSON: {error!r}") from None
     if not rows:
         raise InputError(f"{path}: holds no questions")
@@ -155,11 +160,43 @@ def _kind(path: Path) -> str:
 
 
 def open_text(path: Path) -> TextIO:
-    """The file as text, unpacked if its name ends in .gz; OSError if it cannot be opened."""
+    """The file as text, unpacked if its name ends in .gz.
+
+    Raises:
+        InputError: it is UTF-16 or UTF-32.
+        OSError: it cannot be opened.
+    """
+    file = _open(path)
+    try:
+        refuse_utf_16(file.peek(4)[:4], path)
+    except BaseException:
+        file.close()
+        raise
     # newline="": a field may hold "\r", and the csv module wants to see the line ends.
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+
+
+def refuse_utf_16(start: bytes, name: str | Path) -> None:
+    """Raise InputError if a text that starts so is UTF-16 or UTF-32, by its mark (as Windows has it) or zero bytes."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start:
+        raise InputError(f"{name}: is no UTF-8 but UTF-16 or the like; convert it first: iconv -f UTF-16 -t UTF-8")
+
+
+def _open(path: Path) -> Any:
+    """The file's bytes, unpacked, as a stream that can `peek`."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """What is wrong with a file; the line, if one is no UTF-8."""
+    if isinstance(error, UnicodeDecodeError) and path.is_file():
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as wrong:
+                    return InputError(f"{path}, line {number}: is no UTF-8: {wrong}")
+    return InputError(f"{path}: cannot be read: {error}")
 
 
 def _tsv(file: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -202,8 +239,14 @@ def _jsonl(file: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 _READERS = {".tsv": _tsv, ".csv": _csv, ".jsonl": _jsonl}
 
 
-def _text(value: Any) -> str:
-    """A JSON value as a .tsv file would hold it; several labels as one field."""
+#: What reading raises where a file is cut off, damaged, or of another encoding.
+_DAMAGED = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
+
+
+def _text(value: Any, where: str) -> str:
+    """A JSON value as a .tsv file would hold it; several labels as one field. InputError for null and NaN."""
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        return ",".join(_text(each, where) for each in value)
+    if value is None or value != value or isinstance(value, dict):
+        raise InputError(f"{where} must be a text, got {json.dumps(value)}: leave such lines out")
     return value if isinstance(value, str) else json.dumps(value)

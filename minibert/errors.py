@@ -11,6 +11,10 @@ class FormatError(MinibertError, ValueError):
     """A model file is broken, truncated, hostile, or of a version that this release cannot read."""
 
 
+class MissingFileError(FormatError, FileNotFoundError):
+    """There is no model file of that name."""
+
+
 class CheckpointError(MinibertError, ValueError):
     """A checkpoint folder cannot be converted: a file is missing, broken, or holds values that are not finite."""
 
@@ -25,3 +29,7 @@ class InputError(MinibertError, ValueError):
 
 class BackendError(MinibertError, RuntimeError):
     """The backend asked for cannot run on this machine."""
+
+
+class BackendWarning(UserWarning):
+    """NumPy answers, many times slower, on a machine that kernels could be had for; the message says why."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minibert.errors import InputError
+from minibert.options import integer
 from minibert.tasks.features import Features
 from minibert.tasks.fill_mask import FillMask
 from minibert.tasks.question_answering import QuestionAnswering
@@ -45,9 +46,10 @@ def load(
             default as many as keep the CPUs busy, and four at least.
 
     Raises:
-        FormatError: there is no such file, or it is broken or no minibert file; the message says where.
+        FormatError: the file is broken or no minibert file; the message says where. If there is none, it is also a
+            FileNotFoundError.
         BackendError: the backend asked for cannot run on this machine.
-        InputError: an unknown backend, fewer threads than one, or a threshold that is none.
+        InputError: a path that is none, an unknown backend, fewer threads than one, or a threshold that is none.
     """
     return Model(
         path,
@@ -107,7 +109,11 @@ class Model(
 
         Memory stays that of what is read ahead. `read_ahead=1` answers each input before it asks for the next. A
         TruncationWarning comes once, with the first of these in which a text was cut.
+
+        Raises:
+            InputError: one text or one pair instead of many, and all that `predict` raises.
         """
+        read_ahead = integer("read_ahead", read_ahead)
         return getattr(self, f"_iter_{self._method(options)}")(inputs, read_ahead=read_ahead, **options)
 
     def _method(self, options: dict[str, Any]) -> str:

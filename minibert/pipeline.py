@@ -7,19 +7,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
+from minibert import options
 from minibert.errors import InputError
 from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
@@ -53,12 +51,15 @@ class Limits(NamedTuple):
         max_length: tokens to read of each text or pair, special tokens included; None for the model's own limit.
         batch_size: texts in one pass through the engine, at most. Changes speed and memory, never a result.
         max_tokens: tokens in one pass, at most, unless one text alone has more.
+        only_first: whether of a pair that is too long only the first text gives way, rather than the longer one. Tasks
+            choose it, not callers.
     """
 
     truncation: bool = True
     max_length: int | None = None
     batch_size: int = BATCH_SIZE
     max_tokens: int = MAX_TOKENS
+    only_first: bool = False
 
 
 class Forward(Protocol):
@@ -123,32 +124,34 @@ class Pipeline:
         self._max_length = max_length
         self._max_positions = max_positions
 
-    def limits(self, **options: Unpack[ReadOptions]) -> Limits:
+    def limits(self, known: type = ReadOptions, /, **given: Any) -> Limits:
         """Checked limits.
 
-        Raises:
-            InputError: there is no such option, a number is too small, or `max_length` more than the model's positions.
-        """
-        for name in options:
-            if name not in Limits._fields:
-                from difflib import get_close_matches
+        Args:
+            known: a TypedDict of all options of the method that asks, for the nearest name to a misspelt one.
+            given: ReadOptions, as the caller gave them.
 
-                near = get_close_matches(name, Limits._fields, 1)
-                raise InputError(f"there is no option {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
-        limits = Limits(**options)
-        if limits.batch_size < 1 or limits.max_tokens < 1:
-            raise InputError(
-                f"batch_size and max_tokens must be at least 1, got {limits.batch_size} and {limits.max_tokens}"
-            )
-        if limits.max_length is not None:
-            if limits.max_length > self._max_positions:
-                raise InputError(f"max_length is {limits.max_length}, the model has {self._max_positions} positions")
-            self._tokenizer().check_max_length(limits.max_length)
-        return limits
+        Raises:
+            InputError: there is no such option, or a value makes no sense or is more than the model's positions.
+        """
+        if not given:
+            return Limits()
+        given = options.own(given, known.__annotations__)
+        for name in ("batch_size", "max_tokens"):
+            if name in given:
+                given[name] = options.integer(name, given[name])
+        if "truncation" in given:
+            given["truncation"] = options.flag("truncation", given["truncation"])
+        if given.get("max_length") is not None:
+            length = given["max_length"] = options.integer("max_length", given["max_length"])
+            if length > self._max_positions:
+                raise InputError(f"max_length is {length}, the model has {self._max_positions} positions")
+            self._tokenizer().check_max_length(length)
+        return Limits(**given)
 
     def row(self, text: str, pair: str | None, limits: Limits) -> np.ndarray:
         """The row of one text: float32 [outputs]. Short, as it is all that stands between a caller and the engine."""
-        ids, types, truncated = self._tokenizer().encode(text, pair, limits.max_length)
+        ids, types, truncated = self._tokenizer().encode(text, pair, limits.max_length, limits.only_first)
         if truncated:
             if not limits.truncation:
                 raise self._too_long(text, pair, "the text", limits)
@@ -250,7 +253,7 @@ class Pipeline:
 
     def _encode(self, texts: Sequence[TextPair], limits: Limits) -> list[Encoded]:
         encode = self._tokenizer().encode
-        return [encode(text, pair, limits.max_length) for text, pair in texts]
+        return [encode(text, pair, limits.max_length, limits.only_first) for text, pair in texts]
 
     def _encode_ahead(
         self, texts: Iterator[Sequence[TextPair]], limits: Limits

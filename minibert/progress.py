@@ -10,6 +10,14 @@ from typing import TextIO
 _INTERVAL = 0.1
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether someone looks at a stream; a process may have been started without any, or have closed it."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
 class Progress:
     """A counter that rewrites its line, `encode: 512/3080 (640/s)`, and clears it at the end.
 
@@ -23,7 +31,7 @@ class Progress:
 
     def __init__(self, name: str | None, total: int | None = None, *, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
-        self._visible = name is not None and self._stream.isatty()
+        self._visible = name is not None and is_terminal(self._stream)
         self._name, self.total = name, total
         self._start = self._next = time.monotonic()
         self.done = 0
@@ -58,7 +66,7 @@ class Stages:
 
     def __init__(self, *, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
-        self._terminal = self._stream.isatty()
+        self._terminal = is_terminal(self._stream)
         self._stage: str | None = None
         self._start = 0.0
 
@@ -68,17 +76,16 @@ class Stages:
         if stage != self._stage:
             self._stage, self._start = stage, now
         if done >= total:
-            self._clear()
-            self._stream.write(f"{stage}: {now - self._start:.1f} s\n")
+            self._write(f"{stage}: {now - self._start:.1f} s\n")
             self._stage = None
         elif self._terminal:
-            self._clear()
-            self._stream.write(f"{stage}: {done}/{total}" if total > 1 else f"{stage} ...")
-        self._stream.flush()
+            self._write(f"{stage}: {done}/{total}" if total > 1 else f"{stage} ...")
 
-    def _clear(self) -> None:
-        if self._terminal:
-            self._stream.write("\r\x1b[K")
+    def _write(self, line: str) -> None:
+        """Instead of the line that stands there."""
+        if self._stream is not None:
+            self._stream.write("\r\x1b[K" * self._terminal + line)
+            self._stream.flush()
 
     def __enter__(self) -> Stages:
         return self
@@ -86,6 +93,5 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stage is not None:
-            self._clear()
-            self._stream.flush()
+        if self._stage is not None and self._terminal:
+            self._write("")

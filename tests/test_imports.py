@@ -23,7 +23,7 @@ ALLOWED = {"minibert", "numpy", "numba", "llvmlite", "safetensors", "tokenizers"
 LAYERS = {
     "minibert": [
         {"errors", "numerics", "progress"},
-        {"datasets", "format"},
+        {"datasets", "format", "options"},
         {"plan"},
         {"kernels", "reference"},
         {"engine"},

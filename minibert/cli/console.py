@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
 import json
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from minibert.progress import is_terminal
+
 
 def say(text: str = "") -> None:
     """One line of the answer, on stdout."""
+    if sys.stdout is None:  # closed by who started this process (`>&-`)
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "stdout")
     _write(sys.stdout, text + "\n")
 
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
     """A JSON value on stdout: one line, or indented."""
-    say(json.dumps(value, ensure_ascii=False, indent=indent))
+    say(json_of(value, indent=indent))
+
+
+def json_of(value: Any, *, indent: int | None = None) -> str:
+    """A value as JSON that stdout can carry: where that is not UTF-8, whatever is not ASCII is escaped."""
+    utf_8 = sys.stdout is not None and codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    return json.dumps(value, ensure_ascii=not utf_8, indent=indent)
 
 
 def flush() -> None:
     """Hand what was said to the reader now."""
-    sys.stdout.flush()
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def give_up() -> None:
+    """Forget what stdout still holds, as nobody can take it: Python would fail over it once more at its exit."""
+    try:
+        flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
     """One line about the work, on stderr."""
-    _write(sys.stderr, text + "\n")
+    if sys.stderr is not None:
+        _write(sys.stderr, text + "\n")
 
 
 def complain(text: str) -> None:
@@ -91,9 +113,9 @@ def _styled(code: str, text: str) -> str:
     return f"\x1b[{code}m{text}\x1b[0m" if _colourful(sys.stdout) else text
 
 
-def _colourful(stream: TextIO) -> bool:
+def _colourful(stream: TextIO | None) -> bool:
     """Whether to colour (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _write(stream: TextIO, text: str) -> None:

@@ -7,11 +7,12 @@ import importlib.metadata
 import os
 import platform
 import sys
+import warnings
 from typing import Any
 
 from minibert import __version__
 from minibert.cli import console
-from minibert.errors import MinibertError
+from minibert.errors import BackendWarning, MinibertError
 
 HELP = "show the CPU, the kernels in use and the versions"
 
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("cpu", found["cpu"]),
         ("features", " ".join(found["features"]) or "unknown"),
         ("instruction sets", ", ".join(found["instruction_sets"])),
-        ("carried kernels", ", ".join(found["prebuilt"]) or "none for this machine and these sources"),
+        ("carried kernels", "; ".join(filter(None, [", ".join(found["prebuilt"]) or "none", found["not_prebuilt"]]))),
         ("backend", found["backend"] or "none"),
         ("kernels in use", found["kernels"] or ("NumPy" if found["backend"] == "numpy" else "none")),
         ("threads", str(found["threads"])),
@@ -55,13 +56,16 @@ def examine() -> dict[str, Any]:
     """Everything that `doctor` shows, as JSON has it."""
     from minibert.engine import cpu
     from minibert.engine.backends import choose_backend
-    from minibert.engine.library import cache_folder, kernels
-    from minibert.engine.prebuilt import prebuilt_isas
+    from minibert.engine.library import cache_folder, chosen_isa, kernels
+    from minibert.engine.prebuilt import prebuilt_isas, why_none
     from minibert.engine.processors import default_threads
 
-    backend = loaded = error = None
+    backend = loaded = error = not_carried = None
     try:
-        backend = choose_backend()
+        not_carried = why_none(chosen_isa()) or None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BackendWarning)  # it is said below, with the rest
+            backend = choose_backend()
         loaded = None if backend == "numpy" else kernels(prebuilt=backend == "prebuilt").isa
     except (MinibertError, OSError) as problem:
         error = str(problem)
@@ -71,6 +75,7 @@ def examine() -> dict[str, Any]:
         "features": sorted(cpu.relevant_features()),
         "instruction_sets": cpu.supported_isas(),
         "prebuilt": prebuilt_isas(),
+        "not_prebuilt": not_carried,
         "backend": backend,
         "kernels": loaded,
         "error": error,

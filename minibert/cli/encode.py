@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sparse:
         return _write_words(arguments, model, read)
     vectors = model.iter_encode(
-        lines(arguments),
+        lines(arguments, lazily=arguments.npy is None),
         arguments.prompt_name,
         arguments.prompt,
         arguments.batch_size,
@@ -80,10 +79,7 @@ def _write_words(arguments: argparse.Namespace, model: Model, read: dict[str, An
         order = (-vector.values).argsort(kind="stable")
         words = zip(vector.indices[order].tolist(), vector.values[order], strict=True)
         # A vocabulary may have fewer words than the matrix has rows.
-        shown = (
-            f"{json.dumps(model.tokenizer.token(id) or str(id), ensure_ascii=False)}: {weight!s}"
-            for id, weight in words
-        )
+        shown = (f"{console.json_of(model.tokenizer.token(id) or str(id))}: {weight!s}" for id, weight in words)
         console.say(f"{{{', '.join(shown)}}}")
         if arguments.stream:
             console.flush()

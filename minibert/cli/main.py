@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -38,11 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
         code = arguments.run(arguments)
-        sys.stdout.flush()
+        console.flush()
         return code
-    except BrokenPipeError:
-        # The reader has seen enough (`| head`). Python flushes stdout once more at exit: give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough (`| head`)
+        console.give_up()
         return 0
     except KeyboardInterrupt:
         console.complain("stopped")
@@ -61,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
         console.complain(f"error: {what}")
+        console.give_up()  # a full disk may be behind it
         return FAILED
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from minibert.cli import console
+from minibert.datasets import refuse_utf_16
 from minibert.errors import InputError
+from minibert.progress import is_terminal
+from minibert.text.packing import READ_AHEAD
 
 if TYPE_CHECKING:
     from minibert.model import Model
@@ -74,9 +78,9 @@ def load_model(arguments: argparse.Namespace) -> Model:
     )
 
 
-def lines(arguments: argparse.Namespace) -> Iterable[str]:
-    """Texts from the command line, or the lines of stdin."""
-    return arguments.text or _stdin_lines()
+def lines(arguments: argparse.Namespace, *, lazily: bool = True) -> Iterable[str]:
+    """Texts from the command line, or the lines of stdin; `lazily`: whether --stream answers each at once."""
+    return arguments.text or _stdin_lines(lazily and not arguments.stream)
 
 
 def pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -94,14 +98,62 @@ def pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def read_ahead(arguments: argparse.Namespace) -> int:
     """Texts to read before answering: one when someone waits for each answer."""
-    from minibert.text.packing import READ_AHEAD
-
-    return 1 if arguments.stream or (not arguments.text and sys.stdin.isatty()) else READ_AHEAD
+    return 1 if arguments.stream or (not arguments.text and is_terminal(sys.stdin)) else READ_AHEAD
 
 
-def _stdin_lines() -> Iterator[str]:
-    """One text a line, an empty line an empty text, so that answers stay in step; what is no UTF-8 becomes U+FFFD."""
-    if sys.stdin.isatty():
+def _stdin_lines(hint: bool) -> Iterator[str]:
+    """One text a line, an empty line an empty text, so that answers stay in step.
+
+    What is no UTF-8 becomes U+FFFD, with a warning: one damaged line must not end a log that never ends.
+
+    Args:
+        hint: whether to name --stream, should lines be slow to come.
+
+    Raises:
+        InputError: there is no stdin, or it is UTF-16 or UTF-32.
+    """
+    if sys.stdin is None:
+        raise InputError("stdin is closed: give texts on the command line, or lines on stdin")
+    if is_terminal(sys.stdin):
         console.note("reading texts from the keyboard, one a line; Ctrl-D ends")
-    for line in sys.stdin.buffer:
-        yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+        hint = False
+    damaged = False
+    for number, line in enumerate(_byte_lines(sys.stdin.buffer, hint), 1):
+        if number == 1:
+            refuse_utf_16(line, "stdin")
+            line = line.removeprefix(codecs.BOM_UTF8)
+        text = line.removesuffix(b"\r").decode("utf-8", "replace")
+        if not damaged and "\ufffd" in text and "\ufffd".encode() not in line:
+            damaged = True
+            console.complain(f"warning: line {number} of stdin is no UTF-8; what cannot be read is taken for U+FFFD")
+        yield text
+
+
+def _byte_lines(stream: BinaryIO, hint: bool) -> Iterator[bytes]:
+    """Lines without their ends, as soon as they come."""
+    unended: list[bytes] = []
+    while True:
+        console.flush()  # before waiting: what was answered goes out
+        if hint and unended and not _readable(stream):
+            hint = False
+            console.note(f"still reading: answers come for {READ_AHEAD} lines at once; --stream gives each by itself")
+        chunk = stream.read1(1 << 16)  # pyright: ignore[reportAttributeAccessIssue]
+        *ended, rest = chunk.split(b"\n")
+        for line in ended:
+            yield b"".join([*unended, line])
+            unended.clear()
+        unended.append(rest)
+        if not chunk:
+            if last := b"".join(unended):
+                yield last
+            return
+
+
+def _readable(stream: BinaryIO, seconds: float = 1.0) -> bool:
+    """Whether there is more to read, or its end, within some time; True where a system cannot tell."""
+    import select
+
+    try:
+        return bool(select.select([stream], [], [], seconds)[0])
+    except (OSError, ValueError):
+        return True

@@ -231,7 +231,7 @@ def _show_zero_shot(text: str, answer: Any, width: int) -> str:
 
 
 def _query(arguments: argparse.Namespace) -> Iterable[Any]:
-    return [list(lines(arguments))]
+    return [list(lines(arguments, lazily=False))]
 
 
 def _rank(model: Model, items: Iterable[Any], arguments: argparse.Namespace, read: dict[str, Any]) -> Iterator[Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from minibert.errors import InputError
 from minibert.format.schema import Config
+from minibert.options import flag, number
 
 
 def adapted(config: Config, early_exit: bool | float = True, token_pruning: bool = True) -> Config:
@@ -20,15 +23,14 @@ def adapted(config: Config, early_exit: bool | float = True, token_pruning: bool
         InputError: a threshold beyond 0..1, or one for a model without exits.
     """
     architecture = config.architecture
-    if isinstance(early_exit, bool):
+    if isinstance(early_exit, (bool, np.bool_)):
         exits = architecture.exits if early_exit else ()
     else:
-        if not 0 < early_exit <= 1:
-            raise InputError(f"early_exit is {early_exit}; a threshold is a probability above 0, up to 1")
+        early_exit = number("early_exit", early_exit, 0, 1)
         if not architecture.exits:
             raise InputError(f"early_exit is {early_exit}, but the model has no exits: see `minibert convert`")
-        exits = tuple(replace(one, threshold=float(early_exit)) for one in architecture.exits)
+        exits = tuple(replace(one, threshold=early_exit) for one in architecture.exits)
     layers = architecture.layers
-    if not token_pruning:
+    if not flag("token_pruning", token_pruning):
         layers = tuple(replace(layer, keep_tokens=1.0) for layer in layers)
     return replace(config, architecture=replace(architecture, exits=exits, layers=layers))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
+from functools import cache
 
 from minibert.engine.library import can_compile, chosen_isa
-from minibert.engine.prebuilt import prebuilt_code
-from minibert.errors import BackendError, InputError
+from minibert.engine.prebuilt import prebuilt_code, why_none
+from minibert.errors import BackendError, BackendWarning
+from minibert.kernels.isa import this_machine
+from minibert.options import choice
 
 #: Best first. All give the same integers.
 BACKENDS = ("prebuilt", "jit", "numpy")
@@ -16,15 +20,16 @@ def choose_backend(name: str | None = None) -> str:
     """The backend asked for by name or by MINIBERT_BACKEND, else the best that can run here.
 
     "prebuilt" needs nothing but the package, on CPUs that it carries kernels for; "jit" needs numba; "numpy" always
-    runs, at a tenth of the speed or less.
+    runs, at a tenth of the speed or less: with a BackendWarning, once a process, where there should be kernels.
 
     Raises:
         InputError: no such backend.
         BackendError: it cannot run here.
     """
-    name = name or os.environ.get("MINIBERT_BACKEND") or None
-    if name is not None and name not in BACKENDS:
-        raise InputError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
+    if name is None:
+        name = os.environ.get("MINIBERT_BACKEND") or None
+    if name is not None:
+        name = choice("backend", name, BACKENDS)
     if name == "numpy":
         return name
     if name != "jit" and prebuilt_code(chosen_isa()) is not None:
@@ -38,4 +43,24 @@ def choose_backend(name: str | None = None) -> str:
         return "jit"
     if name == "jit":
         raise BackendError("backend 'jit' needs numba: pip install numba, or use backend='numpy'")
+    if reason := why_numpy():
+        _warn(reason)
     return "numpy"
+
+
+def why_numpy() -> str:
+    """Why this machine has no kernels; empty where it has, and where none are made for it: 32 bits, a rare CPU."""
+    if not this_machine() or can_compile():
+        return ""
+    reason = why_none(chosen_isa())
+    return reason and f"kernels carried: {reason}; kernels compiled: numba is not installed"
+
+
+@cache
+def _warn(reason: str) -> None:
+    """Warn, once a process."""
+    warnings.warn(
+        f'NumPy answers, many times slower than kernels would ({reason}); backend="numpy" asks for it without a word',
+        BackendWarning,
+        stacklevel=2,
+    )

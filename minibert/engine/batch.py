@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
@@ -50,19 +51,16 @@ def pack(
         InputError: ids or types that are not integers in range, an empty text, one longer than the model's
             positions, or shapes that differ.
     """
-    if len(ids) == 1 and token_types is None:
-        return _pack_one(ids[0], architecture)
-    lengths = [len(text) for text in ids]
-    starts = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=starts[1:])
+    lengths = _lengths(ids, "token id")
     for count in (min(lengths, default=1), max(lengths, default=1)):
         if count == 0 or count > architecture.max_positions:
             raise _wrong_length(lengths.index(count), count, architecture)
+    starts = np.array([0, *accumulate(lengths)], np.int64)
     flat = _flat(ids, int(starts[-1]), architecture.vocab_size, "token id")
     if token_types is None:
         types = np.zeros(len(flat), np.int32)
     else:
-        if [len(text) for text in token_types] != lengths:
+        if _lengths(token_types, "token type") != lengths:
             raise InputError("token_types must have the shape of ids: one segment id for each token")
         types = _flat(token_types, len(flat), max(architecture.token_types, 1), "token type")
     return PackedBatch(flat, types, starts)
@@ -86,15 +84,6 @@ def with_wanted(batch: PackedBatch, wanted: Sequence[Sequence[int]]) -> PackedBa
     return batch._replace(wanted=flags)
 
 
-def _pack_one(text: Sequence[int], architecture: Architecture) -> PackedBatch:
-    """`pack` of one text without token types: what a short answer waits for."""
-    count = len(text)
-    if count == 0 or count > architecture.max_positions:
-        raise _wrong_length(0, count, architecture)
-    flat = _flat((text,), count, architecture.vocab_size, "token id")
-    return PackedBatch(flat, np.zeros(count, np.int32), np.array((0, count), np.int64))
-
-
 def _wrong_length(number: int, count: int, architecture: Architecture) -> InputError:
     which = f"text {number} of the batch has"
     if count == 0:
@@ -102,14 +91,29 @@ def _wrong_length(number: int, count: int, architecture: Architecture) -> InputE
     return InputError(f"{which} {count} tokens; the model has {architecture.max_positions} positions")
 
 
+def _lengths(rows: Sequence[Sequence[int]], what: str) -> list[int]:
+    """How many numbers each row has."""
+    try:
+        return [len(row) for row in rows]
+    except TypeError as error:
+        raise _no_lists(what, error) from None
+
+
 def _flat(rows: Sequence[Sequence[int]], count: int, limit: int, what: str) -> np.ndarray:
     """All numbers of the rows as int32 [count], proven to lie in 0..limit - 1: kernels index memory with them."""
     try:
-        flat = np.fromiter(chain.from_iterable(rows), np.int64, count)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{what}s must be lists of integers, one list for each text: {error}") from error
+        # array refuses floats and strings, which NumPy would round and read.
+        flat = np.array(array("q", chain.from_iterable(rows)), np.int64)
+    except (TypeError, OverflowError) as error:
+        raise _no_lists(what, error) from None
+    if len(flat) != count:
+        raise _no_lists(what, f"{len(flat)} numbers where {count} were promised")
     # One look at both ends: as unsigned numbers, negative ones are huge.
     if count and int(flat.view(np.uint64).max()) >= limit:
         wrong = int(flat[(flat < 0) | (flat >= limit)][0])
         raise InputError(f"{what} {wrong} is outside of 0..{limit - 1}")
     return flat.astype(np.int32)
+
+
+def _no_lists(what: str, problem: object) -> InputError:
+    return InputError(f"{what}s must be lists of integers, one list for each text: {problem}")

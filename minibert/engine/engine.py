@@ -17,6 +17,7 @@ from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
 from minibert.engine.processors import default_threads
 from minibert.errors import InputError, UnsupportedError
+from minibert.options import integer
 from minibert.plan import build_plan
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Forward passes at once by default, however few CPUs there are: short ones do not wait behind long ones.
 LEAST_CONCURRENCY = 4
+#: More threads than any machine has CPUs are a mistake, and each costs memory.
+MAX_THREADS = 4096
 
 
 class Engine:
@@ -60,10 +63,9 @@ class Engine:
         max_concurrency: int | None = None,
     ) -> None:
         self.backend = choose_backend(backend)
-        if threads is not None and threads < 1:
-            raise InputError(f"threads must be at least 1, not {threads}")
-        if max_concurrency is not None and max_concurrency < 1:
-            raise InputError(f"max_concurrency must be at least 1, not {max_concurrency}")
+        threads = None if threads is None else integer("threads", threads, most=MAX_THREADS)
+        if max_concurrency is not None:
+            max_concurrency = integer("max_concurrency", max_concurrency)
         self.stored = model_file.tensors
         config, self.tensors = expand(model_file.config, model_file.tensors)
         self.config = adapted(config, early_exit, token_pruning)
@@ -102,7 +104,8 @@ class Engine:
             InputError: fewer tokens than texts, or no text.
             UnsupportedError: the NumPy backend, whose memory is NumPy's to say.
         """
-        if not 0 < texts <= tokens:
+        tokens, texts = integer("tokens", tokens), integer("texts", texts)
+        if texts > tokens:
             raise InputError(f"a batch has at least one text, and a text at least one token; got {tokens} and {texts}")
         if self.backend == "numpy":
             raise UnsupportedError("the NumPy backend takes memory as NumPy does: nothing is planned")

@@ -23,21 +23,30 @@ def _bytes(name: str) -> bytes:
 
 
 @cache
-def _table() -> dict[str, str]:
-    """SHA-256 by file name; empty where there are no libraries for this system and these sources."""
+def _table() -> tuple[dict[str, str], str]:
+    """SHA-256 by file name; and, where there are no libraries for this system and these sources, why."""
     if sys.platform != "linux":
-        return {}
+        return {}, f"they are for Linux, and this is {sys.platform}"
     try:
         listing = json.loads(_bytes("kernels.json"))
-        return dict(listing["libraries"]) if listing["sources"] == sources_hash() else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        libraries, sources = dict(listing["libraries"]), listing["sources"]
+    except OSError:
+        return (
+            {},
+            "this installation has none: it is from no wheel for this machine, or lost them",
+        )
+    except (ValueError, KeyError, TypeError):
+        return {}, "the list of them is broken"
+    try:
+        return (libraries, "") if sources == sources_hash() else ({}, "they belong to other sources")
+    except OSError:
+        return {}, "their sources lie in no folder, and so cannot be checked"
 
 
 @cache
 def prebuilt_code(isa: str) -> bytes | None:
     """The library for an instruction set, whole and checked; None if there is none."""
-    expected = _table().get(f"{isa}.so")
+    expected = _table()[0].get(f"{isa}.so")
     if expected is None:
         return None
     try:
@@ -47,6 +56,14 @@ def prebuilt_code(isa: str) -> bytes | None:
     return code if sha256(code).hexdigest() == expected else None
 
 
+def why_none(isa: str) -> str:
+    """Why there is no `prebuilt_code` for an instruction set; empty where there is."""
+    libraries, reason = _table()
+    if not reason and f"{isa}.so" not in libraries:
+        reason = f"there is none for {isa}"
+    return reason or ("" if prebuilt_code(isa) else f"{isa}.so is damaged")
+
+
 def prebuilt_isas() -> list[str]:
     """Instruction sets of this CPU whose libraries the package carries, best first."""
-    return [isa for isa in supported_isas() if f"{isa}.so" in _table()]
+    return [isa for isa in supported_isas() if f"{isa}.so" in _table()[0]]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibert.errors import FormatError
+from minibert.errors import FormatError, MissingFileError
 from minibert.format.blocks import prove_blocks
 from minibert.format.constants import ALIGNMENT
 from minibert.format.four_bit import prove_multiplier
@@ -94,7 +94,7 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     try:
         return _read(name)
     except FormatError as error:
-        raise FormatError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _read(path: str) -> ModelFile:
@@ -140,7 +140,8 @@ def _map(path: str) -> mmap.mmap:
     except FormatError:  # a ValueError too
         raise
     except FileNotFoundError:
-        raise FormatError("no such file") from None
+        hint = "" if path.endswith(".safetensors") else f"; {_CONVERT}"  # the name of a model on the Hub, perhaps
+        raise MissingFileError(f"no such file{hint}") from None
     except (OSError, ValueError, OverflowError) as error:  # a path with a NUL in it; more bytes than addresses
         raise FormatError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

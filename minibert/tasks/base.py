@@ -11,7 +11,7 @@ import numpy as np
 
 from minibert.engine import Engine
 from minibert.engine.memory import MemoryPlan
-from minibert.errors import UnsupportedError
+from minibert.errors import InputError, UnsupportedError
 from minibert.format import ModelFile, read_model
 from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
@@ -54,7 +54,11 @@ class BaseModel:
             BaseModel._methods[kind] = method
 
     def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputError(f"a model is opened by its path, a str or pathlib.Path, got {type(path).__name__}")
         self._file = read_model(path)
+        # Another process, or this one in another folder, opens it again.
+        self._path = os.path.abspath(self._file.path)
         self.config: Config = self._file.config
         self.engine = Engine(self._file, **options)
         self._options = options
@@ -69,10 +73,10 @@ class BaseModel:
 
     @property
     def path(self) -> Path:
-        """Where the file was."""
+        """Where the file was, as an absolute path."""
         from pathlib import Path  # here: a start needs no pathlib, which loads ten modules
 
-        return Path(self._file.path)
+        return Path(self._path)
 
     @property
     def task(self) -> Task:
@@ -108,7 +112,7 @@ class BaseModel:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._options), (self._file.path,)
+        return partial(type(self), **self._options), (self._path,)
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Rows of texts given as token ids, special tokens included.

@@ -11,6 +11,7 @@ import numpy as np
 
 from minibert.engine import Engine
 from minibert.format.schema import Task
+from minibert.options import integer
 from minibert.pipeline import Pipeline, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.text.inputs import Text, is_one, many, split
@@ -99,7 +100,7 @@ class Features(BaseModel):
         """Sparse vectors of one text or many, as SPLADE models make them: a weight for each word that matters.
 
         Args:
-            inputs: one text gives one vector, many give a list.
+            inputs: one text gives one vector, many (also a tuple, as in `encode`) give a list.
             read: how texts are cut and batched, see `minibert.pipeline.Limits`.
 
         Returns:
@@ -109,7 +110,7 @@ class Features(BaseModel):
             InputError: inputs are no texts, or with `truncation=False` one is too long.
             UnsupportedError: the model is none for fill-mask.
         """
-        one = is_one(inputs)
+        one = is_one(inputs, pair=False)
         found = list(self.iter_encode_sparse([inputs] if one else inputs, **read))  # pyright: ignore[reportArgumentType]
         return found[0] if one else found
 
@@ -118,7 +119,9 @@ class Features(BaseModel):
     ) -> Iterator[SparseVector]:
         """`encode_sparse` for inputs without end: reads `read_ahead` of them, yields their vectors, reads on."""
         self.need("fill-mask")
-        return self.pipeline.answers(many(inputs), SparseReader(), self.pipeline.limits(**read), read_ahead=read_ahead)
+        read_ahead = integer("read_ahead", read_ahead)
+        limits = self.pipeline.limits(**read)
+        return self.pipeline.answers(many(inputs, pair=False), SparseReader(), limits, read_ahead=read_ahead)
 
     @cached_property
     def _encoder(self) -> Pipeline:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from minibert import options
 from minibert.errors import InputError, UnsupportedError
 from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
-from minibert.text.inputs import is_one, many, split
+from minibert.text.inputs import is_one, many, single
 from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
@@ -46,21 +47,16 @@ class MaskReader:
     """
 
     def __init__(self, tokenizer: Tokenizer, targets: str | Sequence[str] | None = None, top_k: int = 5) -> None:
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-            raise InputError(f"top_k must be at least 1, got {top_k!r}")
         if tokenizer.mask_id is None:
             raise UnsupportedError("the model's tokenizer has no mask token ([MASK] or <mask>)")
         self._tokenizer = tokenizer
         self._mask = tokenizer.mask_id
-        self._top_k = top_k
+        self._top_k = options.integer("top_k", top_k)
         self._targets = None if targets is None else _target_ids(tokenizer, targets)
 
     def check(self, item: Any, index: int) -> str:
         """One text."""
-        text, pair = split(item, index)
-        if pair is not None:
-            raise InputError(f"text {index} is a pair, but fill-mask reads single texts")
-        return text
+        return single(item, index, "fill-mask")
 
     def characters(self, item: str) -> int:
         """Characters of one text."""
@@ -128,9 +124,7 @@ def _best(scores: np.ndarray, count: int) -> np.ndarray:
 def _target_ids(tokenizer: Tokenizer, targets: str | Sequence[str]) -> np.ndarray:
     """Ids of targets, in rising order; of a target in several pieces the first, with a warning."""
     ids = []
-    for target in [targets] if isinstance(targets, str) else targets:
-        if not isinstance(target, str):
-            raise InputError(f"targets must be str, got {type(target).__name__}")
+    for target in options.words("targets", [targets] if isinstance(targets, str) else targets):
         id = tokenizer.token_id(target)
         if id is None:
             pieces = tokenizer.content(target)
@@ -193,4 +187,6 @@ class FillMask(BaseModel, kind="fill-mask", method="fill_mask"):
         """`fill_mask`, a few inputs ahead."""
         self.need("fill-mask")
         reader = MaskReader(self.tokenizer, targets, top_k)
-        return self.pipeline.answers(many(inputs), reader, self.pipeline.limits(**read), read_ahead=read_ahead)
+        return self.pipeline.answers(
+            many(inputs), reader, self.pipeline.limits(FillOptions, **read), read_ahead=read_ahead
+        )

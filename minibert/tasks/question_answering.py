@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from minibert import options
 from minibert.errors import InputError
 from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
@@ -66,16 +67,11 @@ class AnswerReader:
         handle_impossible_answer: bool = False,
         align_to_words: bool = True,
     ) -> None:
-        for name, value in (("top_k", top_k), ("max_answer_len", max_answer_len)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be at least 1, got {value!r}")
-        if doc_stride is not None and doc_stride < 0:
-            raise InputError(f"doc_stride must be at least 0, got {doc_stride}")
-        self._top_k = top_k
-        self._stride = doc_stride
-        self._max_answer_len = max_answer_len
-        self._impossible = handle_impossible_answer
-        self._align = align_to_words
+        self._top_k = options.integer("top_k", top_k)
+        self._stride = None if doc_stride is None else options.integer("doc_stride", doc_stride, 0)
+        self._max_answer_len = options.integer("max_answer_len", max_answer_len)
+        self._impossible = options.flag("handle_impossible_answer", handle_impossible_answer)
+        self._align = options.flag("align_to_words", align_to_words)
 
     def check(self, item: Any, index: int) -> Question:
         """A question and a context, out of a mapping with these keys or a pair in this order."""
@@ -240,7 +236,8 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
         if read.get("max_length") is None:
             read["max_length"] = min(WINDOW_TOKENS, self.max_length)
         reader = AnswerReader(top_k, doc_stride, max_answer_len, handle_impossible_answer, align_to_words)
-        return self.pipeline.answers(many(inputs), reader, self.pipeline.limits(**read), read_ahead=read_ahead)
+        limits = self.pipeline.limits(AnswerOptions, **read)
+        return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)
 
 
 def _questions(question: str | list[str] | None, context: str | list[str] | None) -> Any:
@@ -251,7 +248,8 @@ def _questions(question: str | list[str] | None, context: str | list[str] | None
         if not isinstance(context, str):
             raise InputError("one question needs one context, a str")
         return question, context
-    contexts = [context] * len(question) if isinstance(context, str) else context
-    if len(contexts) != len(question):
-        raise InputError(f"{len(question)} questions need one context or as many, got {len(contexts)}")
-    return list(zip(question, contexts, strict=True))
+    questions = list(many(question, pair=False))
+    contexts = [context] * len(questions) if isinstance(context, str) else list(many(context, pair=False))
+    if len(contexts) != len(questions):
+        raise InputError(f"{len(questions)} questions need one context or as many, got {len(contexts)}")
+    return list(zip(questions, contexts, strict=True))

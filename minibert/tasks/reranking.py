@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minibert import options
 from minibert.errors import InputError, UnsupportedError
 from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import sigmoid, softmax
-from minibert.tasks.text_classification import BEST, Classifier
-from minibert.text.inputs import Text, is_one, many, split
+from minibert.tasks.text_classification import BEST, Classifier, ScoreOptions
+from minibert.text.inputs import Text, flat_pair, is_one, many, single, split
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+class RankOptions(ScoreOptions, total=False):
+    """Options of `rank`."""
+
+    top_k: int | None
+    return_documents: bool
 
 
 class Reranking(BaseModel):
@@ -27,7 +35,8 @@ class Reranking(BaseModel):
         """Plain scores of one pair or many, without labels.
 
         Args:
-            pairs: one pair (or text) gives one score, many give an array.
+            pairs: one pair (or text) gives one score, many give an array. A list of two texts is one pair, as
+                CrossEncoder.predict has it.
             function_to_apply: "softmax", "sigmoid" or "none"; by default what the model was trained for.
             read: how texts are cut and batched, see `minibert.pipeline.Limits`.
 
@@ -35,14 +44,15 @@ class Reranking(BaseModel):
             For a model of one output a float, or float32 [pairs]; otherwise float32 [labels], or [pairs, labels].
 
         Raises:
-            InputError: `pairs` are no texts, or with `truncation=False` one is too long.
+            InputError: `pairs` are no pairs, or with `truncation=False` one is too long.
             UnsupportedError: the model is no classifier of texts.
         """
         self.need("text-classification")
         function, _ = Classifier(self.task).options(function_to_apply, BEST)
-        limits = self.pipeline.limits(**read)
+        limits = self.pipeline.limits(ScoreOptions, **read)
+        pairs = flat_pair(pairs)
         one = is_one(pairs)
-        rows = self.pipeline.row(*split(pairs), limits)[None] if one else self.pipeline.rows(many(pairs), limits)
+        rows = self.pipeline.row(*split(pairs), limits)[None] if one else self.pipeline.rows(_paired(pairs), limits)
         if function == "softmax":
             # Row by row, as in `classify`: a score must not depend on the batch.
             rows = np.stack([softmax(row) for row in rows]) if len(rows) else rows
@@ -56,19 +66,19 @@ class Reranking(BaseModel):
     def rank(
         self,
         query: str,
-        documents: Sequence[str],
+        documents: Iterable[str],
         top_k: int | None = None,
         return_documents: bool = False,
-        **options: Any,
+        **score: Unpack[ScoreOptions],
     ) -> list[dict[str, Any]]:
         """Documents by how well they answer a query.
 
         Args:
             query: the first text of each pair.
-            documents: the second ones.
+            documents: the second ones. Of a pair that is too long the longer text is cut, as in `score`.
             top_k: so many of the best; None for all.
             return_documents: whether results hold the documents' texts.
-            options: those of `score`.
+            score: options of `score`.
 
         Returns:
             `[{"corpus_id": int, "score": float}, ...]`, best first, with "text" if asked for.
@@ -80,14 +90,27 @@ class Reranking(BaseModel):
         self.need("text-classification")
         if len(self.labels) != 1:
             raise UnsupportedError(f"ranking needs a model with one output; {self.path.name} has {len(self.labels)}")
-        if top_k is not None and top_k < 1:
-            raise InputError(f"top_k must be at least 1, or None for all documents, got {top_k}")
-        if isinstance(documents, str):
-            raise InputError("documents must be a list of texts, got one text")
-        scores = self.score([(query, document) for document in documents], **options)
+        if top_k is not None:
+            top_k = options.integer("top_k", top_k)
+        options.refuse_unknown(score, RankOptions.__annotations__.keys() | options.ELSEWHERE.keys())
+        return_documents = options.flag("return_documents", return_documents)
+        if not isinstance(query, str):
+            raise InputError(f"query must be str, got {type(query).__name__}")
+        texts = [single(each, place, "ranking") for place, each in enumerate(many(documents, pair=False))]
+        scores = self.score([(query, text) for text in texts], **score)
         order = np.argsort(-scores, kind="stable")[:top_k].tolist()
         return [
-            {"corpus_id": place, "score": float(scores[place])}
-            | ({"text": documents[place]} if return_documents else {})
+            {"corpus_id": place, "score": float(scores[place])} | ({"text": texts[place]} if return_documents else {})
             for place in order
         ]
+
+
+def _paired(pairs: Any) -> Iterator[Any]:
+    """Many pairs; a text alone among them is taken for a mistake, as CrossEncoder.predict reads none."""
+    for index, item in enumerate(many(pairs)):
+        if isinstance(item, str):
+            raise InputError(
+                f"text {index} is no pair: score reads pairs (query, document), and predict(texts, "
+                'function_to_apply="none") single texts'
+            )
+        yield item

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from minibert.errors import UnsupportedError
+from minibert import options
+from minibert.errors import InputError, UnsupportedError
 from minibert.pipeline import CutOptions, ReadOptions
 from minibert.tasks import vectors
 from minibert.tasks.base import BaseModel
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 class EncodeOptions(ReadOptions, total=False):
     """Options of `encode` that its variants pass on."""
 
+    sentences: Any
+    convert_to_numpy: bool
     prompt_name: str | None
     prompt: str | None
     show_progress_bar: bool | None
-    precision: Literal["float32", "binary", "ubinary"]
+    precision: Literal["float32", "binary", "ubinary"] | None
     normalize_embeddings: bool
     truncate_dim: int | None
 
@@ -35,13 +38,14 @@ class SentenceEmbedding(BaseModel):
 
     def encode(
         self,
-        sentences: str | Iterable[str],
+        inputs: str | Iterable[str] | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = BATCH_SIZE,
         show_progress_bar: bool | None = None,
         *,
-        precision: Literal["float32", "binary", "ubinary"] = "float32",
+        sentences: str | Iterable[str] | None = None,
+        precision: Literal["float32", "binary", "ubinary"] | None = None,
         convert_to_numpy: bool = True,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
@@ -50,12 +54,14 @@ class SentenceEmbedding(BaseModel):
         """Vectors of one sentence or many, with the options of sentence-transformers.
 
         Args:
-            sentences: one string gives one vector, many give a matrix.
+            inputs: one string gives one vector, many give a matrix. A tuple is many sentences, as in
+                sentence-transformers, where other methods take it for a pair; pairs may stand in a list.
             prompt_name: which of the model's prompts to put before each sentence.
-            prompt: a text to put before each sentence; wins over `prompt_name`.
+            prompt: a text to put before each sentence, instead of `prompt_name`.
             batch_size: sentences in one pass through the engine, at most. Changes speed and memory, never a result.
             show_progress_bar: whether to count on stderr, if that is a terminal.
-            precision: "float32", or one bit a number: "binary" (int8) or "ubinary" (uint8), see
+            sentences: the same as `inputs`, which sentence-transformers called so before.
+            precision: "float32" (or None), or one bit a number: "binary" (int8) or "ubinary" (uint8), see
                 `minibert.quantize_embeddings`.
             convert_to_numpy: False gives a list of vectors instead of a matrix.
             normalize_embeddings: scale vectors to length 1 (after `truncate_dim`).
@@ -66,27 +72,34 @@ class SentenceEmbedding(BaseModel):
             float32 [dim] for one string, float32 [sentences, dim] for many; bytes [.., dim / 8] for the binary kinds.
 
         Raises:
-            InputError: inputs are no text, an unknown prompt, or with `truncation=False` a sentence is too long.
+            InputError: inputs are no text, an unknown prompt, an option that makes no sense, or with
+                `truncation=False` a sentence is too long.
             UnsupportedError: the model makes no embeddings.
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
-        limits = self.pipeline.limits(batch_size=batch_size, **cut)
-        if is_one(sentences):
-            text, pair = split(sentences)
+        limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
+        convert_to_numpy = options.flag("convert_to_numpy", convert_to_numpy)
+        shown = show_progress_bar is not None and options.flag("show_progress_bar", show_progress_bar)
+        if sentences is not None:
+            if inputs is not None:
+                raise InputError("give either inputs or sentences, which are the same")
+            inputs = sentences
+        if is_one(inputs, pair=False):
+            text, pair = split(inputs)
             return finish(self.pipeline.row(prefix + text, pair, limits)[None])[0]
-        progress = "encode" if show_progress_bar else None
-        rows = finish(self.pipeline.rows(many(sentences), limits, prefix=prefix, progress=progress))
+        items = many(inputs, pair=False)
+        rows = finish(self.pipeline.rows(items, limits, prefix=prefix, progress="encode" if shown else None))
         return rows if convert_to_numpy else list(rows)
 
     def iter_encode(
         self,
-        sentences: Iterable[str],
+        inputs: Iterable[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = BATCH_SIZE,
         *,
         read_ahead: int = READ_AHEAD,
-        precision: Literal["float32", "binary", "ubinary"] = "float32",
+        precision: Literal["float32", "binary", "ubinary"] | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         **cut: Unpack[CutOptions],
@@ -97,17 +110,18 @@ class SentenceEmbedding(BaseModel):
         sentence was cut.
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
-        limits = self.pipeline.limits(batch_size=batch_size, **cut)
-        rows = self.pipeline.stream(many(sentences), limits, prefix=prefix, read_ahead=read_ahead)
+        limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
+        read_ahead = options.integer("read_ahead", read_ahead)
+        rows = self.pipeline.stream(many(inputs, pair=False), limits, prefix=prefix, read_ahead=read_ahead)
         return (finish(row[None])[0] for row in rows)
 
-    def encode_query(self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]) -> Any:
+    def encode_query(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeOptions]) -> Any:
         """`encode` with the prompt that the model has for queries, unless the options name another."""
-        return self.encode(sentences, **self._with_prompt(options, vectors.QUERY_PROMPTS))
+        return self.encode(inputs, **self._with_prompt(options, vectors.QUERY_PROMPTS))
 
-    def encode_document(self, sentences: str | Iterable[str], **options: Unpack[EncodeOptions]) -> Any:
+    def encode_document(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeOptions]) -> Any:
         """`encode` with the prompt that the model has for documents, passages or a corpus, unless the options do."""
-        return self.encode(sentences, **self._with_prompt(options, vectors.DOCUMENT_PROMPTS))
+        return self.encode(inputs, **self._with_prompt(options, vectors.DOCUMENT_PROMPTS))
 
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Similarity, by the model's own function, of each vector of `a` to each of `b`: [n, dim], [m, dim] to [n, m].
@@ -126,13 +140,16 @@ class SentenceEmbedding(BaseModel):
         prompt: str | None,
         truncate_dim: int | None,
         normalize: bool,
-        precision: Literal["float32", "binary", "ubinary"],
+        precision: Literal["float32", "binary", "ubinary"] | None,
     ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
         """What makes vectors of rows, and the prompt, from checked options."""
         self.need("sentence-embedding")
         if self.config.architecture.pooling == "none":
             raise UnsupportedError(f"{self.path.name} has no pooling, so a text has no one vector: use features")
-        vectors.check_options(truncate_dim, precision)
+        precision = vectors.checked_precision(precision)
+        if truncate_dim is not None:
+            truncate_dim = options.integer("truncate_dim", truncate_dim)
+        normalize = options.flag("normalize_embeddings", normalize)
         prefix = vectors.resolve_prompt(self.task, prompt_name, prompt)
         return partial(vectors.finish, truncate_dim=truncate_dim, normalize=normalize, precision=precision), prefix
 

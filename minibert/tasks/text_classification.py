@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from minibert.errors import InputError
+from minibert import options
 from minibert.format.schema import Task
 from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
@@ -54,15 +54,12 @@ class Classifier:
         Raises:
             InputError: if there is no such score function, or `top_k` is below 1.
         """
-        if not (top_k is BEST or top_k is None) and (
-            isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1
-        ):
-            raise InputError(f"top_k must be at least 1, or None for all labels, got {top_k!r}")
-        if function is None or function == "default":
+        if not (top_k is BEST or top_k is None):
+            top_k = options.integer("top_k", top_k)
+        if function is None:
             return self.function, top_k
-        if function not in get_args(ScoreFunction):
-            raise InputError(f'function_to_apply must be "softmax", "sigmoid" or "none", got {function!r}')
-        return cast(ScoreFunction, function), top_k
+        function = options.choice("function_to_apply", function, (*get_args(ScoreFunction), "default"))
+        return self.function if function == "default" else cast(ScoreFunction, function), top_k
 
     def answer(self, row: np.ndarray, function: ScoreFunction, top_k: TopK) -> Label | list[Label]:
         """The label with the highest score, or the `top_k` best ones in a list, best first (None: all of them).
@@ -92,10 +89,16 @@ def default_function(task: Task) -> ScoreFunction:
     return "sigmoid" if task.problem_type == "multi_label" or len(task.labels) == 1 else "softmax"
 
 
-class ClassifyOptions(ReadOptions, total=False):
-    """Options of `classify` beside `top_k`."""
+class ScoreOptions(ReadOptions, total=False):
+    """Options of `classify` beside `top_k`, and of `score`."""
 
     function_to_apply: str | None
+
+
+class ClassifyOptions(ScoreOptions, total=False):
+    """Options of `classify`."""
+
+    top_k: TopK
 
 
 class TextClassification(BaseModel, kind="text-classification", method="classify"):
@@ -104,16 +107,16 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
     # The overloads overlap for pyright, as a str is itself an Iterable[str]: the first match, one text, is meant.
 
     @overload
-    def classify(self, inputs: Text, **options: Unpack[ClassifyOptions]) -> Label: ...  # pyright: ignore[reportOverlappingOverload]
+    def classify(self, inputs: Text, **options: Unpack[ScoreOptions]) -> Label: ...  # pyright: ignore[reportOverlappingOverload]
     @overload
     def classify(  # pyright: ignore[reportOverlappingOverload]
-        self, inputs: Text, *, top_k: int | None, **options: Unpack[ClassifyOptions]
+        self, inputs: Text, *, top_k: int | None, **options: Unpack[ScoreOptions]
     ) -> list[Label]: ...
     @overload
-    def classify(self, inputs: Iterable[Text], **options: Unpack[ClassifyOptions]) -> list[Label]: ...
+    def classify(self, inputs: Iterable[Text], **options: Unpack[ScoreOptions]) -> list[Label]: ...
     @overload
     def classify(
-        self, inputs: Iterable[Text], *, top_k: int | None, **options: Unpack[ClassifyOptions]
+        self, inputs: Iterable[Text], *, top_k: int | None, **options: Unpack[ScoreOptions]
     ) -> list[list[Label]]: ...
     def classify(
         self,
@@ -142,7 +145,7 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
         """
         classifier = self._classifier()
         function, top_k = classifier.options(function_to_apply, top_k)
-        limits = self.pipeline.limits(**read)
+        limits = self.pipeline.limits(ClassifyOptions, **read)
         if is_one(inputs):
             return classifier.answer(self.pipeline.row(*split(inputs), limits), function, top_k)
         return [classifier.answer(row, function, top_k) for row in self.pipeline.rows(many(inputs), limits)]
@@ -159,7 +162,7 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
         """`classify`, a few inputs ahead."""
         classifier = self._classifier()
         function, top_k = classifier.options(function_to_apply, top_k)
-        rows = self.pipeline.stream(many(inputs), self.pipeline.limits(**read), read_ahead=read_ahead)
+        rows = self.pipeline.stream(many(inputs), self.pipeline.limits(ClassifyOptions, **read), read_ahead=read_ahead)
         return (classifier.answer(row, function, top_k) for row in rows)
 
     def _classifier(self) -> Classifier:

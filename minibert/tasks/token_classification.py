@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args,
 
 import numpy as np
 
+from minibert import options
 from minibert.errors import InputError
 from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
-from minibert.text.inputs import is_one, many, split
+from minibert.text.inputs import is_one, many, single
 from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
@@ -59,25 +60,18 @@ class TokenReader:
         ignore_labels: Collection[str] = ("O",),
         stride: int | None = None,
     ) -> None:
-        if aggregation_strategy not in get_args(Aggregation):
-            known = ", ".join(f'"{each}"' for each in get_args(Aggregation))
-            raise InputError(f"aggregation_strategy must be one of {known}, got {aggregation_strategy!r}")
-        if isinstance(ignore_labels, str):
-            raise InputError(f"ignore_labels must be a list of labels, got the text {ignore_labels!r}")
+        aggregation_strategy = options.choice("aggregation_strategy", aggregation_strategy, get_args(Aggregation))
         if stride is not None and aggregation_strategy == "none":
             raise InputError("with a stride, tokens are read twice: choose an aggregation_strategy that joins them")
         self._labels = labels
         self._tokenizer = tokenizer
         self._strategy = aggregation_strategy
-        self._ignored = frozenset(ignore_labels)
-        self._stride = stride
+        self._ignored = frozenset(options.words("ignore_labels", ignore_labels))
+        self._stride = None if stride is None else options.integer("stride", stride, 0)
 
     def check(self, item: Any, index: int) -> str:
         """One text."""
-        text, pair = split(item, index)
-        if pair is not None:
-            raise InputError(f"text {index} is a pair, but token classification reads single texts")
-        return text
+        return single(item, index, "token classification")
 
     def characters(self, item: str) -> int:
         """Characters of one text."""
@@ -270,6 +264,6 @@ class TokenClassification(BaseModel, kind="token-classification", method="classi
     ) -> Iterator[list[Entity]]:
         """`classify_tokens`, a few inputs ahead."""
         self.need("token-classification")
-        limits = self.pipeline.limits(**read)
+        limits = self.pipeline.limits(TokenOptions, **read)
         reader = TokenReader(self.labels, self.tokenizer, aggregation_strategy, ignore_labels, stride)
         return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)

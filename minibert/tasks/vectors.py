@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
 from minibert.errors import InputError
 from minibert.format.schema import Task
+from minibert.options import choice
 
 Precision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
@@ -19,11 +20,13 @@ DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 def resolve_prompt(task: Task, prompt_name: str | None, prompt: str | None) -> str:
-    """The text to put before each sentence: `prompt`, else the one called `prompt_name`, else the model's default.
+    """The text to put before each sentence: `prompt`, or the one called `prompt_name`, else the model's default.
 
     Raises:
-        InputError: if the model has no prompt of that name.
+        InputError: both are given, they are no str, or the model has no prompt of that name.
     """
+    if prompt is not None and prompt_name is not None:
+        raise InputError(f"give either prompt or prompt_name, got {prompt!r} and {prompt_name!r}")
     if prompt is not None:
         if not isinstance(prompt, str):
             raise InputError(f"prompt must be str, got {type(prompt).__name__}")
@@ -31,7 +34,7 @@ def resolve_prompt(task: Task, prompt_name: str | None, prompt: str | None) -> s
     name = task.default_prompt if prompt_name is None else prompt_name
     if name is None:
         return ""
-    if name not in task.prompts:
+    if not isinstance(name, str) or name not in task.prompts:
         known = ", ".join(repr(each) for each in task.prompts) or "none"
         raise InputError(f"the model has no prompt called {name!r}; it has: {known}")
     return task.prompts[name]
@@ -64,21 +67,20 @@ def finish(rows: np.ndarray, *, truncate_dim: int | None, normalize: bool, preci
     return rows if precision == "float32" else quantize_embeddings(rows, precision)
 
 
-def check_options(truncate_dim: int | None, precision: str) -> None:
-    """Refuse what `finish` cannot do, before any work.
+def checked_precision(precision: Any) -> Literal["float32", "binary", "ubinary"]:
+    """A type of numbers that `finish` can make, before any work; float32 for None.
 
     Raises:
-        InputError: for an unknown precision, one that needs the ranges of a whole corpus, or a dimension below 1.
+        InputError: for an unknown precision, or one that needs the ranges of a whole corpus.
     """
-    if precision in ("int8", "uint8"):
+    if precision is None:
+        return "float32"
+    if isinstance(precision, str) and precision in ("int8", "uint8"):
         raise InputError(
             f"{precision} vectors need the range of each dimension over a whole corpus, and a text's vector must not "
             "depend on its batch: encode to float32, then use minibert.quantize_embeddings"
         )
-    if precision not in ("float32", "binary", "ubinary"):
-        raise InputError(f'precision must be "float32", "binary" or "ubinary", got {precision!r}')
-    if truncate_dim is not None and truncate_dim < 1:
-        raise InputError(f"truncate_dim must be at least 1, got {truncate_dim}")
+    return cast(Any, choice("precision", precision, ("float32", "binary", "ubinary")))
 
 
 def quantize_embeddings(
@@ -101,23 +103,26 @@ def quantize_embeddings(
         int8 or uint8 [n, dim], [n, ceil(dim / 8)] for the binary kinds, or float32 [n, dim].
 
     Raises:
-        InputError: for an unknown precision, or one vector alone to take ranges from.
+        InputError: for an unknown precision, what is no vectors, or one vector alone to take ranges from.
     """
-    embeddings = np.asarray(embeddings)
+    precision = cast(Precision, choice("precision", precision, get_args(Precision)))
+    embeddings = _numbers(embeddings, "embeddings")
     if precision == "float32":
         return embeddings.astype(np.float32)
     if precision in ("binary", "ubinary"):
         bits = np.packbits(embeddings > 0, axis=-1)
         # "binary" is the same byte less 128, which fits int8.
         return bits if precision == "ubinary" else (bits ^ 0x80).view(np.int8)
-    if precision not in ("int8", "uint8"):
-        raise InputError(f'precision must be "float32", "int8", "uint8", "binary" or "ubinary", got {precision!r}')
     if ranges is None:
-        source = np.atleast_2d(embeddings if calibration_embeddings is None else calibration_embeddings)
+        source = embeddings if calibration_embeddings is None else calibration_embeddings
+        source = np.atleast_2d(_numbers(source, "calibration_embeddings"))
         if len(source) < 2:
             raise InputError(f"{precision} needs ranges, or calibration_embeddings of at least two vectors")
         ranges = np.stack([source.min(axis=0), source.max(axis=0)])
-    low, high = np.asarray(ranges, np.float32)
+    ranges = _numbers(ranges, "ranges").astype(np.float32)
+    if ranges.shape != (2, embeddings.shape[-1]):
+        raise InputError(f"ranges must be [2, {embeddings.shape[-1]}], as embeddings have it, got {list(ranges.shape)}")
+    low, high = ranges
     step = (high - low) / np.float32(255)
     levels = np.clip(np.floor((embeddings - low) / np.where(step == 0, 1, step)), 0, 255).astype(np.uint8)
     return levels if precision == "uint8" else (levels ^ 0x80).view(np.int8)
@@ -161,7 +166,18 @@ def similarity_pairwise(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
 
 
 def _matrices(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.atleast_2d(np.asarray(a, np.float32)), np.atleast_2d(np.asarray(b, np.float32))
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+    a, b = (np.atleast_2d(_numbers(each, "vectors").astype(np.float32)) for each in (a, b))
+    if a.shape[1] != b.shape[1]:
         raise InputError(f"similarity needs [n, dim] and [m, dim], got shapes {a.shape} and {b.shape}")
     return a, b
+
+
+def _numbers(value: Any, what: str) -> np.ndarray:
+    """One vector [dim] or many [n, dim], of any type of real numbers; InputError if it is neither."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} must be numbers, [dim] or [n, dim]: {error}") from None
+    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
+        raise InputError(f"{what} must be numbers, [dim] or [n, dim], got {array.dtype} {list(array.shape)}")
+    return array

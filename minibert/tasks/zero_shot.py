@@ -6,17 +6,19 @@ label's score.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minibert import options
 from minibert.errors import InputError, UnsupportedError
 from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
-from minibert.text.inputs import is_one, many, split
+from minibert.text.inputs import is_one, many, single
 from minibert.text.packing import READ_AHEAD
 
 if TYPE_CHECKING:
@@ -59,16 +61,18 @@ class ZeroShot:
         self._contradiction = next((p for p, name in enumerate(names) if name.startswith("contra")), opposite)
         if isinstance(candidate_labels, str):
             candidate_labels = [part.strip() for part in candidate_labels.split(",") if part.strip()]
-        self.candidates = list(candidate_labels)
-        if not self.candidates or not all(isinstance(each, str) for each in self.candidates):
-            raise InputError("candidate_labels must be one label at least, each a str")
+        self.candidates = options.words("candidate_labels", candidate_labels)
+        if not self.candidates:
+            raise InputError("candidate_labels must be one label at least")
+        if not isinstance(hypothesis_template, str):
+            raise InputError(f"hypothesis_template must be str, got {type(hypothesis_template).__name__}")
         try:
             self._hypotheses = [hypothesis_template.format(label) for label in self.candidates]
-        except (IndexError, KeyError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(f"hypothesis_template {hypothesis_template!r} cannot be filled: {error!r}") from None
         if self._hypotheses[0] == hypothesis_template:
             raise InputError(f"hypothesis_template {hypothesis_template!r} has no {{}} where the label goes")
-        self._independent = multi_label or len(self.candidates) == 1
+        self._independent = options.flag("multi_label", multi_label) or len(self.candidates) == 1
 
     def pairs(self, text: str) -> list[tuple[str, str]]:
         """Premise and hypothesis for each candidate."""
@@ -117,13 +121,13 @@ class ZeroShotClassification(BaseModel):
             candidate_labels: what to choose from, as a list or separated by commas.
             options: `hypothesis_template`: a sentence with {} where the label goes (default "This example is {}.").
                 `multi_label`: whether any number of labels may be true (default False: scores add up to 1). And how
-                texts are cut and batched, see `minibert.pipeline.Limits`.
+                texts are cut and batched, see `minibert.pipeline.Limits`: the text is cut, never the label.
 
         Returns:
             `{"sequence": str, "labels": list[str], "scores": list[float]}`, best first.
 
         Raises:
-            InputError: inputs are no texts, no labels, or a template without {}.
+            InputError: inputs are no texts, no labels, one that leaves no room for a text, or a template without {}.
             UnsupportedError: the model has no label "entailment".
         """
         if is_one(inputs):
@@ -143,22 +147,17 @@ class ZeroShotClassification(BaseModel):
         """`zero_shot`, a few inputs ahead."""
         self.need("text-classification")
         task = ZeroShot(self.labels, candidate_labels, hypothesis_template, multi_label)
-        limits = self.pipeline.limits(**read)
+        # A label that lost its end would be another label.
+        limits = self.pipeline.limits(ZeroShotOptions, **read)._replace(only_first=True)
+        texts = many(inputs)
         count = len(task.candidates)
 
         def answers() -> Iterator[dict[str, Any]]:
-            asked, shown = tee(_single(many(inputs)))
+            asked, shown = tee(single(item, index, "zero-shot classification") for index, item in enumerate(texts))
             pairs = (pair for text in asked for pair in task.pairs(text))
-            rows = self.pipeline.stream(pairs, limits, read_ahead=read_ahead * count)
+            rows = self.pipeline.stream(pairs, limits, read_ahead=min(read_ahead * count, sys.maxsize))
             for text in shown:
                 yield task.answer(text, np.stack([next(rows) for _ in range(count)]))
+            next(rows, None)  # raises the error that ended the texts, if one did
 
         return answers()
-
-
-def _single(items: Iterable[Any]) -> Iterator[str]:
-    for index, item in enumerate(items):
-        text, pair = split(item, index)
-        if pair is not None:
-            raise InputError(f"text {index} is a pair, but zero-shot classification reads single texts")
-        yield text

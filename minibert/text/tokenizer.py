@@ -109,13 +109,16 @@ class Tokenizer:
         added = self._library.get_added_tokens_decoder().values()
         self._margin = 32 + 2 * max((len(token.content) for token in added), default=0)
 
-    def encode(self, text: str, pair: str | None = None, max_length: int | None = None) -> Encoded:
+    def encode(
+        self, text: str, pair: str | None = None, max_length: int | None = None, only_first: bool = False
+    ) -> Encoded:
         """Token ids with special tokens, of at most `max_length`.
 
-        A pair is cut as transformers does by default ("longest_first"): the longer of the two gives way first.
+        A pair is cut as transformers does by default ("longest_first"): the longer of the two gives way first; or with
+        `only_first` the first text alone.
 
         Raises:
-            InputError: if `max_length` leaves no room beside the special tokens.
+            InputError: if `max_length` leaves no room beside the special tokens, or the second text where it stays.
         """
         limit = self.max_length if max_length is None else max_length
         if len(text) <= self._whole and (pair is None or len(pair) <= self._whole):
@@ -123,7 +126,7 @@ class Tokenizer:
             if len(encoding) <= limit:
                 typed = self._text_types if pair is None else self._pair_types
                 return Encoded(encoding.ids, encoding.type_ids if typed else None, False)
-        return self._encode_cut(text, pair, limit)
+        return self._encode_cut(text, pair, limit, only_first)
 
     def count(self, text: str, pair: str | None = None) -> int:
         """Tokens of a text or pair with its special tokens, before any truncation."""
@@ -236,7 +239,7 @@ class Tokenizer:
                 well_formed(text), None if pair is None else well_formed(pair), add_special_tokens=special
             )
 
-    def _encode_cut(self, text: str, pair: str | None, limit: int) -> Encoded:
+    def _encode_cut(self, text: str, pair: str | None, limit: int, only_first: bool) -> Encoded:
         budget = limit - self._special[pair is not None]
         if budget < 1:
             raise InputError(f"a max_length of {limit} leaves no room beside the special tokens")
@@ -248,11 +251,16 @@ class Tokenizer:
         else:
             second, cut_second = self._beginning(pair, budget)
             lengths = len(first), len(second)
-            if (cut or cut_second) and budget % 2 and min(lengths) > budget // 2:
-                # Which text gets the odd token depends on which is longer, of all their tokens.
-                lengths = self.count(text[:MAX_CHARACTERS]), self.count(pair[:MAX_CHARACTERS])
+            if only_first:
+                first_share, second_share = min(len(first), budget - len(second)), len(second)
+                if cut_second or first_share < min(len(first), 1):
+                    raise InputError(f"the second text, which stays whole, leaves no room within max_length, {limit}")
+            else:
+                if (cut or cut_second) and budget % 2 and min(lengths) > budget // 2:
+                    # Which text gets the odd token depends on which is longer, of all their tokens.
+                    lengths = self.count(text[:MAX_CHARACTERS]), self.count(pair[:MAX_CHARACTERS])
+                first_share, second_share = longest_first(*lengths, budget)
             cut = cut or cut_second or sum(lengths) > budget
-            first_share, second_share = longest_first(*lengths, budget)
             first.truncate(first_share, direction=self._direction)
             second.truncate(second_share, direction=self._direction)
             encoding = self._library.post_process(first, second)

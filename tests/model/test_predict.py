@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import itertools
 import pickle
 import threading
@@ -211,7 +212,7 @@ def test_batch_options_that_make_no_sense(classifier):
         with pytest.raises(InputError, match="at least 1"):
             classifier.predict(["bad"], **options)
     with pytest.raises(InputError, match="read_ahead"):
-        list(classifier.iter_predict(["bad"], read_ahead=0))
+        classifier.iter_predict(["bad"], read_ahead=0)
 
 
 def test_token_count_is_before_truncation(classifier):
@@ -248,6 +249,15 @@ def test_a_model_survives_pickling(classifier):
     assert again.predict(TEXTS) == classifier.predict(TEXTS)
 
 
+def test_a_relative_path_survives_another_folder(classifier_path, classifier, monkeypatch, tmp_path):
+    monkeypatch.chdir(classifier_path.parent)
+    model = minibert.load(classifier_path.name, backend="numpy")
+    monkeypatch.chdir(tmp_path)
+    assert model.path == classifier_path
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert again.predict(TEXTS) == classifier.predict(TEXTS)
+
+
 def test_many_threads_may_ask_at_once(classifier_path):
     model = minibert.load(classifier_path, backend="numpy")
     expected = minibert.load(classifier_path, backend="numpy").predict(TEXTS)
@@ -261,8 +271,17 @@ def test_many_threads_may_ask_at_once(classifier_path):
 
 
 def test_what_cannot_be_loaded(tmp_path, classifier_path):
-    with pytest.raises(FormatError, match="no such file"):
-        minibert.load(tmp_path / "none.safetensors")
+    for error in (FormatError, FileNotFoundError, minibert.MissingFileError):
+        with pytest.raises(error, match=r"none\.safetensors: no such file"):
+            minibert.load(tmp_path / "none.safetensors")
+    with pytest.raises(FormatError, match="minibert convert"):
+        minibert.load("sentence-transformers/all-MiniLM-L6-v2")
+    for wrong in (classifier_path.read_bytes(), None, 3, [classifier_path]):
+        with pytest.raises(InputError, match="by its path") as raised:
+            minibert.load(wrong)
+        assert len(str(raised.value)) < 200
+    with pytest.raises(FormatError, match="cannot be read"):
+        minibert.load("a\0b")
     with pytest.raises(FormatError, match="is a folder"):
         minibert.load(tmp_path)
     (tmp_path / "broken").write_bytes(classifier_path.read_bytes()[:1000])
@@ -276,9 +295,13 @@ def test_what_cannot_be_loaded(tmp_path, classifier_path):
 
 
 def test_forward_refuses_what_the_model_cannot_read(classifier):
-    for ids in ([[]], [[10**6]], [[-1]], [[1] * 33]):
-        with pytest.raises(InputError):
-            classifier.forward(ids)
+    with pytest.raises(InputError, match="1 numbers where 2 were promised"):
+        classifier.forward([Liar([1])])
+
+
+class Liar(list):
+    def __len__(self):
+        return 2
 
 
 def test_one_text_costs_one_pass_through_the_engine(classifier, monkeypatch):

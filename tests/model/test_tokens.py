@@ -64,7 +64,7 @@ def test_a_long_text_is_cut_or_read_in_windows(tagger):
     ("options", "message"),
     [
         ({"aggregation_strategy": "best"}, '"simple"'),
-        ({"ignore_labels": "O"}, "list of labels"),
+        ({"ignore_labels": "O"}, "list of texts"),
         ({"stride": 4}, "aggregation_strategy"),
         ({"stride": 22, "aggregation_strategy": "simple"}, "too long"),
         ({"max_length": 100}, "32 positions"),

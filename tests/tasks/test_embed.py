@@ -18,7 +18,9 @@ def vectors():
 def test_which_prompt():
     assert embed.resolve_prompt(TASK, None, None) == "doc: "
     assert embed.resolve_prompt(TASK, "query", None) == "query: "
-    assert embed.resolve_prompt(TASK, "query", "mine: ") == "mine: "
+    assert embed.resolve_prompt(TASK, None, "mine: ") == "mine: "
+    with pytest.raises(InputError, match="either prompt or prompt_name"):
+        embed.resolve_prompt(TASK, "query", "mine: ")
     assert embed.resolve_prompt(TASK, None, "") == ""
     assert embed.resolve_prompt(Task("sentence-embedding"), None, None) == ""
     assert embed.first_prompt(TASK, embed.DOCUMENT_PROMPTS) == "corpus"
@@ -99,8 +101,20 @@ def test_similarity_of_what_does_not_fit(vectors):
 
 def test_options_that_encode_refuses():
     with pytest.raises(InputError, match="quantize_embeddings"):
-        embed.check_options(None, "int8")
+        embed.checked_precision("int8")
     with pytest.raises(InputError, match="precision"):
-        embed.check_options(None, "float16")
-    with pytest.raises(InputError, match="truncate_dim"):
-        embed.check_options(0, "float32")
+        embed.checked_precision("float16")
+    assert embed.checked_precision(None) == "float32"
+
+
+@pytest.mark.parametrize("wrong", ["abc", ["1", "2"], None, 3, [[1, 2], [3]], [[[1.0]]], [1j], [True], {"a": 1}])
+def test_what_is_no_vectors(vectors, wrong):
+    for work in (
+        lambda: embed.similarity(wrong, vectors, "cosine"),
+        lambda: embed.similarity_pairwise(vectors, wrong, "dot"),
+        lambda: quantize_embeddings(wrong, "binary"),
+        lambda: quantize_embeddings(vectors, "int8", ranges=wrong if wrong is not None else 1),
+        lambda: quantize_embeddings(vectors[0], "int8", calibration_embeddings=wrong),
+    ):
+        with pytest.raises(InputError):
+            work()

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from minibert import InputError
 from minibert.text import inputs
-from minibert.text.inputs import is_one, many, split, text_portions
+from minibert.text.inputs import flat_pair, is_one, many, split, text_portions
 
 
 def test_one_text_or_many():
     assert all(is_one(each) for each in ("a", "", ("a", "b"), {"text": "a"}))
     assert not any(is_one(each) for each in (["a"], [], iter("a"), {"a"}, None, 3))
+    assert is_one("a", pair=False)
+    assert not is_one(("a", "b"), pair=False)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,11 @@ def test_what_is_a_text(item, expected):
         ({"text": "a", "pair": "b"}, 'may have "text_pair"'),
         ({"text": b"a"}, "got bytes at index 7"),
         ({"text": "a", "text_pair": 1}, "got int at index 7"),
+        ({"text": ["a", "b"]}, r'data\["text"\]'),
+        (float("nan"), "a missing value"),
+        (None, "a missing value"),
+        (np.float64("nan"), "a missing value"),
+        (np.array(["a", "b"]), "got ndarray at index 7"),
     ],
 )
 def test_what_is_no_text(item, message):
@@ -47,10 +55,50 @@ def test_what_is_no_text(item, message):
         split(item, 7)
 
 
-@pytest.mark.parametrize("value", [None, 3, b"abc", bytearray(b"abc")])
-def test_what_cannot_hold_texts(value):
-    with pytest.raises(InputError, match="got"):
+class Frame:
+    """As a DataFrame: goes through the names of its columns."""
+
+    columns = ("text",)
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "got NoneType"),
+        (3, "got int"),
+        (b"abc", "decode it first"),
+        (bytearray(b"abc"), "decode it first"),
+        (memoryview(b"abc"), "decode it first"),
+        ("abc", "put it into a list"),
+        (("a", "b"), "put it into a list"),
+        ({"text": "a"}, "put it into a list"),
+        ({"a", "b"}, "order"),
+        (frozenset("ab"), "order"),
+        (Frame(), r'df\["text"\]'),
+        (np.array("abc"), "without dimensions"),
+        (np.array(3), "without dimensions"),
+    ],
+)
+def test_what_cannot_hold_texts(value, message):
+    with pytest.raises(InputError, match=message):
         many(value)
+
+
+def test_what_holds_texts():
+    for each in (["a", "b"], np.array(["a", "b"]), np.array(["a", "b"], object), {"a": 1, "b": 2}.keys(), iter("ab")):
+        assert list(many(each)) == ["a", "b"]
+    assert list(many(("a", "b"), pair=False)) == ["a", "b"]
+    assert [split(each) for each in many(np.array([["a", "b"], ["c", "d"]]))] == [("a", "b"), ("c", "d")]
+
+
+def test_a_flat_pair():
+    for each in (["a", "b"], np.array(["a", "b"])):
+        assert flat_pair(each) == ("a", "b")
+    for each in (["a"], ["a", "b", "c"], [["a", "b"], ["c", "d"]], ["a", None], [], "ab", iter("ab")):
+        assert flat_pair(each) is each
 
 
 def test_windows_keep_order_and_are_lazy():
@@ -79,7 +127,5 @@ def test_an_error_comes_after_the_texts_before_it():
         next(iterator)
 
 
-def test_a_window_of_nothing():
-    with pytest.raises(InputError, match="at least 1"):
-        next(text_portions(["a"], 0))
+def test_a_portion_of_nothing():
     assert list(text_portions([], 4)) == []

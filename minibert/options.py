@@ -1,0 +1,135 @@
+"""Options as callers give them, checked: a value of Python's own type comes out, or an InputError with its name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from numbers import Real
+from operator import index
+from reprlib import repr as shown
+from typing import Any
+
+import numpy as np
+
+from minibert.errors import InputError
+
+#: Options of transformers and sentence-transformers that are none here: the values that ask for what happens anyway,
+#: and what to do instead of the others.
+ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {
+    "activation_fct": ((None,), "function_to_apply chooses what makes scores"),
+    "activation_fn": ((None,), "function_to_apply chooses what makes scores"),
+    "apply_softmax": ((None, False), 'function_to_apply="softmax" does this'),
+    "chunk_size": ((None,), "batch_size says how many texts are read at once"),
+    "convert_to_numpy": ((None, True), "scores are NumPy arrays; list(...) makes a list of them"),
+    "convert_to_tensor": ((None, False), "answers are NumPy arrays; torch.from_numpy(...) makes a tensor of them"),
+    "device": ((None, "cpu"), "minibert runs on the CPU"),
+    "grouped_entities": ((None, False), 'aggregation_strategy="simple" joins tokens'),
+    "max_seq_len": ((None,), "it is called max_length"),
+    "output_value": (("sentence_embedding",), "`features` gives the vectors of tokens"),
+    "padding": ((None, True, False, "longest"), "nothing is ever padded"),
+    "pool": ((None,), "threads share the work: see `minibert.load`"),
+    "return_all_scores": ((None, False), "top_k=None gives all labels"),
+    "show_progress_bar": ((None, False), "only `encode` counts on a terminal"),
+}
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse the first name of `given` that is not in `known`, naming the nearest that is.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name in given:
+        if name not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            raise InputError(f"there is no option {name!r}: {hint}")
+
+
+def own(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The options of `given` that are in `known`, without those of other libraries that change nothing here.
+
+    Raises:
+        InputError: an option that there is not, or a value of ELSEWHERE that asks for something else.
+    """
+    options = {}
+    for name, value in given.items():
+        if name in known or name not in ELSEWHERE:
+            options[name] = value
+            continue
+        harmless, instead = ELSEWHERE[name]
+        if not (value is None or isinstance(value, (bool, str))) or value not in harmless:
+            raise InputError(f"there is no option {name!r}: {instead}")
+    refuse_unknown(options, known)
+    return options
+
+
+def integer(name: str, value: Any, least: int = 1, most: int = sys.maxsize) -> int:
+    """A whole number from `least` to `most`, also one of NumPy's.
+
+    Raises:
+        InputError: it is none; a bool, a float or a str is none.
+    """
+    if not isinstance(value, bool):
+        try:
+            whole = index(value)
+        except TypeError:
+            pass
+        else:
+            if least <= whole <= most:
+                return whole
+    limit = "" if most == sys.maxsize else f", at most {most}"
+    raise InputError(f"{name} must be an integer of at least {least}{limit}, got {shown(value)}")
+
+
+def number(name: str, value: Any, above: float, most: float) -> float:
+    """A number above `above`, up to `most`.
+
+    Raises:
+        InputError: it is none; a bool or a str is none, nor is NaN.
+    """
+    if not isinstance(value, bool) and isinstance(value, Real) and above < float(value) <= most:
+        return float(value)
+    raise InputError(f"{name} must be a number above {above}, up to {most}, got {shown(value)}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, also NumPy's.
+
+    Raises:
+        InputError: it is neither: 1, "yes" and None are not taken for one.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise InputError(f"{name} must be True or False, got {shown(value)}")
+
+
+def choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """One of some words, in capitals too, as transformers takes them.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if isinstance(value, str) and value.lower() in choices:
+        return value.lower()
+    known = ", ".join(f'"{each}"' for each in choices)
+    raise InputError(f"{name} must be one of {known}, got {shown(value)}")
+
+
+def words(name: str, value: Any) -> list[str]:
+    """Several texts in order, such as labels.
+
+    Raises:
+        InputError: it is one text, nothing to go through, or holds what is no text.
+    """
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
+        raise InputError(f"{name} must be a list of texts, got {shown(value)}")
+    found = list(value)
+    for place, each in enumerate(found):
+        if not isinstance(each, str):
+            raise InputError(f"{name} must be texts, got {type(each).__name__} at index {place}")
+    return found
