@@ -28,13 +28,9 @@ class Lines(Stages):
         minutes, seconds = divmod(round(now.seconds_left), 60)
         line = f"step {now.step:,} of {now.steps:,}: loss {now.loss:.4f}, density {now.density:.0%}"
         line += f", {minutes}:{seconds:02d} left"
-        self._clear()
-        self._stream.write(line if self._terminal else line + "\n")
-        self._stream.flush()
+        self._write(line if self._terminal else line + "\n")
 
     def score(self, epochs: int, figures: Mapping[str, Any]) -> None:
         """Figures of the student after some epochs."""
         shown = [f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float) and value <= 1]
-        self._clear()
-        self._stream.write(f"after {epochs} {'epoch' if epochs == 1 else 'epochs'}: {', '.join(shown)}\n")
-        self._stream.flush()
+        self._write(f"after {epochs} {'epoch' if epochs == 1 else 'epochs'}: {', '.join(shown)}\n")
