@@ -6,8 +6,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
-from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
@@ -262,27 +265,23 @@ class Pipeline:
 
         The caller's own iterator is only ever asked by the caller's thread.
         """
-        first = next(texts, None)
-        second = next(texts, None) if self._engine.threads > 1 else None
-        if first is None:
-            return
-        if second is None:  # nothing to overlap with, or nobody to do it
-            for portion in chain([first], texts):
+        ahead = list(islice(texts, 2 if self._engine.threads > 1 else 1))
+        helper = _one_thread() if len(ahead) == 2 else None
+        if helper is None:  # nothing to overlap with, or nobody to do it
+            for portion in chain(ahead, texts):
                 yield portion, self._encode(portion, limits)
             return
-        from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(1) as helper:
+        def begin(portion: Sequence[TextPair]) -> Callable[[], list[Encoded]]:
+            try:
+                return helper.submit(self._encode, portion, limits).result
+            except RuntimeError:  # no thread can be started
+                return partial(self._encode, portion, limits)
 
-            def begin(portion: Sequence[TextPair]) -> Callable[[], list[Encoded]]:
-                try:
-                    return helper.submit(self._encode, portion, limits).result
-                except RuntimeError:  # no thread can be started: a limit, or the interpreter ends
-                    return partial(self._encode, portion, limits)
-
-            encoded = begin(first)
-            portion = first
-            for following in chain([second], texts):
+        with helper:
+            portion = ahead[0]
+            encoded = begin(portion)
+            for following in chain(ahead[1:], texts):
                 ready, encoded = encoded(), begin(following)
                 yield portion, ready
                 portion = following
@@ -315,6 +314,15 @@ class Pipeline:
 
     def _read(self, limits: Limits) -> int:
         return self._max_length if limits.max_length is None else limits.max_length
+
+
+def _one_thread() -> ThreadPoolExecutor | None:
+    """A thread beside the caller's; None while the interpreter ends."""
+    try:
+        from concurrent.futures import ThreadPoolExecutor
+    except RuntimeError:
+        return None
+    return ThreadPoolExecutor(1)
 
 
 def _depth_of_caller() -> int:
