@@ -90,7 +90,7 @@ def test_what_is_not_whole_is_not_loaded(carried, damage):
     prebuilt._table.cache_clear()
     prebuilt.prebuilt_code.cache_clear()
     assert choose_backend() == "jit"
-    reason = {"library": "damaged", "no library": "damaged", "sources": "other sources", "no table": "has none"}
+    reason = {"library": "damaged", "no library": "damaged", "sources": "other sources", "no table": "lost its kernels"}
     assert reason.get(damage, "broken") in prebuilt.why_none(carried)
     assert not library.kernels().prebuilt
     with pytest.raises(BackendError, match="carries no kernels"):
