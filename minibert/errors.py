@@ -1,6 +1,9 @@
-"""The one family of exceptions that minibert raises on purpose."""
+"""The one family of exceptions that minibert raises on purpose, and how it warns."""
 
 from __future__ import annotations
+
+import sys
+import warnings
 
 
 class MinibertError(Exception):
@@ -33,3 +36,11 @@ class BackendError(MinibertError, RuntimeError):
 
 class BackendWarning(UserWarning):
     """NumPy answers, many times slower, on a machine that kernels could be had for; the message says why."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Give a warning that names the line outside the package by which this was called."""
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("minibert."):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=depth)

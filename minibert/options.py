@@ -43,7 +43,7 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
         if name not in known:
             from difflib import get_close_matches
 
-            near = get_close_matches(name, known, 1)
+            near = [each for each in known if each.startswith(name)] or get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
             raise InputError(f"there is no option {name!r}: {hint}")
 

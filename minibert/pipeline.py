@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
 import numpy as np
 
 from minibert import options
-from minibert.errors import InputError
+from minibert.errors import InputError, warn
 from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
@@ -306,11 +304,7 @@ class Pipeline:
 
     def _warn(self, cut: int, seen: int, limits: Limits) -> None:
         which = "the text was" if seen == 1 else f"{cut} of {seen} texts {'was' if cut == 1 else 'were'}"
-        warnings.warn(
-            f"{which} cut to {self._read(limits)} tokens; what came after was not read",
-            TruncationWarning,
-            stacklevel=_depth_of_caller(),
-        )
+        warn(f"{which} cut to {self._read(limits)} tokens; what came after was not read", TruncationWarning)
 
     def _read(self, limits: Limits) -> int:
         return self._max_length if limits.max_length is None else limits.max_length
@@ -323,14 +317,6 @@ def _one_thread() -> ThreadPoolExecutor | None:
     except RuntimeError:
         return None
     return ThreadPoolExecutor(1)
-
-
-def _depth_of_caller() -> int:
-    """The stacklevel, for a warning given by who calls this, of the line outside the package that called the model."""
-    depth, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("minibert."):
-        depth, frame = depth + 1, frame.f_back
-    return depth
 
 
 def _types(batch: Sequence[Encoded | Window]) -> list[Sequence[int]] | None:

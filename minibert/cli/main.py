@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.complain(f"error: {error}")
         return FAILED
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        what = ": ".join(str(each) for each in (error.filename, error.strerror) if each) or str(error)
         console.complain(f"error: {what}")
         console.give_up()  # a full disk may be behind it
         return FAILED

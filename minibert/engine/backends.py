@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from functools import cache
 
 from minibert.engine.library import can_compile, chosen_isa
 from minibert.engine.prebuilt import prebuilt_code, why_none
-from minibert.errors import BackendError, BackendWarning
+from minibert.errors import BackendError, BackendWarning, warn
 from minibert.kernels.isa import this_machine
 from minibert.options import choice
 
@@ -59,8 +58,5 @@ def why_numpy() -> str:
 @cache
 def _warn(reason: str) -> None:
     """Warn, once a process."""
-    warnings.warn(
-        f'NumPy answers, many times slower than kernels would ({reason}); backend="numpy" asks for it without a word',
-        BackendWarning,
-        stacklevel=2,
-    )
+    message = f'NumPy answers, many times slower than kernels would ({reason}); backend="numpy" asks for it quietly'
+    warn(message, BackendWarning)

@@ -33,7 +33,7 @@ def _table() -> tuple[dict[str, str], str]:
     except OSError:
         return (
             {},
-            "this installation has none: it is from no wheel for this machine, or lost them",
+            "this installation is from no wheel for this machine, or has lost its kernels",
         )
     except (ValueError, KeyError, TypeError):
         return {}, "the list of them is broken"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from minibert import options
-from minibert.errors import InputError, UnsupportedError
+from minibert.errors import InputError, UnsupportedError, warn
 from minibert.pipeline import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
@@ -133,10 +132,10 @@ def _target_ids(tokenizer: Tokenizer, targets: str | Sequence[str]) -> np.ndarra
             id = pieces.ids[0]
             if len(pieces.ids) > 1:
                 shown = " ".join(pieces.tokens[:8])
-                warnings.warn(
+                warn(
                     f"the target {target!r} is no single token of the vocabulary but {shown}: {pieces.tokens[0]!r} "
                     "stands for it",
-                    stacklevel=2,
+                    UserWarning,
                 )
         ids.append(id)
     if not ids:

@@ -40,7 +40,7 @@ def many(inputs: Any, *, pair: bool = True) -> Iterable[Any]:
         raise InputError(f"this reads many texts, got one {kind}: put it into a list, as in [text]")
     if isinstance(inputs, (set, frozenset)):
         raise InputError(f"texts must have an order for their answers, and a {kind} has none: give a list")
-    if hasattr(inputs, "columns") or hasattr(inputs, "column_names"):
+    if hasattr(type(inputs), "columns") or hasattr(type(inputs), "column_names"):  # a LazyFrame has to work for them
         raise InputError(
             f'a {kind} has columns: give the one that holds the texts, as in df["text"]; of pairs '
             'list(zip(df["text"], df["text_pair"]))'
@@ -64,7 +64,7 @@ def _listed(inputs: Any) -> Any:
         return inputs
     items = inputs.tolist()
     if not isinstance(items, list):
-        raise InputError(f"a {type(inputs).__name__} without dimensions is no list of texts: give its .item()")
+        raise InputError("an array without dimensions is no list of texts: give its .item()")
     return items
 
 

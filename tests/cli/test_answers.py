@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 
 import numpy as np
 import pytest
+
+import minibert
 
 TEXTS = ["a great movie", "", "not very good"]
 STDIN = "".join(f"{text}\n" for text in TEXTS)
@@ -60,6 +63,24 @@ def test_nothing_in_nothing_out(run, classifier_path, embedder_path, tmp_path):
 def test_bytes_that_are_no_text(run, classifier, classifier_path):
     outcome = run("predict", classifier_path, "--json", stdin=b"a great\xff movie\n")
     assert outcome.json_lines == [classifier.predict("a great\ufffd movie")]
+    outcome = run("predict", classifier_path, "--json", stdin=b"bad \xef\xbf\xbd\nbad\xff\n\xfe\n")
+    assert outcome.json_lines == classifier.predict(["bad \ufffd", "bad\ufffd", "\ufffd"])
+    message = "warning: line 2 of stdin is no UTF-8; what cannot be read is taken for U+FFFD"
+    assert outcome.err == f"minibert: {message}\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "utf-32"])
+def test_stdin_of_another_encoding(run, classifier_path, encoding):
+    outcome = run("predict", classifier_path, "--json", stdin="bad\ngood\n".encode(encoding))
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "stdin: is no UTF-8 but UTF-16" in outcome.err
+
+
+def test_lines_of_any_length_and_a_byte_order_mark(run, classifier, classifier_path):
+    texts = ["bad", "", "very " * 40_000, "good\0", "\ufeffbad", "a great movie"]
+    outcome = run("predict", classifier_path, "--json", stdin="\ufeff" + "\n".join(texts))
+    with pytest.warns(minibert.TruncationWarning):
+        assert outcome.json_lines == classifier.predict(texts)
 
 
 def test_a_bad_line_comes_after_the_answers_before_it(run, classifier_path):
@@ -178,3 +199,72 @@ def test_answers_come_line_by_line_and_ctrl_c_ends(classifier_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
         assert process.stderr.read() == b"minibert: stopped\n"
+
+
+def shell(redirection: str, *arguments: object, encoding: str = "utf-8", stdin: str = "") -> tuple[int, bytes, str]:
+    """A command with its streams as a shell leaves them: exit code, stdout, stderr."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *COMMAND, *map(str, arguments)],
+        input=stdin.encode(),
+        capture_output=True,
+        env={**ENVIRONMENT, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_streams_that_are_closed(classifier, classifier_path, embedder_path, tmp_path):
+    right = [classifier.predict("bad")]
+    code, out, err = shell("<&-", "predict", classifier_path, "--json")
+    assert (code, out, err) == (
+        1,
+        b"",
+        "minibert: error: stdin is closed: give texts on the command line, or lines on stdin\n",
+    )
+    code, out, err = shell("<&-", "predict", classifier_path, "bad", "--json")
+    assert (code, [json.loads(out)], err) == (0, right, "")
+    assert shell(">&-", "predict", classifier_path, "bad") == (
+        *(1, b""),
+        "minibert: error: stdout: Bad file descriptor\n",
+    )
+    code, out, err = shell("2>&-", "predict", classifier_path, "bad", "very " * 40, "--json")
+    assert (code, [json.loads(line) for line in out.splitlines()][:1], err) == (0, right, "")
+    assert shell(">&- 2>&-", "encode", embedder_path, "bad", "--npy", tmp_path / "out.npy") == (0, b"", "")
+    assert np.load(tmp_path / "out.npy").shape == (1, 40)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_behind_stdout(classifier_path):
+    message = "minibert: error: No space left on device\n"
+    assert shell(">/dev/full", "predict", classifier_path, "bad") == (1, b"", f"{message}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_json_is_json_in_every_encoding(tagger, tiny_folder, encoding):
+    text = "😀 é 電 \ud800"
+    arguments = ("predict", tiny_folder / "tokens.safetensors", "--json", "--aggregation", "simple")
+    code, out, _ = shell("", *arguments, encoding=encoding, stdin="😀 é 電")
+    assert code == 0
+    assert json.loads(out.decode(encoding)) == tagger.predict(text[:-2], aggregation_strategy="simple")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="select knows pipes on POSIX only")
+def test_whoever_waits_for_more_lines_is_told_of_stream(classifier_path):
+    with subprocess.Popen(
+        [*COMMAND, "predict", str(classifier_path), "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(b"bad\n")
+        process.stdin.flush()
+        assert b"--stream gives each by itself" in process.stderr.readline()
+        process.stdin.close()
+        assert process.stdout.readline().startswith(b'{"label"')
+        assert process.stderr.read() == b""

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ import pytest
 
 from minibert.engine import Engine, backends, library
 from minibert.engine.cpu import supported_isas
-from minibert.errors import BackendError, InputError
+from minibert.errors import BackendError, BackendWarning, InputError
 from tests.engine.child import run_child, start_child
 from tests.models import random_model
 
@@ -264,7 +265,14 @@ def test_without_numba_numpy_answers(monkeypatch):
     monkeypatch.setattr(library, "prebuilt_code", lambda isa: None)
     monkeypatch.setattr(backends, "prebuilt_code", lambda isa: None)
     model = random_model()
-    engine = Engine(model)
+    backends._warn.cache_clear()
+    monkeypatch.setattr(backends, "why_none", lambda isa: f"there is none for {isa}")
+    with pytest.warns(BackendWarning, match="there is none for .*numba is not installed") as caught:
+        engine = Engine(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Engine(model)  # once a process is enough
+    assert len(caught) == 1
     assert (engine.backend, engine.threads, engine.isa) == ("numpy", 1, None)
     engine.warmup()
     assert engine.forward([[1, 2]]).shape == (1, 40)

@@ -48,6 +48,7 @@ def test_carried_kernels_come_first(carried, monkeypatch):
     engine = Engine(model)
     answers = engine.forward(*texts)
     assert (engine.backend, engine.isa) == ("prebuilt", carried)
+    assert prebuilt.why_none(carried) == ""
     np.testing.assert_array_equal(answers, model.reference().forward(*texts))
 
 
@@ -89,6 +90,8 @@ def test_what_is_not_whole_is_not_loaded(carried, damage):
     prebuilt._table.cache_clear()
     prebuilt.prebuilt_code.cache_clear()
     assert choose_backend() == "jit"
+    reason = {"library": "damaged", "no library": "damaged", "sources": "other sources", "no table": "lost its kernels"}
+    assert reason.get(damage, "broken") in prebuilt.why_none(carried)
     assert not library.kernels().prebuilt
     with pytest.raises(BackendError, match="carries no kernels"):
         choose_backend("prebuilt")

@@ -199,6 +199,10 @@ def test_misspelt_options_name_the_nearest(request, each):
         wrong = name.replace("_", "") if "_" in name else f"{name}s"
         with pytest.raises(InputError, match=f"no option '{wrong}': did you mean '{name}'"):
             method(*each.arguments, **{wrong: 1})
+        start = name.split("_")[0]
+        if start not in each.options:
+            with pytest.raises(InputError, match=f"did you mean '{start}"):
+                method(*each.arguments, **{start: 1})
     with pytest.raises(InputError, match=r"no option 'x': there are .*batch_size"):
         method(*each.arguments, x=1)
 

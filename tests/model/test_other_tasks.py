@@ -115,6 +115,32 @@ def test_zero_shot(inference, classifier):
             inference.predict("bad", **options)
 
 
+def test_zero_shot_cuts_the_text_and_never_a_label(inference):
+    labels = ["a great movie and the actor was good", "a great movie and the actor was bad"]
+    with pytest.warns(TruncationWarning):
+        answer = inference.zero_shot(LONG, labels, hypothesis_template="{}")
+    ids, types = [], []
+    for label in labels:
+        hypothesis = inference.tokenizer.content(label).ids
+        first = inference.tokenizer.content(LONG, 24 - 3 - len(hypothesis)).ids
+        ids.append([2, *first, 3, *hypothesis, 3])
+        types.append([0] * (len(first) + 2) + [1] * (len(hypothesis) + 1))
+        assert len(ids[-1]) == 24
+    logits = inference.forward(ids, types)[:, 0].astype(np.float64)
+    right = np.exp(logits) / np.exp(logits).sum()
+    found = dict(zip(answer["labels"], answer["scores"], strict=True))
+    assert [found[label] for label in labels] == pytest.approx(right.tolist(), rel=1e-5)
+    with pytest.raises(InputError, match="stays whole"):
+        inference.zero_shot(LONG, "very " * 30)
+
+
+def test_a_refused_text_of_zero_shot_ends_the_answers(inference):
+    answers = inference.iter_predict(iter(["bad", None, "good"]), candidate_labels="film,plot")
+    assert next(answers)["sequence"] == "bad"
+    with pytest.raises(InputError, match="index 1"):
+        next(answers)
+
+
 def test_ranking(ranker, classifier):
     documents = ["a great movie", "bad", "", "the plot"]
     ranked = ranker.rank("good film", documents)

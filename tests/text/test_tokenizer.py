@@ -119,6 +119,31 @@ def test_truncation_is_the_librarys_however_early_a_text_is_cut(kind, text, pair
         assert encoded.type_ids == expected.type_ids
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    text=st.lists(st.sampled_from(PIECES), max_size=60).map("".join),
+    pair=st.lists(st.sampled_from(PIECES), max_size=9).map("".join),
+    limit=st.integers(6, 20),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_first_text_alone_is_cut_as_the_library_cuts_it(kind, text, pair, limit):
+    ours = Tokenizer(KINDS[kind], max_length=limit)
+    ours._whole, ours._margin = 8, 8
+    plain = library(KINDS[kind])
+    whole = plain.encode(text, pair)
+    plain.enable_truncation(limit, strategy="only_first")
+    try:
+        expected = plain.encode(text, pair)
+    except Exception:  # of the library: the second text leaves no room
+        with pytest.raises(InputError, match="stays whole"):
+            ours.encode(text, pair, only_first=True)
+        return
+    encoded = ours.encode(text, pair, only_first=True)
+    assert encoded.ids == expected.ids
+    assert encoded.type_ids == expected.type_ids
+    assert encoded.truncated == (len(whole) > limit)
+
+
 @pytest.mark.parametrize("direction", ["left", "right"])
 def test_the_side_that_the_tokenizer_cuts(direction):
     source = library()
