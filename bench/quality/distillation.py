@@ -34,10 +34,9 @@ from minibert_converter.convert import convert
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.export import export
 from minibert_converter.passes.distillation import Distill
-from minibert_converter.passes.prune import prune
-from minibert_converter.passes.quantize import quantize
-from minibert_converter.passes.registry import Prune
-from minibert_converter.recipe import read_recipe
+from minibert_converter.passes.prune.recipe import Prune
+from minibert_converter.passes.quantize.recipe import Quantize
+from minibert_converter.recipe import Context, read_recipe
 
 BUILD = common.ROOT / "build/distillation"
 RECIPES = common.ROOT / "examples/distill"
@@ -144,12 +143,12 @@ class Bench:
         requests = [text for each in steps if isinstance(each, Prune) for text in each.prune]
         if step.blocks is not None:
             requests = [*(each for each in requests if not each.startswith("4x4")), f"4x4:{step.blocks.sparsity}"]
-        network, texts = read_checkpoint(self.student(task, name)), self.calibration(task)
+        network, context = read_checkpoint(self.student(task, name)), Context(self.calibration(task))
         if requests:
-            prune(network, requests, texts=texts)
+            Prune(tuple(requests)).run(network, context)
         if step.tied_layers:
             share_layers(network, step.tied_layers)
-        quantize(network, texts=texts)
+        Quantize().run(network, context)
         write_model(file, *export(network))
         self.add(task, f"{name} untrained", file)
 

@@ -42,7 +42,7 @@ def convert(
             names, or else those that ship with the converter.
         max_length: longest text in tokens, if not what the checkpoint says itself.
         progress: called as `progress(stage, done, total)`.
-        flags: common recipes in short, such as `prune=["4x4:0.5"]` and `quantize="none"`: see `recipe.flags.recipe_of`.
+        flags: common recipes in short, such as `prune=["4x4:0.5"]` and `quantize="none"`: see `recipe.flags.FLAGS`.
 
     Returns:
         What became of each part; the same, without sizes of the file and times, is kept in the file.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import codecs
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
 from minibert.cli import console
 from minibert.datasets import refuse_utf_16
@@ -24,15 +24,6 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
-
-
-def numbers(kind: type) -> Callable[[str], tuple[Any, ...]]:
-    """An argument that is a list of numbers between commas."""
-
-    def numbers(text: str) -> tuple[Any, ...]:
-        return tuple(kind(part) for part in text.split(","))
-
-    return numbers
 
 
 def threshold(text: str) -> bool | float:

@@ -94,7 +94,7 @@ class Fields:
 
     def __init__(self, value: Any, where: str) -> None:
         if type(value) is not dict:
-            raise FormatError(f"{where} must be an object, not {_kind(value)}")
+            raise FormatError(f"{where} must be an object, not {described(value)}")
         self._rest: dict[str, Any] = value.copy()
         self._where = where
 
@@ -164,13 +164,13 @@ class Fields:
             raise FormatError(f"{self._where} holds the key {shown(next(iter(self._rest)))}, unknown to this release")
 
     def _error(self, name: str, expected: str, value: Any) -> FormatError:
-        return FormatError(f"{self._where}.{name} must be {expected}, not {_kind(value)}")
+        return FormatError(f"{self._where}.{name} must be {expected}, not {described(value)}")
 
 
 def string(value: Any, where: str) -> str:
     """A string."""
     if type(value) is not str:
-        raise FormatError(f"{where} must be a string, not {_kind(value)}")
+        raise FormatError(f"{where} must be a string, not {described(value)}")
     return value
 
 
@@ -189,7 +189,7 @@ def free_form(value: Any, where: str, depth: int = 0) -> Any:
     return value
 
 
-def _kind(value: Any) -> str:
+def described(value: Any) -> str:
     """A value for a message: containers by their type, the rest as they are."""
     if isinstance(value, dict):
         return "an object"

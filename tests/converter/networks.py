@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,15 @@ from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.export import export
 from minibert_converter.network import LinearWeights, Network
+from minibert_converter.passes.adaptive import exits
+from minibert_converter.passes.adaptive.recipe import EarlyExit
+from minibert_converter.passes.embeddings import compress
+from minibert_converter.passes.prune import pruner
+from minibert_converter.passes.prune.recipe import Prune
+from minibert_converter.passes.quantize import quantizer
+from minibert_converter.passes.quantize.recipe import Quantize
+from minibert_converter.passes.share import sharing
+from minibert_converter.passes.share.recipe import Share
 from tests.checkpoints import CONFIG, WORDS, bert_weights, write_checkpoint
 
 
@@ -53,3 +63,11 @@ def with_weight(network: Network, name: str, weight: np.ndarray) -> Network:
     linear = network.linears[name]
     assert isinstance(linear, LinearWeights)
     return replace(network, linears={**network.linears, name: replace(linear, weight=weight.astype(np.float32))})
+
+
+# The techniques, with the options by default that a test says nothing of.
+prune = partial(pruner.prune, method=Prune.method, budget=Prune.budget)
+quantize = partial(quantizer.quantize, form=Quantize.quantize)
+share = partial(sharing.share, rank=Share.low_rank)
+add_exits = partial(exits.add_exits, tolerance=EarlyExit.tolerance, threshold=EarlyExit.threshold)
+compress_embeddings = partial(compress.compress_embeddings, seed=0)

@@ -9,10 +9,9 @@ from minibert.engine.adaptive import adapted
 from minibert.errors import InputError, UnsupportedError
 from minibert.tasks.scores import softmax
 from minibert_converter.export import export
-from minibert_converter.passes.adaptive import add_exits, prune_tokens
+from minibert_converter.passes.adaptive import prune_tokens
 from minibert_converter.passes.adaptive.exits import _choose, _fit
-from minibert_converter.passes.quantize import quantize
-from tests.converter.networks import TEXTS, answers, noise_weights, read_network, some_ids
+from tests.converter.networks import TEXTS, add_exits, answers, noise_weights, quantize, read_network, some_ids
 from tests.models import RandomModel
 
 IDS = some_ids((3, 7, 5, 12, 9, 14))

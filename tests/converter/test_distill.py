@@ -26,13 +26,20 @@ from minibert_converter.distill.losses import relations  # noqa: E402
 from minibert_converter.distill.sharing import share_layers  # noqa: E402
 from minibert_converter.distill.student import TorchNetwork  # noqa: E402
 from minibert_converter.export import export  # noqa: E402
-from minibert_converter.passes.embeddings import compress_embeddings  # noqa: E402
-from minibert_converter.passes.prune import prune  # noqa: E402
-from minibert_converter.passes.quantize import quantize  # noqa: E402
 from minibert_converter.passes.quantize.rounding import round_to_nearest  # noqa: E402
 from minibert_converter.recipe import Recipe  # noqa: E402
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint  # noqa: E402
-from tests.converter.networks import TEXTS, answers, ids_of, noise_weights, read_network, some_ids  # noqa: E402
+from tests.converter.networks import (  # noqa: E402
+    TEXTS,
+    answers,
+    compress_embeddings,
+    ids_of,
+    noise_weights,
+    prune,
+    quantize,
+    read_network,
+    some_ids,
+)
 
 SHORT = TEXTS[:48]
 

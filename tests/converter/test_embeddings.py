@@ -12,14 +12,13 @@ from minibert.errors import InputError
 from minibert.format import read_model, write_model
 from minibert_converter.export import export
 from minibert_converter.network import CodebookTable, Int4Table, Network, QuantizedTable
-from minibert_converter.passes.embeddings import compress_embeddings, parse_form
+from minibert_converter.passes.embeddings import parse_form
 from minibert_converter.passes.embeddings.codebook import cluster, codebook_table, nearest
 from minibert_converter.passes.embeddings.compress import count_words
 from minibert_converter.passes.embeddings.int4 import int4_table
 from minibert_converter.passes.embeddings.low_rank import low_rank
-from minibert_converter.passes.quantize import quantize
 from tests.checkpoints import CONFIG
-from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, read_network
+from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, compress_embeddings, ids_of, quantize, read_network
 
 WORDS = "embeddings.word"
 

@@ -15,11 +15,10 @@ from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.convert import convert
 from minibert_converter.export import export, store_linear
 from minibert_converter.network import CodebookGrid, GroupGrid, QuantizedLinear
-from minibert_converter.passes.quantize import quantize
 from minibert_converter.passes.quantize.four_bit import round_codebook, round_int4
 from minibert_converter.recipe import Recipe
 from tests.checkpoints import write_checkpoint
-from tests.converter.networks import OTHER_TEXTS, TEXTS, ids_of
+from tests.converter.networks import OTHER_TEXTS, TEXTS, ids_of, quantize
 
 FORMS = ("int4", "codebook")
 

@@ -16,10 +16,18 @@ from minibert.format import expected_tensors, read_model
 from minibert_converter.convert import convert
 from minibert_converter.matrices import encoder_names, real_rows_and_columns
 from minibert_converter.network import QuantizedLinear
-from minibert_converter.passes.prune import prune
 from minibert_converter.passes.prune.blocks import block_density
-from minibert_converter.passes.quantize import quantize
-from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, noise_weights, read_network, some_ids
+from tests.converter.networks import (
+    OTHER_TEXTS,
+    TEXTS,
+    answers,
+    ids_of,
+    noise_weights,
+    prune,
+    quantize,
+    read_network,
+    some_ids,
+)
 
 #: Heads of 20 are padded to 32 (three heads of a hidden size of 60), the FFN of 100 to 112.
 PADDED = {"hidden_size": 60, "num_attention_heads": 3}

@@ -57,6 +57,7 @@ def test_json(convert):
         (("--prune", "4x4:0.5", "--prune", "1x4:0.5"), "ask for blocks once"),
         (("--prune", "layers:7"), "one at least must stay"),
         (("--prune-method", "random"), "random"),
+        (("--prune-method", "magnitude"), "--prune-method is for --prune: give both or neither"),
     ],
 )
 def test_errors_name_the_option_and_leave_no_file(convert, tmp_path, options, message):

@@ -9,9 +9,8 @@ import minibert
 from minibert.format import read_model
 from minibert_converter.convert import convert
 from minibert_converter.matrices import encoder_names
-from minibert_converter.passes.prune import prune
 from minibert_converter.passes.prune.detect import find_zeros
-from tests.converter.networks import answers, noise_weights, read_network, some_ids
+from tests.converter.networks import answers, noise_weights, prune, read_network, some_ids
 
 #: Four heads of 32, whose rows in Q, K and V fall on blocks of 32.
 SIZES = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 256}
@@ -56,7 +55,7 @@ def test_patterns_are_recognised_and_kept(tmp_path, rows, columns, sparsity, pat
     ids = some_ids()
     truth = answers(network, ids)
     before = dict(network.linears)
-    report = prune(network)
+    report = prune(network, ())
     assert set(report.found) == set(encoder_names(network))
     for name, found in report.found.items():
         assert found.pattern == pattern, name
@@ -73,7 +72,7 @@ def test_patterns_are_recognised_and_kept(tmp_path, rows, columns, sparsity, pat
 def test_a_dense_checkpoint_is_left_alone(tmp_path):
     network = read_network(tmp_path / "checkpoint")
     notes, before = list(network.notes), dict(network.linears)
-    report = prune(network)
+    report = prune(network, ())
     assert not report.changed
     assert network.notes == notes
     assert all(network.linears[name] is before[name] for name in before)
@@ -101,7 +100,7 @@ def test_removed_heads_and_neurons_are_taken_out(tmp_path, biases):
     network = read_network(tmp_path / "checkpoint", config, weights)
     ids = some_ids()
     truth = answers(network, ids)
-    report = prune(network)
+    report = prune(network, ())
     first, second = network.architecture.layers
     assert (first.num_heads, first.ffn_size) == (2, 256)
     assert (second.num_heads, second.ffn_size) == (4, 156)
@@ -122,7 +121,7 @@ def test_constants_of_dead_heads_and_neurons_stay(tmp_path):
     network = read_network(tmp_path / "checkpoint", config, weights)
     ids = some_ids()
     truth = answers(network, ids)
-    prune(network)
+    prune(network, ())
     assert network.architecture.layers[0].num_heads == 3
     assert network.architecture.layers[0].ffn_size == 256 - 30 - 20
     np.testing.assert_allclose(answers(network, ids), truth, atol=2e-5)
@@ -136,7 +135,7 @@ def test_a_layer_keeps_one_head_and_one_neuron(tmp_path):
     network = read_network(tmp_path / "checkpoint", config, weights)
     ids = some_ids()
     truth = answers(network, ids)
-    prune(network)
+    prune(network, ())
     assert (network.architecture.layers[0].num_heads, network.architecture.layers[0].ffn_size) == (1, 1)
     np.testing.assert_allclose(answers(network, ids), truth, atol=1e-5)
 
@@ -148,7 +147,7 @@ def test_padded_heads_are_removed_too(tmp_path):
     network = read_network(tmp_path / "checkpoint", config, weights)
     ids = some_ids()
     truth = answers(network, ids)
-    assert prune(network).dead_heads == 1
+    assert prune(network, ()).dead_heads == 1
     np.testing.assert_allclose(answers(network, ids), truth, atol=1e-5)
 
 

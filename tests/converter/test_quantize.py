@@ -16,10 +16,10 @@ from minibert_converter.calibration.tokens import MAX_TEXTS, builtin_texts, toke
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.export import export
 from minibert_converter.network import LinearWeights, QuantizedLinear, QuantizedTable
-from minibert_converter.passes.quantize import quantize
 from minibert_converter.passes.quantize.centring import centre
 from minibert_converter.passes.quantize.gather import gather_statistics
 from tests.checkpoints import write_checkpoint
+from tests.converter.networks import quantize
 
 TEXTS = ["the movie was very good", "what a bad film", "my card is not at the bank", "he was playing all day. why?"]
 IDS = [[2, 60, 71, 80, 3], [2, 90, 3], [2, *range(50, 70), 3]]

@@ -8,13 +8,19 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bench import common
+from bench.recipe_options import distillation, passes
 from minibert.cli.main import main
 from minibert.errors import InputError
 from minibert.format import read_model
 from minibert_converter.calibration.texts import MAX_TEXTS, read_texts
 from minibert_converter.convert import convert
+from minibert_converter.passes.adaptive.recipe import EarlyExit
+from minibert_converter.passes.options import options, rows
+from minibert_converter.passes.quantize.recipe import Quantize
+from minibert_converter.passes.registry import PASSES
 from minibert_converter.recipe import Recipe, read_recipe
-from minibert_converter.recipe.flags import recipe_of
+from minibert_converter.recipe.flags import FLAGS, recipe_of
 from minibert_converter.report_page import write_page
 from tests.checkpoints import CONFIG, write_checkpoint
 from tests.converter.networks import TEXTS
@@ -101,10 +107,10 @@ def test_a_recipe_survives_json():
         ("[[pass]]\nprune = '4x4:0.5'\nquantize = 'int8'", "it has prune and quantize"),
         ("[[pass]]\nquantize = 'int7'", r"pass\[0\]\.quantize must be one of .*int8.*, not 'int7'"),
         ("[[pass]]\nquantize = 'int8'\nspeed = 1", "unknown key 'speed'; there are: quantize"),
-        ("[[pass]]\nprune = '4x4:50'", r"pass\[0\]: .*write 0.5"),
+        ("[[pass]]\nprune = '4x4:50'", r"pass\[0\]\.prune: .*write 0.5"),
         ("[[pass]]\nprune = 0.5", "a string or an array of strings"),
         ("[[pass]]\nprune = '4x4:0.5'\nmethod = 'guess'", "method must be one of"),
-        ("[[pass]]\nembeddings = 'int5'", r"pass\[0\]: .*int8, int4, codebook"),
+        ("[[pass]]\nembeddings = 'int5'", r"pass\[0\]\.embeddings: .*int8, int4, codebook"),
         ("pass = 3", "pass must be an array"),
         ("seed = -1", "seed must be a whole number from 0"),
         ("sparse_threshold = 2", "a number from 0 to 1"),
@@ -124,8 +130,42 @@ def test_what_recipes_and_flags_cannot_be_combined(folder, tmp_path):
         convert(folder, tmp_path / "model", recipe=Recipe(), prune=["4x4:0.5"])
     with pytest.raises(InputError, match="cannot be read"):
         convert(folder, tmp_path / "model", recipe=tmp_path / "absent.toml")
-    with pytest.raises(InputError, match="quantize 'int9' is none of"):
+    with pytest.raises(InputError, match=r"quantize must be one of int8, .*, not 'int9'"):
         recipe_of(quantize="int9")
+    with pytest.raises(InputError, match="--share-rank is for --share"):
+        recipe_of(share_rank=8)
+    with pytest.raises(InputError, match="unknown key 'speed'"):
+        recipe_of(speed=8)
+
+
+def test_flags_leave_out_what_is_empty():
+    assert recipe_of(prune=[], prune_method="magnitude", share="", early_exit=None, quantize="none").passes == ()
+    assert recipe_of(early_exit=()).passes == (Quantize(), EarlyExit(()))
+
+
+@pytest.mark.parametrize("kind", [*PASSES.values(), Recipe])
+def test_every_option_says_what_it_does(kind):
+    assert all(one.help and not one.help.endswith(".") for _, one in rows(kind))
+    assert (
+        kind is Recipe or not any(one.flag for one in options(kind).values()) or next(iter(options(kind).values())).flag
+    )
+
+
+def test_flags_are_options_of_the_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for one in FLAGS.values():
+        assert one.flag in shown
+        assert one.help in shown
+
+
+@pytest.mark.parametrize(("page", "made"), [("COMPRESSION.md", passes), ("DISTILLATION.md", distillation)])
+def test_the_tables_of_the_documents_are_current(page, made):
+    """`python -m bench.recipe_options` makes them."""
+    assert f"<!-- table: bench/recipe_options.py -->\n{made()}\n<!--" in (common.DOCS / page).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_page_shows_every_part_and_needs_nothing_else(folder, tmp_path):

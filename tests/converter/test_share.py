@@ -15,16 +15,14 @@ from minibert_converter.convert import convert
 from minibert_converter.export import export
 from minibert_converter.matrices import PARTS, in_float32
 from minibert_converter.network import LinearWeights, QuantizedLinear, TiedLinear
-from minibert_converter.passes.prune import prune
-from minibert_converter.passes.quantize import quantize
 from minibert_converter.passes.quantize.centring import centre
 from minibert_converter.passes.quantize.gather import gather_statistics
-from minibert_converter.passes.share import most_pairs, share
+from minibert_converter.passes.share import most_pairs
 from minibert_converter.passes.share.fit import low_rank_difference, relative_error, shared_weight
 from minibert_converter.passes.share.request import parse_groups
 from minibert_converter.passes.share.sharing import least_pairs
 from tests.checkpoints import write_checkpoint
-from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of
+from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, prune, quantize, share
 from tests.models import RandomModel
 
 

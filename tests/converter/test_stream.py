@@ -11,8 +11,7 @@ from minibert_converter.calibration.stream import Stream
 from minibert_converter.calibration.tokens import MAX_TEXTS, MAX_TOKENS, Tokens, builtin_texts, tokenize
 from minibert_converter.export import export
 from minibert_converter.network import LinearWeights
-from minibert_converter.passes.quantize import quantize
-from tests.converter.networks import TEXTS, read_network
+from tests.converter.networks import TEXTS, quantize, read_network
 
 
 @pytest.fixture

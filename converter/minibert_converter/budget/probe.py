@@ -229,7 +229,7 @@ class Probe:
 def _in_int8(network: Network) -> Network:
     """A copy with every number rounded to the nearest: for its bytes."""
     stored = network.copy()
-    quantize(stored, method="nearest")
+    quantize(stored, "int8", method="nearest")
     return stored
 
 

@@ -15,7 +15,7 @@ from minibert.format.constants import LANES, padded
 from minibert_converter.export import FOUR_BIT_DENSITY, WORDS
 from minibert_converter.matrices import is_plain
 from minibert_converter.network import Network
-from minibert_converter.passes.registry import MATRIX_FORMS
+from minibert_converter.passes.quantize.matrix import MATRIX_FORMS
 from minibert_converter.passes.share import most_pairs
 from minibert_converter.recipe import Recipe
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from minibert.cli import console
 from minibert.cli.eval import compare
-from minibert.cli.options import numbers, positive
+from minibert.cli.options import positive
 from minibert.errors import InputError
 from minibert_converter.cli import budget
 
@@ -18,25 +18,10 @@ if TYPE_CHECKING:
 HELP = "turn a checkpoint folder into one model file"
 
 
-#: Options that stand for passes of a recipe.
-FLAGS = (
-    "vocab_from",
-    "prune",
-    "prune_method",
-    "prune_budget",
-    "share",
-    "share_rank",
-    "embeddings",
-    "quantize",
-    "prune_tokens",
-    "early_exit",
-    "exit_tolerance",
-    "seed",
-)
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    from minibert_converter.recipe.flags import FLAGS
+
     parser.add_argument("source", metavar="SRC", help="a folder with config.json, weights and tokenizer")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
     parser.add_argument(
@@ -45,67 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", metavar="TOML", help="a file that says what to do, pass after pass, instead of the flags below"
     )
-    parser.add_argument(
-        "--quantize", choices=("int8", "int4", "codebook", "none"), help="how weights are kept (default: int8)"
-    )
-    parser.add_argument(
-        "--vocab-from", metavar="TEXTS", help="keep only the words of these texts, and what spells any other"
-    )
-    parser.add_argument(
-        "--share", metavar="LAYERS", help='layers that share their matrices: "2+3,4+5", pairs, sandwich or similar:N'
-    )
-    parser.add_argument(
-        "--share-rank",
-        type=positive,
-        metavar="N",
-        help="rank of what a layer adds to each shared matrix (default: none)",
-    )
-    parser.add_argument(
-        "--embeddings",
-        action="append",
-        metavar="FORM",
-        help="how words are kept: int8, int4, codebook, codebook:8, low-rank:128; repeatable, one after another",
-    )
-    parser.add_argument("--calibrate", metavar="TEXTS", help="a file of texts like those to come, one a line")
-    parser.add_argument(
-        "--prune",
-        action="append",
-        metavar="WHAT:PART",
-        help="remove a part: 4x4:0.5 (blocks of weights), heads:0.33, ffn:0.5, layers:2 or layers:1,3; repeatable",
-    )
-    parser.add_argument(
-        "--prune-method",
-        choices=("second-order", "magnitude"),
-        help="remove what changes the answers to texts least, or the smallest weights (default: second-order)",
-    )
-    parser.add_argument(
-        "--prune-budget",
-        choices=("global", "matrix"),
-        help="remove that part of the whole, or of each matrix (default: global if second-order, else matrix)",
-    )
-    parser.add_argument(
-        "--prune-tokens",
-        type=numbers(float),
-        metavar="P,P,...",
-        help="part of a text's tokens that is left after each layer, such as 0.9,0.8,0.6",
-    )
-    parser.add_argument(
-        "--early-exit",
-        type=numbers(int),
-        nargs="?",
-        const=(),
-        metavar="LAYER,...",
-        help="let a classifier answer after these layers where it is sure (default: all but the last)",
-    )
-    parser.add_argument(
-        "--exit-tolerance",
-        type=float,
-        metavar="PART",
-        help="part of the texts whose label early exit may change (default: 0.02)",
-    )
+    for option in FLAGS.values():
+        parser.add_argument(option.flag, **option.argument)
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text by default")
     parser.add_argument("--report", metavar="HTML", help="draw what became of each part on a page")
-    parser.add_argument("--seed", type=int, metavar="N", help="of random choices (default: 0)")
     budget.configure(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -114,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert, then print what became of each part."""
     from minibert.progress import Stages
     from minibert_converter.convert import convert
+    from minibert_converter.recipe.flags import FLAGS
 
     if arguments.report and not Path(arguments.report).resolve().parent.is_dir():
         raise InputError(f"{Path(arguments.report).parent}: no such folder; make it first")
@@ -121,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     found, scored = None, []
     with Stages() as stages:
         if budget.wanted(arguments):
-            combine = ("seed", "vocab_from")
+            combine = ("seed", "calibrate", "vocab_from")
             if others := [name for name in (*flags, "recipe") if name not in combine and getattr(arguments, name)]:
                 raise InputError(f"a budget finds the recipe itself: leave out --{others[0].replace('_', '-')}")
             report, found = budget.convert_within(arguments, stages)
@@ -130,7 +59,6 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.source,
                 arguments.output,
                 task=arguments.task,
-                calibrate=arguments.calibrate,
                 max_length=arguments.max_length,
                 progress=stages,
                 recipe=arguments.recipe,

@@ -26,9 +26,9 @@ from minibert_converter.export import export
 from minibert_converter.matrices import float_linear
 from minibert_converter.network import Network
 from minibert_converter.passes.distillation import Distill
+from minibert_converter.passes.embeddings.recipe import Embeddings
 from minibert_converter.passes.prune.blocks import encoder_densities
 from minibert_converter.passes.quantize import quantize
-from minibert_converter.passes.registry import Embeddings
 from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Context, Outcome, Recipe, read_recipe, run
 from minibert_converter.report import Report, make_report
@@ -186,7 +186,7 @@ class _Work:
         errors: dict[str, float] = {}
         if settings.int8_from < 1:  # the codes it was trained with are the nearest
             tables = dict(network.tables)
-            report = quantize(network, method="nearest")
+            report = quantize(network, "int8", method="nearest")
             if self.keep_tables:
                 network.tables = tables
             errors = {
@@ -198,7 +198,7 @@ class _Work:
 
 def _as_it_would_run(network: Network) -> Model:
     """A student in the middle of its training, quantized and loaded by the engine."""
-    quantize(network, method="nearest")
+    quantize(network, "int8", method="nearest")
     with tempfile.TemporaryDirectory(prefix="minibert-distill-") as folder:
         path = Path(folder) / "student.safetensors"
         write_model(path, *export(network))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from minibert_converter.network import Network
-from minibert_converter.passes.keys import Keys
+from minibert_converter.passes.options import options, write_table
 from minibert_converter.progress import OnProgress, no_progress
 
 
@@ -50,23 +50,15 @@ class Outcome:
 
 
 class Pass(ABC):
-    """A pass of a recipe: a frozen dataclass whose fields are the keys of a `[[pass]]` table.
+    """A pass of a recipe: a frozen dataclass whose fields are the options of a `[[pass]]` table (see `options.option`).
 
-    The field called as `verb` is the key that tells this kind of pass from the others: `prune = "4x4:0.5"`.
+    The first of them is its verb, the key that tells this kind of pass from the others: `prune = "4x4:0.5"`.
     """
 
-    #: The key that names this kind of pass.
-    verb: ClassVar[str]
-
     @classmethod
-    @abstractmethod
-    def read(cls, keys: Keys) -> Pass:
-        """The pass that a table asks for.
-
-        Raises:
-            FormatError: a key is of the wrong type or beyond its limits (`keys` says which).
-            InputError: the value of a key makes no sense.
-        """
+    def verb(cls) -> str:
+        """The key that names this kind of pass."""
+        return next(iter(options(cls)))
 
     @abstractmethod
     def run(self, network: Network, context: Context) -> Outcome:
@@ -77,17 +69,5 @@ class Pass(ABC):
         return True
 
     def to_json(self) -> dict[str, Any]:
-        """The table that `read` makes this pass of, keys with their default value left out."""
-        table = {}
-        for key in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, key.name)
-            default = key.default_factory() if key.default_factory is not MISSING else key.default
-            if key.name == self.verb or value != default:
-                table[key.name] = _plain(value)
-        return table
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+        """The table that says the same: the verb, and what isn't as by default."""
+        return write_table(self, self.verb())

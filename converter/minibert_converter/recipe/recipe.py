@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minibert.errors import FormatError, InputError
+from minibert.errors import InputError
 from minibert_converter.export import SPARSE_THRESHOLD
 from minibert_converter.passes.base import Pass
-from minibert_converter.passes.keys import Keys
+from minibert_converter.passes.options import FILE, SHARE, Type, array, integer, option, read_table
 from minibert_converter.passes.registry import PASSES
 
 if sys.version_info >= (3, 11):
@@ -38,23 +38,31 @@ MAX_PASSES = 64
 MAX_SEED = 2**32 - 1
 
 
+def read_pass(value: Any, where: str) -> Pass:
+    """One `[[pass]]`: the one key that is a verb says which kind it is."""
+    verbs = [key for key in value if key in PASSES] if isinstance(value, Mapping) else []
+    if len(verbs) != 1:
+        found = f"it has {' and '.join(verbs)}" if verbs else "it has none of them"
+        raise InputError(f"{where} must have one of the keys {', '.join(PASSES)}; {found}")
+    return read_table(PASSES[verbs[0]], value, where)
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to a network.
+    """What is done to a network; `folder` is where its relative paths start."""
 
-    Attributes:
-        passes: what is done, in order.
-        seed: of every random choice.
-        sparse_threshold: an int8 matrix is stored block-sparse if at most this fraction of its 4x4 blocks, from 0 to
-            1, holds a weight that isn't zero.
-        calibrate: a file of texts like those to come (see `texts.read_texts`); None where none is named.
-        folder: where relative paths of the recipe start.
-    """
-
-    passes: tuple[Pass, ...] = ()
-    seed: int = 0
-    sparse_threshold: float = SPARSE_THRESHOLD
-    calibrate: str | None = None
+    passes: tuple[Pass, ...] = option(
+        array(Type("a pass", read_pass), 0, MAX_PASSES), "what is done, in order", (), key="pass"
+    )
+    seed: int = option(integer(0, MAX_SEED), "of random choices", 0, flag="--seed", metavar="N")
+    sparse_threshold: float = option(
+        SHARE,
+        "an int8 matrix is stored as blocks if at most this part of its 4x4 blocks holds a weight that isn't zero",
+        SPARSE_THRESHOLD,
+    )
+    calibrate: str | None = option(
+        FILE, "a file of texts like those to come, one a line", None, flag="--calibrate", metavar="TEXTS"
+    )
     folder: Path = Path()
 
     @property
@@ -69,36 +77,12 @@ class Recipe:
         Raises:
             InputError: a key is missing, unknown, of the wrong type or makes no sense; the message names it.
         """
-        try:
-            keys = Keys(value, where)
-            passes = keys.items("pass", read_pass, 0, MAX_PASSES, [])
-            seed = keys.integer("seed", 0, MAX_SEED, 0)
-            threshold = keys.share("sparse_threshold", SPARSE_THRESHOLD)
-            calibrate = keys.text("calibrate", "") or None
-            keys.end()
-        except FormatError as error:
-            raise InputError(str(error)) from None
-        return cls(passes, seed, threshold, calibrate, folder)
+        return read_table(cls, value, where, folder=folder)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain JSON values, which `from_json` turns back into it; `calibrate` is not kept."""
         passes = [each.to_json() for each in self.passes]
         return {"seed": self.seed, "sparse_threshold": self.sparse_threshold, "pass": passes}
-
-
-def read_pass(value: Any, where: str) -> Pass:
-    """One `[[pass]]`: the one key that is a verb says which kind it is."""
-    verbs = [key for key in value if key in PASSES] if isinstance(value, Mapping) else []
-    if len(verbs) != 1:
-        found = f"it has {' and '.join(verbs)}" if verbs else "it has none of them"
-        raise FormatError(f"{where} must have one of the keys {', '.join(PASSES)}; {found}")
-    keys = Keys(value, where)
-    try:
-        step = PASSES[verbs[0]].read(keys)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    keys.end()
-    return step
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -13,7 +13,7 @@ from minibert_converter.export import SPARSE_THRESHOLD, export
 from minibert_converter.network import LinearWeights, Network
 from minibert_converter.passes.base import Context, Outcome
 from minibert_converter.passes.prune.blocks import block_density
-from minibert_converter.passes.registry import Prune
+from minibert_converter.passes.prune.recipe import Prune
 from minibert_converter.recipe.recipe import Recipe
 
 

@@ -55,9 +55,9 @@ def add_exits(
     network: Network,
     after: Sequence[int],
     texts: Sequence[str] | None,
+    tolerance: float,
+    threshold: float,
     *,
-    tolerance: float = 0.02,
-    threshold: float = 0.0,
     progress: OnProgress = no_progress,
 ) -> ExitReport:
     """Gives a classifier exits.

@@ -6,26 +6,25 @@ from dataclasses import asdict, dataclass
 
 from minibert.format.constants import MAX_LAYERS
 from minibert_converter.network import Network
-from minibert_converter.passes.adaptive import add_exits, prune_tokens
+from minibert_converter.passes.adaptive.exits import add_exits
+from minibert_converter.passes.adaptive.tokens import prune_tokens
 from minibert_converter.passes.base import Context, Outcome, Pass
-from minibert_converter.passes.keys import Keys, whole
+from minibert_converter.passes.options import SHARE, array, integer, option
 
 
 @dataclass(frozen=True)
 class PruneTokens(Pass):
-    """Lets layers drop the tokens that matter least: the part of a text's tokens left after each layer's attention."""
+    """Lets layers drop the tokens that matter least."""
 
-    prune_tokens: tuple[float, ...] = ()
-
-    verb = "prune_tokens"
-
-    @classmethod
-    def read(cls, keys: Keys) -> PruneTokens:
-        """Keys: prune_tokens (an array of parts, one a layer)."""
-        return cls(keys.shares("prune_tokens"))
+    prune_tokens: tuple[float, ...] = option(
+        array(SHARE, 1, MAX_LAYERS),
+        "part of a text's tokens that is left after each layer, such as 0.9,0.8,0.6",
+        flag="--prune-tokens",
+        metavar="P,P,...",
+    )
 
     def run(self, network: Network, context: Context) -> Outcome:
-        """See `adaptive.prune_tokens`."""
+        """See `tokens.prune_tokens`."""
         report = prune_tokens(network, self.prune_tokens, context.texts, context.progress)
         return Outcome(details=asdict(report))
 
@@ -34,26 +33,25 @@ class PruneTokens(Pass):
 class EarlyExit(Pass):
     """Lets a classifier answer after fewer layers where it is sure."""
 
-    early_exit: tuple[int, ...] = ()
-    tolerance: float = 0.02
-    threshold: float = 0.0
-
-    verb = "early_exit"
-
-    @classmethod
-    def read(cls, keys: Keys) -> EarlyExit:
-        """Keys: early_exit (layers after which texts may leave, [] to choose them), tolerance, threshold."""
-        layers = keys.items("early_exit", whole, 0, MAX_LAYERS)
-        return cls(layers, keys.share("tolerance", 0.02), keys.share("threshold", 0.0))
+    early_exit: tuple[int, ...] = option(
+        array(integer(0, MAX_LAYERS), 0, MAX_LAYERS),
+        "let a classifier answer after these layers where it is sure (default: all but the last)",
+        flag="--early-exit",
+        metavar="LAYER,...",
+        alone=(),
+    )
+    tolerance: float = option(
+        SHARE,
+        "part of the texts whose label early exit may change",
+        0.02,
+        flag="--exit-tolerance",
+        metavar="PART",
+    )
+    threshold: float = option(SHARE, "probability from which on a text leaves; 0 to choose it by the tolerance", 0.0)
 
     def run(self, network: Network, context: Context) -> Outcome:
-        """See `adaptive.add_exits`."""
+        """See `exits.add_exits`."""
         report = add_exits(
-            network,
-            self.early_exit,
-            context.texts,
-            tolerance=self.tolerance,
-            threshold=self.threshold,
-            progress=context.progress,
+            network, self.early_exit, context.texts, self.tolerance, self.threshold, progress=context.progress
         )
         return Outcome(details=asdict(report))

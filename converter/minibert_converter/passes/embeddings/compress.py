@@ -33,7 +33,7 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True)
-class Form:
+class TableForm:
     """How words are stored: "int8", "int4", "codebook" of sub-vectors of `size`, "low-rank" with `size` dimensions."""
 
     kind: str
@@ -70,7 +70,7 @@ class EmbeddingsReport:
         return {name: asdict(table) for name, table in self.tables.items()}
 
 
-def parse_form(text: str) -> Form:
+def parse_form(text: str) -> TableForm:
     """Reads a form: "int8", "int4", "codebook", "codebook:8", "low-rank:128".
 
     Raises:
@@ -79,13 +79,18 @@ def parse_form(text: str) -> Form:
     kind, colon, number = text.partition(":")
     size = int(number) if len(number) < 10 and number.isascii() and number.isdigit() else 0
     if kind in ("int8", "int4") and not colon:
-        return Form(kind)
+        return TableForm(kind)
     if kind == "codebook" and (not colon or size in SUBVECTOR_SIZES):
-        return Form(kind, size or SUBVECTOR_SIZES[0])
+        return TableForm(kind, size or SUBVECTOR_SIZES[0])
     if kind == "low-rank" and size:
-        return Form(kind, size)
+        return TableForm(kind, size)
     sizes = ", ".join(f"codebook:{size}" for size in SUBVECTOR_SIZES)
     raise InputError(f"embeddings can be int8, int4, {sizes} or low-rank:DIMENSIONS, not {text!r}")
+
+
+def parse_forms(texts: Sequence[str]) -> list[TableForm]:
+    """Reads forms that follow one another; see `parse_form`."""
+    return [parse_form(text) for text in texts]
 
 
 def compress_embeddings(
@@ -93,7 +98,7 @@ def compress_embeddings(
     form: str,
     *,
     texts: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: int,
     progress: OnProgress | None = None,
 ) -> EmbeddingsReport:
     """Stores the words in a form (see `parse_form`), and other tables of more than a few rows in int4.
@@ -155,7 +160,11 @@ def count_words(network: Network, texts: Sequence[str] | None) -> npt.NDArray[np
 
 
 def _words(
-    table: Float32Array, form: Form, weights: npt.NDArray[np.float64], random: np.random.Generator, progress: OnProgress
+    table: Float32Array,
+    form: TableForm,
+    weights: npt.NDArray[np.float64],
+    random: np.random.Generator,
+    progress: OnProgress,
 ) -> CompactTable:
     if form.kind == "codebook":
         return codebook_table(table, form.size, weights, random, progress)

@@ -24,7 +24,7 @@ from minibert_converter.network import Float32Array, LinearWeights, Network, Nor
 TEXTS = 256
 
 
-def narrow(network: Network, size: int, tokens: Tokens, seed: int = 0) -> None:
+def narrow(network: Network, size: int, tokens: Tokens, seed: int) -> None:
     """Leaves `size` features of each row.
 
     Args:

@@ -60,13 +60,13 @@ class PruneReport:
         densities: by name of a matrix in the checkpoint, the part of its weights in 4x4 blocks that are left.
     """
 
-    requests: tuple[str, ...] = ()
-    method: Method = "second-order"
-    budget: Budget = "global"
-    texts: int = 0
-    found: dict[str, Found] = field(default_factory=dict)
-    dead_heads: int = 0
-    dead_neurons: int = 0
+    requests: tuple[str, ...]
+    method: Method
+    budget: Budget
+    texts: int
+    found: dict[str, Found]
+    dead_heads: int
+    dead_neurons: int
     layers: tuple[tuple[int, int, int], ...] = ()
     tensors: dict[str, PrunedTensor] = field(default_factory=dict)
     densities: dict[str, float] = field(default_factory=dict)
@@ -88,10 +88,10 @@ class PruneReport:
 
 def prune(
     network: Network,
-    requests: Sequence[str] = (),
+    requests: Sequence[str],
+    method: Method,
+    budget: Budget | None,
     *,
-    method: Method = "second-order",
-    budget: Budget | None = None,
     texts: Sequence[str] | None = None,
     progress: OnProgress | None = None,
 ) -> PruneReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from minibert_converter.passes.quantize.statistics import InputStatistics
 
 #: What the weights of a matrix can be stored as.
 Form = Literal["int8", "int4", "codebook"]
+MATRIX_FORMS: tuple[str, ...] = get_args(Form)
 _ROUNDINGS: Mapping[str, Callable[[Float32Array, np.ndarray], tuple[Any, Float32Array, Any]]] = {
     "int8": lambda weight, moments: (*round_compensated(weight, moments), None),
     "int4": round_int4,

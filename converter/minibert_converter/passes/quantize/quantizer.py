@@ -17,6 +17,7 @@ from minibert_converter.passes.quantize.centring import centre
 from minibert_converter.passes.quantize.correction import MeanCorrection
 from minibert_converter.passes.quantize.gather import gather_statistics
 from minibert_converter.passes.quantize.matrix import (
+    MATRIX_FORMS,
     Form,
     Use,
     output_error,
@@ -28,7 +29,7 @@ from minibert_converter.passes.quantize.matrix import (
 from minibert_converter.passes.quantize.statistics import InputStatistics
 from minibert_converter.progress import OnProgress, no_progress
 
-Method = Literal["compensated", "nearest"]
+Rounding = Literal["compensated", "nearest"]
 
 #: Tables of no more rows stay float32: each row is added to very many tokens, and the bytes saved are nothing. (With
 #: the two rows of token types in int8, MiniLM's embeddings lose nearly twice as much.)
@@ -67,7 +68,7 @@ class QuantizeReport:
         tensors: one entry for each matrix and table that was quantized.
     """
 
-    method: Method
+    method: Rounding
     tokens: int
     tensors: tuple[TensorError, ...]
 
@@ -90,10 +91,10 @@ class QuantizeReport:
 
 def quantize(
     network: Network,
+    form: Form,
     *,
     texts: Sequence[str] | None = None,
-    method: Method = "compensated",
-    form: Form = "int8",
+    method: Rounding = "compensated",
     forms: Mapping[str, str] | None = None,
     progress: OnProgress | None = None,
 ) -> QuantizeReport:
@@ -107,9 +108,9 @@ def quantize(
     Args:
         network: `tables`, `linears` and `norms` get new entries; no array is changed. What is quantized already
             stays as it is.
+        form: what the matrices of layers are stored as; others, which are small, and tables become int8.
         texts: what the model will read, or texts like it; None takes the sentences that ship with the converter.
         method: how to round.
-        form: what the matrices of layers are stored as; others, which are small, and tables become int8.
         forms: by name of a matrix, the form of those that are to have another one; "none" leaves it as it is.
         progress: called with the stages "calibrating" and "quantizing".
 
@@ -117,8 +118,8 @@ def quantize(
         InputError: the method or a form is unknown, a matrix that is named isn't there or is what the words'
             embeddings are as well, or no text has a token.
     """
-    if method not in get_args(Method):
-        raise InputError(f"method {method!r} is none of {', '.join(get_args(Method))}")
+    if method not in get_args(Rounding):
+        raise InputError(f"method {method!r} is none of {', '.join(get_args(Rounding))}")
     chosen = _forms(network, form, forms or {})
     progress = progress or no_progress
     floats = [
@@ -165,8 +166,8 @@ def quantize(
 def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, Any]:
     """The form of every matrix."""
     for name, one in {"form": form, **forms}.items():
-        if one not in get_args(Form) and not (one == "none" and name in forms):
-            raise InputError(f"{name} {one!r} is none of {', '.join(get_args(Form))}")
+        if one not in MATRIX_FORMS and not (one == "none" and name in forms):
+            raise InputError(f"{name} {one!r} is none of {', '.join(MATRIX_FORMS)}")
     if unknown := forms.keys() - network.linears.keys():
         raise InputError(f"there is no matrix {min(unknown)!r} to be given a form")
     words = network.aliases.get("embeddings.word")

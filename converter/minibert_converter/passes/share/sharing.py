@@ -44,8 +44,8 @@ class ShareReport:
 def share(
     network: Network,
     request: str,
+    rank: int,
     *,
-    rank: int = 0,
     texts: Sequence[str] | None = None,
     progress: OnProgress | None = None,
 ) -> ShareReport:

@@ -1,0 +1,66 @@
+"""The passes that make embedding tables small."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minibert_converter.calibration.texts import iter_texts
+from minibert_converter.network import Network
+from minibert_converter.passes.base import Context, Outcome, Pass
+from minibert_converter.passes.embeddings.compress import compress_embeddings, parse_forms
+from minibert_converter.passes.embeddings.vocabulary import trim_vocabulary
+from minibert_converter.passes.options import FILE, TEXTS, option
+
+
+@dataclass(frozen=True)
+class Vocabulary(Pass):
+    """Keeps the words that the texts of a file use, and what spells any other."""
+
+    vocab_from: str = option(
+        FILE,
+        "keep only the words of these texts, and what spells any other",
+        flag="--vocab-from",
+        metavar="TEXTS",
+    )
+
+    def reads_texts(self) -> bool:
+        """Only its own."""
+        return False
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `vocabulary.trim_vocabulary`; a relative path starts where the recipe lies."""
+        texts = list(iter_texts(context.folder / self.vocab_from))
+        return Outcome(details=trim_vocabulary(network, texts, progress=context.progress).to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's name alone: where it lay is nobody's business."""
+        return {self.verb(): Path(self.vocab_from).name}
+
+
+@dataclass(frozen=True)
+class Embeddings(Pass):
+    """Stores the embedding tables in less: fewer bits, codebooks, fewer dimensions; several forms one after another."""
+
+    embeddings: tuple[str, ...] = option(
+        TEXTS,
+        "how words are kept: int8, int4, codebook, codebook:8, low-rank:128; repeatable, one after another",
+        check=parse_forms,
+        flag="--embeddings",
+        metavar="FORM",
+    )
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `compress.compress_embeddings`."""
+        errors: dict[str, float] = {}
+        details: dict[str, Any] = {}
+        for form in self.embeddings:
+            report = compress_embeddings(
+                network, form, texts=context.texts, seed=context.seed, progress=context.progress
+            )
+            details[form] = report.to_json()
+            for name, table in report.tables.items():
+                errors[name] = math.hypot(errors.get(name, 0.0), table.error)
+        return Outcome(errors, details=details)

@@ -1,0 +1,36 @@
+"""The pass that rounds what is still float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import filter as filter_names
+
+from minibert_converter.network import Network
+from minibert_converter.passes.base import Context, Outcome, Pass
+from minibert_converter.passes.options import choice, mapping, option
+from minibert_converter.passes.quantize.matrix import MATRIX_FORMS, Form
+from minibert_converter.passes.quantize.quantizer import quantize
+
+
+@dataclass(frozen=True)
+class Quantize(Pass):
+    """Rounds every matrix and table that is still float32."""
+
+    quantize: Form = option(choice(*MATRIX_FORMS), "how weights are kept", "int8", flag="--quantize", off="none")
+    tensors: Mapping[str, str] = option(
+        mapping(choice(*MATRIX_FORMS, "none")),
+        "other forms, or none for float32, by name of a matrix or pattern such as layers.*.ffn.up; the last that fits "
+        "counts",
+        {},
+    )
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `quantizer.quantize`."""
+        names = list(network.linears)
+        # A pattern that fits no name stays, to be refused as one.
+        forms = {
+            name: form for pattern, form in self.tensors.items() for name in filter_names(names, pattern) or [pattern]
+        }
+        report = quantize(network, self.quantize, texts=context.texts, forms=forms, progress=context.progress)
+        return Outcome({one.name: one.error or 0.0 for one in report.tensors}, details=report.to_json())
