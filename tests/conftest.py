@@ -1,10 +1,16 @@
-"""What every test may use: data beside the project where there is any, and the switches for long runs."""
+"""What every test may use: data beside the project where there is any, and the switches for long and short runs."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
+
+# Before anything loads NumPy: for small matrices, threads of its BLAS do little more than wait for each other.
+for _blas in ("OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_blas}_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser):
@@ -38,6 +44,23 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared: models and data that are not part of the project")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory):
+    """Workers that find the cache empty wait for the first of them, instead of compiling the same kernels."""
+    from minibert.engine import library  # it loads NumPy
+
+    compiled = library._compiled
+
+    def compiled_once(isa: str) -> bytes:
+        with open(tmp_path_factory.getbasetemp().parent / f"{isa}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return library._cached(isa) or compiled(isa)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "_compiled", compiled_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
