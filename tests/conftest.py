@@ -13,6 +13,27 @@ for _blas in ("OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_blas}_NUM_THREADS", "1")
 
 
+#: What `-m fast` runs: something of every part, and of instruction sets the best one only...
+FAST = (
+    *(f"tests/{name}/" for name in ("cli", "format", "kernels", "model", "tasks", "text")),
+    *(f"tests/engine/test_{name}.py" for name in ("backends", "blocks", "chunks", "expand")),
+    *(f"tests/converter/test_{name}.py" for name in ("checkpoints", "golden", "prune_parts", "quantize_parts")),
+    *(f"tests/converter/test_{name}.py" for name in ("recipe", "tokenizer", "torch_file")),
+    "tests/test_imports.py",
+)
+#: ...but none of these, each of which takes more than a second.
+LONG = (
+    "tests/cli/test_demo.py",
+    "tests/cli/test_files.py::test_bench",
+    "tests/converter/test_recipe.py::test_a_recipe_and_its_flags",
+    "tests/format/attacks/test_attack_json.py::test_the_worst_header",
+    "tests/format/attacks/test_attack_tensors.py::test_a_tokenizer_bomb",
+    "tests/format/test_format_fuzz.py",
+    "tests/model/test_predict.py::test_answers_have_the_same_bits",
+    "tests/text/test_tokenizer.py::test_a_megabyte_of_text",
+)
+
+
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow, which take minutes")
     parser.addoption(
@@ -25,11 +46,21 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--run-slow"):
-        skip = pytest.mark.skip(reason="takes minutes: --run-slow runs it")
-        for item in items:
-            if "slow" in item.keywords:
+    from minibert.engine.cpu import supported_isas  # it loads NumPy
+
+    skip = pytest.mark.skip(reason="takes long: --run-slow runs it")
+    for item in items:
+        if "slow" in item.keywords:
+            if not config.getoption("--run-slow"):
                 item.add_marker(skip)
+        elif _is_fast(item, supported_isas()[0]):
+            item.add_marker("fast")
+
+
+def _is_fast(item, best_isa: str) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    isa = parameters.get("isa", parameters.get("kernels", best_isa))
+    return isa == best_isa and item.nodeid.startswith(FAST) and not item.nodeid.startswith(LONG)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS
 
 #: Wide enough that weights, not the header, are most of the file.
-WIDE = {**CONFIG, "hidden_size": 96, "intermediate_size": 320, "num_hidden_layers": 1}
+WIDE = {**CONFIG, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 1}
 TEXTS = TEXTS[:16]
 #: Of the bytes of int8: more than four bits need.
 PART = 0.85
@@ -153,7 +153,7 @@ def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch)
     folder = write_checkpoint(tmp_path / "checkpoint", two, bert_weights(two))
     four_bits = convert(folder, tmp_path / "model", quantize="codebook", embeddings="int4", calibrate=TEXTS)
     # Less than any form of the whole model: the two layers must share.
-    found = search(folder, tmp_path / "model", Goal(max_size=int(0.9 * four_bits.file_bytes)), texts=TEXTS)
+    found = search(folder, tmp_path / "model", Goal(max_size=int(0.95 * four_bits.file_bytes)), texts=TEXTS)
     assert found.recipe.to_json()["pass"][0] == {"share": "similar:1", "low_rank": 16}
     config = read_model(tmp_path / "model").config
     assert config.aliases["layers.1.ffn.up.codes"] == "layers.0.ffn.up.codes"

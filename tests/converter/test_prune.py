@@ -19,7 +19,16 @@ from minibert_converter.network import QuantizedLinear
 from minibert_converter.passes.prune import prune
 from minibert_converter.passes.prune.blocks import block_density
 from minibert_converter.passes.quantize import quantize
-from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, noise_weights, read_network, some_ids
+from tests.converter.networks import (
+    MANY_TEXTS,
+    OTHER_TEXTS,
+    TEXTS,
+    answers,
+    ids_of,
+    noise_weights,
+    read_network,
+    some_ids,
+)
 
 #: Heads of 20 are padded to 32 (three heads of a hidden size of 60), the FFN of 100 to 112.
 PADDED = {"hidden_size": 60, "num_attention_heads": 3}
@@ -135,7 +144,7 @@ def test_what_is_redundant_costs_nothing(tmp_path):
     network = read_network(tmp_path / "checkpoint", config, weights)
     ids = ids_of(network, OTHER_TEXTS)
     truth = answers(network, ids)
-    prune(network, ["heads:0.33", "ffn:0.5"], texts=TEXTS)
+    prune(network, ["heads:0.33", "ffn:0.5"], texts=MANY_TEXTS)
     assert [(layer.num_heads, layer.ffn_size) for layer in network.architecture.layers] == [(2, 48)] * 2
     assert np.square(answers(network, ids) - truth).mean() < 0.03**2 * truth.var()
 

@@ -14,7 +14,7 @@ from minibert.errors import InputError
 from tests.models import RandomModel, random_model
 
 #: Texts: enough for batches of each size and chunks of several; and many more.
-counts = pytest.mark.parametrize("count", [120, pytest.param(500, marks=pytest.mark.slow)])
+counts = pytest.mark.parametrize("count", [80, pytest.param(500, marks=pytest.mark.slow)])
 
 
 def check(engines: list[Engine], ids: list[list[int]], types: list[list[int]] | None = None) -> None:
