@@ -1,10 +1,37 @@
-"""What every test may use: data beside the project where there is any, and the switches for long runs."""
+"""What every test may use: data beside the project where there is any, and the switches for long and short runs."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
+
+# Before anything loads NumPy: for small matrices, threads of its BLAS do little more than wait for each other.
+for _blas in ("OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_blas}_NUM_THREADS", "1")
+
+
+#: What `-m fast` runs: something of every part, and of instruction sets the best one only...
+FAST = (
+    *(f"tests/{name}/" for name in ("cli", "format", "kernels", "model", "tasks", "text")),
+    *(f"tests/engine/test_{name}.py" for name in ("backends", "blocks", "chunks", "expand")),
+    *(f"tests/converter/test_{name}.py" for name in ("checkpoints", "golden", "prune_parts", "quantize_parts")),
+    *(f"tests/converter/test_{name}.py" for name in ("recipe", "tokenizer", "torch_file")),
+    "tests/test_imports.py",
+)
+#: ...but none of these, each of which takes more than a second.
+LONG = (
+    "tests/cli/test_demo.py",
+    "tests/cli/test_files.py::test_bench",
+    "tests/converter/test_recipe.py::test_a_recipe_and_its_flags",
+    "tests/format/attacks/test_attack_json.py::test_the_worst_header",
+    "tests/format/attacks/test_attack_tensors.py::test_a_tokenizer_bomb",
+    "tests/format/test_format_fuzz.py",
+    "tests/model/test_predict.py::test_answers_have_the_same_bits",
+    "tests/text/test_tokenizer.py::test_a_megabyte_of_text",
+)
 
 
 def pytest_addoption(parser):
@@ -19,11 +46,21 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--run-slow"):
-        skip = pytest.mark.skip(reason="takes minutes: --run-slow runs it")
-        for item in items:
-            if "slow" in item.keywords:
+    from minibert.engine.cpu import supported_isas  # it loads NumPy
+
+    skip = pytest.mark.skip(reason="takes long: --run-slow runs it")
+    for item in items:
+        if "slow" in item.keywords:
+            if not config.getoption("--run-slow"):
                 item.add_marker(skip)
+        elif _is_fast(item, supported_isas()[0]):
+            item.add_marker("fast")
+
+
+def _is_fast(item, best_isa: str) -> bool:
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    isa = parameters.get("isa", parameters.get("kernels", best_isa))
+    return isa == best_isa and item.nodeid.startswith(FAST) and not item.nodeid.startswith(LONG)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +75,23 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared: models and data that are not part of the project")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory):
+    """Workers that find the cache empty wait for the first of them, instead of compiling the same kernels."""
+    from minibert.engine import library  # it loads NumPy
+
+    compiled = library._compiled
+
+    def compiled_once(isa: str) -> bytes:
+        with open(tmp_path_factory.getbasetemp().parent / f"{isa}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return library._cached(isa) or compiled(isa)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "_compiled", compiled_once)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,8 @@ import gzip
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +15,7 @@ import minibert
 from minibert import startup
 from minibert.cli import console
 from minibert.datasets import read_columns
+from minibert.engine import library
 from minibert.evaluate import evaluate, metrics
 from tests.tiny import WORDS, classifier_config, write
 
@@ -192,8 +195,16 @@ def test_multiply_adds_by_hand(classifier):
 
 def test_warmup_keeps_kernels_where_it_says(run, tmp_path, monkeypatch):
     pytest.importorskip("numba")
+    compiled = library.kernels(prebuilt=False).isa
+    code = library.cache_path(compiled).read_bytes()[:-32]
+
+    def compiler(command, **_options):
+        Path(command[-1]).write_bytes(code)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("subprocess.run", compiler)
     monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path))
-    monkeypatch.setattr("minibert.engine.library._loaded", {})
+    monkeypatch.setattr(library, "_loaded", {})
     found = run("warmup", "--json").json
     assert [str(path) for path in tmp_path.iterdir()] == [found["cache"]]
     assert found["seconds"] > 0

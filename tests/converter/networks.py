@@ -31,7 +31,8 @@ def _sentences(count: int, seed: int) -> list[str]:
 
 
 #: Sentences of the little vocabulary's words: to calibrate on, and others to measure on.
-TEXTS, OTHER_TEXTS = _sentences(120, 1), _sentences(60, 2)
+MANY_TEXTS = _sentences(120, 1)
+TEXTS, OTHER_TEXTS = MANY_TEXTS[:40], _sentences(30, 2)
 
 
 def read_network(folder, config=None, weights=None, task=None) -> Network:

@@ -19,8 +19,10 @@ from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS
 
 #: Wide enough that weights, not the header, are most of the file.
-WIDE = {**CONFIG, "hidden_size": 96, "intermediate_size": 768, "num_hidden_layers": 1}
+WIDE = {**CONFIG, "hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 1}
 TEXTS = TEXTS[:16]
+#: Of the bytes of int8: more than four bits need.
+PART = 0.85
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +30,25 @@ def folder(tmp_path_factory):
     return write_checkpoint(tmp_path_factory.mktemp("made") / "checkpoint", WIDE, bert_weights(WIDE))
 
 
-@pytest.fixture(autouse=True)
-def few_levels(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def few_levels():
     levels = {"blocks": (("4x4:0.5",), ("4x4:0.8",)), "structures": (("ffn:0.5",), ("heads:0.33", "ffn:0.75"))}
-    for family, each in levels.items():
-        monkeypatch.setitem(PRUNING, family, each)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        for family, each in levels.items():
+            patch.setitem(PRUNING, family, each)  # type: ignore[arg-type]
+        yield
 
 
 @pytest.fixture(scope="module")
 def int8_size(folder, tmp_path_factory):
     return convert(folder, tmp_path_factory.mktemp("int8") / "model", calibrate=TEXTS).file_bytes
+
+
+@pytest.fixture(scope="module")
+def smaller(folder, tmp_path_factory, int8_size):
+    """What is found for fewer bytes than int8 needs, and the file."""
+    path = tmp_path_factory.mktemp("smaller") / "model"
+    return search(folder, path, Goal(max_size=int(PART * int8_size)), texts=TEXTS), path
 
 
 def test_the_frontier_is_the_best_for_its_bytes():
@@ -82,16 +93,13 @@ def test_goals_that_make_no_sense():
             Goal(**wrong)
 
 
-def test_a_size_is_met_at_the_least_loss_and_the_same_seed_gives_the_same_bytes(folder, tmp_path, int8_size):
-    goal = Goal(max_size=int(0.8 * int8_size))
-    for name in ("one", "two"):
-        found = search(folder, tmp_path / name, goal, texts=TEXTS, seed=5)
-        assert found.report.file_bytes == (tmp_path / name).stat().st_size <= goal.max_size
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    convert(folder, tmp_path / "three", recipe=found.recipe, calibrate=TEXTS)
-    assert (tmp_path / "three").read_bytes() == (tmp_path / "one").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
-    config = read_model(tmp_path / "one").config
+def test_a_size_is_met_at_the_least_loss_and_the_same_recipe_gives_the_same_bytes(folder, tmp_path, int8_size, smaller):
+    found, path = smaller
+    assert found.report.file_bytes == path.stat().st_size <= PART * int8_size
+    assert list(path.parent.iterdir()) == [path]
+    convert(folder, tmp_path / "again", recipe=found.recipe, calibrate=TEXTS)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    config = read_model(path).config
     kinds = {linear.kind for linear in config.linears.values()}
     assert kinds & {"int4", "codebook"}
     assert "int8-4x4" not in kinds  # nothing need be pruned
@@ -145,7 +153,7 @@ def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch)
     folder = write_checkpoint(tmp_path / "checkpoint", two, bert_weights(two))
     four_bits = convert(folder, tmp_path / "model", quantize="codebook", embeddings="int4", calibrate=TEXTS)
     # Less than any form of the whole model: the two layers must share.
-    found = search(folder, tmp_path / "model", Goal(max_size=int(0.9 * four_bits.file_bytes)), texts=TEXTS)
+    found = search(folder, tmp_path / "model", Goal(max_size=int(0.95 * four_bits.file_bytes)), texts=TEXTS)
     assert found.recipe.to_json()["pass"][0] == {"share": "similar:1", "low_rank": 16}
     config = read_model(tmp_path / "model").config
     assert config.aliases["layers.1.ffn.up.codes"] == "layers.0.ffn.up.codes"
@@ -188,9 +196,10 @@ def test_scores_before_and_after(folder, tmp_path, capsys, monkeypatch):
     assert 0 < figures["after"]["accuracy"] <= 1.0
 
 
-def test_a_search_that_was_stopped_goes_on_where_it_was(folder, tmp_path, int8_size):
-    goal = Goal(max_size=int(0.8 * int8_size))
-    whole = search(folder, tmp_path / "whole", goal, texts=TEXTS)
+def test_a_search_that_was_stopped_goes_on_where_it_was(folder, tmp_path, int8_size, smaller):
+    """And finds what one that was not stopped does: the same seed gives the same bytes."""
+    goal = Goal(max_size=int(PART * int8_size))
+    whole, path = smaller
     stages: list[str] = []
 
     def stop(stage: str, done: int, total: int) -> None:
@@ -205,5 +214,5 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(folder, tmp_path, int8_s
     again = search(folder, tmp_path / "model", goal, texts=TEXTS, progress=lambda stage, *_: stages.append(stage))
     assert len(stages) < before
     assert again.recipe == whole.recipe
-    assert (tmp_path / "model").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert (tmp_path / "model").read_bytes() == path.read_bytes()
     assert not (tmp_path / "model.search").exists()

@@ -30,7 +30,7 @@ from minibert_converter.passes.quantize.rounding import round_to_nearest  # noqa
 from minibert_converter.recipe import Recipe  # noqa: E402
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint  # noqa: E402
 from tests.converter.networks import (  # noqa: E402
-    TEXTS,
+    MANY_TEXTS,
     answers,
     compress_embeddings,
     ids_of,
@@ -41,7 +41,7 @@ from tests.converter.networks import (  # noqa: E402
     some_ids,
 )
 
-SHORT = TEXTS[:48]
+SHORT = MANY_TEXTS[:48]
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +87,7 @@ def test_float_answers_of_other_shapes(tmp_path, shape):
     config, weights = noise_weights()
     network = read_network(tmp_path / "made", config, weights)
     if shape == "structured":
-        prune(network, ["heads:0.3", "ffn:0.4"], texts=TEXTS)
+        prune(network, ["heads:0.3", "ffn:0.4"], texts=MANY_TEXTS)
     elif shape == "shared":
         share_layers(network, "1x2")
         assert set(network.aliases) == {f"layers.1.{part}" for part in ("attention.qkv", "attention.output")} | {
@@ -264,16 +264,16 @@ def test_a_student_with_half_of_its_blocks_learns_its_teachers_answers(folder, t
     )
     lines = []
     watcher = Watcher(moment=lambda now: lines.append(now))
-    report, _ = distill(folder, Examples(TEXTS), tmp_path / "student", asked, threads=1, watcher=watcher)
+    report, _ = distill(folder, Examples(MANY_TEXTS), tmp_path / "student", asked, threads=1, watcher=watcher)
     assert lines[-1].step == lines[-1].steps == 12 * 15
     assert lines[-1].density == pytest.approx(0.5, abs=0.01)
     student = minibert.load(tmp_path / "student")
-    ids = ids_of(read_network(tmp_path / "again"), TEXTS)
+    ids = ids_of(read_network(tmp_path / "again"), MANY_TEXTS)
     wanted, got = teacher.forward(ids), student.forward(ids)
     # The same blocks taken out in one shot, by magnitude, and nothing learned.
     crude = read_network(tmp_path / "crude")
-    prune(crude, ["4x4:0.5"], method="magnitude", texts=TEXTS)
-    quantize(crude, texts=TEXTS)
+    prune(crude, ["4x4:0.5"], method="magnitude", texts=MANY_TEXTS)
+    quantize(crude, texts=MANY_TEXTS)
     assert np.square(got - wanted).mean() < 0.3 * np.square(Reference(*export(crude)).forward(ids) - wanted).mean()
     linears = read_model(tmp_path / "student").config.linears
     blocks = [one for name, one in linears.items() if name.startswith("layers.")]
@@ -304,7 +304,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(folder, tmp_path):
     assert (tmp_path / "killed.training").exists()
     assert not (tmp_path / "killed").exists()
     with pytest.raises(InputError, match="had another recipe, teacher or texts"):
-        distill(folder, Examples(TEXTS), tmp_path / "killed", asked, threads=1)
+        distill(folder, Examples(MANY_TEXTS), tmp_path / "killed", asked, threads=1)
     first = []
     watcher = Watcher(moment=lambda now: first.append(now.step))
     distill(folder, Examples(SHORT), tmp_path / "killed", asked, threads=1, watcher=watcher)

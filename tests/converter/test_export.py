@@ -114,12 +114,12 @@ def test_a_checkpoint_with_blocks_of_zeros_becomes_sparse(folder, tmp_path):
     weights[name] = weights[name] * np.kron(keep, np.ones((4, 4), np.float32))
     pruned = write_checkpoint(tmp_path / "pruned")
     save_file(weights, pruned / "model.safetensors")
-    report = convert(pruned, tmp_path / "sparse")
+    report = convert(pruned, tmp_path / "sparse", calibrate=["a good book"])
     file = read_model(tmp_path / "sparse")
     assert file.config.linears[UP].kind == "int8-4x4"
     assert {linear.kind for name, linear in file.config.linears.items() if name != UP} == {"int8"}
     assert file.config.recipe["sparse_threshold"] == 0.6
-    convert(pruned, tmp_path / "dense", sparse_threshold=0.1)
+    convert(pruned, tmp_path / "dense", sparse_threshold=0.1, calibrate=["a good book"])
     dense = read_model(tmp_path / "dense")
     assert dense.config.linears[UP].kind == "int8"
     assert report.file_bytes < dense.size

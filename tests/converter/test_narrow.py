@@ -14,7 +14,7 @@ from minibert_converter.distill.sharing import share_layers
 from minibert_converter.export import export
 from minibert_converter.passes.prune.narrow import narrow
 from minibert_converter.recipe import Context, Recipe, run
-from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, read_network
+from tests.converter.networks import MANY_TEXTS, OTHER_TEXTS, TEXTS, answers, ids_of, read_network
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_directions_that_are_there_are_kept(network):
     losses = []
     for size in (48, 40, 24):
         smaller = copy_of(network)
-        narrow(smaller, size, tokenize(network, TEXTS), seed=0)
+        narrow(smaller, size, tokenize(network, MANY_TEXTS), seed=0)
         config, tensors = export(smaller)
         assert config.architecture.hidden_size == size
         assert config.linears["layers.1.ffn.down"].out_features == size

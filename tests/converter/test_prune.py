@@ -18,6 +18,7 @@ from minibert_converter.matrices import encoder_names, real_rows_and_columns
 from minibert_converter.network import QuantizedLinear
 from minibert_converter.passes.prune.blocks import block_density
 from tests.converter.networks import (
+    MANY_TEXTS,
     OTHER_TEXTS,
     TEXTS,
     answers,
@@ -143,7 +144,7 @@ def test_what_is_redundant_costs_nothing(tmp_path):
     network = read_network(tmp_path / "checkpoint", config, weights)
     ids = ids_of(network, OTHER_TEXTS)
     truth = answers(network, ids)
-    prune(network, ["heads:0.33", "ffn:0.5"], texts=TEXTS)
+    prune(network, ["heads:0.33", "ffn:0.5"], texts=MANY_TEXTS)
     assert [(layer.num_heads, layer.ffn_size) for layer in network.architecture.layers] == [(2, 48)] * 2
     assert np.square(answers(network, ids) - truth).mean() < 0.03**2 * truth.var()
 

@@ -169,7 +169,7 @@ def test_a_sparse_checkpoint_becomes_a_sparse_file(tmp_path):
     prune_checkpoint(weights, 4, 4, 0.8)
     remove_head(weights, 0, 2)
     read_network(tmp_path / "checkpoint", config, weights)
-    report = convert(tmp_path / "checkpoint", tmp_path / "model")
+    report = convert(tmp_path / "checkpoint", tmp_path / "model", calibrate=["a good book"])
     model = read_model(tmp_path / "model")
     encoder = {name: linear for name, linear in model.config.linears.items() if name.startswith("layers.")}
     assert {linear.kind for linear in encoder.values()} == {"int8-4x4"}

@@ -78,8 +78,8 @@ def test_forms_of_embeddings_one_after_another(folder, tmp_path):
 def test_words_of_a_file_are_kept(folder, tmp_path):
     write(tmp_path / "texts.txt", "a good book\n\nthe house\n")
     write(tmp_path / "recipe.toml", "[[pass]]\nvocab_from = 'texts.txt'\n\n[[pass]]\nquantize = 'int8'")
-    convert(folder, tmp_path / "one", recipe=tmp_path / "recipe.toml")
-    convert(folder, tmp_path / "two", vocab_from=tmp_path / "texts.txt")
+    convert(folder, tmp_path / "one", recipe=tmp_path / "recipe.toml", calibrate=TEXTS[:8])
+    convert(folder, tmp_path / "two", vocab_from=tmp_path / "texts.txt", calibrate=TEXTS[:8])
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     config = read_model(tmp_path / "one").config
     assert config.recipe["pass"][0] == {"vocab_from": "texts.txt"}
@@ -169,7 +169,7 @@ def test_the_tables_of_the_documents_are_current(page, made):
 
 
 def test_the_page_shows_every_part_and_needs_nothing_else(folder, tmp_path):
-    report = convert(folder, tmp_path / "model", prune=["4x4:0.5"], calibrate=TEXTS)
+    report = convert(folder, tmp_path / "model", prune=["4x4:0.5"], calibrate=TEXTS[:8])
     write_page(report, tmp_path / "report.html", "a <model>")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     drawing = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])
@@ -187,7 +187,7 @@ def test_the_page_shows_every_part_and_needs_nothing_else(folder, tmp_path):
 
 
 def test_inspect_shows_recipe_and_passes(folder, tmp_path, capsys):
-    convert(folder, tmp_path / "model", prune=["4x4:0.5"], calibrate=TEXTS)
+    convert(folder, tmp_path / "model", prune=["4x4:0.5"], calibrate=TEXTS[:8])
     assert main(["inspect", str(tmp_path / "model")]) == 0
     out = capsys.readouterr().out
     assert 'quantize "int8"' in out

@@ -10,9 +10,10 @@ from minibert.engine.cpu import supported_isas
 
 @pytest.fixture
 def jit() -> None:
-    """The test needs compiled kernels."""
+    """The test needs compiled kernels; processes that it starts find them in the cache."""
     if not library.can_compile():
         pytest.skip("needs numba, which compiles the kernels")
+    library.kernels()
 
 
 @pytest.fixture(params=supported_isas())

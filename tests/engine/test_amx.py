@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from minibert.engine import cpu
 from minibert.engine.cpu import supported_isas
 from minibert.kernels.isa import TARGETS
@@ -26,6 +28,7 @@ def test_chosen_where_the_system_grants_its_registers(monkeypatch):
         assert supported_isas()[0] == best
 
 
+@pytest.mark.slow
 def test_registers_are_opened_once_and_closed(jit, tmp_path):
     """Each run of a job sets them up before anything else and gives them back; no instruction goes beyond AMX-INT8."""
     target = tmp_path / "kernels.s"

@@ -40,6 +40,7 @@ def _built(features: str, target) -> bytes:
     return target.read_bytes()
 
 
+@pytest.mark.slow
 def test_instructions_are_those_of_avx_vnni(jit, tmp_path):
     assembly = _built("", tmp_path / "kernels.s").decode()
     for name in ("vpdpbusd", "vpdpwssd"):
@@ -57,6 +58,7 @@ def test_chosen_where_the_cpu_has_it(monkeypatch):
         assert supported_isas()[0] == best
 
 
+@pytest.mark.slow
 def test_same_integers_in_the_encoding_of_avx512(jit, tmp_path):
     if not {"avx512_vnni", "avx512vl"} <= cpu_features():
         pytest.skip("needs a CPU with AVX-512 VNNI")

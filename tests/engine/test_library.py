@@ -167,6 +167,7 @@ def test_failed_compilation_says_why(compiler, isa):
     assert not compiler.folder.exists()
 
 
+@pytest.mark.slow
 def test_two_processes_fill_an_empty_cache_at_once(jit, tmp_path):
     code = """
         model = random_model()

@@ -105,6 +105,7 @@ def test_libraries_of_the_current_folder_are_nothing(carried, monkeypatch, tmp_p
     assert prebuilt.prebuilt_code(carried) is None
 
 
+@pytest.mark.slow
 def test_library_of_another_architecture_needs_its_linker(jit, tmp_path):
     """Made on any machine that has lld, a library asks for nothing but the C library's naps."""
     library_file = tmp_path / "neon.so"

@@ -13,7 +13,8 @@ from minibert.engine import Engine
 from minibert.errors import InputError
 from tests.models import RandomModel, random_model
 
-COUNT = 500
+#: Texts: enough for batches of each size and chunks of several; and many more.
+counts = pytest.mark.parametrize("count", [80, pytest.param(500, marks=pytest.mark.slow)])
 
 
 def check(engines: list[Engine], ids: list[list[int]], types: list[list[int]] | None = None) -> None:
@@ -25,8 +26,11 @@ def check(engines: list[Engine], ids: list[list[int]], types: list[list[int]] | 
     for engine in engines:
         for size in (2, 7, 64, len(ids)) if engine is engines[0] else (1, 2, 7, 64):
             batches = [range(first, min(first + size, len(ids))) for first in range(0, len(ids), size)]
+            if engine is not engines[0]:
+                batches = batches[: len(ids) // 6]  # with less to do, threads spend their time waiting for each other
             answers = [engine.forward([ids[i] for i in b], [types[i] for i in b]) for b in batches]
-            assert np.concatenate(answers).tobytes() == alone.tobytes(), (engine.threads, size)
+            expected = alone[: batches[-1].stop]
+            assert np.concatenate(answers).tobytes() == expected.tobytes(), (engine.threads, size)
         for size in (7, 64):
             for first in range(0, len(order), size):
                 part = order[first : first + size]
@@ -34,23 +38,25 @@ def check(engines: list[Engine], ids: list[list[int]], types: list[list[int]] | 
                 assert answers.tobytes() == alone[part].tobytes(), (engine.threads, size, "shuffled")
 
 
-def ragged(model: RandomModel, most: int) -> tuple[list[list[int]], list[list[int]]]:
+def ragged(model: RandomModel, most: int, count: int = 120) -> tuple[list[list[int]], list[list[int]]]:
     """As real short texts are, with a few long ones among them."""
-    drawn = np.random.default_rng(2).lognormal(np.log(12), 0.7, COUNT)
+    drawn = np.random.default_rng(2).lognormal(np.log(12), 0.7, count)
     lengths = np.clip(np.rint(drawn), 1, most).astype(int)
     lengths[::50] = most
     return model.texts(lengths.tolist(), seed=3)
 
 
+@counts
 @pytest.mark.parametrize("kind", ["int8", "float32"])
-def test_random_model(isa, kind):
+def test_random_model(isa, kind, count):
     model = random_model(kind, hidden_size=64, head_size=32, heads=2, ffn_size=100, pooling="mean", max_positions=200)
-    check([model.engine(threads=threads) for threads in (1, 2, 3)], *ragged(model, 200))
+    check([model.engine(threads=threads) for threads in (1, 2, 3)], *ragged(model, 200, count))
 
 
+@counts
 @pytest.mark.parametrize("kind", ["int8", "float32"])
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_where_tokens_and_texts_leave_early(isa, kind, pooling):
+def test_where_tokens_and_texts_leave_early(isa, kind, pooling, count):
     """Who stays is decided by each text alone; and what NumPy decides, the kernels do."""
     model = random_model(
         kind,
@@ -64,7 +70,7 @@ def test_where_tokens_and_texts_leave_early(isa, kind, pooling):
         keep_tokens=[0.8, 1.0, 0.5, 0.3],
         exits=[(0, 0.4), (1, 0.45), (3, 0.4)],
     )
-    ids, types = ragged(model, 200)
+    ids, types = ragged(model, 200, count)
     check([model.engine(threads=threads) for threads in (1, 2, 3)], ids, types)
     answers = model.engine().forward(ids, types)
     numpy = model.engine(backend="numpy").forward(ids, types)
@@ -72,7 +78,7 @@ def test_where_tokens_and_texts_leave_early(isa, kind, pooling):
         np.testing.assert_array_equal(answers, numpy)
     else:  # a text on the edge may leave in one and stay in the other
         same = np.isclose(answers, numpy, atol=1e-4).all(axis=1)
-        assert same.mean() > 0.99
+        assert same.mean() > 0.98
     everything = model.reference(every_token=True).forward(ids, types)
     changed = (np.abs(answers - everything).max(axis=1) > 1e-3).mean()
     assert changed > 0.9
@@ -82,7 +88,7 @@ def test_where_tokens_and_texts_leave_early(isa, kind, pooling):
 def test_rows_of_some_tokens(isa, kind):
     """The rows that are wanted have the bits that they have among all."""
     model = random_model(kind, hidden_size=64, layers=2, pooling="none", max_positions=200, head=[(33, "gelu", True)])
-    ids, types = (rows[:120] for rows in ragged(model, 200))
+    ids, types = ragged(model, 200)
     random = np.random.default_rng(0)
     wanted = [np.flatnonzero(random.random(len(text)) < 0.2).tolist() for text in ids]
     wanted[7:60] = [[] for _ in range(53)]  # a span without any
@@ -122,24 +128,25 @@ def test_numpy_backend(kind):
         np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
 
 
-def test_real_model(jit, shared):
+@counts
+def test_real_model(jit, shared, count):
     """MiniLM with plain int8 weights, on real texts."""
     pytest.importorskip("minibert_converter")
-    model, texts = _minilm(shared), _texts(shared)
+    model, texts = _minilm(shared), _texts(shared, count)
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(shared / "models" / "sst2-minilm" / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(128)
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-    assert len(ids) == COUNT
+    assert len(ids) == count
     check([model.engine(threads=threads) for threads in (1, 2)], ids)
 
 
-def _texts(shared) -> list[str]:
+def _texts(shared, count: int) -> list[str]:
     with gzip.open(shared / "data" / "banking77" / "test.tsv.gz", "rt", encoding="utf-8") as file:
         rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return [max(row, key=len) for row in rows[1 : COUNT + 1]]
+    return [max(row, key=len) for row in rows[1 : count + 1]]
 
 
 def _minilm(shared) -> RandomModel:

