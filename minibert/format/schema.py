@@ -124,7 +124,8 @@ def _is_head_name(name: str) -> bool:
     It is the one name that a file chooses, and never one that the format makes: those end in a word behind another.
     """
     start, *parts = name.split(".")
-    if start != "head" or not name.isascii() or len(name) > 100 or not all([f"_{p}".isidentifier() for p in parts]):
+    words = all([part and f"_{part}".isidentifier() for part in parts])
+    if start != "head" or not words or not name.isascii() or len(name) > 100:
         return False
     return len(parts) == 1 or (len(parts) == 2 and parts[1].isdecimal())
 
