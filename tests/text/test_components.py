@@ -140,7 +140,7 @@ def test_texts_that_normalizers_blow_up(normalizer):
         ("[" * 100_000, ("no tokenizer.json",)),
         (model(unknown="[" * 3).replace('"[[["', "[" * 900 + "]" * 900), ()),
     ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_other_bombs_and_what_is_none(text, words):
     refused(text, *words)
