@@ -265,9 +265,9 @@ class Tokenizer:
                     well_formed(text), None if pair is None else well_formed(pair), add_special_tokens=special
                 )
 
-    def _post_process(self, *encodings: Encoding) -> Encoding:
+    def _post_process(self, first: Encoding, second: Encoding | None = None) -> Encoding:
         with _LIBRARY:
-            return self._library.post_process(*encodings)
+            return self._library.post_process(first, second)
 
     def _encode_cut(self, text: str, pair: str | None, limit: int, only_first: bool) -> Encoded:
         budget = limit - self._special[pair is not None]

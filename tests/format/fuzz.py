@@ -188,7 +188,7 @@ def answered(model: Model, rng: random.Random) -> str:
     try:
         first = model.forward(ids, types)
         if model.engine._executor is not None:
-            for workspace, _ in model.engine._executor._free:
+            for workspace in model.engine._executor._free:
                 guards.spoil(workspace)
         second = model.forward(ids, types)
     except MinibertError:
