@@ -30,6 +30,7 @@ class Addresses:
     def __init__(self, tensors: Mapping[str, np.ndarray], widest: int) -> None:
         self.tensors = tensors
         self.used: list[np.ndarray] = []
+        self._dense: dict[tuple[int, ...], int] = {}
         self.ones = self._of(np.ones(widest, np.float32))
         self._window_biases = cache(window_biases)
         self._rotary_table = cache(rotary_table)
@@ -44,7 +45,10 @@ class Addresses:
 
     def dense_copy(self, name: str, linear: Linear) -> int:
         """Address of a block-sparse matrix with all its zeros, packed as a dense one."""
-        return self._of(aligned(pack_int8(int8_weight(name, linear, self.tensors))))
+        parts = tuple([id(self.tensors[f"{name}.{part}"]) for part in ("blocks", "index", "starts")])
+        if parts not in self._dense:  # else layers that share their blocks would each have a copy
+            self._dense[parts] = self._of(aligned(pack_int8(int8_weight(name, linear, self.tensors))))
+        return self._dense[parts]
 
     def biases(self, name: str) -> tuple[int, int]:
         """Address of the bias of distance 0 in a table of biases by head and distance, and bytes between heads."""

@@ -16,7 +16,7 @@ from minibert.engine.expand import expand
 from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
 from minibert.engine.processors import default_threads
-from minibert.errors import InputError, UnsupportedError
+from minibert.errors import InputError, MinibertError, UnsupportedError
 from minibert.options import integer
 from minibert.plan import build_plan
 
@@ -67,7 +67,10 @@ class Engine:
         if max_concurrency is not None:
             max_concurrency = integer("max_concurrency", max_concurrency)
         self.stored = model_file.tensors
-        config, self.tensors = expand(model_file.config, model_file.tensors)
+        try:
+            config, self.tensors = expand(model_file.config, model_file.tensors)
+        except MemoryError as error:
+            raise MinibertError(f"not enough memory to expand the model's four-bit matrices: {error}") from error
         self.config = adapted(config, early_exit, token_pruning)
         self.plan = build_plan(self.config)
         self.out_features = self.plan.out_features
@@ -141,15 +144,18 @@ class Engine:
         Raises:
             InputError: ids out of range, an empty text, one longer than the model's positions, or places that a text
                 hasn't.
+            UnsupportedError: the model's longest text would need more than 32 GiB to work in.
+            MinibertError: the machine has not enough memory.
         """
         batch = pack(ids, token_types, self.config.architecture)
         if wanted is not None:
             if self.pooled:
                 raise InputError("wanted is for models without pooling: this one has a row a text")
             batch = with_wanted(batch, wanted)
-        if self.backend != "numpy":
-            return self._compiled().run(batch)
-        return self._in_numpy(batch)
+        try:
+            return self._in_numpy(batch) if self.backend == "numpy" else self._compiled().run(batch)
+        except MemoryError as error:
+            raise MinibertError(f"not enough memory for {len(batch.ids)} tokens at once: {error}") from error
 
     def _in_numpy(self, batch: PackedBatch) -> np.ndarray:
         if self._reference is None:

@@ -19,6 +19,7 @@ from minibert.engine.library import Kernels
 from minibert.engine.lower import Program, lower
 from minibert.engine.memory import address, empty
 from minibert.engine.threads import Team
+from minibert.errors import UnsupportedError
 from minibert.format.constants import ALIGNMENT
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
@@ -30,6 +31,8 @@ WORTH_WAKING = 6e7
 KEPT_WORKSPACES = 4
 #: Seconds after which a caller that waits for a workspace looks for itself: one that was lost is given back by nobody.
 _PATIENCE = 0.02
+#: Bytes that one thread may work in: the longest text that a model takes needs so much. Addresses only, until it comes.
+MAX_WORKSPACE = 32 << 30
 
 
 class _Workspace:
@@ -90,6 +93,11 @@ class Executor:
         recorded = cache(lambda: ratios(kernels.isa))  # read only if a matrix has blocks
         crossover = dense_tokens or (lambda density: recorded().dense_tokens(density))
         self.program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, crossover)
+        needed = self.program.arena_bytes + self.program.scratch_bytes
+        if needed > MAX_WORKSPACE:
+            raise UnsupportedError(
+                f"a text of {tokens} tokens would need {needed} bytes to work in; the limit is {MAX_WORKSPACE}"
+            )
         self.kernels = kernels
         self.threads = threads
         self.pooled = plan.output.rows == "texts"

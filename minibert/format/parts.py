@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from minibert.errors import FormatError
@@ -18,6 +19,7 @@ from minibert.format.constants import (
     TABLE_KINDS,
     LinearKind,
     TableKind,
+    low_rank,
 )
 from minibert.format.record import record
 from minibert.format.values import Fields
@@ -85,6 +87,16 @@ class Linear:
         if linear.group_size % GROUP:
             raise FormatError(f"{where}.group_size must be a multiple of {GROUP}, not {linear.group_size}")
         return linear
+
+
+def low_rank_part(name: str, linears: Mapping[str, Linear]) -> tuple[str, str] | None:
+    """The linears, down and up, that are the low-rank part of another; None if it has none.
+
+    Whoever asks which role a linear has must ask this, of all linears of a config: the proof of a file and the plan
+    that relies on it then cannot answer differently.
+    """
+    parts = low_rank(name)
+    return parts if any(part in linears for part in parts) else None
 
 
 @record

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibert.errors import FormatError, MissingFileError
+from minibert.errors import FormatError, MinibertError, MissingFileError
 from minibert.format.blocks import prove_blocks
 from minibert.format.constants import ALIGNMENT
 from minibert.format.four_bit import prove_multiplier
@@ -89,12 +89,15 @@ def read_model(path: str | os.PathLike[str]) -> ModelFile:
     Raises:
         FormatError: if there is no such file, or anything about it is not as docs/FORMAT.md has it; the message
             names the file and the tensor or key. Never anything else, whatever the file holds.
+        MinibertError: if the machine has not enough memory for the header.
     """
     name = os.fsdecode(path)
     try:
         return _read(name)
     except FormatError as error:
         raise type(error)(f"{name}: {error}") from None
+    except MemoryError:
+        raise MinibertError(f"{name}: not enough memory to read its header") from None
 
 
 def _read(path: str) -> ModelFile:

@@ -113,9 +113,21 @@ class HeadLayer:
             norm=keys.boolean("norm", False),
         )
         keys.end()
-        if not layer.name.startswith("head.") or not layer.name.isprintable() or len(layer.name) > 100:
-            raise FormatError(f"{where}.name must be 'head.' and a short name, not {shown(layer.name)}")
+        if not _is_head_name(layer.name):
+            raise FormatError(f"{where}.name must be 'head.WORD' or 'head.WORD.NUMBER', not {shown(layer.name)}")
         return layer
+
+
+def _is_head_name(name: str) -> bool:
+    """Whether a file may call a layer so.
+
+    It is the one name that a file chooses, and never one that the format makes: those end in a word behind another.
+    """
+    start, *parts = name.split(".")
+    words = all([part and f"_{part}".isidentifier() for part in parts])
+    if start != "head" or not words or not name.isascii() or len(name) > 100:
+        return False
+    return len(parts) == 1 or (len(parts) == 2 and parts[1].isdecimal())
 
 
 @record

@@ -19,15 +19,22 @@ from minibert.format.constants import (
     MAX_WIDTH,
     NIBBLE_GROUP,
     distances,
-    low_rank,
     padded,
 )
-from minibert.format.parts import Linear, Table
+from minibert.format.parts import Linear, Table, low_rank_part
 from minibert.format.schema import Architecture, Config, Layer
 from minibert.format.values import shown
 
 #: The tensor that holds tokenizer.json, compressed; its length is the one thing that the config doesn't tell.
 TOKENIZER = "tokenizer.json"
+
+#: Multiply-adds of all linears for one token, shared ones counted each time: the largest BERT (XLM-RoBERTa XXL) has
+#: 10.7 billion. Matrices without blocks, and shared ones, would otherwise ask for hours of work in a file of megabytes.
+MAX_MULTIPLICATIONS = 1 << 34
+#: Numbers that one linear may return for one text, 8 GiB: 8,192 tokens and a vocabulary of 262,144.
+MAX_ACTIVATIONS = 1 << 31
+#: Bases of rotary position embeddings in one model: each has a table of all positions.
+MAX_ROTARY_BASES = 4
 
 #: Tasks whose answer is made of one row a token.
 _TOKEN_TASKS = ("token-classification", "question-answering", "fill-mask")
@@ -59,10 +66,10 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     specs = _Specs()
     _add_tables(specs, config.tables, architecture)
     specs.norm("embeddings.norm", padded(architecture.table_size))
-    linears = dict(config.linears)
+    linears = _Linears(config.linears)
     if architecture.word_size:
         name = "embeddings.word_projection"
-        specs.linear(name, _take(linears, name, padded(architecture.word_size), architecture.table_size))
+        specs.linear(name, linears.take(name, padded(architecture.word_size), architecture.table_size))
     if architecture.embedding_size:
         name = "embeddings.projection"
         _add_linear(specs, linears, name, padded(architecture.embedding_size), architecture.hidden_size)
@@ -70,15 +77,15 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         _add_layer(specs, linears, f"layers.{number}", layer, architecture)
     for early in architecture.exits:
         name = f"exits.{early.after}"
-        specs.linear(name, _take(linears, name, padded(architecture.hidden_size), len(config.task.labels)))
+        specs.linear(name, linears.take(name, padded(architecture.hidden_size), len(config.task.labels)))
     width = architecture.hidden_size
     for head_layer in architecture.head:
         linear = _add_linear(specs, linears, head_layer.name, padded(width), None)
         width = linear.out_features
         if head_layer.norm:
             specs.norm(f"{head_layer.name}.norm", padded(width))
-    if linears:
-        raise FormatError(f"config.linears holds {shown(next(iter(linears)))}, which the architecture has no place for")
+    linears.end()
+    _check_work(config)
     _check_task(config, width)
     _check_adaptive(config)
     _check_aliases(config.aliases, specs.by_name)
@@ -177,9 +184,7 @@ def _add_tables(specs: _Specs, tables: Mapping[str, Table], architecture: Archit
         specs.table(name, table, padded(narrow or architecture.table_size))
 
 
-def _add_layer(
-    specs: _Specs, linears: dict[str, Linear], prefix: str, layer: Layer, architecture: Architecture
-) -> None:
+def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, architecture: Architecture) -> None:
     hidden_size = architecture.hidden_size
     hidden = padded(hidden_size)
     attention = layer.num_heads * padded(architecture.head_size)
@@ -202,9 +207,40 @@ def _add_layer(
     specs.norm(f"{prefix}.ffn.norm", hidden)
 
 
+class _Linears:
+    """The linears of a config, each of which the architecture takes in one place."""
+
+    def __init__(self, linears: Mapping[str, Linear]) -> None:
+        self.all = linears
+        self._left = dict(linears)
+
+    def take(self, name: str, in_features: int, out_features: int | None) -> Linear:
+        """The linear of a name, once its sizes are proven; None leaves the outputs to the file."""
+        linear = self._left.pop(name, None)
+        where = f"config.linears[{shown(name)}]"
+        if linear is None:
+            again = ": the architecture would have it in two places" if name in self.all else ""
+            raise FormatError(f"config.linears lacks {shown(name)}{again}")
+        for key, value, due in (
+            ("in_features", linear.in_features, in_features),
+            ("out_features", linear.out_features, out_features),
+        ):
+            if due is not None and value != due:
+                raise FormatError(f"{where}.{key} is {value}, the architecture has {due}")
+        if linear.out_features > MAX_OUTPUTS:
+            raise FormatError(f"{where}.out_features is over {MAX_OUTPUTS}")
+        return linear
+
+    def end(self) -> None:
+        """Refuse the linears that nobody took."""
+        if self._left:
+            name = next(iter(self._left))
+            raise FormatError(f"config.linears holds {shown(name)}, which the architecture has no place for")
+
+
 def _add_linear(
     specs: _Specs,
-    linears: dict[str, Linear],
+    linears: _Linears,
     name: str,
     in_features: int,
     out_features: int | None,
@@ -212,12 +248,12 @@ def _add_linear(
     gated: bool = False,
 ) -> Linear:
     """The linear of a name, with its low-rank part if it has one; None leaves the outputs to the file."""
-    linear = _take(linears, name, in_features, out_features)
+    linear = linears.take(name, in_features, out_features)
     specs.linear(name, linear)
-    down, up = low_rank(name)
-    if down in linears or up in linears:
-        first = _take(linears, down, in_features, None)
-        second = _take(linears, up, padded(first.out_features), linear.out_features)
+    if parts := low_rank_part(name, linears.all):
+        down, up = parts
+        first = linears.take(down, in_features, None)
+        second = linears.take(up, padded(first.out_features), linear.out_features)
         if gated:
             raise FormatError(f"config.linears[{shown(down)}]: a gated linear has no low-rank part")
         for part, its in ((down, first), (up, second)):
@@ -229,22 +265,25 @@ def _add_linear(
     return linear
 
 
-def _take(linears: dict[str, Linear], name: str, in_features: int, out_features: int | None) -> Linear:
-    """The linear of a name, taken out of `linears`, once its sizes are proven; None leaves the outputs to the file."""
-    linear = linears.pop(name, None)
-    if linear is None:
-        raise FormatError(f"config.linears lacks {shown(name)}")
-    if linear.in_features != in_features:
+def _check_work(config: Config) -> None:
+    """That no small file asks for more memory or time than any model takes."""
+    multiplications = sum(linear.in_features * linear.out_features for linear in config.linears.values())
+    if multiplications > MAX_MULTIPLICATIONS:
         raise FormatError(
-            f"config.linears[{shown(name)}].in_features is {linear.in_features}, the architecture has {in_features}"
+            f"config.linears multiply {multiplications} numbers for each token; the limit is {MAX_MULTIPLICATIONS}"
         )
-    if out_features is not None and linear.out_features != out_features:
+    for name, linear in config.linears.items():
+        numbers = config.architecture.max_positions * padded(linear.out_features)
+        if numbers > MAX_ACTIVATIONS:
+            raise FormatError(
+                f"config.linears[{shown(name)}] returns {numbers} numbers for a text of max_positions tokens; "
+                f"the limit is {MAX_ACTIVATIONS}"
+            )
+    bases = {layer.rotary_base for layer in config.architecture.layers if layer.rotary_base}
+    if len(bases) > MAX_ROTARY_BASES:
         raise FormatError(
-            f"config.linears[{shown(name)}].out_features is {linear.out_features}, the architecture has {out_features}"
+            f"config.architecture.layers have {len(bases)} values of rotary_base; the limit is {MAX_ROTARY_BASES}"
         )
-    if linear.out_features > MAX_OUTPUTS:
-        raise FormatError(f"config.linears[{shown(name)}].out_features is over {MAX_OUTPUTS}")
-    return linear
 
 
 def _check_task(config: Config, out_features: int) -> None:

@@ -54,8 +54,9 @@ def parse_json(text: str, what: str) -> Any:
 def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {shown(next(name for name in names if names.count(name) > 1))} appears twice")
+        last = {name: place for place, (name, _) in enumerate(pairs)}
+        again = next(name for place, (name, _) in enumerate(pairs) if last[name] != place)
+        raise ValueError(f"the key {shown(again)} appears twice")
     return value
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from minibert.format.constants import low_rank, padded
+from minibert.format.constants import padded
+from minibert.format.parts import low_rank_part
 from minibert.format.schema import Config
 from minibert.plan.steps import (
     TABLES,
@@ -24,6 +25,9 @@ from minibert.plan.steps import (
     StepActivation,
 )
 
+#: Every likeliest label is more probable; and what engines compare with, one by it, is a float32.
+_LEAST_THRESHOLD = 2.0**-100
+
 
 class _Builder:
     """Collects steps; knows which linears want codes and hands out the two code buffers in turn.
@@ -34,7 +38,8 @@ class _Builder:
     def __init__(self, config: Config, every_token: bool) -> None:
         self.config = config
         self.every_token = every_token
-        self.exits = {} if every_token else {one.after: one.threshold for one in config.architecture.exits}
+        exits = () if every_token else config.architecture.exits
+        self.exits = {one.after: max(one.threshold, _LEAST_THRESHOLD) for one in exits}
         self.steps: list[Step] = []
         self.turn = 0
 
@@ -60,8 +65,8 @@ class _Builder:
         total: Buffer | None = None,
     ) -> Buffer | Codes:
         """Append a matmul; returns what the `following` linear reads. `keep`: the float32 rows are needed as well."""
-        if low_rank(linear)[0] in self.config.linears:
-            residual = self.low_rank(linear, source, out, residual)
+        if parts := low_rank_part(linear, self.config.linears):
+            residual = self.low_rank(*parts, source, out, residual)
         codes = self.codes_for(following, out.rows) if following else None
         stored = out if keep or codes is None else None
         if stored is None and activation == "gelu":
@@ -69,9 +74,8 @@ class _Builder:
         self.steps.append(Matmul(linear, source, activation, residual, norm, stored, codes, gated, total))
         return codes or out
 
-    def low_rank(self, linear: str, source: Buffer | Codes, out: Buffer, residual: Buffer | None) -> Buffer:
+    def low_rank(self, down: str, up: str, source: Buffer | Codes, out: Buffer, residual: Buffer | None) -> Buffer:
         """Append the low-rank part of a linear: two matmuls, whose result (and the residual) is what it adds."""
-        down, up = low_rank(linear)
         width = padded(self.config.linears[up].out_features)
         # Named by its width, as threads of a team may be a step apart: all rows of one buffer are as far apart.
         result = Buffer(f"{out.rows}.low_rank{width}", out.rows, width)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from minibert.errors import FormatError, InputError
+from minibert.errors import FormatError, InputError, MinibertError
 from minibert.text.characters import has_surrogates, pieces, places_of, well_formed
+from minibert.text.components import prove_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -70,6 +71,22 @@ class Frame(NamedTuple):
     type_ids: tuple[list[int], int, list[int], int, list[int]] | None
 
 
+class _Guard:
+    """Around calls of the tokenizers library: what it raises, and Rust's panics, which are no Exception, are ours."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MinibertError) or error is None:
+            return
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise FormatError(f"the tokenizer inside the model fails: {error}") from error
+
+
+_LIBRARY = _Guard()
+
+
 class Tokenizer:
     """A model's own tokenizer.
 
@@ -85,28 +102,32 @@ class Tokenizer:
         token_types: rows of the model's token type table; with fewer than two, types are not asked for.
 
     Raises:
-        FormatError: if the library cannot read `tokenizer_json`.
+        FormatError: if the library cannot read `tokenizer_json`, or it asks for more than `prove_tokenizer` allows;
+            from the other methods, if it fails at what it was made for.
     """
 
     def __init__(self, tokenizer_json: str, *, max_length: int, token_types: int = 2) -> None:
         # Imported here: 25 ms that a caller of `Model.forward` need not pay.
         from tokenizers import Tokenizer as Library
 
-        try:
+        with _LIBRARY:
+            try:
+                prove_tokenizer(tokenizer_json)
+            except FormatError as error:
+                raise FormatError(f"the tokenizer inside the model cannot be used: {error}") from None
             self._library = Library.from_str(tokenizer_json)
-        except Exception as error:  # the library raises plain Exception
-            raise FormatError(f"the tokenizer inside the model cannot be read: {error}") from error
-        truncation = self._library.truncation
-        self._direction: str = truncation["direction"] if truncation else "right"
-        self._library.no_truncation()
-        self._library.no_padding()
+            truncation = self._library.truncation
+            self._direction: str = truncation["direction"] if truncation else "right"
+            self._library.no_truncation()
+            self._library.no_padding()
+            special = self._library.num_special_tokens_to_add
+            self._special = (special(False), special(True))
+            added = self._library.get_added_tokens_decoder().values()
         self.max_length = max_length
-        self._special = (self._library.num_special_tokens_to_add(False), self._library.num_special_tokens_to_add(True))
         self._pair_types = token_types > 1
-        self._text_types = self._pair_types and any(self._library.encode("a").type_ids)
+        self._text_types = self._pair_types and any(self._encode("a").type_ids)
         # Up to here a text is encoded whole; beyond, no more of it than truncation will keep.
         self._whole = max(4096, 16 * max_length)
-        added = self._library.get_added_tokens_decoder().values()
         self._margin = 32 + 2 * max((len(token.content) for token in added), default=0)
 
     def encode(
@@ -143,6 +164,8 @@ class Tokenizer:
         ids, types, owners = encoding.ids, encoding.type_ids, encoding.sequence_ids
         first = [place for place, owner in enumerate(owners) if owner == 0]
         second = [place for place, owner in enumerate(owners) if owner == 1] or first
+        if not first:
+            raise FormatError("the tokenizer inside the model makes no token of the letter a")
         middle, rest = slice(first[-1] + 1, second[0]), slice(second[-1] + 1, None)
         typed = self._pair_types if pair else self._text_types
         return Frame(
@@ -201,11 +224,13 @@ class Tokenizer:
     def join(self, tokens: list[str]) -> str:
         """Text that tokens stand for, as near as the vocabulary remembers it."""
         decoder = self._library.decoder
-        return " ".join(tokens) if decoder is None else decoder.decode([well_formed(token) for token in tokens])
+        with _LIBRARY:
+            return " ".join(tokens) if decoder is None else decoder.decode([well_formed(token) for token in tokens])
 
     def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
         """Text that token ids stand for."""
-        return self._library.decode(ids, skip_special_tokens=skip_special_tokens)
+        with _LIBRARY:
+            return self._library.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def check_max_length(self, max_length: int) -> None:
         """Raise InputError if `max_length` leaves no room for a token of each text beside the special tokens."""
@@ -232,12 +257,17 @@ class Tokenizer:
         return Content(ids, tokens, offsets, words, False)
 
     def _encode(self, text: str, pair: str | None = None, special: bool = True) -> Encoding:
-        try:
-            return self._library.encode(text, pair, add_special_tokens=special)
-        except TypeError:  # the library takes no surrogates
-            return self._library.encode(
-                well_formed(text), None if pair is None else well_formed(pair), add_special_tokens=special
-            )
+        with _LIBRARY:
+            try:
+                return self._library.encode(text, pair, add_special_tokens=special)
+            except TypeError:  # the library takes no surrogates
+                return self._library.encode(
+                    well_formed(text), None if pair is None else well_formed(pair), add_special_tokens=special
+                )
+
+    def _post_process(self, first: Encoding, second: Encoding | None = None) -> Encoding:
+        with _LIBRARY:
+            return self._library.post_process(first, second)
 
     def _encode_cut(self, text: str, pair: str | None, limit: int, only_first: bool) -> Encoded:
         budget = limit - self._special[pair is not None]
@@ -247,7 +277,7 @@ class Tokenizer:
         if pair is None:
             cut = cut or len(first) > budget
             first.truncate(budget, direction=self._direction)
-            encoding = self._library.post_process(first)
+            encoding = self._post_process(first)
         else:
             second, cut_second = self._beginning(pair, budget)
             lengths = len(first), len(second)
@@ -263,7 +293,7 @@ class Tokenizer:
             cut = cut or cut_second or sum(lengths) > budget
             first.truncate(first_share, direction=self._direction)
             second.truncate(second_share, direction=self._direction)
-            encoding = self._library.post_process(first, second)
+            encoding = self._post_process(first, second)
         typed = self._text_types if pair is None else self._pair_types
         return Encoded(encoding.ids, encoding.type_ids if typed else None, cut)
 

@@ -44,7 +44,7 @@ def _parent(value, path):
     return value
 
 
-def _spoil_json(root, rng: random.Random) -> None:
+def spoil_json(root, rng: random.Random) -> None:
     """One change somewhere in a JSON object: a value replaced, nudged, removed, doubled, moved or renamed."""
     path = rng.choice([path for path in _leaves(root) if path])
     parent, key = _parent(root, path), path[-1]
@@ -72,20 +72,20 @@ def _spoil_json(root, rng: random.Random) -> None:
 
 def _header_values(forge: Forge, rng: random.Random) -> bytes:
     for _ in range(rng.choice([1, 1, 2, 5])):
-        _spoil_json(forge.header, rng)
+        spoil_json(forge.header, rng)
     return forge.bytes()
 
 
 def _config_values(forge: Forge, rng: random.Random) -> bytes:
     for _ in range(rng.choice([1, 1, 2, 5])):
-        _spoil_json(forge.config, rng)
+        spoil_json(forge.config, rng)
     return forge.bytes()
 
 
 def _metadata_values(forge: Forge, rng: random.Random) -> bytes:
     forge.metadata["config"] = json.dumps(forge.config)
     forge.config = None
-    _spoil_json(forge.metadata, rng)
+    spoil_json(forge.metadata, rng)
     return forge.bytes()
 
 

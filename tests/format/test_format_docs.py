@@ -21,7 +21,9 @@ from minibert.format import (
     unpack_int8,
 )
 from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
+from minibert.format.tensors import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS, MAX_ROTARY_BASES
 from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
+from minibert.text.components import MAX_GROWTH, MAX_WORD
 
 PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.split())
@@ -54,6 +56,10 @@ def block(language: str, number: int = 0) -> str:
         f"`NAME.codebook` | I8 [P, {constants.CODEBOOK_VALUES}]",
         f"inputs / 4 ≤ {constants.MAX_WIDTH // constants.GROUP:,}",
         f"at most {constants.MAX_WIDTH * 255 * 128:,} < 2³¹",
+        f"each time ≤ {MAX_MULTIPLICATIONS:,}",
+        f"of any linear ≤ {MAX_ACTIVATIONS:,}",
+        f"`rotary_base` ≤ {MAX_ROTARY_BASES}",
+        f"at most {MAX_GROWTH} times as long, words of at most {MAX_WORD} characters",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
         f"multiple of {constants.ALIGNMENT} bytes",
         *(f"`{name}`" for name in DTYPES),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import numpy as np
+import pytest
 from safetensors.numpy import load
 
 from minibert.errors import FormatError
@@ -36,6 +39,15 @@ def test_damaged_files_are_refused_or_whole(model_files, tmp_path, fuzz_rounds):
     if fuzz_rounds >= 500:
         assert 0.02 * fuzz_rounds < accepted < 0.5 * fuzz_rounds
         assert changed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs fork, mprotect and /proc")
+def test_files_that_pass_run_within_their_own_memory(fuzz_rounds):
+    """In a process of its own, which has no threads to fork with."""
+    command = [sys.executable, "-m", "tests.format.fuzz", "--seed", "0", "--rounds", str(max(1, fuzz_rounds // 10))]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert " 0 failures, {'answered': " in found.stdout
 
 
 def outcome(call, what):

@@ -1,0 +1,199 @@
+"""Small random models over all that the format knows: kinds of matrices and tables, heads, tasks and features."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from typing import Any
+
+import numpy as np
+
+from minibert.format import Config, padded
+from tests.format.models import make_tensors
+from tests.tiny import VOCABULARY, tokenizer_json
+
+KINDS = ("int8", "int8-4x4", "int4", "codebook", "float32")
+TABLE_KINDS = ("float32", "int8", "int4", "codebook")
+TASKS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
+ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
+HEAD_NAMES = ("head.dense", "head.output", "head.projection.0", "head.projection.1", "head.a", "head.b")
+
+
+def random_linear(rng: random.Random, inputs: int, outputs: int, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """A linear of one of the kinds, with whatever that kind has."""
+    linear: dict[str, Any] = {"kind": rng.choice(kinds), "in_features": inputs, "out_features": outputs}
+    if linear["kind"] == "int8-4x4":
+        linear["blocks"] = int(-(-outputs // 4) * (inputs // 4) * rng.choice([0, 0.05, 0.3, 0.9, 1]))
+    if linear["kind"] == "int4":
+        linear["group_size"] = rng.choice([4, 12, 32, 1024])
+    if linear["kind"] != "float32" and rng.random() < 0.3:
+        linear["input_factor"] = True
+    return linear
+
+
+def random_config(rng: random.Random) -> dict[str, Any]:
+    """The JSON of a config that the format takes."""
+    kinds = ("float32",) if rng.random() < 0.2 else KINDS if rng.random() < 0.2 else KINDS[:-1]
+    task, hidden, head_size = rng.choice(TASKS), rng.choice([1, 16, 24, 40, 64]), rng.choice([1, 2, 12, 16, 33, 64])
+    pooled = task in TASKS[:1] or (task == "sentence-embedding" and rng.random() < 0.8)
+    style = rng.choice(["plain", "plain", "plain", "rotary", "window", "rotary window", "bias"])
+    architecture: dict[str, Any] = {
+        "model_type": "bert",
+        "hidden_size": hidden,
+        "head_size": head_size,
+        "vocab_size": rng.choice([len(VOCABULARY), len(VOCABULARY), 17, 130]),
+        "max_positions": rng.choice([1, 15, 16, 24, 24, 65, 200, 300]),
+        "token_types": rng.choice([0, 1, 2, 2]),
+        "layer_norm_eps": rng.choice([1e-12, 1e-5, 1.0]),
+        "activation": rng.choice(ACTIVATIONS),
+        "layers": [_layer(rng, style, head_size) for _ in range(rng.randint(1, 3))],
+        "pooling": rng.choice(["cls", "cls", "mean", "max", "last"]) if pooled else "none",
+        "normalize": rng.random() < 0.2,
+        "position_bias": style == "bias",
+        "position_table": rng.random() < 0.8,
+        "gated": rng.random() < 0.2,
+        "pre_norm": rng.random() < 0.2,
+        "embedding_size": rng.choice([0, 0, 0, 1, 24, 48]),
+        "word_size": rng.choice([0, 0, 0, 8, 32]),
+    }
+    config = {
+        "architecture": architecture,
+        "task": {"kind": task},
+        "text": {"max_length": rng.randint(max(1, architecture["max_positions"] // 2), architecture["max_positions"])},
+        "linears": {},
+        "tables": {},
+        "aliases": {},
+    }
+    if pooled and style == "plain":
+        for layer in architecture["layers"]:
+            layer["keep_tokens"] = rng.choice([1, 1, 1, 1e-6, 0.3, 0.9])
+    _add_linears(rng, config, kinds)
+    _add_tables(rng, config)
+    if rng.random() < 0.3:
+        _share(rng, config)
+    return config
+
+
+def _layer(rng: random.Random, style: str, head_size: int) -> dict[str, Any]:
+    layer: dict[str, Any] = {"num_heads": rng.randint(1, 3), "ffn_size": rng.choice([1, 16, 30, 64, 100])}
+    if "window" in style:
+        layer["window"] = rng.choice([1, 7, 16, 64, 1000])
+    if "rotary" in style and head_size % 2 == 0:
+        layer["rotary_base"] = rng.choice([2.0, 10000.0])
+    return layer
+
+
+def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, ...]) -> None:
+    """Everything that the architecture calls for, here and there with a low-rank part, and its head and exits."""
+    architecture, linears = config["architecture"], config["linears"]
+    hidden, head_width = architecture["hidden_size"], padded(architecture["head_size"])
+
+    def add(name: str, inputs: int, outputs: int, ranked: bool = True) -> None:
+        linears[name] = random_linear(rng, padded(inputs), outputs, kinds)
+        if ranked and rng.random() < 0.15:
+            alike = ("float32",) if linears[name]["kind"] == "float32" else KINDS[:-1]
+            rank = rng.choice([1, 5, 16, 20])
+            linears[f"{name}.low_rank.down"] = random_linear(rng, padded(inputs), rank, alike) | {"input_factor": False}
+            linears[f"{name}.low_rank.up"] = random_linear(rng, padded(rank), outputs, alike)
+
+    if architecture["word_size"]:
+        add("embeddings.word_projection", architecture["word_size"], architecture["embedding_size"] or hidden, False)
+    if architecture["embedding_size"]:
+        add("embeddings.projection", architecture["embedding_size"], hidden)
+    for number, layer in enumerate(architecture["layers"]):
+        attention, gated = layer["num_heads"] * head_width, architecture["gated"]
+        add(f"layers.{number}.attention.qkv", hidden, 3 * attention)
+        add(f"layers.{number}.attention.output", attention, hidden)
+        add(f"layers.{number}.ffn.up", hidden, 2 * padded(layer["ffn_size"]) if gated else layer["ffn_size"], not gated)
+        add(f"layers.{number}.ffn.down", layer["ffn_size"], hidden)
+    task, width = config["task"], hidden
+    names = rng.sample(HEAD_NAMES, rng.randint(task["kind"] != "sentence-embedding", 3 if rng.random() < 0.9 else 6))
+    architecture["head"] = []
+    for place, name in enumerate(names):
+        outputs = rng.choice([1, 2, 3, 16, 33, 200])
+        if place == len(names) - 1:
+            outputs = {"question-answering": 2, "fill-mask": architecture["vocab_size"]}.get(task["kind"], outputs)
+        norm = rng.random() < 0.2
+        architecture["head"].append({"name": name, "activation": rng.choice(ACTIVATIONS), "norm": norm})
+        add(name, width, outputs)
+        width = outputs
+    if task["kind"] in ("text-classification", "token-classification"):
+        task["labels"] = [f"label {number}" for number in range(width)]
+    exits = len(architecture["layers"]) - 1
+    if task["kind"] == "text-classification" and exits and not architecture["pre_norm"] and rng.random() < 0.5:
+        architecture["exits"] = [
+            {"after": after, "threshold": rng.choice([1e-300, 0.3, 0.6, 1.0])}
+            for after in sorted(rng.sample(range(exits), rng.randint(1, exits)))
+        ]
+        for early in architecture["exits"]:
+            add(f"exits.{early['after']}", hidden, width, False)
+
+
+def _add_tables(rng: random.Random, config: dict[str, Any]) -> None:
+    architecture, tables = config["architecture"], config["tables"]
+    panels = ("float32-panels", "int8-panels")
+    for name, rows, there, more in (
+        ("word", architecture["vocab_size"], True, panels),
+        ("position", architecture["max_positions"], architecture["position_table"], ()),
+        ("token_type", architecture["token_types"], architecture["token_types"], ()),
+    ):
+        if there:
+            table = {"kind": rng.choice(TABLE_KINDS + more), "rows": rows}
+            if table["kind"] == "codebook":
+                table["subvector_size"] = rng.choice([4, 8, 16])
+            tables[f"embeddings.{name}"] = table
+
+
+def _share(rng: random.Random, config: dict[str, Any]) -> None:
+    """All layers, or their matrices, become the first one."""
+    architecture, linears = config["architecture"], config["linears"]
+    architecture["layers"] = [architecture["layers"][0]] * len(architecture["layers"])
+    for name in [name for name in linears if name.startswith("layers.") and not name.startswith("layers.0.")]:
+        del linears[name]
+    first = {name: linear for name, linear in linears.items() if name.startswith("layers.0.")}
+    parts = rng.choice([("weight",), ("weight", "scale", "weight_sum", "bias"), ("blocks", "index", "starts", "codes")])
+    for number in range(1, len(architecture["layers"])):
+        for name, linear in first.items():
+            own = name.replace("layers.0", f"layers.{number}", 1)
+            linears[own] = dict(linear)
+            for part in parts:
+                has = {"int8": ("weight",), "float32": ("weight",), "int8-4x4": ("blocks", "index", "starts")}
+                known = (*has.get(linear["kind"], ("codes",)), "bias")
+                if part in known or (part in ("scale", "weight_sum") and linear["kind"] in ("int8", "int8-4x4")):
+                    config["aliases"][f"{own}.{part}"] = f"{name}.{part}"
+
+
+def file_of(config: dict[str, Any], seed: int, tokenizer: str | None = None) -> tuple[dict[str, Any], bytes]:
+    """A header and the data behind it, with random tensors for a config that the format takes.
+
+    Raises:
+        FormatError: it doesn't.
+    """
+    tensors = make_tensors(Config.from_json(config), seed)
+    text = tokenizer_json() if tokenizer is None else tokenizer
+    tensors["tokenizer.json"] = np.frombuffer(zlib.compress(text.encode("utf-8", "replace"), 1), np.uint8)
+    dtypes = {"float32": "F32", "int32": "I32", "uint16": "U16", "int8": "I8", "uint8": "U8"}
+    header: dict[str, Any] = {"__metadata__": {"format": "minibert", "version": "1", "config": json.dumps(config)}}
+    data, position = [], 0
+    for name, tensor in tensors.items():
+        parts = [(name, tensor)]
+        if name != "tokenizer.json" and (missing := -tensor.nbytes % 64):
+            parts.append((f"{name}.padding", np.zeros(missing // tensor.itemsize, tensor.dtype)))
+        for part, values in parts:
+            end = position + values.nbytes
+            header[part] = {
+                "dtype": dtypes[values.dtype.name],
+                "shape": list(values.shape),
+                "data_offsets": [position, end],
+            }
+            data.append(values.tobytes())
+            position = end
+    return header, b"".join(data)
+
+
+def bytes_of(header: dict[str, Any], data: bytes) -> bytes:
+    """The file."""
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % 64)
+    return len(text).to_bytes(8, "little") + text + data
