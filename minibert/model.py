@@ -20,21 +20,23 @@ from minibert.text.packing import READ_AHEAD
 
 
 def load(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | bytes,
     threads: int | None = None,
     backend: str | None = None,
     *,
     early_exit: bool | float = True,
     token_pruning: bool = True,
     max_concurrency: int | None = None,
+    copy: bool = False,
 ) -> Model:
     """Open a model file.
 
     The file is mapped, not read, so loading takes milliseconds whatever its size; the tokenizer is built when the
-    first text comes.
+    first text comes. Put a new file in the place of one that is in use by a rename (`mv`), never by writing into it
+    (`cp`): that would change what is answered, or end the process.
 
     Args:
-        path: a file that `minibert convert` wrote.
+        path: a file that `minibert convert` wrote; or its content, which is kept in memory.
         threads: worker threads; by default as many as this process has CPUs, by its affinity and its container's quota,
             unless the environment variables MINIBERT_THREADS or OMP_NUM_THREADS say otherwise.
         backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest
@@ -44,6 +46,7 @@ def load(
         token_pruning: False reads all tokens in all layers, also where the file leaves some out.
         max_concurrency: calls that are at work at once, each with memory and threads of its own; more of them wait. By
             default as many as keep the CPUs busy, and four at least.
+        copy: read the file into memory, for files that others may write into; `pickle` then carries the whole file.
 
     Raises:
         FormatError: the file is broken or no minibert file; the message says where. If there is none, it is also a
@@ -53,6 +56,7 @@ def load(
     """
     return Model(
         path,
+        copy=copy,
         threads=threads,
         backend=backend,
         early_exit=early_exit,
@@ -75,7 +79,8 @@ class Model(
 
     `predict` answers as the file's task has it; the methods of single tasks say what their options and answers are.
     An answer never depends on what else is in the batch, on the order, or on the number of threads: the same text
-    gives the same bits. Safe to use from many threads at once; survives `pickle` by opening its file again.
+    gives the same bits. Safe to use from many threads at once; survives `pickle` by opening its file again, or by
+    carrying it where it was read into memory.
 
     Attributes:
         path: the file.

@@ -23,6 +23,7 @@ ALLOWED = {"minibert", "numpy", "numba", "llvmlite", "safetensors", "tokenizers"
 LAYERS = {
     "minibert": [
         {"errors", "numerics", "progress"},
+        {"files"},
         {"datasets", "format", "options"},
         {"plan"},
         {"kernels", "reference"},

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from minibert.errors import InputError, MinibertError
-from minibert.format import read_model, write_model
+from minibert import files
+from minibert.errors import InputError
+from minibert.format import is_model_file, write_model
 from minibert_converter.calibration.texts import read_texts
 from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.checkpoints.weights import WEIGHT_FILES
 from minibert_converter.export import export
 from minibert_converter.network import Network
 from minibert_converter.progress import OnProgress, no_progress
@@ -56,7 +58,7 @@ def convert(
     progress = progress or no_progress
     chosen = _recipe(recipe, flags)
     source, target = Path(src), Path(out)
-    check_target(source, target)
+    check_target(source, target, [each for each in (recipe, calibrate) if isinstance(each, (str, Path))])
     if calibrate is None and chosen.calibrate is not None:
         calibrate = chosen.folder / chosen.calibrate
     if calibrate is not None and not chosen.reads_texts:
@@ -86,17 +88,24 @@ def _recipe(recipe: Recipe | str | Path | None, flags: dict[str, Any]) -> Recipe
     return recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
 
 
-def check_target(source: Path, target: Path) -> None:
-    """Finds what would make writing fail before the long work starts, and guards the checkpoint's own files."""
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder; name the file to write")
-    if not target.parent.is_dir():
-        raise InputError(f"{target.parent}: no such folder; make it first")
-    if target.exists() and source.is_dir() and target.resolve().is_relative_to(source.resolve()):
-        try:
-            read_model(target)
-        except MinibertError as error:
-            raise InputError(f"{target}: belongs to the checkpoint and would be lost; name another file") from error
+def check_target(source: Path, target: Path, inputs: Sequence[str | Path] = ()) -> Path:
+    """Finds what would make writing fail before the long work starts, and guards the files that are read.
+
+    Args:
+        source: the checkpoint folder; a minibert file that lies in it may be replaced.
+        target: the file to write.
+        inputs: other files that are read.
+
+    Returns:
+        The target with its links followed.
+
+    Raises:
+        InputError: nothing can be written there, or something would be lost.
+    """
+    path = Path(files.check_target(target, [source, *inputs], is_model_file))
+    if path.name in [name for name, _ in WEIGHT_FILES] and path.parent == source.resolve() and not path.exists():
+        raise InputError(f"{target}: would be taken for the weights of the checkpoint; name another file")
+    return path
 
 
 def _set_max_length(network: Network, max_length: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
+from minibert.files import replacing
 from minibert_converter.report import Part, Report, format_bytes
 
 _STYLE = """
@@ -19,18 +20,21 @@ code { font-size: .9em; } svg text { font: 12px system-ui, sans-serif; fill: #22
 _ROW, _NAME, _BAR, _GAP = 20, 170, 220, 30
 
 
-def write_page(report: Report, path: str | Path, title: str) -> None:
-    """Writes the page.
+def write_page(report: Report, path: str | Path, title: str, inputs: Sequence[str | Path] = ()) -> None:
+    """Writes the page, whole or not at all.
 
     Args:
         report: what a conversion returned.
         path: the file to write; an older one is replaced.
         title: what was converted.
+        inputs: files, and folders of files, that must not be replaced.
 
     Raises:
-        OSError: the file cannot be written.
+        InputError: the path is no place for a file, or one of `inputs`.
+        MinibertError: the file cannot be written.
     """
-    Path(path).write_text(page(report, title), encoding="utf-8")
+    with replacing(path, inputs) as file:
+        file.write(page(report, title).encode())
 
 
 def page(report: Report, title: str) -> str:

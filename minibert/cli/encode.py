@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from minibert.cli import console
 from minibert.cli.options import add_model, add_texts, lines, load_model, positive, read_ahead
 from minibert.errors import InputError
+from minibert.files import check_target, replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write one vector a line, as a JSON list; or one matrix to a file."""
+    if arguments.npy is not None:
+        check_target(arguments.npy, [arguments.file])
     model = load_model(arguments)
     read = {"truncation": not arguments.no_truncation, "max_length": arguments.max_length}
     if arguments.sparse:
@@ -87,8 +90,6 @@ def _write_words(arguments: argparse.Namespace, model: Model, read: dict[str, An
 
 
 def _write_matrix(arguments: argparse.Namespace, model: Model, vectors: Iterator[np.ndarray]) -> int:
-    import os
-
     import numpy as np
 
     from minibert.progress import Progress
@@ -102,14 +103,7 @@ def _write_matrix(arguments: argparse.Namespace, model: Model, vectors: Iterator
         matrix = np.stack(rows)
     else:
         matrix = model.encode([], truncate_dim=arguments.truncate_dim, precision=arguments.precision)
-    # Beside the target, then renamed: nobody sees half a matrix.
-    temporary = f"{arguments.npy}.tmp{os.getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            np.save(file, matrix)
-        os.replace(temporary, arguments.npy)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with replacing(arguments.npy, [arguments.file]) as file:
+        np.save(file, matrix)
     console.note(f"{arguments.npy}: {matrix.dtype} {list(matrix.shape)}")
     return 0

@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MinibertError as error:
         console.complain(f"error: {error}")
         return FAILED
+    except MemoryError as error:
+        console.complain(f"error: there is not enough memory for this{f' ({error})' if str(error) else ''}")
+        return FAILED
     except OSError as error:
         what = ": ".join(str(each) for each in (error.filename, error.strerror) if each) or str(error)
         console.complain(f"error: {what}")

@@ -19,7 +19,7 @@ from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import Architecture, Config, Exit, HeadLayer, Layer, Task, TextConfig
 from minibert.format.tensors import TensorSpec, expected_tensors
 from minibert.format.tokenizer import pack_tokenizer, unpack_tokenizer
-from minibert.format.writer import write_model
+from minibert.format.writer import is_model_file, write_model
 
 __all__ = [
     "Architecture",
@@ -35,6 +35,7 @@ __all__ = [
     "TextConfig",
     "expand_four_bit",
     "expected_tensors",
+    "is_model_file",
     "pack_blocks",
     "pack_codebook",
     "pack_float32",

@@ -7,18 +7,17 @@ file that anybody wrote and code that cannot be stopped by an exception.
 
 from __future__ import annotations
 
-import mmap
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibert.errors import FormatError, MinibertError, MissingFileError
+from minibert.errors import FormatError, MinibertError
 from minibert.format.blocks import prove_blocks
 from minibert.format.constants import ALIGNMENT
+from minibert.format.content import CONVERT, Content, opened, own_copy
 from minibert.format.four_bit import prove_multiplier
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
@@ -42,7 +41,6 @@ DTYPES = {
 PADDING = ".padding"
 
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
-_CONVERT = "convert the checkpoint first: minibert convert FOLDER -o model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +53,16 @@ class ModelFile:
             of the file (float32, int32, uint16, int8, uint8), 64-byte aligned but for the tokenizer. An alias is the
             very same array object as the tensor that it names. The mapping lives as long as any of them. Only the
             index and starts of block-sparse matrices, which kernels turn into addresses, are copies.
-        path: where the file was.
+        path: where the file was; "bytes" for a model that was given as such.
         size: bytes of the file.
+        data: the whole file, where it was read into memory; None where it is mapped.
     """
 
     config: Config
     tensors: Mapping[str, NDArray[Any]]
     path: str
     size: int
+    data: memoryview | None = None
 
     def tokenizer_json(self) -> str:
         """The text of the tokenizer.json that the file carries; expanded anew in each call.
@@ -76,32 +76,38 @@ class ModelFile:
             raise FormatError(f"{self.path}: {error}") from None
 
 
-def read_model(path: str | os.PathLike[str]) -> ModelFile:
+def read_model(source: str | os.PathLike[str] | bytes | bytearray | memoryview, *, copy: bool = False) -> ModelFile:
     """Open a model file: map it, prove it, and give views into it.
 
     The time depends on the number of tensors, not on their size: weights are read from disk when a kernel first
     reads them, and shared with every other process that has the same file mapped. Only where the blocks of
     block-sparse matrices lie is read and proven at once, one byte in nine of such a matrix.
 
+    A mapped file must not be changed in place: answers would change with it, and if it became shorter the next one
+    would end the process. Replacing it by a rename, as `write_model` does, is safe. A file that is seen to be written
+    to meanwhile is refused.
+
     Args:
-        path: a file written by `write_model`.
+        source: a file written by `write_model`, or all its bytes.
+        copy: read the file into memory instead of mapping it, so that no change of it matters. Bytes always are.
 
     Raises:
         FormatError: if there is no such file, or anything about it is not as docs/FORMAT.md has it; the message
             names the file and the tensor or key. Never anything else, whatever the file holds.
         MinibertError: if the machine has not enough memory for the header.
     """
-    name = os.fsdecode(path)
+    given = source if isinstance(source, (bytes, bytearray, memoryview)) else os.fsdecode(source)
+    name = given if isinstance(given, str) else "bytes"
     try:
-        return _read(name)
+        with opened(given, copy) as content:
+            return _read(content, name)
     except FormatError as error:
         raise type(error)(f"{name}: {error}") from None
     except MemoryError:
         raise MinibertError(f"{name}: not enough memory to read its header") from None
 
 
-def _read(path: str) -> ModelFile:
-    buffer = _map(path)
+def _read(buffer: Content, path: str) -> ModelFile:
     header, data_start = _parse_header(buffer)
     config = _parse_config(header.pop("__metadata__", None))
     specs = expected_tensors(config)
@@ -116,7 +122,7 @@ def _read(path: str) -> ModelFile:
     sparse = {name: linear for name, linear in config.linears.items() if linear.kind == "int8-4x4"}
     for name in (f"{linear}.{part}" for linear in sparse for part in ("index", "starts")):
         if name in views.tensors:
-            views.tensors[name] = _own_copy(views.tensors[name])
+            views.tensors[name] = own_copy(views.tensors[name])
     tensors = {name: views.tensors[config.aliases.get(name, name)] for name in specs}
     tensors[TOKENIZER] = views.tensors[TOKENIZER]
     for name, linear in sparse.items():
@@ -124,37 +130,15 @@ def _read(path: str) -> ModelFile:
     for name, linear in config.linears.items():
         if linear.kind == "int4":
             prove_multiplier(name, tensors[f"{name}.multiplier"])
-    return ModelFile(config, tensors, path, len(buffer))
+    return ModelFile(config, tensors, path, len(buffer), buffer if isinstance(buffer, memoryview) else None)
 
 
-def _map(path: str) -> mmap.mmap:
-    try:
-        # Looked at before it is opened: opening a pipe would wait for a writer.
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise FormatError(f"is a folder, not a model file; {_CONVERT.replace('FOLDER', path)}")
-        if not stat.S_ISREG(mode):
-            raise FormatError("is not a regular file")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < 8:
-                raise FormatError(f"is not a model file: it has {size} bytes")
-            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    except FormatError:  # a ValueError too
-        raise
-    except FileNotFoundError:
-        hint = "" if path.endswith(".safetensors") else f"; {_CONVERT}"  # the name of a model on the Hub, perhaps
-        raise MissingFileError(f"no such file{hint}") from None
-    except (OSError, ValueError, OverflowError) as error:  # a path with a NUL in it; more bytes than addresses
-        raise FormatError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _parse_header(buffer: mmap.mmap) -> tuple[dict[str, Any], int]:
+def _parse_header(buffer: Content) -> tuple[dict[str, Any], int]:
     """The safetensors header, and where the data behind it begins."""
     length = int.from_bytes(buffer[:8], "little")
     start = 8 + length
     if length > MAX_HEADER_BYTES or buffer[8:9] != b"{":
-        raise FormatError(f"is not a safetensors file{_guess(buffer[:16])}; {_CONVERT}")
+        raise FormatError(f"is not a safetensors file{_guess(bytes(buffer[:16]))}; {CONVERT}")
     if start > len(buffer):
         raise FormatError(f"is cut short: a header of {length} bytes, {len(buffer)} bytes in all; copy it again")
     try:
@@ -184,7 +168,7 @@ def _parse_config(metadata: Any) -> Config:
     ):
         raise FormatError("__metadata__ in the header must map strings to strings")
     if not metadata or metadata.get("format") != FORMAT_NAME:
-        raise FormatError(f"is a safetensors file, but not one that minibert wrote; {_CONVERT}")
+        raise FormatError(f"is a safetensors file, but not one that minibert wrote; {CONVERT}")
     version = metadata.get("version")
     if version != str(FORMAT_VERSION):
         raise FormatError(
@@ -224,14 +208,6 @@ def _spec_of(name: str, entry: Any, specs: Mapping[str, TensorSpec]) -> TensorSp
     return TensorSpec(spec.dtype, (missing // itemsize,))
 
 
-def _own_copy(tensor: NDArray[Any]) -> NDArray[Any]:
-    """A copy of a flat tensor, aligned and read-only: what is proven of it stays true whatever becomes of the file."""
-    room = np.empty(tensor.nbytes + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    room[start : start + tensor.nbytes] = tensor.view(np.uint8)
-    return np.frombuffer(room.data.toreadonly(), tensor.dtype, tensor.size, start)
-
-
 def _count(spec: TensorSpec) -> int:
     elements = 1
     for size in spec.shape:
@@ -242,7 +218,7 @@ def _count(spec: TensorSpec) -> int:
 class _Views:
     """Views into the mapped file, each proven alone by `add`, and all together by `prove_ranges`."""
 
-    def __init__(self, buffer: mmap.mmap, data_start: int) -> None:
+    def __init__(self, buffer: Content, data_start: int) -> None:
         self.tensors: dict[str, NDArray[Any]] = {}
         self._buffer = buffer
         self._data_start = data_start

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minibert.errors import FormatError, InputError, MinibertError
+from minibert.errors import FormatError, MinibertError
+from minibert.files import check_target, replacing
 from minibert.format.blocks import block_sums, prove_blocks
 from minibert.format.constants import ALIGNMENT, MAX_MULTIPLIER
 from minibert.format.four_bit import prove_int4_codes, prove_multiplier
@@ -25,8 +26,6 @@ from minibert.format.tokenizer import unpack_tokenizer
 from minibert.format.values import shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 
@@ -38,7 +37,8 @@ def write_model(path: str | os.PathLike[str], config: Config, tensors: Mapping[s
     tokenizer expands.
 
     Args:
-        path: the file; an existing one is replaced, a symbolic link followed.
+        path: the file; an existing one is replaced. A symbolic link is followed, if it leads to a model file or to
+            none yet.
         config: what the file says about the model.
         tensors: the tensors of `expected_tensors(config)` without its aliases (or with them, if they are equal to
             what they name), and "tokenizer.json" (`pack_tokenizer`).
@@ -48,23 +48,29 @@ def write_model(path: str | os.PathLike[str], config: Config, tensors: Mapping[s
 
     Raises:
         FormatError: if config and tensors don't agree with each other or with docs/FORMAT.md; names tensor or key.
-        InputError: if the path is a folder or lies in a folder that doesn't exist.
+        InputError: if the path is no place for a file (see `minibert.files.check_target`).
         MinibertError: if the disk is full or the folder not writable. The old file is untouched in each case.
     """
-    from pathlib import Path  # here: reading needs no pathlib, which loads ten modules
-
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise InputError(f"{target}: is a folder; name the file to write")
-    if not target.parent.is_dir():
-        raise InputError(f"{target.parent}: no such folder; make it first")
+    check_target(path, ours=is_model_file)
     try:
         header, data = _serialize(_text_of(config), _stored(config, tensors))
-        return _replace(target, header, data)
+        with replacing(path, ours=is_model_file) as file:
+            file.write(header)
+            file.write(data)
+            file.flush()
+            read_model(file.name)
     except FormatError as error:
-        raise FormatError(f"cannot write {target}: {error}") from None
-    except OSError as error:
-        raise MinibertError(f"cannot write {target}: {error.strerror or error}") from error
+        raise FormatError(f"cannot write {os.fspath(path)}: {error}") from None
+    return len(header) + len(data)
+
+
+def is_model_file(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a model file that this release reads."""
+    try:
+        read_model(path)
+    except MinibertError:
+        return False
+    return True
 
 
 def _text_of(config: Config) -> str:
@@ -159,26 +165,3 @@ def _serialize(config_text: str, stored: dict[str, NDArray[Any]]) -> tuple[bytes
     header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     header += b" " * (-(8 + len(header)) % ALIGNMENT)
     return len(header).to_bytes(8, "little") + header, file[start:]
-
-
-def _replace(target: Path, header: bytes, data: memoryview) -> int:
-    """Put the bytes in place of the target, once they are on the disk and have been read back."""
-    temporary = target.with_name(f"{target.name}.tmp{os.urandom(4).hex()}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(header)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        read_model(temporary)
-        temporary.replace(target)
-    except BaseException:  # an interrupt too leaves nothing behind
-        temporary.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # POSIX: the new name too is on the disk only once the folder is
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    return len(header) + len(data)

@@ -53,10 +53,10 @@ class BaseModel:
         if kind is not None:
             BaseModel._methods[kind] = method
 
-    def __init__(self, path: str | os.PathLike[str], **options: Any) -> None:
-        if not isinstance(path, (str, os.PathLike)):
-            raise InputError(f"a model is opened by its path, a str or pathlib.Path, got {type(path).__name__}")
-        self._file = read_model(path)
+    def __init__(self, source: str | os.PathLike[str] | bytes, *, copy: bool = False, **options: Any) -> None:
+        if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
+            raise InputError(f"a model is opened by its path, a str or pathlib.Path, got {type(source).__name__}")
+        self._file = read_model(source, copy=copy)
         # Another process, or this one in another folder, opens it again.
         self._path = os.path.abspath(self._file.path)
         self.config: Config = self._file.config
@@ -112,7 +112,8 @@ class BaseModel:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._options), (self._path,)
+        data = self._file.data
+        return partial(type(self), **self._options), (self._path if data is None else bytes(data),)
 
     def forward(self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None) -> np.ndarray:
         """Rows of texts given as token ids, special tokens included.

@@ -76,7 +76,6 @@ HOSTILE = {
     "a class instance": b"\x80\x02}(X\x01\x00\x00\x00xccollections\nOrderedDict\n)\x81u.",
     "the old INST operation": b"(X\x04\x00\x00\x00trueios\nsystem\n.",
     "an extension code": b"\x80\x02\x82\x01.",
-    "a huge memo index": b"\x80\x02}r\xff\xff\xff\x7f.",
     "a string longer than the file": b"\x80\x02X\xff\xff\xff\x7fabc.",
     "no end": b"\x80\x02}",
     "nothing": b"",

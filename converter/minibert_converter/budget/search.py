@@ -112,7 +112,7 @@ def search(
     if goal.min_score is not None and score is None:
         raise InputError("a least score needs examples to measure it on (--eval)")
     source, target = Path(src), Path(out)
-    check_target(source, target)
+    target = check_target(source, target)
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
     inputs = [folder_key(source, target), goal.to_json(), texts, score_key, passes, seed, task, max_length, _SPACE]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minibert.errors import MinibertError
+from minibert.errors import InputError, MinibertError
+from minibert.files import replacing
 
 
 class State:
@@ -19,6 +20,10 @@ class State:
     Args:
         target: the file that the search is for; the state lies in the folder `TARGET.search` beside it.
         inputs: all that the measurements depend on, as JSON values; a state of other inputs is thrown away.
+
+    Raises:
+        InputError: something else has the folder's name.
+        MinibertError: the folder cannot be written.
     """
 
     def __init__(self, target: Path, inputs: Any) -> None:
@@ -27,30 +32,39 @@ class State:
         self._known: dict[str, Any] = {}
         try:
             known = json.loads(self._path.read_text(encoding="utf-8"))
-            fits = known["inputs"] == self._inputs
-            self._known = known["measured"] if fits else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            fits = False
-        if not fits:
-            self.remove()
+            if known["inputs"] == self._inputs:
+                self._known = known["measured"]
+                return
+        except FileNotFoundError:
+            if os.path.lexists(self.folder) and not self._is_new():
+                raise InputError(f"{self.folder}: is in the way, and no state of a search; move it") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.folder}: is no state of a search that can be read; delete it ({error})") from None
+        self.remove()
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir()
         except OSError as error:
             raise MinibertError(f"cannot make {self.folder}: {error.strerror or error}") from error
+        self._write()
 
     @property
     def _path(self) -> Path:
         return self.folder / "measured.json"
 
+    def _is_new(self) -> bool:
+        """Whether the folder has no more in it than a first writing that was stopped."""
+        return self.folder.is_dir() and all(each.name.startswith(self._path.name) for each in self.folder.iterdir())
+
     def get(self, key: str, measure: Callable[[], Any]) -> Any:
         """What was measured under this key, now or earlier: a JSON value."""
         if key not in self._known:
             self._known[key] = measure()
-            text = json.dumps({"inputs": self._inputs, "measured": self._known})
-            temporary = self._path.with_suffix(".tmp")
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self._path)
+            self._write()
         return self._known[key]
+
+    def _write(self) -> None:
+        with replacing(self._path) as file:
+            file.write(json.dumps({"inputs": self._inputs, "measured": self._known}).encode())
 
     def remove(self) -> None:
         """Forgets everything, on disk too."""

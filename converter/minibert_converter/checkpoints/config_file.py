@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import MAX_ROTARY_BASE, Activation, Pooling, ProblemType
+from minibert.format.constants import MAX_ROTARY_BASE, MAX_VOCAB_SIZE, Activation, Pooling, ProblemType
 from minibert_converter.checkpoints.json_file import read_json
 
 PROBLEM_TYPES: dict[str, ProblemType] = {
@@ -69,11 +69,11 @@ class ConfigFile:
             raise self.wrong(name, "a string")
         return value
 
-    def size(self, key: Key, least: int = 1) -> int:
-        """A whole number of at least `least`."""
+    def size(self, key: Key, least: int = 1, most: int = MAX_VOCAB_SIZE) -> int:
+        """A whole number from `least` to `most`."""
         value = self.value(key)
-        if type(value) is not int or not least <= value < 1 << 31:
-            raise self.wrong(key.name, f"a whole number of at least {least}")
+        if type(value) is not int or not least <= value <= most:
+            raise self.wrong(key.name, f"a whole number from {least} to {most}")
         return value
 
     def layer_norm_eps(self, key: Key) -> float:

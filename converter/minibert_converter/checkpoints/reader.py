@@ -12,6 +12,7 @@ from minibert_converter.checkpoints.encoder import EncoderReader, read_linear
 from minibert_converter.checkpoints.families import FAMILIES
 from minibert_converter.checkpoints.family import Family, Head
 from minibert_converter.checkpoints.names import NamedTensors
+from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
 from minibert_converter.checkpoints.stored import StoredTensor
@@ -38,37 +39,39 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     """
     folder = Path(folder)
     _refuse_wrong_path(folder)
-    modules = read_sentence_modules(folder)
-    home = modules.transformer_folder if modules else folder
-    config = ConfigFile(_config_path(home))
-    family = _family(config)
-    config.refuse_other_networks(family.must_be)
-    kind, notes = _task_kind(config, family, task, modules)
-    sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
-    if sentence is None and kind == "sentence-embedding":
-        notes.append("no sentence-transformers files: vectors are the mean over tokens, not normalized")
-    prompts = [name for name, prompt in modules.prompts.items() if prompt] if modules and not sentence else []
-    if prompts:
-        notes.append(f"left out the prompts {', '.join(prompts)}: where they are wanted, texts must begin with them")
+    with refusing(folder):
+        modules = read_sentence_modules(folder)
+        home = modules.transformer_folder if modules else folder
+        config = ConfigFile(_config_path(home))
+        family = _family(config)
+        config.refuse_other_networks(family.must_be)
+        kind, notes = _task_kind(config, family, task, modules)
+        sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
+        if sentence is None and kind == "sentence-embedding":
+            notes.append("no sentence-transformers files: vectors are the mean over tokens, not normalized")
+        prompts = [name for name, prompt in modules.prompts.items() if prompt] if modules and not sentence else []
+        if prompts:
+            left_out = ", ".join(prompts)
+            notes.append(f"left out the prompts {left_out}: where they are wanted, texts must begin with them")
 
-    stored = read_weights(home)
-    tensors = NamedTensors(home, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused)
-    sizes = read_sizes(config, family, tensors)
-    if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
-        notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-    head = family.heads[kind]
-    tokenizer = read_tokenizer(
-        home, sizes.vocab_size, lowercase=bool(modules and modules.lowercase), style=family.tokenizer
-    )
-    limits = [sizes.max_positions, tokenizer.max_length, modules.max_length if modules else None]
-    network = Network(
-        architecture=_architecture(config, family, sizes, head, sentence),
-        task=_task(config, kind, tensors, head, modules, notes),
-        text=TextConfig(max_length=min(limit for limit in limits if limit)),
-        tokenizer_json=tokenizer.json,
-        provenance=_provenance(folder, config, stored),
-        notes=[*notes, *tokenizer.notes],
-    )
+        stored = read_weights(home)
+        tensors = NamedTensors(home, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused)
+        sizes = read_sizes(config, family, tensors)
+        if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
+            notes.append("the weights have no table of token types: both texts of a pair are treated alike")
+        head = family.heads[kind]
+        tokenizer = read_tokenizer(
+            home, sizes.vocab_size, lowercase=bool(modules and modules.lowercase), style=family.tokenizer
+        )
+        limits = [sizes.max_positions, tokenizer.max_length, modules.max_length if modules else None]
+        network = Network(
+            architecture=_architecture(config, family, sizes, head, sentence),
+            task=_task(config, kind, tensors, head, modules, notes),
+            text=TextConfig(max_length=min(limit for limit in limits if limit)),
+            tokenizer_json=tokenizer.json,
+            provenance=_provenance(folder, config, stored),
+            notes=[*notes, *tokenizer.notes],
+        )
     _read_tensors(network, family, sizes, tensors, head, sentence, progress)
     return network
 
@@ -85,13 +88,29 @@ def _read_tensors(
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
     reader = EncoderReader(tensors, family, sizes, network)
-    reader.check_names(head)
-    reader.read_embeddings()
-    reader.read_position_bias()
+    with refusing(tensors.folder):
+        reader.check_names(head)
+        reader.read_embeddings()
+        reader.read_position_bias()
     for layer in range(sizes.num_layers):
         progress(stage, layer + 1, steps)
-        reader.read_layer(layer)
+        with refusing(tensors.folder):
+            reader.read_layer(layer)
     progress(stage, sizes.num_layers + 1, steps)
+    with refusing(tensors.folder):
+        _read_heads(network, reader, sizes, tensors, head, modules)
+    progress(stage, steps, steps)
+
+
+def _read_heads(
+    network: Network,
+    reader: EncoderReader,
+    sizes: Sizes,
+    tensors: NamedTensors,
+    head: Head,
+    modules: SentenceModules | None,
+) -> None:
+    """The linears of the task, the projections of sentence-transformers behind them, and what is left over."""
     reader.read_head(head)
     width = sizes.hidden_size
     for index, dense in enumerate(modules.dense if modules else ()):
@@ -108,7 +127,6 @@ def _read_tensors(
     left = tensors.refuse_strangers()
     if left:
         network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
-    progress(stage, steps, steps)
 
 
 def _refuse_wrong_path(folder: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from minibert.errors import CheckpointError
-from minibert_converter.checkpoints.stored import ITEM_SIZES, StoredTensor, contiguous_strides
+from minibert.format.reader import MAX_HEADER_BYTES
+from minibert.format.values import parse_json, shown
+from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.stored import ITEM_SIZES, MAX_DIMENSIONS, StoredTensor, contiguous_strides
 
 
 def safetensors_contents(path: Path) -> dict[str, StoredTensor]:
@@ -21,20 +25,33 @@ def safetensors_contents(path: Path) -> dict[str, StoredTensor]:
         CheckpointError: the file is not a whole safetensors file.
     """
     try:
-        with safe_open(path, framework="numpy"):
-            pass
         with open(path, "rb") as file:
             header_size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(header_size))
-    except (SafetensorError, ValueError, OSError) as error:
+            if header_size > MAX_HEADER_BYTES:
+                raise ValueError(f"a header of {header_size} bytes; the limit is {MAX_HEADER_BYTES}")
+            header = parse_json(file.read(header_size).decode(), "the header")
+        with safe_open(path, framework="numpy"):
+            pass
+        with refusing(path):
+            size = path.stat().st_size - 8 - header_size
+            return {
+                name: _stored(name, path, entry, size, 8 + header_size)
+                for name, entry in header.items()
+                if name != "__metadata__"
+            }
+    except CheckpointError:
+        raise
+    except Exception as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
-    contents = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in ITEM_SIZES:
-            raise CheckpointError(f"{path}: tensor {name!r} has a type that is not known here, {entry['dtype']}")
-        shape = tuple(entry["shape"])
-        start = 8 + header_size + entry["data_offsets"][0]
-        contents[name] = StoredTensor(name, path, entry["dtype"], shape, contiguous_strides(shape), start)
-    return contents
+
+
+def _stored(name: str, path: Path, entry: Any, size: int, data: int) -> StoredTensor:
+    """One tensor, which lies within the `size` bytes of the file from `data` on."""
+    dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+    if dtype not in ITEM_SIZES:
+        raise CheckpointError(f"{path}: tensor {shown(name)} has a type that is not known here, {shown(dtype)}")
+    if len(shape) > MAX_DIMENSIONS:
+        raise CheckpointError(f"{path}: tensor {shown(name)} has {len(shape)} sizes; the limit is {MAX_DIMENSIONS}")
+    if not 0 <= begin <= end <= size or end - begin != math.prod(shape) * ITEM_SIZES[dtype]:
+        raise CheckpointError(f"{path}: tensor {shown(name)} does not lie within the file")
+    return StoredTensor(name, path, dtype, shape, contiguous_strides(shape), data + begin)

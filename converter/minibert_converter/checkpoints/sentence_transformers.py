@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import Activation, Pooling, TaskKind
+from minibert.format.constants import MAX_HEAD_LAYERS, Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.json_file import read_json, read_json_if_present
 
 MODULES_FILE = "modules.json"
+#: As many linears as a head may have, and what may stand around them.
+MAX_MODULES = MAX_HEAD_LAYERS + 8
 
 POOLINGS: Mapping[str, Pooling] = {"mean": "mean", "cls": "cls", "max": "max", "lasttoken": "last"}
 #: Flags of older folders -> the names of newer ones.
@@ -82,7 +84,10 @@ def read_sentence_modules(folder: Path) -> SentenceModules | None:
     """
     if not (folder / MODULES_FILE).is_file():
         return None
-    modules = [_module(folder, entry) for entry in read_json(folder / MODULES_FILE, list)]
+    entries = read_json(folder / MODULES_FILE, list)
+    if len(entries) > MAX_MODULES:
+        raise UnsupportedError(f"{folder / MODULES_FILE}: {len(entries)} modules; the limit is {MAX_MODULES}")
+    modules = [_module(folder, entry) for entry in entries]
     modules = [(kind, path) for kind, path in modules if kind != "Dropout"]  # does nothing outside training
     config_path = folder / "config_sentence_transformers.json"
     config = read_json_if_present(config_path)

@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minibert.errors import CheckpointError
+from minibert.format.constants import (
+    MAX_HEADS,
+    MAX_HIDDEN_SIZE,
+    MAX_LAYERS,
+    MAX_POSITIONS,
+    MAX_TOKEN_TYPES,
+    MAX_VOCAB_SIZE,
+    MAX_WIDTH,
+)
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.family import Family
 from minibert_converter.checkpoints.names import NamedTensors
@@ -47,6 +56,20 @@ class Sizes:
         return layer * self.num_groups // self.num_layers if self.num_groups else layer
 
 
+#: Those of the format. Rows of positions that are never used stand before the format's.
+_MOST = {
+    "hidden_size": MAX_HIDDEN_SIZE,
+    "num_layers": MAX_LAYERS,
+    "num_heads": MAX_HEADS,
+    "ffn_size": MAX_WIDTH,
+    "vocab_size": MAX_VOCAB_SIZE,
+    "max_positions": 2 * MAX_POSITIONS,
+    "token_types": MAX_TOKEN_TYPES,
+    "embedding_size": MAX_HIDDEN_SIZE,
+    "num_groups": MAX_LAYERS,
+}
+
+
 def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Sizes:
     """The sizes, proved to go together.
 
@@ -57,7 +80,7 @@ def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Siz
         CheckpointError: a size is missing, absurd, or the heads do not divide the hidden size.
     """
     least = {"token_types": 0}
-    numbers = {name: config.size(key, least.get(name, 1)) for name, key in family.sizes.items()}
+    numbers = {name: config.size(key, least.get(name, 1), _MOST[name]) for name, key in family.sizes.items()}
     for size, name in (("token_types", "embeddings.token_type"), ("embedding_size", "embeddings.projection")):
         if f"{family.tensors.get(name)}.weight" not in tensors:
             if size == "embedding_size" and numbers.get(size) not in (None, numbers["hidden_size"]):

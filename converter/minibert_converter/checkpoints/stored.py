@@ -16,6 +16,8 @@ ITEM_SIZES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }  # fmt: skip
+#: Sizes of one tensor: weights have two.
+MAX_DIMENSIONS = 8
 FLOATS = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2"}
 
 

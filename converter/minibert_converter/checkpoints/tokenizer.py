@@ -10,9 +10,11 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers, processors
 
 from minibert.errors import CheckpointError, UnsupportedError
+from minibert.format.tokenizer import MAX_TOKENIZER_BYTES
 from minibert_converter.checkpoints.family import TokenizerStyle
-from minibert_converter.checkpoints.json_file import read_json_if_present, read_text
-from minibert_converter.checkpoints.vocabulary import build_byte_level, build_word_piece, flag
+from minibert_converter.checkpoints.json_file import parse_json, read_json_if_present, read_text
+from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.vocabulary import build_byte_level, build_word_piece, flag, refuse_many_added
 
 #: Keys of tokenizer_config.json -> what the tokenizers library calls them; a strip_accents of null means "as lowercase"
 NORMALIZER_KEYS = {
@@ -59,7 +61,7 @@ def read_tokenizer(
     if (folder / "tokenizer.json").is_file():
         tokenizer = _load(folder / "tokenizer.json", config, notes)
     elif (folder / "vocab.txt").is_file():
-        tokenizer = build_word_piece(folder, config, style)
+        tokenizer = build_word_piece(folder, config, style, vocab_size)
         notes.append("built the tokenizer from vocab.txt, as there is no tokenizer.json")
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         tokenizer = build_byte_level(folder, config)
@@ -101,12 +103,14 @@ def _no_tokenizer(folder: Path) -> CheckpointError | UnsupportedError:
 
 
 def _load(path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_str(read_text(path))
-    except CheckpointError:
-        raise
-    except Exception as error:  # the library raises plain Exception
-        raise CheckpointError(f"{path}: not a tokenizer that the tokenizers library can read ({error})") from error
+    text = read_text(path, MAX_TOKENIZER_BYTES)
+    added = parse_json(text, path).get("added_tokens")
+    refuse_many_added(path, len(added) if isinstance(added, list) else 0)
+    with refusing(path):
+        try:
+            tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the library raises plain Exception
+            raise CheckpointError(f"{path}: not a tokenizer that the tokenizers library can read ({error})") from error
     # transformers lets tokenizer_config.json overrule how tokenizer.json's BERT normalizer treats the text.
     normalizer = tokenizer.normalizer
     if isinstance(normalizer, normalizers.BertNormalizer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokeniz
 from tokenizers.models import BPE, WordPiece
 
 from minibert.errors import CheckpointError
+from minibert.format.tokenizer import MAX_TOKENIZER_BYTES
 from minibert_converter.checkpoints.family import TokenizerStyle
 from minibert_converter.checkpoints.json_file import read_json, read_json_if_present, read_text
 
+#: The tokenizers library compares each with all others; the most that are known are some thousands.
+MAX_ADDED_TOKENS = 8192
 ROLES = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 SPECIAL_TOKENS: Mapping[TokenizerStyle, Mapping[str, str]] = {
     "bert": dict(zip(ROLES, ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"), strict=True)),
@@ -22,12 +26,10 @@ SPECIAL_TOKENS: Mapping[TokenizerStyle, Mapping[str, str]] = {
 }
 
 
-def build_word_piece(folder: Path, config: dict[str, Any], style: TokenizerStyle) -> Tokenizer:
-    """BERT's tokenizer from its vocabulary, one token a line, the line's number being the id."""
+def build_word_piece(folder: Path, config: dict[str, Any], style: TokenizerStyle, vocab_size: int) -> Tokenizer:
+    """BERT's tokenizer from its vocabulary, one token a line, the line's number being the id, below `vocab_size`."""
     path = folder / "vocab.txt"
-    lines = read_text(path).split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
+    lines = _lines(path, vocab_size)
     vocabulary = {token.removesuffix("\r"): index for index, token in enumerate(lines)}
     special = _special_tokens(folder, config, style)
     _refuse_missing(path, special, vocabulary)
@@ -55,11 +57,12 @@ def build_word_piece(folder: Path, config: dict[str, Any], style: TokenizerStyle
 def build_byte_level(folder: Path, config: dict[str, Any]) -> Tokenizer:
     """RoBERTa's tokenizer, byte-level BPE, from its vocabulary and its merges in order."""
     path = folder / "vocab.json"
-    vocabulary = read_json(path)
+    vocabulary = read_json(path, most=MAX_TOKENIZER_BYTES)
     if not all(type(index) is int and index >= 0 for index in vocabulary.values()):
         raise CheckpointError(f"{path}: must map tokens to their ids")
     merges = []
-    for number, line in enumerate(read_text(folder / "merges.txt").split("\n"), 1):
+    # Each merge makes a token, and hardly any token is made in two ways.
+    for number, line in enumerate(_lines(folder / "merges.txt", 2 * len(vocabulary) + 1), 1):
         line = line.removesuffix("\r")
         if not line or (number == 1 and line.startswith("#version")):
             continue
@@ -83,6 +86,14 @@ def build_byte_level(folder: Path, config: dict[str, Any]) -> Tokenizer:
     _add_special_tokens(tokenizer, special, mask_strips=_mask_strips(folder, config, "roberta"))
     _add_tokens(folder, config, tokenizer)
     return tokenizer
+
+
+def _lines(path: Path, most: int) -> list[str]:
+    """The lines of a file, at most so many: each takes far more memory than its bytes on the disk."""
+    text = read_text(path, MAX_TOKENIZER_BYTES).removesuffix("\n")
+    if text.count("\n") >= most:
+        raise CheckpointError(f"{path}: has {text.count(chr(10)) + 1} lines, but at most {most} can be of use")
+    return text.split("\n") if text else []
 
 
 def _refuse_missing(path: Path, special: Mapping[str, str], vocabulary: Mapping[str, int]) -> None:
@@ -121,25 +132,32 @@ def _special_tokens(folder: Path, config: dict[str, Any], style: TokenizerStyle)
 def _add_tokens(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> None:
     """Tokens that were added after training, from tokenizer_config.json or the older added_tokens.json."""
     added: dict[int, AddedToken] = {}
+    lists = read_json_if_present(folder / "added_tokens.json"), config.get("added_tokens_decoder", {})
+    refuse_many_added(folder, sum(len(each) for each in lists if isinstance(each, dict)))
     try:
-        for token, index in read_json_if_present(folder / "added_tokens.json").items():
+        for token, index in lists[0].items():
             added[int(index)] = AddedToken(token, normalized=True)
-        for index, entry in config.get("added_tokens_decoder", {}).items():
+        for index, entry in lists[1].items():
             flags = {key: bool(entry[key]) for key in ("single_word", "lstrip", "rstrip", "normalized") if key in entry}
             added[int(index)] = AddedToken(entry["content"], special=bool(entry.get("special", False)), **flags)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{folder}: the list of added tokens is malformed ({error!r})") from error
-    for index in sorted(added):
-        token = added[index]
-        if token.special:
-            tokenizer.add_special_tokens([token])
-        else:
-            tokenizer.add_tokens([token])
+    # In as few calls as may be: the library sorts all that was ever added in each.
+    for special, indices in groupby(sorted(added), key=lambda index: added[index].special):
+        add = tokenizer.add_special_tokens if special else tokenizer.add_tokens
+        add([added[index] for index in indices])
+    for index, token in sorted(added.items()):
         if tokenizer.token_to_id(token.content) != index:
             raise CheckpointError(
                 f"{folder}: added token {token.content!r} should have the id {index}, but the vocabulary makes it "
                 f"{tokenizer.token_to_id(token.content)}"
             )
+
+
+def refuse_many_added(path: Path, count: int) -> None:
+    """Raise CheckpointError for more tokens than MAX_ADDED_TOKENS beside the vocabulary's own."""
+    if count > MAX_ADDED_TOKENS:
+        raise CheckpointError(f"{path}: adds {count} tokens to the vocabulary; the limit is {MAX_ADDED_TOKENS}")
 
 
 def flag(folder: Path, config: dict[str, Any], key: str, default: bool | None) -> bool | None:

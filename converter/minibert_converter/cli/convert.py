@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from minibert import files
 from minibert.cli import console
 from minibert.cli.eval import compare
 from minibert.cli.options import positive
 from minibert.errors import InputError
 from minibert_converter.cli import budget
 
-if TYPE_CHECKING:
-    from minibert_converter.report import Report
-
 HELP = "turn a checkpoint folder into one model file"
+
+
+#: Options that name what is read.
+INPUTS = ("source", "recipe", "calibrate", "vocab_from", "eval")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert, then print what became of each part."""
     from minibert.progress import Stages
-    from minibert_converter.convert import convert
+    from minibert_converter.convert import check_target, convert
     from minibert_converter.recipe.flags import FLAGS
+    from minibert_converter.report_page import write_page
 
-    if arguments.report and not Path(arguments.report).resolve().parent.is_dir():
-        raise InputError(f"{Path(arguments.report).parent}: no such folder; make it first")
+    inputs = [path for name in INPUTS if (path := getattr(arguments, name)) is not None]
+    check_target(Path(arguments.source), Path(arguments.output), inputs)
+    if arguments.report:
+        files.check_target(arguments.report, [*inputs, arguments.output])
     flags = {name: value for name in FLAGS if (value := getattr(arguments, name)) is not None}
     found, scored = None, []
     with Stages() as stages:
@@ -67,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.eval is not None:
                 scored = budget.before_and_after(arguments, convert, stages)
     if arguments.report:
-        draw_report(report, arguments.report, arguments.source)
+        title = f"{arguments.source} in minibert"
+        write_page(report, arguments.report, title, [*inputs, arguments.output])
     if arguments.json:
         value = report.to_json()
         if found is not None:
@@ -82,10 +87,3 @@ def run(arguments: argparse.Namespace) -> int:
         if scored:
             console.say(console.table(compare(scored), ("", "after", "before", "difference")))
     return 0
-
-
-def draw_report(report: Report, path: str, source: str) -> None:
-    """Write the report's page."""
-    from minibert_converter.report_page import write_page
-
-    write_page(report, path, f"{source} in minibert")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
@@ -43,9 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train, then print what became of each part and how the student scores."""
     from minibert_converter.cli.training import Lines
+    from minibert_converter.convert import check_target
     from minibert_converter.distill.dataset import Examples
     from minibert_converter.distill.distill import Watcher, distill
 
+    read = (arguments.student, arguments.recipe, arguments.data, arguments.eval)
+    check_target(Path(arguments.teacher), Path(arguments.output), [path for path in read if path is not None])
     lines = Lines()
     with lines:
         report, figures = distill(

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 
 import minibert
+from minibert import files
 from minibert.errors import InputError
 from minibert.format import write_model
 from minibert.model import Model
 from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.convert import check_target
 from minibert_converter.distill.dataset import Examples, make_dataset
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.distill.snapshot import Snapshot
@@ -96,8 +98,8 @@ def distill(
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     if [type(step) for step in chosen.passes].count(Distill) != 1:
         raise InputError("the recipe of a distillation has one pass distill: [[pass]] distill = EPOCHS")
-    if not Path(out).parent.is_dir():
-        raise InputError(f"{Path(out).parent}: no such folder; make it first")
+    inputs = [each for each in (student, recipe) if isinstance(each, (str, Path))]
+    target = check_target(Path(teacher), Path(out), inputs)
     teaching = read_checkpoint(Path(teacher), None, watcher.stage)
     learning = read_checkpoint(Path(student or teacher), None, watcher.stage)
     work = {
@@ -107,7 +109,9 @@ def distill(
         "texts": zlib.crc32(repr((examples.texts, examples.labels)).encode("utf-8", "surrogatepass")),
     }
     learning = replace(learning, task=teaching.task)
-    snapshot = Snapshot(Path(out).with_name(Path(out).name + ".training"), work)
+    state = target.with_name(target.name + ".training")
+    files.check_target(state, [teacher, *inputs])
+    snapshot = Snapshot(state, work)
     if fresh:
         snapshot.remove()
     kept = None if cache is None else Path(cache)
@@ -120,7 +124,7 @@ def distill(
         passes = run(chosen, learning, context)
     config, tensors = export(learning, chosen.sparse_threshold)
     report = make_report(learning, tensors, passes, f"{len(texts):,} texts given")
-    size = write_model(out, replace(config, report=report.stored_json()), tensors)
+    size = write_model(target, replace(config, report=report.stored_json()), tensors)
     snapshot.remove()
     figures = {} if measure is None else dict(measure(minibert.load(out)))
     return replace(report, file_bytes=size, seconds=time.perf_counter() - began), figures

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from minibert.errors import InputError
+from minibert.files import replacing
 
 
 class Snapshot:
@@ -34,16 +34,9 @@ class Snapshot:
         return time.monotonic() >= self._next
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Writes a state: to a file beside, to disk, then in place."""
-        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        try:
-            with beside.open("wb") as file:
-                torch.save({**state, "work": self._work}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.path)
-        finally:
-            beside.unlink(missing_ok=True)
+        """Writes a state."""
+        with replacing(self.path) as file:
+            torch.save({**state, "work": self._work}, file)
         self._next = time.monotonic() + self._seconds
 
     def read(self) -> dict[str, Any] | None:

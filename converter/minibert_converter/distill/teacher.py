@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,10 +101,7 @@ class Teacher:
         return shapes
 
     def _write(self, folder: Path, shapes: dict[str, tuple[int, int]], progress: OnProgress) -> None:
-        files = {
-            name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float16, shape)
-            for name, shape in shapes.items()
-        }
+        files = {name: _mapped(folder / f"{name}.npy", shape) for name, shape in shapes.items()}
         lengths = np.diff(self._starts)
         order, first = np.argsort(lengths, kind="stable"), 0
         while first < len(order):
@@ -130,3 +128,12 @@ class Teacher:
             digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
         digest.update(repr((self._dataset.teacher_ids, self._dataset.types)).encode())
         return digest.hexdigest()[:24]
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """A new array on disk. All its bytes are taken now: a disk found full when a page is written kills the process."""
+    array = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, max(path.stat().st_size, 1))
+    return array
