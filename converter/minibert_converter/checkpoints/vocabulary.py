@@ -29,7 +29,7 @@ SPECIAL_TOKENS: Mapping[TokenizerStyle, Mapping[str, str]] = {
 def build_word_piece(folder: Path, config: dict[str, Any], style: TokenizerStyle, vocab_size: int) -> Tokenizer:
     """BERT's tokenizer from its vocabulary, one token a line, the line's number being the id, below `vocab_size`."""
     path = folder / "vocab.txt"
-    lines = _lines(path, vocab_size)
+    lines = _lines(path, 2 * vocab_size)
     vocabulary = {token.removesuffix("\r"): index for index, token in enumerate(lines)}
     special = _special_tokens(folder, config, style)
     _refuse_missing(path, special, vocabulary)
@@ -60,6 +60,8 @@ def build_byte_level(folder: Path, config: dict[str, Any]) -> Tokenizer:
     vocabulary = read_json(path, most=MAX_TOKENIZER_BYTES)
     if not all(type(index) is int and index >= 0 for index in vocabulary.values()):
         raise CheckpointError(f"{path}: must map tokens to their ids")
+    special = _special_tokens(folder, config, "roberta")
+    _refuse_missing(path, special, vocabulary)
     merges = []
     # Each merge makes a token, and hardly any token is made in two ways.
     for number, line in enumerate(_lines(folder / "merges.txt", 2 * len(vocabulary) + 1), 1):
@@ -70,8 +72,6 @@ def build_byte_level(folder: Path, config: dict[str, Any]) -> Tokenizer:
         if len(pair) != 2 or not all(pair):
             raise CheckpointError(f"{folder / 'merges.txt'}: line {number} is not two tokens")
         merges.append((pair[0], pair[1]))
-    special = _special_tokens(folder, config, "roberta")
-    _refuse_missing(path, special, vocabulary)
     sep, cls = special["sep_token"], special["cls_token"]
     try:
         tokenizer = Tokenizer(BPE(vocabulary, merges))
