@@ -42,11 +42,11 @@ def check_target(path: StrPath, inputs: Iterable[StrPath] = (), ours: Callable[[
     Raises:
         InputError: `path` is no place for a file, or something would be lost.
     """
-    target = os.path.realpath(path)
+    found = None
     try:
-        found = os.stat(target)
-    except FileNotFoundError:
-        found = None
+        target = os.path.realpath(path)
+        with suppress(FileNotFoundError):
+            found = os.stat(target)
     except (OSError, ValueError) as error:  # a link to itself; a name with a NUL
         raise InputError(f"{os.fspath(path)}: {getattr(error, 'strerror', None) or error}") from None
     if found is not None and not stat.S_ISREG(found.st_mode):
@@ -69,7 +69,11 @@ def check_target(path: StrPath, inputs: Iterable[StrPath] = (), ours: Callable[[
 
 @contextmanager
 def replacing(
-    path: StrPath, inputs: Iterable[StrPath] = (), ours: Callable[[str], bool] | None = None
+    path: StrPath,
+    inputs: Iterable[StrPath] = (),
+    ours: Callable[[str], bool] | None = None,
+    *,
+    private: bool = False,
 ) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of `path` when the block ends: checked, whole, and on the disk.
 
@@ -80,6 +84,7 @@ def replacing(
         path: as `check_target` has it, as are `inputs` and `ours`.
         inputs: what is read.
         ours: what may be replaced.
+        private: whether only its owner may read the file and write to it, whatever the umask says.
 
     Raises:
         InputError: see `check_target`.
@@ -89,12 +94,13 @@ def replacing(
     temporary = None
     try:
         _remove_leftovers(target)
-        with _create(target) as file:
+        with _create(target, 0o600 if private else 0o666) as file:
             temporary = file.name
             yield file
             file.flush()
-            with suppress(FileNotFoundError):  # who may read it stays the same
-                os.chmod(temporary, os.stat(target).st_mode & 0o777)
+            if not private:
+                with suppress(FileNotFoundError):  # who may read it stays the same
+                    os.chmod(temporary, os.stat(target).st_mode & 0o777)
             os.fsync(file.fileno())
             if fcntl is not None:  # before the lock goes with the file
                 os.replace(temporary, target)
@@ -114,27 +120,30 @@ def _is_within(target: str, found: os.stat_result | None, place: StrPath) -> boo
     """Whether a target, existing as `found` or not, is a file, or one of the files in a folder."""
     if os.path.realpath(place) == target:
         return True
-    return found is not None and any(os.path.samestat(found, each) for each in _files(place, set()))
+    return found is not None and any(os.path.samestat(found, each) for each in _files(place))
 
 
-def _files(place: StrPath, seen: set[tuple[int, int]]) -> Iterator[os.stat_result]:
+def _files(place: StrPath) -> Iterator[os.stat_result]:
     """A file, or those in a folder and in its folders, links followed; nothing of what cannot be looked at."""
-    with suppress(OSError):
-        status = os.stat(place)
-        if not stat.S_ISDIR(status.st_mode):
-            yield status
-        elif (status.st_dev, status.st_ino) not in seen:
-            seen.add((status.st_dev, status.st_ino))
-            for name in os.listdir(place):
-                yield from _files(os.path.join(place, name), seen)
+    left, seen = [os.fspath(place)], set()
+    while left:
+        each = left.pop()
+        with suppress(OSError):
+            status = os.stat(each)
+            if not stat.S_ISDIR(status.st_mode):
+                yield status
+            elif (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                left += [os.path.join(each, name) for name in os.listdir(each)]
 
 
-def _create(target: str) -> BinaryIO:
+def _create(target: str, mode: int) -> BinaryIO:
     """A new file beside the target, locked for as long as it is being written."""
     folder, name = os.path.split(target)
     while True:
         # A name that is long already would become too long.
-        file = open(os.path.join(folder, f"{name[:32]}.tmp{os.urandom(8).hex()}"), "xb")  # noqa: SIM115
+        temporary = os.path.join(folder, f"{name[:32]}.tmp{os.urandom(8).hex()}")
+        file = open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode))  # noqa: SIM115
         if fcntl is None:
             return file
         with suppress(OSError):  # a file system without locks

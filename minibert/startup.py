@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from minibert import isolated
+
 #: In the order in which a process goes through them.
 STAGES = ("python", "numpy", "minibert", "file", "kernels", "tokenizer", "answer")
 _SENTENCE = "the quick brown fox jumps over the lazy dog while nobody is looking"
@@ -31,7 +33,7 @@ def measure(path: str | Path, rounds: int = 7, backend: str | None = None) -> di
 
 def _start(path: str | Path, backend: str | None) -> dict[str, float]:
     start = time.time()
-    command = [sys.executable, "-m", "minibert.startup", str(path), *([backend] if backend else [])]
+    command = isolated.command("minibert.startup", str(path), *([backend] if backend else []))
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
         raise RuntimeError(child.stderr.strip().splitlines()[-1])

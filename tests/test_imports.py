@@ -23,7 +23,7 @@ ALLOWED = {"minibert", "numpy", "numba", "llvmlite", "safetensors", "tokenizers"
 LAYERS = {
     "minibert": [
         {"errors", "numerics", "progress"},
-        {"files"},
+        {"files", "isolated"},
         {"datasets", "format", "options"},
         {"plan"},
         {"kernels", "reference"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from minibert.cli import console
@@ -80,7 +81,7 @@ def _run_kernels(arguments: argparse.Namespace) -> int:
         console.note(f"measuring {inputs} x {outputs} with the kernels for {loaded.isa}")
         gmacs, ratios = measure_products(loaded, inputs, outputs, _TOKENS, [1 - sparse for sparse in _SPARSITIES])
         found.append({"inputs": inputs, "outputs": outputs, "dense_gmacs": gmacs, "ratios": ratios})
-    kept = str(path) if path.is_file() else None
+    kept = str(path) if os.path.isfile(path) else None
     if arguments.json:
         facts = {"isa": loaded.isa, "tokens": _TOKENS, "sparsities": _SPARSITIES, "recorded": kept}
         console.say_json({**facts, "products": found}, indent=2)

@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from minibert import __version__
@@ -56,7 +57,8 @@ def examine() -> dict[str, Any]:
     """Everything that `doctor` shows, as JSON has it."""
     from minibert.engine import cpu
     from minibert.engine.backends import choose_backend
-    from minibert.engine.library import cache_folder, chosen_isa, kernels
+    from minibert.engine.cache import cache_folder
+    from minibert.engine.library import chosen_isa, kernels
     from minibert.engine.prebuilt import prebuilt_isas, why_none
     from minibert.engine.processors import default_threads
 
@@ -69,7 +71,9 @@ def examine() -> dict[str, Any]:
         loaded = None if backend == "numpy" else kernels(prebuilt=backend == "prebuilt").isa
     except (MinibertError, OSError) as problem:
         error = str(problem)
-    folder = cache_folder()
+    folder, kept = cache_folder(), []
+    with suppress(OSError):  # a home that is another's
+        kept = sorted(name for name in os.listdir(folder) if name.startswith("kernels-") and name.endswith(".o"))
     return {
         "cpu": cpu.cpu_name(),
         "features": sorted(cpu.relevant_features()),
@@ -81,7 +85,7 @@ def examine() -> dict[str, Any]:
         "error": error,
         "threads": 1 if backend == "numpy" else default_threads(),
         "cache": str(folder),
-        "cached": sorted(path.name for path in folder.glob("kernels-*.o")) if folder.is_dir() else [],
+        "cached": kept,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, {sys.maxsize.bit_length() + 1}-bit",
         "python": platform.python_version(),
         "versions": {"minibert": __version__, **{name: _version(name) for name in _PACKAGES}},

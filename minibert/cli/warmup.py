@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 
 from minibert.cli import console
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     isa = loaded.isa
     seconds = time.perf_counter() - start
     path = cache_path(isa)
-    kept = path.is_file() and not loaded.prebuilt
+    kept = os.path.isfile(path) and not loaded.prebuilt
     if arguments.json:
         found = {"isa": isa, "prebuilt": loaded.prebuilt, "seconds": seconds, "cache": str(path) if kept else None}
         console.say_json(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from minibert.engine.library import can_compile, chosen_isa
+from minibert.engine.library import can_compile, chosen_isa, why_not_compiled
 from minibert.engine.prebuilt import prebuilt_code, why_none
 from minibert.errors import BackendError, BackendWarning, warn
 from minibert.kernels.isa import this_machine
@@ -41,9 +41,9 @@ def choose_backend(name: str | None = None) -> str:
     if can_compile():
         return "jit"
     if name == "jit":
-        raise BackendError("backend 'jit' needs numba: pip install numba, or use backend='numpy'")
+        raise BackendError(f"backend 'jit' {why_not_compiled()}, or use backend='numpy'")
     if reason := why_numpy():
-        _warn(reason)
+        warn_of_numpy(reason)
     return "numpy"
 
 
@@ -52,11 +52,11 @@ def why_numpy() -> str:
     if not this_machine() or can_compile():
         return ""
     reason = why_none(chosen_isa())
-    return reason and f"kernels carried: {reason}; kernels compiled: numba is not installed"
+    return reason and f"kernels carried: {reason}; compiling kernels {why_not_compiled()}"
 
 
 @cache
-def _warn(reason: str) -> None:
+def warn_of_numpy(reason: str) -> None:
     """Warn, once a process."""
     message = f'NumPy answers, many times slower than kernels would ({reason}); backend="numpy" asks for it quietly'
     warn(message, BackendWarning)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from minibert.engine.library import cache_path, publish
+from minibert.engine.cache import publish, read_entry
+from minibert.engine.library import cache_path
 from minibert.errors import InputError
 from minibert.kernels.isa import TARGETS
 
@@ -100,7 +101,7 @@ def record_path(isa: str) -> Path:
 def ratios(isa: str) -> Ratios:
     """The recorded ratios of this machine, or the usual ones."""
     try:
-        known = json.loads(record_path(isa).read_text(encoding="utf-8"))
+        known = json.loads(read_entry(record_path(isa)) or b"")
         rows = np.asarray(known["ratios"], float)
         if rows.shape == (len(DENSITIES), len(TOKENS)) and np.isfinite(rows).all():
             return Ratios(tuple(map(tuple, rows.tolist())), tuple(map(float, known["dense_gmacs"])), True)

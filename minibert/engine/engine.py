@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minibert.engine.adaptive import adapted
-from minibert.engine.backends import choose_backend
+from minibert.engine.backends import choose_backend, warn_of_numpy
 from minibert.engine.batch import PackedBatch, pack, with_wanted
 from minibert.engine.chunks import CHUNK_TOKENS, cut
 from minibert.engine.executor import Executor
@@ -16,7 +17,7 @@ from minibert.engine.expand import expand
 from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
 from minibert.engine.processors import default_threads
-from minibert.errors import InputError, MinibertError, UnsupportedError
+from minibert.errors import BackendError, InputError, MinibertError, UnsupportedError
 from minibert.options import integer
 from minibert.plan import build_plan
 
@@ -63,6 +64,7 @@ class Engine:
         max_concurrency: int | None = None,
     ) -> None:
         self.backend = choose_backend(backend)
+        self._left_open = backend is None and not os.environ.get("MINIBERT_BACKEND")
         threads = None if threads is None else integer("threads", threads, most=MAX_THREADS)
         if max_concurrency is not None:
             max_concurrency = integer("max_concurrency", max_concurrency)
@@ -87,12 +89,19 @@ class Engine:
 
     def warmup(self) -> None:
         """Compile or load whatever the first call would otherwise wait for."""
-        if self.backend != "numpy":
-            self._compiled()
+        self._compiled()
 
-    def _compiled(self) -> Executor:
-        if self._executor is None:
-            loaded = kernels(prebuilt=self.backend == "prebuilt")
+    def _compiled(self) -> Executor | None:
+        """What runs the kernels; None for NumPy, also where nobody asked for kernels and there turn out to be none."""
+        if self._executor is None and self.backend != "numpy":
+            try:
+                loaded = kernels(prebuilt=self.backend == "prebuilt")
+            except BackendError as error:
+                if not self._left_open:
+                    raise
+                warn_of_numpy(str(error))
+                self.backend, self.threads = "numpy", 1
+                return None
             self._executor = Executor(
                 self.plan, self.config, self.tensors, loaded, self.threads, max_concurrency=self.max_concurrency
             )
@@ -110,9 +119,9 @@ class Engine:
         tokens, texts = integer("tokens", tokens), integer("texts", texts)
         if texts > tokens:
             raise InputError(f"a batch has at least one text, and a text at least one token; got {tokens} and {texts}")
-        if self.backend == "numpy":
-            raise UnsupportedError("the NumPy backend takes memory as NumPy does: nothing is planned")
         executor = self._compiled()
+        if executor is None:
+            raise UnsupportedError("the NumPy backend takes memory as NumPy does: nothing is planned")
         mapped = {id(tensor): tensor.nbytes for tensor in self.stored.values()}
         made = {id(tensor): tensor.nbytes for tensor in (*self.tensors.values(), *executor.program.tensors)}
         return MemoryPlan(
@@ -152,8 +161,9 @@ class Engine:
             if self.pooled:
                 raise InputError("wanted is for models without pooling: this one has a row a text")
             batch = with_wanted(batch, wanted)
+        executor = self._compiled()
         try:
-            return self._in_numpy(batch) if self.backend == "numpy" else self._compiled().run(batch)
+            return self._in_numpy(batch) if executor is None else executor.run(batch)
         except MemoryError as error:
             raise MinibertError(f"not enough memory for {len(batch.ids)} tokens at once: {error}") from error
 

@@ -3,22 +3,24 @@
 Compiling happens in a process of its own, so that the one that serves answers never pays for numba's import, in time
 or in memory. The object code is cached under a hash of everything that it depends on: the kernels' sources, the
 versions of numba and llvmlite, Python's, the kind of machine and the instruction set. A cache entry appears by a
-rename, so two processes can fill it at once; where no folder can be written the code is compiled anew and stays in
-memory.
+rename, so two processes can fill it at once; where no folder can be written, or not in private, the code is compiled
+anew and stays in memory.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import platform
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from minibert import isolated
+from minibert.engine.cache import cache_folder, make_private, publish, read_entry
 from minibert.engine.cpu import supported_isas
 from minibert.engine.prebuilt import prebuilt_code
 from minibert.errors import BackendError
@@ -26,6 +28,7 @@ from minibert.kernels.sources import PACKAGE, sha256, sources_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from tempfile import TemporaryDirectory
 
 _ENTRY_POINT = "minibert_run"
 _lock = threading.Lock()
@@ -98,27 +101,24 @@ def chosen_isa(isa: str | None = None) -> str:
 
 
 def can_compile() -> bool:
-    """Whether numba is installed (it is not imported)."""
-    return importlib.util.find_spec("numba") is not None and importlib.util.find_spec("llvmlite") is not None
+    """Whether there is what compiles kernels."""
+    return not why_not_compiled()
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: MINIBERT_CACHE, or the user's cache folder."""
-    from pathlib import Path  # here: a start with the kernels that the package carries needs no pathlib
-
-    if folder := os.environ.get("MINIBERT_CACHE"):
-        return Path(folder)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home()) / "minibert" / "cache"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "minibert"
+def why_not_compiled() -> str:
+    """Why kernels cannot be compiled here, as the end of a sentence; empty where they can."""
+    if isolated.find("numba") is None or isolated.find("llvmlite") is None:
+        return "needs numba: pip install numba"
+    if reason := isolated.why_not():
+        return f"needs a process of its own, but {reason}"
+    return ""
 
 
 def _compiler_versions() -> list[str]:
     """What numba and llvmlite say of their version, read without importing them or their metadata (30 ms)."""
     versions = []
     for name in ("numba", "llvmlite"):
-        found = importlib.util.find_spec(name)
+        found = isolated.find(name)
         if found and found.origin:
             with open(os.path.join(os.path.dirname(found.origin), "_version.py"), encoding="utf-8") as file:
                 versions.append(file.read())
@@ -144,8 +144,8 @@ def cache_path(isa: str) -> Path:
 def _cached(isa: str) -> bytes | None:
     """Code from the cache, if it is there and whole: the file ends with the SHA-256 of the rest."""
     try:
-        content = cache_path(isa).read_bytes()
-    except (OSError, RuntimeError):
+        content = read_entry(cache_path(isa)) or b""
+    except OSError:  # sources that lie in no folder have no hash
         return None
     code, checksum = content[:-32], content[-32:]
     return code if sha256(code).digest() == checksum else None
@@ -154,41 +154,45 @@ def _cached(isa: str) -> bytes | None:
 def _compiled(isa: str) -> bytes:
     """Compile in another process, and publish in the cache where that is possible."""
     import subprocess
-    import tempfile
 
-    if not can_compile():
-        raise BackendError("the kernels need numba to be compiled, and it is not installed: pip install numba")
-    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
-        target = os.path.join(folder, "kernels.o")
-        command = [sys.executable, "-m", "minibert.kernels.build", isa, target]
-        path = os.pathsep.join([os.path.dirname(PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])])
-        outcome = subprocess.run(
-            command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
-        )
-        if outcome.returncode or not os.path.exists(target):
-            reason = outcome.stderr.strip().splitlines()[-1:] or [f"exit status {outcome.returncode}"]
-            raise BackendError(f"compiling the kernels for {isa} failed: {reason[0]}")
-        with open(target, "rb") as file:
-            code = file.read()
+    if reason := why_not_compiled():
+        raise BackendError(f"compiling the kernels {reason}")
+    try:
+        with _work_folder() as folder:
+            target = os.path.join(folder, "kernels.o")
+            # It works in this folder: nothing that it starts finds anything in the one where this process is.
+            outcome = subprocess.run(
+                isolated.command("minibert.kernels.build", isa, target),
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=folder,
+                env={**os.environ, "TMPDIR": folder},
+            )
+            if outcome.returncode or not os.path.exists(target):
+                reason = outcome.stderr.strip().splitlines()[-1:] or [f"exit status {outcome.returncode}"]
+                raise BackendError(f"compiling the kernels for {isa} failed: {reason[0]}")
+            with open(target, "rb") as file:
+                code = file.read()
+    except OSError as error:  # no process, no memory, no disk
+        raise BackendError(f"compiling the kernels for {isa} failed: {error}") from error
     publish(cache_path(isa), code + sha256(code).digest())
     return code
 
 
-def publish(path: Path, content: bytes) -> None:
-    """Write a cache entry atomically; a folder that cannot be written is no error."""
+def _work_folder() -> TemporaryDirectory[str]:
+    """A private folder that is deleted behind a `with` block: among the temporary ones, or in the cache.
+
+    Raises:
+        OSError: there is no folder to write in.
+    """
     import tempfile
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-    except OSError:
-        return
+    with suppress(OSError):
+        if tempfile.gettempdir() != os.getcwd():  # its last resort
+            return tempfile.TemporaryDirectory(prefix="minibert-")
+    make_private(cache_folder())
+    return tempfile.TemporaryDirectory(prefix="minibert-", dir=cache_folder())
 
 
 def _is_linked(code: bytes) -> bool:
@@ -203,16 +207,17 @@ def _load_linked(code: bytes) -> tuple[object, int]:
     becomes of the cache; the file stays open, for the loader takes a name that it knows for a library that it has.
     """
     try:
-        if hasattr(os, "memfd_create"):
-            file = os.memfd_create("minibert")
-            path = f"/proc/self/fd/{file}"
+        if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
+            path = f"/proc/self/fd/{os.memfd_create('minibert')}"
+            with open(path, "wb") as written:
+                written.write(code)
+            library = ctypes.CDLL(path)
         else:
-            import tempfile
-
-            file, path = tempfile.mkstemp(prefix="minibert-", suffix=".so")
-        with open(path, "wb") as written:
-            written.write(code)
-        library = ctypes.CDLL(path)
+            with _work_folder() as folder:
+                path = os.path.join(folder, "kernels.so")
+                with open(path, "wb") as written:
+                    written.write(code)
+                library = ctypes.CDLL(path)
     except OSError as error:
         raise BackendError(f"the compiled kernels cannot be loaded: {error}") from error
     return library, ctypes.cast(getattr(library, _ENTRY_POINT), ctypes.c_void_p).value or 0

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minibert.engine import Engine, backends, library
+from minibert.engine import Engine, backends, cache, library
 from minibert.engine.cpu import supported_isas
 from minibert.errors import BackendError, BackendWarning, InputError
 from tests.engine.child import run_child, start_child
@@ -248,15 +248,15 @@ def test_key_changes_with_whatever_the_code_depends_on(monkeypatch, tmp_path):
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "mine"))
-    assert library.cache_folder() == tmp_path / "mine"
+    assert cache.cache_folder() == tmp_path / "mine"
     assert library.cache_path("avx2").parent == tmp_path / "mine"
     monkeypatch.delenv("MINIBERT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     if sys.platform != "win32":
-        assert library.cache_folder() == tmp_path / "xdg" / "minibert"
+        assert cache.cache_folder() == tmp_path / "xdg" / "minibert"
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setenv("HOME", str(tmp_path))
-        assert library.cache_folder() == tmp_path / ".cache" / "minibert"
+        assert cache.cache_folder() == tmp_path / ".cache" / "minibert"
 
 
 def test_without_numba_numpy_answers(monkeypatch):
