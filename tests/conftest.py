@@ -43,6 +43,13 @@ def pytest_addoption(parser):
         metavar="N",
         help="files the fuzz test mutates (default 2500)",
     )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=3,
+        metavar="N",
+        help="moments at which each kind of work is killed (default 3)",
+    )
 
 
 def pytest_collection_modifyitems(config, items):

@@ -104,6 +104,8 @@ def _write_matrix(arguments: argparse.Namespace, model: Model, vectors: Iterator
     else:
         matrix = model.encode([], truncate_dim=arguments.truncate_dim, precision=arguments.precision)
     with replacing(arguments.npy, [arguments.file]) as file:
-        np.save(file, matrix)
+        # Not np.save: it writes by a stream of its own, and does not notice that the last of it found no room.
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(matrix))
+        file.write(matrix.data)
     console.note(f"{arguments.npy}: {matrix.dtype} {list(matrix.shape)}")
     return 0
