@@ -45,8 +45,9 @@ def why_not() -> str:
 
     A frozen program, and one that Python is embedded in, would start itself anew, and again, without end.
     """
-    name = os.path.basename(sys.executable or "").lower()
-    if getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
+    if getattr(sys, "frozen", False):
+        return "this is a frozen program"
+    if not os.path.basename(sys.executable or "").lower().startswith(("python", "pypy")):
         return f"{sys.executable or 'this program'} is no Python interpreter"
     return ""
 
