@@ -35,12 +35,12 @@ def opened(source: str | bytes | bytearray | memoryview, copy: bool) -> Iterator
         FormatError: there is no such file, it cannot be read, or it is being written.
     """
     if not isinstance(source, str):
+        _refuse_short(len(source))
         yield in_memory(source)
         return
     with _open(source) as file:
         before = os.fstat(file.fileno())
-        if before.st_size < 8:
-            raise FormatError(f"is not a model file: it has {before.st_size} bytes")
+        _refuse_short(before.st_size)
         yield _content(file, before.st_size, copy)
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
@@ -58,6 +58,11 @@ def own_copy(tensor: NDArray) -> NDArray:
     start = -room.ctypes.data % ALIGNMENT
     room[start : start + tensor.nbytes] = tensor.view(np.uint8)
     return np.frombuffer(room.data.toreadonly(), tensor.dtype, tensor.size, start)
+
+
+def _refuse_short(size: int) -> None:
+    if size < 8:
+        raise FormatError(f"is not a model file: it has {size} bytes")
 
 
 def _open(path: str) -> BinaryIO:
