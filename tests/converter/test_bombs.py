@@ -123,10 +123,25 @@ BOMBS: dict[str, tuple[Callable[[Path], None], str]] = {
         "the limit is 8192",
     ),
     "a million added tokens in tokenizer.json": (
-        text("tokenizer.json", json.dumps({"added_tokens": [{"id": 1}] * 500_000})),
-        "the limit is 8192",
+        text(
+            "tokenizer.json",
+            json.dumps({"added_tokens": [{"content": "a"}] * 500_000, "model": {"vocab": {}}}),
+        ),
+        "added tokens",
     ),
-    "a tokenizer that is no object": (text("tokenizer.json", "[1]"), "holds a list"),
+    "a tokenizer that is no object": (text("tokenizer.json", "[1]"), "no tokenizer.json"),
+    "a tokenizer that makes a megabyte of a letter": (
+        text(
+            "tokenizer.json",
+            json.dumps(
+                {
+                    "normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * (1 << 20)},
+                    "model": {"vocab": {"a": 0}},
+                }
+            ),
+        ),
+        "tokenizer.json",
+    ),
     "a thousand modules": (text("modules.json", json.dumps([{"type": "a", "path": ""}] * 10**4)), "10000 modules"),
     "a header of a gigabyte": (sparse("model.safetensors", 1 << 30, (1 << 29).to_bytes(8, "little")), "the limit is"),
     "a tensor of a million sizes": (header(_ALL_SHAPES), "safetensors"),

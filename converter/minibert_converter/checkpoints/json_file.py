@@ -35,11 +35,7 @@ def read_json(path: Path, kind: type = dict, most: int = MAX_JSON_BYTES) -> Any:
     Raises:
         CheckpointError: it cannot be read, is no JSON, is larger than `most` bytes, or is of another kind.
     """
-    return parse_json(read_text(path, most), path, kind)
-
-
-def parse_json(text: str, path: Path, kind: type = dict) -> Any:
-    """As `read_json`, of a file's text that has been read."""
+    text = read_text(path, most)
     with refusing(path):
         try:
             value = json.loads(text, parse_int=_parse_int)

@@ -11,10 +11,11 @@ from tokenizers import Tokenizer, normalizers, processors
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.tokenizer import MAX_TOKENIZER_BYTES
+from minibert.text.components import prove_tokenizer
 from minibert_converter.checkpoints.family import TokenizerStyle
-from minibert_converter.checkpoints.json_file import parse_json, read_json_if_present, read_text
+from minibert_converter.checkpoints.json_file import read_json_if_present, read_text
 from minibert_converter.checkpoints.refusal import refusing
-from minibert_converter.checkpoints.vocabulary import build_byte_level, build_word_piece, flag, refuse_many_added
+from minibert_converter.checkpoints.vocabulary import build_byte_level, build_word_piece, flag
 
 #: Keys of tokenizer_config.json -> what the tokenizers library calls them; a strip_accents of null means "as lowercase"
 NORMALIZER_KEYS = {
@@ -104,10 +105,9 @@ def _no_tokenizer(folder: Path) -> CheckpointError | UnsupportedError:
 
 def _load(path: Path, config: dict[str, Any], notes: list[str]) -> Tokenizer:
     text = read_text(path, MAX_TOKENIZER_BYTES)
-    added = parse_json(text, path).get("added_tokens")
-    refuse_many_added(path, len(added) if isinstance(added, list) else 0)
     with refusing(path):
         try:
+            prove_tokenizer(text)
             tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library raises plain Exception
             raise CheckpointError(f"{path}: not a tokenizer that the tokenizers library can read ({error})") from error

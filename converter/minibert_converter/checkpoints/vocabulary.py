@@ -133,7 +133,9 @@ def _add_tokens(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> N
     """Tokens that were added after training, from tokenizer_config.json or the older added_tokens.json."""
     added: dict[int, AddedToken] = {}
     lists = read_json_if_present(folder / "added_tokens.json"), config.get("added_tokens_decoder", {})
-    refuse_many_added(folder, sum(len(each) for each in lists if isinstance(each, dict)))
+    count = sum(len(each) for each in lists if isinstance(each, dict))
+    if count > MAX_ADDED_TOKENS:
+        raise CheckpointError(f"{folder}: adds {count} tokens to the vocabulary; the limit is {MAX_ADDED_TOKENS}")
     try:
         for token, index in lists[0].items():
             added[int(index)] = AddedToken(token, normalized=True)
@@ -152,12 +154,6 @@ def _add_tokens(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> N
                 f"{folder}: added token {token.content!r} should have the id {index}, but the vocabulary makes it "
                 f"{tokenizer.token_to_id(token.content)}"
             )
-
-
-def refuse_many_added(path: Path, count: int) -> None:
-    """Raise CheckpointError for more tokens than MAX_ADDED_TOKENS beside the vocabulary's own."""
-    if count > MAX_ADDED_TOKENS:
-        raise CheckpointError(f"{path}: adds {count} tokens to the vocabulary; the limit is {MAX_ADDED_TOKENS}")
 
 
 def flag(folder: Path, config: dict[str, Any], key: str, default: bool | None) -> bool | None:
