@@ -49,7 +49,7 @@ class Steps:
         self.program = lower(
             self.plan, model.config, model.tensors, max(self.tokens, 16), max(self.texts, 1), kernels.isa
         )
-        self.workspace = _Workspace(self.program, 1)
+        self.workspace = _Workspace(self.program, 1, kernels)
         self.arena = self.workspace.arenas[0]
         self.offset = self._code_offset()
 
