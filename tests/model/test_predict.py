@@ -276,7 +276,7 @@ def test_what_cannot_be_loaded(tmp_path, classifier_path):
             minibert.load(tmp_path / "none.safetensors")
     with pytest.raises(FormatError, match="minibert convert"):
         minibert.load("sentence-transformers/all-MiniLM-L6-v2")
-    for wrong in (classifier_path.read_bytes(), None, 3, [classifier_path]):
+    for wrong in (None, 3, [classifier_path]):
         with pytest.raises(InputError, match="by its path") as raised:
             minibert.load(wrong)
         assert len(str(raised.value)) < 200
