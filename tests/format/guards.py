@@ -73,9 +73,9 @@ class GuardedArena(arena.Arena):
         return self._places[name]
 
 
-def read_guarded(path: str) -> ModelFile:
+def read_guarded(path: str, **options: bool) -> ModelFile:
     """A model file whose tensors, proven where they lay, are copied to where nothing lies beside them."""
-    file = read_model(path)
+    file = read_model(path, **options)
     copies: dict[int, np.ndarray] = {}
     for tensor in file.tensors.values():
         if id(tensor) not in copies:
