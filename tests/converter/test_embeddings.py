@@ -165,7 +165,7 @@ def test_no_other_plane_is_nearer():
 @pytest.mark.parametrize("quantized", [False, True])
 def test_every_form_runs_in_the_engine_as_it_is_in_the_network(network, form, quantized, tmp_path):
     ids = ids_of(network, OTHER_TEXTS)
-    report = compress_embeddings(network, form, texts=TEXTS)
+    tables = compress_embeddings(network, form, texts=TEXTS)
     if quantized:
         quantize(network, texts=TEXTS)
     exact = Network(**{**vars(network), "tables": {name: _floats(table) for name, table in network.tables.items()}})
@@ -179,7 +179,7 @@ def test_every_form_runs_in_the_engine_as_it_is_in_the_network(network, form, qu
     assert file.config.tables[WORDS].kind == stored
     if kind != "low-rank":
         size = sum(tensor.nbytes for name, tensor in file.tensors.items() if name.startswith(f"{WORDS}."))
-        assert report.tables[WORDS].bytes_after == size
+        assert tables[WORDS].bytes_after == size
     np.testing.assert_allclose(
         Engine(file, threads=1).forward(ids), answers(network, ids), atol=1e-5 if quantized else 1e-4
     )
@@ -191,18 +191,18 @@ def _floats(table):
 
 def test_the_report_says_what_was_lost(network):
     before = network.tables[WORDS]
-    report = compress_embeddings(network, "int4", texts=TEXTS)
+    tables = compress_embeddings(network, "int4", texts=TEXTS)
     made = network.tables[WORDS]
     assert isinstance(made, Int4Table)
     assert isinstance(network.tables["embeddings.position"], Int4Table)
     assert isinstance(network.tables["embeddings.token_type"], np.ndarray)
-    words = report.tables[WORDS]
+    words = tables[WORDS]
     assert words.error == pytest.approx(relative(made.dequantized(), before), rel=1e-4)
     used = np.concatenate(ids_of(network, TEXTS))
     assert words.error_in_use == pytest.approx(relative(made.dequantized()[used], before[used]), rel=1e-4)
     assert words.bytes_before == before.nbytes
-    assert report.to_json()[WORDS]["form"] == "int4"
-    assert report.tables["embeddings.position"].error_in_use is None
+    assert words.form == "int4"
+    assert tables["embeddings.position"].error_in_use is None
 
 
 def test_compact_tables_are_left_alone_by_quantize(network):
@@ -279,4 +279,4 @@ def test_words_that_are_the_decoder_too(network):
     tied = Network(**{**vars(network), "tables": {k: v for k, v in network.tables.items() if k != WORDS}})
     with pytest.raises(InputError, match="decoder"):
         compress_embeddings(tied, "int4", texts=TEXTS)
-    assert list(compress_embeddings(tied, "int8", texts=TEXTS).tables) == ["embeddings.position"]
+    assert list(compress_embeddings(tied, "int8", texts=TEXTS)) == ["embeddings.position"]

@@ -127,7 +127,7 @@ def test_the_larger_the_rank_the_smaller_the_loss(folder):
         report = share(network, "0+1", rank=rank, texts=TEXTS)
         errors.append(np.mean(list(report.errors.values())))
         losses.append(np.square(answers(network, ids) - wanted).mean())
-        assert report.to_json()["groups"] == [[0, 1]]
+        assert report.details["groups"] == [[0, 1]]
     assert losses == sorted(losses, reverse=True)
     assert errors == sorted(errors, reverse=True)
     assert losses[2] < 0.3 * losses[0]

@@ -195,15 +195,15 @@ def check_network(network: Network, whole: Network, texts: list[str], atol: floa
 
 def test_answers_stay_the_same(network, tmp_path):
     whole = Network(**{**vars(network), "tables": dict(network.tables)})
-    report = trim_vocabulary(network, FEW)
-    assert report.tokens_before == 203
-    assert report.tokens_after == network.architecture.vocab_size == len(network.tables[WORDS]) < 203
-    assert 0 < report.used < report.tokens_after
+    report = trim_vocabulary(network, FEW).details
+    assert report["tokens_before"] == 203
+    assert report["tokens_after"] == network.architecture.vocab_size == len(network.tables[WORDS]) < 203
+    assert 0 < report["used"] < report["tokens_after"]
     check_network(network, whole, FEW)
     size = write_model(tmp_path / "model.safetensors", *export(network))
     assert size < write_model(tmp_path / "whole.safetensors", *export(whole))
     vocabulary = Tokenizer.from_str(read_model(tmp_path / "model.safetensors").tokenizer_json()).get_vocab()
-    assert len(vocabulary) == report.tokens_after
+    assert len(vocabulary) == report["tokens_after"]
 
 
 @pytest.mark.parametrize("form", ["int8", "int4", "codebook"])
@@ -251,7 +251,7 @@ def test_no_texts(network):
 def test_cut_again_to_the_same_texts_nothing_changes(network):
     trim_vocabulary(network, FEW)
     again = Network(**vars(network))
-    report = trim_vocabulary(again, FEW)
-    assert report.tokens_before == report.tokens_after
+    report = trim_vocabulary(again, FEW).details
+    assert report["tokens_before"] == report["tokens_after"]
     assert json.loads(again.tokenizer_json) == json.loads(network.tokenizer_json)
     check_network(again, network, OTHER_TEXTS)

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from minibert_converter.passes.embeddings.compress import EmbeddingsReport, TableReport, compress_embeddings, parse_form
-from minibert_converter.passes.embeddings.vocabulary import VocabularyReport, trim_vocabulary
+from minibert_converter.passes.embeddings.compress import compress_embeddings, parse_form
+from minibert_converter.passes.embeddings.vocabulary import trim_vocabulary
 
-__all__ = [
-    "EmbeddingsReport",
-    "TableReport",
-    "VocabularyReport",
-    "compress_embeddings",
-    "parse_form",
-    "trim_vocabulary",
-]
+__all__ = ["compress_embeddings", "parse_form", "trim_vocabulary"]

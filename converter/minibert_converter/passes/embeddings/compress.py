@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,17 +58,6 @@ class TableReport:
     error_in_use: float | None = None
 
 
-@dataclass(frozen=True)
-class EmbeddingsReport:
-    """What the pass did, by name of the table."""
-
-    tables: dict[str, TableReport]
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain JSON values."""
-        return {name: asdict(table) for name, table in self.tables.items()}
-
-
 def parse_form(text: str) -> TableForm:
     """Reads a form: "int8", "int4", "codebook", "codebook:8", "low-rank:128".
 
@@ -100,7 +88,7 @@ def compress_embeddings(
     texts: Sequence[str] | None = None,
     seed: int,
     progress: OnProgress | None = None,
-) -> EmbeddingsReport:
+) -> dict[str, TableReport]:
     """Stores the words in a form (see `parse_form`), and other tables of more than a few rows in int4.
 
     They become int8 if the form is "int8". Words in few dimensions stay float32, for a later pass to round, and other
@@ -113,6 +101,9 @@ def compress_embeddings(
             sentences that ship with the converter.
         seed: of the first centres of codebooks.
         progress: called with the stage "clustering".
+
+    Returns:
+        What became of each table.
 
     Raises:
         InputError: the form is unknown or does not fit the network.
@@ -144,7 +135,7 @@ def compress_embeddings(
             kind = small.schema().kind
             error = _error(table, small.dequantized(), np.ones(len(table)))
             tables[name] = TableReport(kind, before, _bytes(name, small), error)
-    return EmbeddingsReport(tables)
+    return tables
 
 
 def count_words(network: Network, texts: Sequence[str] | None) -> npt.NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Vocabulary(Pass):
     def run(self, network: Network, context: Context) -> Outcome:
         """See `vocabulary.trim_vocabulary`; a relative path starts where the recipe lies."""
         texts = list(iter_texts(context.folder / self.vocab_from))
-        return Outcome(details=trim_vocabulary(network, texts, progress=context.progress).to_json())
+        return trim_vocabulary(network, texts, progress=context.progress)
 
     def to_json(self) -> dict[str, Any]:
         """The file's name alone: where it lay is nobody's business."""
@@ -57,10 +57,10 @@ class Embeddings(Pass):
         errors: dict[str, float] = {}
         details: dict[str, Any] = {}
         for form in self.embeddings:
-            report = compress_embeddings(
+            tables = compress_embeddings(
                 network, form, texts=context.texts, seed=context.seed, progress=context.progress
             )
-            details[form] = report.to_json()
-            for name, table in report.tables.items():
+            details[form] = {name: asdict(table) for name, table in tables.items()}
+            for name, table in tables.items():
                 errors[name] = math.hypot(errors.get(name, 0.0), table.error)
         return Outcome(errors, details=details)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -21,6 +20,7 @@ from minibert_converter.network import (
     QuantizedLinear,
     QuantizedTable,
 )
+from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
 from minibert_converter.progress import OnProgress, no_progress
 
@@ -28,26 +28,7 @@ from minibert_converter.progress import OnProgress, no_progress
 _BATCH = 1000
 
 
-@dataclass(frozen=True)
-class VocabularyReport:
-    """What the pass did.
-
-    Attributes:
-        tokens_before: tokens of the vocabulary before.
-        tokens_after: and after.
-        used: tokens that the texts use; the others stay to spell what else may come.
-    """
-
-    tokens_before: int
-    tokens_after: int
-    used: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain JSON values."""
-        return asdict(self)
-
-
-def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgress | None = None) -> VocabularyReport:
+def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgress | None = None) -> Outcome:
     """Leaves out every token that neither the texts use nor the tokenizer needs.
 
     What stays: tokens of the texts, alone and behind each of the model's prompts; special and added tokens; every
@@ -58,6 +39,10 @@ def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgr
         network: its tokenizer, words, and fill-mask head are replaced.
         texts: what the model will read, or texts like it.
         progress: called with the stage "counting words" and counts of texts.
+
+    Returns:
+        Details: tokens of the vocabulary before and after, and those that the texts use; the others stay to spell what
+        else may come.
 
     Raises:
         InputError: there is no text, or the words are stored in a form that cannot be cut any more.
@@ -74,7 +59,7 @@ def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgr
         network.tables[WORDS] = _cut_table(network.tables[WORDS], rows)
     network.architecture = replace(network.architecture, vocab_size=len(kept))
     network.tokenizer_json = tokenizer_json
-    return VocabularyReport(before, len(kept), len(used))
+    return Outcome(details={"tokens_before": before, "tokens_after": len(kept), "used": len(used)})
 
 
 def used_tokens(network: Network, texts: Sequence[str], progress: OnProgress = no_progress) -> set[int]:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from minibert_converter.passes.share.request import check_request
-from minibert_converter.passes.share.sharing import ShareReport, most_pairs, share
+from minibert_converter.passes.share.sharing import most_pairs, share
 
-__all__ = ["ShareReport", "check_request", "most_pairs", "share"]
+__all__ = ["check_request", "most_pairs", "share"]

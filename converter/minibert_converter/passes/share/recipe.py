@@ -33,5 +33,4 @@ class Share(Pass):
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `sharing.share`."""
-        report = share(network, self.share, self.low_rank, texts=context.texts, progress=context.progress)
-        return Outcome(report.errors, details=report.to_json())
+        return share(network, self.share, self.low_rank, texts=context.texts, progress=context.progress)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,31 +13,12 @@ from minibert.format.schema import Layer
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.matrices import PARTS
 from minibert_converter.network import LinearWeights, Network, TiedLinear
+from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.quantize.gather import gather_statistics
 from minibert_converter.passes.quantize.statistics import InputStatistics
 from minibert_converter.passes.share.fit import low_rank_difference, relative_error, shared_weight
 from minibert_converter.passes.share.request import parse_groups
 from minibert_converter.progress import OnProgress, no_progress
-
-
-@dataclass(frozen=True)
-class ShareReport:
-    """What the pass did.
-
-    Attributes:
-        groups: numbers of the layers that share.
-        rank: of each matrix's own difference; 0 for none.
-        errors: by matrix, the relative root mean square error of what it returns on calibration texts.
-    """
-
-    groups: tuple[tuple[int, ...], ...]
-    rank: int
-    errors: Mapping[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain JSON values."""
-        errors = {name: float(f"{error:.3g}") for name, error in self.errors.items()}
-        return {"groups": [list(group) for group in self.groups], "rank": self.rank, "errors": errors}
 
 
 def share(
@@ -48,7 +28,7 @@ def share(
     *,
     texts: Sequence[str] | None = None,
     progress: OnProgress | None = None,
-) -> ShareReport:
+) -> Outcome:
     """Lets groups of layers use one set of matrices; biases and LayerNorms stay each layer's own.
 
     Each shared matrix is fitted by least squares to what the group's matrices return on calibration texts. With a
@@ -60,6 +40,9 @@ def share(
         rank: of the differences, for every matrix that is large enough and not gated; 0 for none.
         texts: what the model will read, or texts like it; None takes the sentences that ship with the converter.
         progress: called with the stages "calibrating" and "sharing".
+
+    Returns:
+        Errors by matrix: of what it returns on calibration texts, relative root mean square; and which layers share.
 
     Raises:
         InputError: the request makes no sense, layers differ in size, share already, or aren't float32.
@@ -83,7 +66,8 @@ def share(
             gated = part == "ffn.up" and network.architecture.gated
             errors |= _merge(network, names, statistics, moments, 0 if gated else rank)
     progress("sharing", total, total)
-    return ShareReport(tuple(groups), rank, errors)
+    rounded = {name: float(f"{error:.3g}") for name, error in errors.items()}
+    return Outcome(errors, details={"groups": [list(group) for group in groups], "rank": rank, "errors": rounded})
 
 
 def _check(network: Network, groups: Sequence[Sequence[int]]) -> None:
