@@ -116,7 +116,7 @@ def test_encode_to_a_matrix(run, embedder, embedder_path, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
     outcome = run("encode", embedder_path, "--npy", tmp_path / "none" / "out.npy", "bad")
     assert outcome.code == 1
-    assert "No such file or directory" in outcome.err
+    assert "no such folder" in outcome.err
 
 
 def test_the_wrong_task(run, classifier_path, embedder_path):

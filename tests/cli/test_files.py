@@ -212,9 +212,15 @@ def test_warmup_keeps_kernels_where_it_says(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("missing", ["minibert_converter", "tomllib" if sys.version_info >= (3, 11) else "tomli"])
 def test_convert_without_the_workstation_half(run, monkeypatch, tmp_path, missing):
-    for name in [name for name in sys.modules if name.startswith("minibert_converter.")]:
+    class Without:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == missing:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    for name in [name for name in sys.modules if name.split(".")[0] in ("minibert_converter", missing)]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(sys, "meta_path", [Without, *sys.meta_path])
     outcome = run("convert", tmp_path, "-o", tmp_path / "x.safetensors")
     assert outcome.code == 1
     assert "pip install 'minibert[convert]'" in outcome.err

@@ -111,7 +111,7 @@ def test_knobs_at_run_time(network):
     assert off.exits == ()
     assert {layer.keep_tokens for layer in off.layers} == {1.0}
     for wrong in (0.0, 1.5, -1.0):
-        with pytest.raises(InputError, match="probability"):
+        with pytest.raises(InputError, match="early_exit must be"):
             adapted(config, early_exit=wrong)
     with pytest.raises(InputError, match="no exits"):
         adapted(adapted(config, early_exit=False), early_exit=0.5)

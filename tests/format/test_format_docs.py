@@ -82,7 +82,7 @@ def test_limits_of_the_page_are_those_of_the_code(limit):
 
 
 def test_the_example_is_a_config():
-    value = json.loads(block("json"))
+    value = json.loads(block("json", 1))
     del value["linears"]["..."], value["tables"]["..."]
     assert set(value) == set(Config.from_json(value).to_json())
 

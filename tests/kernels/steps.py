@@ -88,7 +88,7 @@ class Steps:
             op.JOB_TEAM: 0,
         }.items():
             job[entry] = value
-        self.kernels.run(workspace.addresses[0])
+        self.kernels.run(workspace.jobs.ctypes.data)
         return out
 
     # Buffers, through the row of a step that names them.
