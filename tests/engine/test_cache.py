@@ -159,6 +159,7 @@ def test_compiling_in_a_hostile_folder(tmp_path, monkeypatch):
     """The whole way, but for the compiler itself: what the command would find is seen in what it is given."""
     mark = plant(tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "cache"))
     seen = {}
 
     def run(command, **options):
