@@ -191,8 +191,6 @@ def test_refusals(network):
         (["layers:0,1"], {}, "one at least must stay"),
         (["layers:5,"], {}, "layers 0 to 1"),
         (["4x4:2"], {}, "above 0 and below 1"),
-        (["4x4:0.5"], {"method": "random"}, "random"),
-        (["4x4:0.5"], {"budget": "row"}, "row"),
         (["4x4:0.5"], {"texts": []}, "at least one text"),
     ]:
         with pytest.raises(InputError, match=message):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
-from minibert.errors import InputError, UnsupportedError
+from minibert.errors import UnsupportedError
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.matrices import encoder_names, is_plain, real_rows_and_columns
 from minibert_converter.network import Network
@@ -112,13 +112,9 @@ def prune(
             "measuring".
 
     Raises:
-        InputError: a request, method or budget that makes no sense, or texts without a token.
+        InputError: a request that makes no sense, or texts without a token.
         UnsupportedError: pruning is asked of a network with rotary positions, gates, norms ahead or position biases.
     """
-    if method not in get_args(Method):
-        raise InputError(f"prune method {method!r} is none of {', '.join(get_args(Method))}")
-    if budget is not None and budget not in get_args(Budget):
-        raise InputError(f"prune budget {budget!r} is none of {', '.join(get_args(Budget))}")
     asked = {request.kind: request for request in parse_requests(requests)}
     if asked and not is_plain(network.architecture):
         raise UnsupportedError(

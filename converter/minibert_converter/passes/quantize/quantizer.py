@@ -17,7 +17,6 @@ from minibert_converter.passes.quantize.centring import centre
 from minibert_converter.passes.quantize.correction import MeanCorrection
 from minibert_converter.passes.quantize.gather import gather_statistics
 from minibert_converter.passes.quantize.matrix import (
-    MATRIX_FORMS,
     Form,
     Use,
     output_error,
@@ -115,7 +114,7 @@ def quantize(
         progress: called with the stages "calibrating" and "quantizing".
 
     Raises:
-        InputError: the method or a form is unknown, a matrix that is named isn't there or is what the words'
+        InputError: the method is unknown, a matrix that is named isn't there or is what the words'
             embeddings are as well, or no text has a token.
     """
     if method not in get_args(Rounding):
@@ -165,9 +164,6 @@ def quantize(
 
 def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, Any]:
     """The form of every matrix."""
-    for name, one in {"form": form, **forms}.items():
-        if one not in MATRIX_FORMS and not (one == "none" and name in forms):
-            raise InputError(f"{name} {one!r} is none of {', '.join(MATRIX_FORMS)}")
     if unknown := forms.keys() - network.linears.keys():
         raise InputError(f"there is no matrix {min(unknown)!r} to be given a form")
     words = network.aliases.get("embeddings.word")

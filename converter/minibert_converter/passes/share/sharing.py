@@ -50,8 +50,6 @@ def share(
     progress = progress or no_progress
     layers = network.architecture.layers
     groups, pairs = parse_groups(request, len(layers))
-    if rank < 0:
-        raise InputError(f"a rank is 0 or more, not {rank}")
     _check(network, groups)
     statistics = gather_statistics(network, tokenize(network, texts), progress)
     moments = {name: one.moments_about(one.mean) for name, one in statistics.items() if name.startswith("layers.")}
