@@ -169,28 +169,36 @@ def test_compiling_in_a_hostile_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(library, "why_not_compiled", lambda: "")
     with pytest.raises(BackendError, match="stopped"):
-        library._compiled("portable")
+        library._compiled("never-compiled")
     assert seen["command"][1] == "-I"
     assert seen["cwd"] not in (str(tmp_path / "here"), os.getcwd())
     assert not os.path.exists(seen["cwd"])  # a folder of its own, that is gone
     assert not mark.exists()
 
 
-def test_numpy_answers_where_nothing_can_be_written(tmp_path, monkeypatch):
-    """No temporary folder, no cache: kernels that nobody asked for are done without."""
+def test_a_compiler_without_a_folder_to_write_in_says_so(tmp_path, monkeypatch):
+    """No temporary folder, no cache."""
     monkeypatch.setattr("tempfile.gettempdir", os.getcwd)
-    blocked = tmp_path / "file"
-    blocked.touch()
-    monkeypatch.setenv("MINIBERT_CACHE", str(blocked / "cache"))
-    monkeypatch.delenv("MINIBERT_BACKEND", raising=False)
-    monkeypatch.setattr(library, "_loaded", {})
-    monkeypatch.setattr(library, "prebuilt_code", lambda isa: None)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINIBERT_CACHE", str(tmp_path / "file/cache"))
     monkeypatch.setattr(library, "why_not_compiled", lambda: "")
+    with pytest.raises(BackendError, match=r"compiling the kernels for never-compiled failed: .*Not a directory"):
+        library._compiled("never-compiled")
+
+
+def test_numpy_answers_where_kernels_that_nobody_asked_for_cannot_be_had(monkeypatch):
+    def fail(isa: str) -> bytes:
+        raise BackendError(f"compiling the kernels for {isa} failed")
+
+    monkeypatch.delenv("MINIBERT_BACKEND", raising=False)
+    for name, value in {"_loaded": {}, "prebuilt_code": lambda isa: None, "_cached": lambda isa: None}.items():
+        monkeypatch.setattr(library, name, value)
+    monkeypatch.setattr(library, "_compiled", fail)
     monkeypatch.setattr(backends, "prebuilt_code", lambda isa: None)
     monkeypatch.setattr(backends, "can_compile", lambda: True)
     engine = Engine(random_model())
     assert engine.backend == "jit"
-    with pytest.warns(BackendWarning, match="NumPy answers, many times slower"):
+    with pytest.warns(BackendWarning, match=r"NumPy answers, many times slower.*compiling the kernels for .* failed"):
         assert engine.forward([[1, 2]]).shape == (1, 40)
     assert (engine.backend, engine.threads) == ("numpy", 1)
     with pytest.raises(BackendError, match=r"compiling the kernels for .* failed"):
