@@ -16,6 +16,7 @@ from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.checkpoints.weights import WEIGHT_FILES
 from minibert_converter.export import export
 from minibert_converter.network import Network
+from minibert_converter.passes.registry import Vocabulary
 from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Context, Recipe, read_recipe, run
 from minibert_converter.recipe.flags import recipe_of
@@ -58,9 +59,11 @@ def convert(
     progress = progress or no_progress
     chosen = _recipe(recipe, flags)
     source, target = Path(src), Path(out)
-    check_target(source, target, [each for each in (recipe, calibrate) if isinstance(each, (str, Path))])
     if calibrate is None and chosen.calibrate is not None:
         calibrate = chosen.folder / chosen.calibrate
+    vocabularies = [chosen.folder / step.vocab_from for step in chosen.passes if isinstance(step, Vocabulary)]
+    inputs = [*vocabularies, *(each for each in (recipe, calibrate) if isinstance(each, (str, Path)))]
+    check_target(source, target, inputs)
     if calibrate is not None and not chosen.reads_texts:
         raise InputError("calibration texts are given, but nothing that is asked for reads them")
     texts = None if calibrate is None else read_texts(calibrate)

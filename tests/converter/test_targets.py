@@ -53,6 +53,16 @@ def test_a_snapshot_of_the_hub_stays_what_it_is(snapshot, capsys, name, budget):
     assert contents(snapshot.parents[1]) == before
 
 
+def test_texts_that_a_recipe_names(tmp_path, plain):
+    texts, recipe = tmp_path / "texts.txt", tmp_path / "recipe.toml"
+    texts.write_text("a good book\n")
+    for line in ('calibrate = "texts.txt"\n[[pass]]\nquantize = "int8"', '[[pass]]\nvocab_from = "texts.txt"'):
+        recipe.write_text(line)
+        with pytest.raises(InputError, match="would be lost"):
+            convert(plain, texts, recipe=recipe)
+    assert texts.read_text() == "a good book\n"
+
+
 def test_a_file_that_would_be_taken_for_the_weights(tmp_path, plain):
     folder = write_checkpoint(tmp_path / "checkpoint")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
