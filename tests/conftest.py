@@ -39,9 +39,9 @@ def pytest_addoption(parser):
     parser.addoption(
         "--fuzz-rounds",
         type=int,
-        default=2500,
+        default=1000,
         metavar="N",
-        help="files the fuzz test mutates (default 2500)",
+        help="files the fuzz test mutates (default 1000)",
     )
     parser.addoption(
         "--kills",

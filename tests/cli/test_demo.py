@@ -10,7 +10,7 @@ from minibert.datasets import read_columns
 from minibert_converter.cli import demo
 
 
-@pytest.mark.parametrize("texts", [616, pytest.param(3080, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("texts", [154, pytest.param(3080, marks=pytest.mark.slow)])
 def test_the_demo_ends_in_answers(run, tmp_path, monkeypatch, texts):
     pytest.importorskip("minibert_converter")
     pytest.importorskip("numba")

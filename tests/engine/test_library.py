@@ -295,11 +295,11 @@ def test_choice_of_backend(jit, monkeypatch):
     monkeypatch.setenv("MINIBERT_BACKEND", "numpy")
     assert Engine(model).backend == "numpy"
     assert Engine(model, backend="jit").backend == "jit"
-    for wrong in ("cuda", "JIT"):
+    for wrong in ("cuda", "jits"):
         with pytest.raises(InputError, match=rf"backend must be one of .*got '{wrong}'"):
             Engine(model, backend=wrong)
     for threads in (0, -1):
-        with pytest.raises(InputError, match="threads must be at least 1"):
+        with pytest.raises(InputError, match="threads must be an integer of at least 1"):
             Engine(model, threads=threads)
 
 

@@ -105,6 +105,6 @@ def test_foreign_metadata_is_ignored(forge):
 
 
 def test_the_worst_header_of_the_largest_size_is_refused(forge):
-    for filler in ("[],", "{},", '"",', "1,"):
+    for filler in ("{},", "1,"):
         text = '{"a":[' + filler * ((8 << 20) // len(filler) - 10) + "0]}"
         forge.refused("minibert", content=forge.bytes(text))
