@@ -35,10 +35,15 @@ _PATIENCE = 0.02
 MAX_WORKSPACE = 32 << 30
 
 
+class _Seat:
+    """The right to have a workspace; who holds one counts."""
+
+
 class _Workspace:
     """What one forward pass works in and with: an arena, a scratch and a job a thread, what they share, and a team."""
 
-    def __init__(self, program: Program, threads: int, kernels: Kernels) -> None:
+    def __init__(self, program: Program, threads: int, kernels: Kernels, seat: _Seat) -> None:
+        self.seat = seat
         self.own_arenas = np.zeros(threads, np.int64)
         self.arenas = [empty(program.arena_bytes) for _ in range(threads)]
         self.scratches = [empty(program.scratch_bytes) for _ in range(threads)]
@@ -109,7 +114,7 @@ class Executor:
     def _own(self) -> None:
         """Begin without workspaces, and say whose they will be: after a fork the parent's threads are not here."""
         self._free: list[_Workspace] = []
-        self._alive: weakref.WeakSet[_Workspace] = weakref.WeakSet()
+        self._seats: weakref.WeakSet[_Seat] = weakref.WeakSet()
         self._waiting: deque[_thread.LockType] = deque()
         self._process = os.getpid()
 
@@ -130,10 +135,11 @@ class Executor:
             try:
                 return self._free.pop()
             except IndexError:
-                if len(self._alive) < self._most:
-                    workspace = _Workspace(self.program, self.threads, self.kernels)
-                    self._alive.add(workspace)
-                    return workspace
+                seat = _Seat()
+                self._seats.add(seat)  # first: of two that take the last one at once both see one too many
+                if len(self._seats) <= self._most:
+                    return _Workspace(self.program, self.threads, self.kernels, seat)
+                del seat
             turn = _thread.allocate_lock()
             turn.acquire()
             self._waiting.append(turn)

@@ -218,13 +218,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         fuzz = Fuzz(arguments.seed, Path(folder))
 
+        told: list[str] = []
+
         def report(done: int) -> None:
-            sys.stdout.write(f"\r{done} rounds: {dict(fuzz.counts)}")
+            new = fuzz.failures[len(told) :]
+            told.extend(new)
+            sys.stdout.write("".join(f"\n{failure}\n" for failure in new) + f"\r{done} rounds: {dict(fuzz.counts)}")
             sys.stdout.flush()
 
         fuzz.run(arguments.first, arguments.rounds, report)
     last = arguments.first + arguments.rounds - 1
-    sys.stdout.write("\n" + "\n".join(fuzz.failures[:20]))
     sys.stdout.write(
         f"\nseed {arguments.seed}, rounds {arguments.first} to {last}, {chosen_isa()}: "
         f"{len(fuzz.failures)} failures, {dict(fuzz.counts)}\n"

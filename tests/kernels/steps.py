@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minibert.engine.executor import _Workspace
+from minibert.engine.executor import _Seat, _Workspace
 from minibert.engine.library import Kernels
 from minibert.engine.lower import lower
 from minibert.format.constants import LANES
@@ -49,7 +49,7 @@ class Steps:
         self.program = lower(
             self.plan, model.config, model.tensors, max(self.tokens, 16), max(self.texts, 1), kernels.isa
         )
-        self.workspace = _Workspace(self.program, 1, kernels)
+        self.workspace = _Workspace(self.program, 1, kernels, _Seat())
         self.arena = self.workspace.arenas[0]
         self.offset = self._code_offset()
 
