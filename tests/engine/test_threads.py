@@ -57,9 +57,18 @@ def test_first_calls_at_once(jit):
         assert set(pool.map(work, range(6), timeout=PATIENCE)) == {model.reference().forward(*texts).tobytes()}
 
 
+#: The system shows a thread for a moment after it has ended and was joined.
 COUNT = """
         def tasks():
             return len(os.listdir("/proc/self/task"))
+
+        def falls_to(count):
+            import time
+            for _ in range(3000):
+                if tasks() <= count:
+                    return True
+                time.sleep(0.01)
+            return False
 """
 
 
@@ -89,7 +98,7 @@ def test_threads_are_started_once_and_end_with_the_engine(jit):
             assert tasks() == before + 2
         assert threading.active_count() == 1  # they are none of Python's
         del engine
-        assert tasks() == before
+        assert falls_to(before)
     """)
 
 
@@ -192,7 +201,7 @@ def test_a_burst_of_callers_waits_and_leaves_little_behind(jit):
         assert 1 < max(counts) <= 6
         assert len(engine._executor._free) <= executor.KEPT_WORKSPACES
         assert not engine._executor._waiting
-        assert tasks() <= before + executor.KEPT_WORKSPACES
+        assert falls_to(before + executor.KEPT_WORKSPACES)
     """)
 
 
@@ -231,7 +240,7 @@ def test_a_model_is_freed_at_once(jit, classifier_path):  # noqa: F811
             del model
             with open("/proc/self/maps") as maps:
                 assert path not in maps.read()
-            assert tasks() == before
+            assert falls_to(before)
     """)
 
 
