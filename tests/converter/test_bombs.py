@@ -197,6 +197,6 @@ def test_what_a_library_breaks_down_with_names_the_folder(good, monkeypatch):
     def panic(_text: str) -> None:
         raise PanicException("index out of bounds")
 
-    monkeypatch.setattr("minibert_converter.checkpoints.tokenizer.build_word_piece", lambda *_: panic(""))
+    monkeypatch.setattr("minibert_converter.checkpoints.tokenizer.reader.read_vocabulary", lambda *_: panic(""))
     said = forked(lambda: read_checkpoint(good))
-    assert said.startswith(f"CheckpointError: {good}: cannot be read (PanicException(")
+    assert said.startswith(f"CheckpointError: {good / 'tokenizer_config.json'}: cannot be read (PanicException(")

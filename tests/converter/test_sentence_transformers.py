@@ -81,7 +81,6 @@ def test_poolings(folder, mode, expected):
     [
         pooling_flags("cls_token", "mean_tokens"),
         pooling_flags("weightedmean_tokens"),
-        pooling_flags(),
         {"pooling_mode": ["mean", "cls"]},
         {"pooling_mode": "mean_sqrt_len_tokens"},
         {"pooling_mode": "mean", "include_prompt": False},

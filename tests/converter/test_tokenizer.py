@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from minibert.errors import CheckpointError, UnsupportedError
+from minibert.errors import CheckpointError
 from minibert.text.tokenizer import Tokenizer as DeviceTokenizer
+from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tests.checkpoints import vocabulary, write_json, write_tokenizer
 
@@ -24,7 +25,7 @@ def folder(tmp_path) -> Path:
 
 
 def read(folder: Path, **options) -> Tokenizer:
-    return Tokenizer.from_str(read_tokenizer(folder, 203, **options).json)
+    return Tokenizer.from_str(read_tokenizer(Folder(folder), 203, **options).json)
 
 
 def test_vocab_txt_gives_special_tokens_and_segments(folder):
@@ -56,7 +57,7 @@ def test_options_of_tokenizer_config(folder, options, text, tokens):
     assert read(folder).encode(text, add_special_tokens=False).tokens == tokens
     # The same options overrule a tokenizer.json that says otherwise.
     write_json(folder / "tokenizer_config.json", {})
-    (folder / "tokenizer.json").write_text(read_tokenizer(folder, 203).json)
+    (folder / "tokenizer.json").write_text(read_tokenizer(Folder(folder), 203).json)
     write_json(folder / "tokenizer_config.json", options)
     assert read(folder).encode(text, add_special_tokens=False).tokens == tokens
 
@@ -85,12 +86,12 @@ def test_side_of_truncation(folder, own, config, tokens):
     tokenizer.enable_truncation(3, direction=own)
     tokenizer.save(str(folder / "tokenizer.json"))
     write_json(folder / "tokenizer_config.json", config)
-    device = DeviceTokenizer(read_tokenizer(folder, 203).json, max_length=4)
+    device = DeviceTokenizer(read_tokenizer(Folder(folder), 203).json, max_length=4)
     assert [device.token(id) for id in device.encode("a great movie").ids] == tokens
     assert len(device.encode("a great movie", max_length=40).ids) == 5
     write_json(folder / "tokenizer_config.json", {"truncation_side": "middle"})
     with pytest.raises(CheckpointError, match="truncation_side"):
-        read_tokenizer(folder, 203)
+        read_tokenizer(Folder(folder), 203)
 
 
 def test_lowercasing_by_sentence_transformers(folder):
@@ -103,7 +104,7 @@ def test_lowercasing_by_sentence_transformers(folder):
 )
 def test_max_length(folder, value, expected):
     write_json(folder / "tokenizer_config.json", {"model_max_length": value})
-    assert read_tokenizer(folder, 203).max_length == expected
+    assert read_tokenizer(Folder(folder), 203).max_length == expected
 
 
 @pytest.mark.parametrize("kind", ["template", "bert", "sequence"])
@@ -126,11 +127,15 @@ def test_added_tokens(folder):
     write_json(folder / "added_tokens.json", {"<name>": 200})
     added = {"201": {"content": "<url>", "special": True}, "5": {"content": "a", "special": False}}
     write_json(folder / "tokenizer_config.json", {"added_tokens_decoder": added})
-    assert read(folder).encode("<name> good <url>", add_special_tokens=False).ids[0] == 200
-    assert read(folder).encode("good<url>", add_special_tokens=False).tokens == ["good", "<url>"]
-    write_json(folder / "added_tokens.json", {"<name>": 300})
-    with pytest.raises(CheckpointError, match=r"<url>.*should have the id 201"):
+    with pytest.raises(CheckpointError, match=r"<url>.*should have the id 201"):  # nobody says who is 200
         read(folder)
+    write_json(folder / "tokenizer_config.json", {})
+    assert read(folder).encode("<name> good", add_special_tokens=False).ids[0] == 200
+    added["200"] = {"content": "<user>", "special": True}
+    write_json(folder / "tokenizer_config.json", {"added_tokens_decoder": added})
+    assert read(folder).encode("good<url>", add_special_tokens=False).tokens == ["good", "<url>"]
+    notes = read_tokenizer(Folder(folder), 203).notes
+    assert any("added_tokens.json is not read" in note and "<name>" in note for note in notes)
 
 
 def test_special_tokens_of_other_names(folder):
@@ -145,27 +150,27 @@ def test_special_tokens_of_other_names(folder):
 
 def test_missing_tokenizer(tmp_path):
     with pytest.raises(
-        CheckpointError, match=r"no tokenizer; looked for tokenizer\.json, for vocab\.txt and for vocab\.json"
+        CheckpointError, match=r"no tokenizer; looked for tokenizer\.json, .*a BertTokenizer is made of: vocab\.txt"
     ):
-        read_tokenizer(tmp_path, 203)
+        read_tokenizer(Folder(tmp_path), 203)
 
 
 def test_ids_without_an_embedding_are_refused(folder):
     with pytest.raises(CheckpointError, match=r"'\[unused\d+\]' the id 202.*only 202 rows"):
-        read_tokenizer(folder, 202)
+        read_tokenizer(Folder(folder), 202)
 
 
 def test_empty_vocabulary(folder):
     Tokenizer(models.WordPiece({}, unk_token="[UNK]")).save(str(folder / "tokenizer.json"))
     with pytest.raises(CheckpointError, match="empty vocabulary"):
-        read_tokenizer(folder, 203)
+        read_tokenizer(Folder(folder), 203)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"version":"9"}', b'{"model":{"type":"Nothing"}}'])
 def test_broken_tokenizer_json(folder, content):
     (folder / "tokenizer.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
-        read_tokenizer(folder, 203)
+        read_tokenizer(Folder(folder), 203)
 
 
 @pytest.mark.parametrize(
@@ -184,33 +189,33 @@ def test_broken_tokenizer_json(folder, content):
 def test_broken_tokenizer_config(folder, config):
     write_json(folder / "tokenizer_config.json", config)
     with pytest.raises(CheckpointError):
-        read_tokenizer(folder, 203)
+        read_tokenizer(Folder(folder), 203)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[CLS]\n"])
 def test_broken_vocab_txt(folder, content):
     (folder / "vocab.txt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"vocab\.txt"):
-        read_tokenizer(folder, 203)
+        read_tokenizer(Folder(folder), 203)
 
 
 @pytest.mark.parametrize("vocab", ["uncased", "cased", "mcased"])
 def test_real_vocabularies_give_the_gold_ids(shared, tmp_path, vocab):
     (tmp_path / "vocab.txt").write_bytes(real_vocabulary(shared, vocab))
     write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": vocab == "uncased"})
-    built = read_tokenizer(tmp_path, 119_547).json
+    built = read_tokenizer(Folder(tmp_path), 119_547).json
     cases = gold_cases(shared)
     assert ids_of(built, cases) == [case[vocab] for case in cases]
     (tmp_path / "tokenizer.json").write_text(built, encoding="utf-8")
     (tmp_path / "vocab.txt").unlink()
-    assert ids_of(read_tokenizer(tmp_path, 119_547).json, cases) == [case[vocab] for case in cases]
+    assert ids_of(read_tokenizer(Folder(tmp_path), 119_547).json, cases) == [case[vocab] for case in cases]
 
 
 def test_the_real_tokenizer_json_gives_the_gold_ids(shared, tmp_path):
     packed = shared / "data/vocab/bert-base-uncased-tokenizer.json.gz"
     (tmp_path / "tokenizer.json").write_bytes(gzip.decompress(packed.read_bytes()))
     cases = gold_cases(shared)
-    assert ids_of(read_tokenizer(tmp_path, 30_522).json, cases) == [case["uncased"] for case in cases]
+    assert ids_of(read_tokenizer(Folder(tmp_path), 30_522).json, cases) == [case["uncased"] for case in cases]
 
 
 def real_vocabulary(shared: Path, vocab: str) -> bytes:
@@ -244,7 +249,7 @@ def byte_level(tmp_path) -> Path:
 
 
 def test_vocab_json_and_merges_give_byte_level_bpe(byte_level):
-    made = read_tokenizer(byte_level, 300, style="roberta")
+    made = read_tokenizer(Folder(byte_level), 300, usual="RobertaTokenizer")
     assert made.notes == ("built the tokenizer from vocab.json and merges.txt, as there is no tokenizer.json",)
     tokenizer = Tokenizer.from_str(made.json)
     encoded = tokenizer.encode("a movie <mask>", "é")
@@ -257,7 +262,7 @@ def test_vocab_json_and_merges_give_byte_level_bpe(byte_level):
 
 def test_byte_level_settings_of_the_checkpoint(byte_level):
     write_json(byte_level / "tokenizer_config.json", {"add_prefix_space": True, "mask_token": {"content": "<mask>"}})
-    tokenizer = Tokenizer.from_str(read_tokenizer(byte_level, 300, style="roberta").json)
+    tokenizer = Tokenizer.from_str(read_tokenizer(Folder(byte_level), 300, usual="RobertaTokenizer").json)
     assert tokenizer.encode("movie <mask>").tokens == ["<s>", "Ġmovie", "Ġ", "<mask>", "</s>"]
 
 
@@ -267,24 +272,25 @@ def test_byte_level_settings_of_the_checkpoint(byte_level):
         ("merges.txt", "a b c\n", "line 1 is not two tokens"),
         ("merges.txt", "q zz\n", "do not go together"),
         ("vocab.json", '{"a": "b"}', "must map tokens to their ids"),
-        ("vocab.json", '{"a": 0}', "lacks the special tokens <unk>"),
+        ("vocab.json", json.dumps({str(index): index for index in range(9)}), "lacks the special tokens <unk>"),
         ("vocab.json", "[]", "vocab.json"),
     ],
 )
 def test_broken_byte_level_files(byte_level, name, content, message):
     (byte_level / name).write_text(content, encoding="utf-8")
     with pytest.raises(CheckpointError, match=message):
-        read_tokenizer(byte_level, 300, style="roberta")
+        read_tokenizer(Folder(byte_level), 300, usual="RobertaTokenizer")
 
 
 def test_mpnet_words_with_its_own_special_tokens(tmp_path):
     tokens = ["<s>", "<pad>", "</s>", "<unk>", "[UNK]", "good", "movie", "<mask>"]
     (tmp_path / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
-    tokenizer = Tokenizer.from_str(read_tokenizer(tmp_path, 8, style="mpnet").json)
+    tokenizer = Tokenizer.from_str(read_tokenizer(Folder(tmp_path), 8, usual="MPNetTokenizer").json)
     assert tokenizer.encode("Good movie", "good").tokens == ["<s>", "good", "movie", "</s>", "</s>", "good", "</s>"]
 
 
-def test_a_sentencepiece_model_alone_is_refused(tmp_path):
-    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"\x0a\x0e")
-    with pytest.raises(UnsupportedError, match=r"sentencepiece\.bpe\.model.*save_pretrained"):
-        read_tokenizer(tmp_path, 8)
+@pytest.mark.parametrize("content", [b"", b"\x0a\x0e", b"\xff" * 40, b"\x08\x01", b"\x0a\x02\x08\x01"])
+def test_a_broken_sentencepiece_model(tmp_path, content):
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"sentencepiece\.bpe\.model"):
+        read_tokenizer(Folder(tmp_path), 8, usual="XLMRobertaTokenizer")

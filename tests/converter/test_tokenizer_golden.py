@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from minibert.text.tokenizer import Tokenizer
+from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tests.checkpoints import write_json
 
 FOLDERS = sorted((Path(__file__).parents[1] / "golden/tokenizers").iterdir())
-STYLES = {"roberta": "roberta", "xlm_roberta": "roberta", "modernbert": "bert"}
+USUAL = {"roberta": "RobertaTokenizer", "xlm_roberta": "XLMRobertaTokenizer", "modernbert": "TokenizersBackend"}
 
 
-def read(folder: Path, style: str) -> Tokenizer:
-    made = read_tokenizer(folder, 400, style=style)
+def read(folder: Path, usual: str) -> Tokenizer:
+    made = read_tokenizer(Folder(folder), 400, usual=usual)
     assert made.max_length == 40
     return Tokenizer(made.json, max_length=40)
 
@@ -40,12 +41,14 @@ def check(tokenizer: Tokenizer, folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_ids_and_characters_are_those_of_transformers(folder):
-    check(read(folder, STYLES[folder.name]), folder)
+    check(read(folder, USUAL[folder.name]), folder)
 
 
 def test_vocab_json_and_merges_make_the_same_as_tokenizer_json(tmp_path):
     folder = next(folder for folder in FOLDERS if folder.name == "roberta")
     assert not (folder / "tokenizer.json").exists()
     write_json(tmp_path / "tokenizer_config.json", json.loads((folder / "tokenizer_config.json").read_text()))
-    (tmp_path / "tokenizer.json").write_text(read_tokenizer(folder, 400, style="roberta").json, encoding="utf-8")
-    check(read(tmp_path, "roberta"), folder)
+    (tmp_path / "tokenizer.json").write_text(
+        read_tokenizer(Folder(folder), 400, usual="RobertaTokenizer").json, encoding="utf-8"
+    )
+    check(read(tmp_path, "RobertaTokenizer"), folder)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from minibert.errors import InputError, UnsupportedError
 from minibert.format import read_model, write_model
 from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.export import WORDS, export
 from minibert_converter.network import Network
@@ -94,7 +95,7 @@ def check_cut(before: str, some: list[str], others: list[str]) -> tuple[str, lis
 def test_real_vocabularies(shared, tmp_path, vocab):
     write_json(tmp_path / "tokenizer_config.json", {"do_lower_case": vocab == "uncased"})
     (tmp_path / "vocab.txt").write_bytes(real_vocabulary(shared, vocab))
-    tokenizer = read_tokenizer(tmp_path, 119_547).json
+    tokenizer = read_tokenizer(Folder(tmp_path), 119_547).json
     texts = [case["text"] for case in gold_cases(shared)]
     after, kept = check_cut(tokenizer, texts[::2], texts)
     assert len(kept) < {"uncased": 12_000, "cased": 12_000, "mcased": 30_000}[vocab]

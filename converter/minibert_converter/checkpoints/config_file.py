@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import MAX_ROTARY_BASE, MAX_VOCAB_SIZE, Activation, Pooling, ProblemType
-from minibert_converter.checkpoints.json_file import read_json
+from minibert_converter.checkpoints.folder import Folder, JsonObject
 
 PROBLEM_TYPES: dict[str, ProblemType] = {
     "single_label_classification": "single_label",
@@ -34,6 +33,31 @@ ACTIVATIONS: Mapping[str, Activation] = {
 }
 
 
+#: torch.nn's names of activations -> ours.
+ACTIVATIONS_OF_TORCH: Mapping[str, Activation] = {
+    "Identity": "none",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "GELU": "gelu",
+    "SiLU": "silu",
+}
+#: Keys of config.json that change no answer: what is for training, for other code, or said again by the weights.
+HARMLESS_KEYS = (
+    "_.*|transformers_version|torch_dtype|dtype|torchscript|use_bfloat16|attn_implementation|model_name"
+    "|.*dropout.*|.*_dropout|initializer_.*|.*init_.*|gradient_checkpointing|use_cache|output_.*|return_dict.*"
+    "|finetuning_task|task_specific_params|label2id|num_labels|label_.*|.*_token_id|pad_idx|pooler_.*|summary_.*"
+    "|directionality|chunk_size_feed_forward|language|output_past|tie_word_embeddings|tie_weights_|vocab_file|vocab_type"
+    "|max_length|min_length|do_sample|early_stopping|num_beams.*|temperature|top_[kp]|typical_p|repetition_penalty"
+    "|length_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids|num_return_sequences|remove_invalid_.*"
+    "|forced_.*|suppress_tokens|begin_suppress_tokens|exponential_decay_length_penalty|diversity_penalty|prefix|tf_.*"
+    "|is_encoder_decoder|cross_attention_hidden_size|model_max_length|name_or_path|id2label|license|author"
+    "|reference_compile|repad_logits_with_grad|sparse_.*|deterministic_flash_attn|compile|keys_to_ignore_at_inference"
+    "|layer_norm_type|embedding_type|net_structure_type|hidden_dropout_prob_emb|ignore_mismatched_sizes|fp16|bf16|pruned"
+    "|seed|learning_rate|weight_decay|batch_size|train_.*|eval_.*|num_train_epochs|max_seq_length|sinusoidal_pos_embds"
+    "|qa_dropout|seq_classif_dropout|classifier_.*|decoder_bias|global_attn_every_n_layers|local_rope_theta|global_rope_theta"
+)
+
+
 @dataclass(frozen=True)
 class Key:
     """A key of config.json.
@@ -52,9 +76,9 @@ class Key:
 class ConfigFile:
     """The values of one config.json, with errors that name the file and the key."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.values: dict[str, Any] = read_json(path)
+    def __init__(self, folder: Folder, name: str = "config.json") -> None:
+        self.path = folder / name
+        self.values = JsonObject(folder.json(name))
 
     def value(self, key: Key) -> Any:
         """The value of a key under its name or its older one, or the default."""
@@ -166,16 +190,34 @@ class ConfigFile:
             raise self.wrong("problem_type", "one of " + ", ".join(PROBLEM_TYPES))
         return PROBLEM_TYPES[value]
 
-    def score_of_one_output(self, function: str | None) -> ProblemType:
-        """What a classifier of one output, such as a cross-encoder, means where problem_type does not say.
+    def score_of_one_output(self, function: str | None) -> tuple[ProblemType, Activation] | None:
+        """What sentence-transformers makes of a cross-encoder's one output, where it says so; None where it does not.
 
-        Both transformers and sentence-transformers take the sigmoid; the latter unless it noted that there is to be
-        no function: in `function`, or in older folders here.
+        Args:
+            function: the name of a class of torch.nn; older folders have it here.
+
+        Raises:
+            UnsupportedError: it is another function than those that are known.
         """
         own = self.values.get("sentence_transformers")
         function = function or (own.get("activation_fn") if isinstance(own, dict) else None)
-        function = function or self.values.get("sbert_ce_default_activation_function")
-        return "regression" if isinstance(function, str) and function.endswith(".Identity") else "multi_label"
+        older = self.values.get("sbert_ce_default_activation_function")
+        function = function or older
+        if function is None:
+            return None
+        package, _, name = str(function).rpartition(".")
+        if package.startswith("torch.nn") and name == "Sigmoid":
+            return "multi_label", "none"
+        if package.startswith("torch.nn") and name in ACTIVATIONS_OF_TORCH:
+            return "regression", ACTIVATIONS_OF_TORCH[name]
+        raise UnsupportedError(
+            f"{self.path}: the score is {function!r:.80} of the output; supported are Sigmoid, "
+            f"{', '.join(ACTIVATIONS_OF_TORCH)} of torch.nn"
+        )
+
+    def not_read(self) -> list[str]:
+        """Keys that nobody asked for, but for those that are known to change no answer."""
+        return self.values.not_asked(HARMLESS_KEYS)
 
     def refuse_other_networks(self, must_be: Mapping[str, Any]) -> None:
         """Checks the keys that would change what the network computes: each must have its one value, or not be there.

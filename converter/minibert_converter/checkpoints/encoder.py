@@ -40,6 +40,9 @@ class EncoderReader:
         for name, source in self._names.items():
             if not self._is_there(name):
                 continue
+            if name == "embeddings.word":
+                wanted.append(self._word_source())
+                continue
             endings = (".weight",) if _is_table(name) or self._family.optional_biases else (".weight", ".bias")
             layers = range(self._sizes.num_layers) if "{" in source else (0,)
             sources = dict.fromkeys(self._source(name, layer) for layer in layers)
@@ -59,6 +62,12 @@ class EncoderReader:
         }
         return bool(optional.get(name, True))
 
+    def _word_source(self) -> str:
+        """The words' table, or the decoder's, where the checkpoint stores what both share under that name alone."""
+        own = f"{self._names['embeddings.word']}.weight"
+        tied = (f"{linear.source}.weight" for linear in self._family.heads["fill-mask"].linears if linear.tied)
+        return own if own in self._tensors else next((name for name in tied if name in self._tensors), own)
+
     def _source(self, name: str, layer: int) -> str:
         """The checkpoint's name of a layer's part."""
         if self._family.last_norm and name.endswith("ffn.norm") and layer + 1 == self._sizes.num_layers:
@@ -75,7 +84,7 @@ class EncoderReader:
         }
         for name, count in rows.items():
             if count and name in self._names:
-                source = f"{self._names[name]}.weight"
+                source = self._word_source() if name == "embeddings.word" else f"{self._names[name]}.weight"
                 table = self._tensors.read(source, (count, columns))
                 if name == "embeddings.position":
                     table = table[first:]

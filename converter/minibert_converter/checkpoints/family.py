@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from minibert.format.constants import Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.network import Float32Array
-
-#: Special tokens around a text and a pair: [CLS] a [SEP] b [SEP], or <s> a </s></s> b </s> with words or bytes.
-TokenizerStyle = Literal["bert", "mpnet", "roberta"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Family:
         gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix
             (layers.{layer}.ffn.up), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
-        tokenizer: how special tokens stand around a text, if the tokenizer has to be built from a vocabulary.
+        tokenizer: the class of its tokenizers in transformers, where a checkpoint names none.
     """
 
     model_type: str
@@ -99,7 +96,7 @@ class Family:
     last_norm: str | None = None
     gated: bool = False
     optional_biases: bool = False
-    tokenizer: TokenizerStyle = "bert"
+    tokenizer: str = "BertTokenizer"
 
 
 def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]:

@@ -10,6 +10,18 @@ from minibert.errors import CheckpointError
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.network import Float32Array, Origin
 
+#: What torch's wrappers, sentence-transformers and training loops put before all names.
+WRAPPERS = (
+    "module.",
+    "_orig_mod.",
+    "0.auto_model.",
+    "0.model.",
+    "auto_model.",
+    "transformers_model.",
+    "model.",
+    "net.",
+)
+
 
 class NamedTensors:
     """Tensors by the names of the family's table, whatever prefix and old endings the checkpoint gives them.
@@ -37,8 +49,9 @@ class NamedTensors:
         self.folder = folder
         self._unused = tuple(unused)
         self._tensors: dict[str, StoredTensor] = {}
+        wrapper = _wrapper(list(stored), prefixes)
         for tensor in stored.values():
-            name = _plain_name(tensor.name, prefixes, renamed or {})
+            name = _plain_name(tensor.name[len(wrapper) :], prefixes, renamed or {})
             if name in self._tensors:
                 raise CheckpointError(
                     f"{folder}: {self._tensors[name].name!r} and {tensor.name!r} are the same weights"
@@ -103,10 +116,22 @@ class NamedTensors:
         return self._tensors[name]
 
 
+def _wrapper(names: Sequence[str], prefixes: Sequence[str]) -> str:
+    """What stands before every name, as what wrapped the network in training was saved with it."""
+    wrapper = ""
+    while True:
+        own = (prefix for prefix in WRAPPERS if prefix not in prefixes)
+        found = next((one for one in own if names and all(name.startswith(wrapper + one) for name in names)), None)
+        if found is None:
+            return wrapper
+        wrapper += found
+
+
 def _plain_name(name: str, prefixes: Sequence[str], renamed: Mapping[str, str]) -> str:
     for prefix in prefixes:
         if name.startswith(prefix):
-            name = name.removeprefix(prefix)
+            while name.startswith(prefix):  # it may be there twice
+                name = name.removeprefix(prefix)
             break
     for old, new in renamed.items():
         if name.endswith(old):

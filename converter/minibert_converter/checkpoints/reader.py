@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import LABELED_TASKS, TASK_KINDS, TaskKind
+from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, read_linear
 from minibert_converter.checkpoints.families import FAMILIES
 from minibert_converter.checkpoints.family import Family, Head
+from minibert_converter.checkpoints.folder import Folder
+from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
@@ -37,12 +40,15 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         CheckpointError: a file or tensor is missing or broken, and which.
         UnsupportedError: the checkpoint is well formed, but not of a family or for a task that minibert has.
     """
-    folder = Path(folder)
-    _refuse_wrong_path(folder)
-    with refusing(folder):
-        modules = read_sentence_modules(folder)
-        home = modules.transformer_folder if modules else folder
-        config = ConfigFile(_config_path(home))
+    path = Path(folder)
+    _refuse_wrong_path(path)
+    whole = Folder(path)
+    with refusing(path):
+        modules = read_sentence_modules(whole)
+        home = modules.transformer_folder if modules else whole
+        if not home.has("config.json"):
+            raise no_config(home)
+        config = ConfigFile(home)
         family = _family(config)
         config.refuse_other_networks(family.must_be)
         kind, notes = _task_kind(config, family, task, modules)
@@ -55,24 +61,36 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             notes.append(f"left out the prompts {left_out}: where they are wanted, texts must begin with them")
 
         stored = read_weights(home)
-        tensors = NamedTensors(home, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused)
+        tensors = NamedTensors(
+            home.path, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused
+        )
         sizes = read_sizes(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
         head = family.heads[kind]
         tokenizer = read_tokenizer(
-            home, sizes.vocab_size, lowercase=bool(modules and modules.lowercase), style=family.tokenizer
+            home,
+            sizes.vocab_size,
+            lowercase=bool(modules and modules.lowercase),
+            class_name=config.text("tokenizer_class"),
+            usual=family.tokenizer,
         )
-        limits = [sizes.max_positions, tokenizer.max_length, modules.max_length if modules else None]
+        # sentence-transformers sets its own limit in the place of the tokenizer's, be it lower or higher.
+        limits = [sizes.max_positions, (modules and modules.max_length) or tokenizer.max_length]
+        task_of_file, score = _task(config, kind, tensors, head, modules, notes)
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence),
-            task=_task(config, kind, tensors, head, modules, notes),
+            architecture=_architecture(config, family, sizes, head, sentence, score),
+            task=task_of_file,
             text=TextConfig(max_length=min(limit for limit in limits if limit)),
             tokenizer_json=tokenizer.json,
-            provenance=_provenance(folder, config, stored),
+            provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
     _read_tensors(network, family, sizes, tensors, head, sentence, progress)
+    with refusing(path):
+        if unknown := config.not_read():
+            network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
+        network.notes.extend(whole.account())
     return network
 
 
@@ -114,7 +132,7 @@ def _read_heads(
     reader.read_head(head)
     width = sizes.hidden_size
     for index, dense in enumerate(modules.dense if modules else ()):
-        own = NamedTensors(dense.folder, read_weights(dense.folder))
+        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         name = f"head.projection.{index}"
         if dense.in_features != width:
             raise CheckpointError(
@@ -140,17 +158,6 @@ def _refuse_wrong_path(folder: Path) -> None:
     if len(folder.parts) == 2 and not folder.is_absolute():
         hint = f"; to fetch a model of that name from the Hub: hf download {folder} --local-dir {folder.name}"
     raise CheckpointError(f"{folder}: no such folder{hint}")
-
-
-def _config_path(folder: Path) -> Path:
-    path = folder / "config.json"
-    if not path.is_file():
-        present = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        raise CheckpointError(
-            f"{folder}: no config.json, so not a Hugging Face checkpoint; the folder holds "
-            f"{', '.join(present[:12]) or 'nothing'}"
-        )
-    return path
 
 
 def _family(config: ConfigFile) -> Family:
@@ -199,9 +206,16 @@ def _listed_tasks(family: Family) -> str:
 
 
 def _architecture(
-    config: ConfigFile, family: Family, sizes: Sizes, head: Head, modules: SentenceModules | None
+    config: ConfigFile,
+    family: Family,
+    sizes: Sizes,
+    head: Head,
+    modules: SentenceModules | None,
+    score: Activation,
 ) -> Architecture:
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
+    if score != "none":
+        layers[-1] = replace(layers[-1], activation=score)
     for index, dense in enumerate(modules.dense if modules else ()):
         layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
     everywhere = [(0, 0.0)] * sizes.num_layers
@@ -234,23 +248,29 @@ def _task(
     head: Head,
     modules: SentenceModules | None,
     notes: list[str],
-) -> Task:
+) -> tuple[Task, Activation]:
+    """The task, and what becomes of the last output."""
     if kind == "sentence-embedding":
         if modules is None or modules.task != kind:
-            return Task(kind)
-        return Task(kind, prompts=modules.prompts, default_prompt=modules.default_prompt, similarity=modules.similarity)
+            return Task(kind), "none"
+        prompts, default = modules.prompts, modules.default_prompt
+        return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity), "none"
     if kind not in LABELED_TASKS:
-        return Task(kind)
+        return Task(kind), "none"
     outputs = tensors.rows(f"{head.linears[-1].source}.weight")
     if kind == "token-classification":
-        return Task(kind, labels=config.labels(outputs))
-    problem_type = config.problem_type()
-    if problem_type is None and outputs == 1:
-        problem_type = config.score_of_one_output(modules.score_function if modules else None)
-        said = "the output itself" if problem_type == "regression" else "the sigmoid of the output"
-        notes.append(f"one output and no problem_type: the score is {said}")
-    problem_type = problem_type or "single_label"
-    return Task(kind, labels=config.labels(outputs), problem_type=problem_type)
+        return Task(kind, labels=config.labels(outputs)), "none"
+    problem_type, score = config.problem_type(), "none"
+    named = config.score_of_one_output(modules.score_function if modules else None)
+    if outputs == 1 and (named or problem_type is None):
+        # transformers and sentence-transformers both take the sigmoid where nothing is said.
+        problem_type, score = named or ("multi_label", "none")
+        said = "the sigmoid of the output" if problem_type == "multi_label" else f"{score} of the output"
+        said = "the output itself" if (problem_type, score) == ("regression", "none") else said
+        notes.append(
+            f"one output, {'as the cross-encoder says' if named else 'and no problem_type'}: the score is {said}"
+        )
+    return Task(kind, labels=config.labels(outputs), problem_type=problem_type or "single_label"), score
 
 
 def _provenance(folder: Path, config: ConfigFile, stored: dict[str, StoredTensor]) -> dict[str, object]:

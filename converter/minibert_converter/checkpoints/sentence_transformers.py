@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import MAX_HEAD_LAYERS, Activation, Pooling, TaskKind
-from minibert_converter.checkpoints.json_file import read_json, read_json_if_present
+from minibert_converter.checkpoints.config_file import ACTIVATIONS_OF_TORCH
+from minibert_converter.checkpoints.folder import Folder, JsonObject
 
 MODULES_FILE = "modules.json"
 #: As many linears as a head may have, and what may stand around them.
@@ -25,7 +26,20 @@ POOLING_FLAGS = {
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
 }
-DENSE_ACTIVATIONS: Mapping[str, Activation] = {"Identity": "none", "Tanh": "tanh", "ReLU": "relu", "GELU": "gelu"}
+#: Where the limit on a text's length and lowercasing stand, in the order in which they are looked for.
+SETTINGS_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+#: What those files may say besides, which changes no vector, and their groups of arguments for other libraries.
+SETTINGS_HARMLESS = (
+    "modality_config|module_output_name|unpad_inputs|transformer_task|backend|processing_kwargs|method_.*"
+)
+ARGUMENTS = ("model_args", "tokenizer_args", "config_args", "model_kwargs", "processor_kwargs", "config_kwargs")
+ARGUMENTS_HARMLESS = (
+    "trust_remote_code|attn_implementation|torch_dtype|dtype|device_map|use_fast|padding_side|token|revision"
+    "|cache_dir|local_files_only|low_cpu_mem_usage|use_safetensors|add_pooling_layer"
+)
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 SUPPORTED_MODULES = ("Transformer", "MLMTransformer", "Pooling", "SpladePooling", "Dense", "Normalize", "Dropout")
 #: What a folder may be, as its config_sentence_transformers.json says, and how it is made of modules.
@@ -46,7 +60,7 @@ TASKS: Mapping[str, TaskKind | None] = {
 class DenseModule:
     """A projection of the sentence vector; its weights lie in `folder` as linear.weight and linear.bias."""
 
-    folder: Path
+    folder: Folder
     in_features: int
     out_features: int
     bias: bool
@@ -57,7 +71,7 @@ class DenseModule:
 class SentenceModules:
     """A sentence-transformers folder, without its weights."""
 
-    transformer_folder: Path
+    transformer_folder: Folder
     model_type: str = "SentenceTransformer"
     pooling: Pooling = "mean"
     dense: tuple[DenseModule, ...] = ()
@@ -75,22 +89,22 @@ class SentenceModules:
         return TASKS[self.model_type]
 
 
-def read_sentence_modules(folder: Path) -> SentenceModules | None:
+def read_sentence_modules(folder: Folder) -> SentenceModules | None:
     """Reads modules.json and the config of each module; None where this is no sentence-transformers folder.
 
     Raises:
         CheckpointError: a file is missing or broken, or the modules do not follow one another.
         UnsupportedError: a module, a pooling or an activation is none of those that minibert computes.
     """
-    if not (folder / MODULES_FILE).is_file():
+    if not folder.has(MODULES_FILE):
         return None
-    entries = read_json(folder / MODULES_FILE, list)
+    entries = folder.json(MODULES_FILE, list)
     if len(entries) > MAX_MODULES:
         raise UnsupportedError(f"{folder / MODULES_FILE}: {len(entries)} modules; the limit is {MAX_MODULES}")
     modules = [_module(folder, entry) for entry in entries]
     modules = [(kind, path) for kind, path in modules if kind != "Dropout"]  # does nothing outside training
     config_path = folder / "config_sentence_transformers.json"
-    config = read_json_if_present(config_path)
+    config = folder.json_if_present(config_path.name)
     model_type = config.get("model_type", "SentenceTransformer")
     if model_type not in tuple(LAYOUTS):
         raise UnsupportedError(f"{config_path}: model_type {model_type} is not supported; {', '.join(LAYOUTS)} are")
@@ -102,26 +116,21 @@ def read_sentence_modules(folder: Path) -> SentenceModules | None:
         )
     paths = dict(modules)
     if "Normalize" in kinds:
-        path = paths["Normalize"] / "config.json"
-        _refuse_other_values(path, read_json_if_present(path))
+        _refuse_other_values(paths["Normalize"] / "config.json", paths["Normalize"].json_if_present("config.json"))
     if model_type == "SparseEncoder":
-        _check_splade(paths["SpladePooling"] / "config.json")
-    transformer = paths["Transformer"]
-    settings = read_json_if_present(transformer / "sentence_bert_config.json")
-    max_length = settings.get("max_seq_length")
-    if max_length is not None and (type(max_length) is not int or max_length < 1):
-        raise CheckpointError(f"{transformer / 'sentence_bert_config.json'}: max_seq_length is {max_length!r}")
+        _check_splade(paths["SpladePooling"])
+    max_length, lowercase = _read_settings(paths["Transformer"])
     prompts, default_prompt, similarity = _read_prompts(config_path, config)
     if default_prompt is not None and prompts[default_prompt] and model_type != "SentenceTransformer":
         raise UnsupportedError(f"{config_path}: a {model_type} that puts a prompt before each text is not supported")
     return SentenceModules(
-        transformer_folder=transformer,
+        transformer_folder=paths["Transformer"],
         model_type=model_type,
-        pooling=_read_pooling(paths["Pooling"] / "config.json") if "Pooling" in paths else "mean",
+        pooling=_read_pooling(paths["Pooling"]) if "Pooling" in paths else "mean",
         dense=tuple(_read_dense(path) for kind, path in modules if kind == "Dense"),
         normalize="Normalize" in kinds,
         max_length=max_length,
-        lowercase=bool(settings.get("do_lower_case", False)),
+        lowercase=lowercase,
         prompts=prompts,
         default_prompt=default_prompt,
         similarity=similarity,
@@ -138,7 +147,29 @@ def _expected(model_type: str, kinds: list[str]) -> list[str]:
     return ["Transformer", "Pooling", *["Dense"] * kinds.count("Dense"), *["Normalize"] * ("Normalize" in kinds)]
 
 
-def _module(folder: Path, entry: Any) -> tuple[str, Path]:
+def _read_settings(folder: Folder) -> tuple[int | None, bool]:
+    """The longest text in tokens, or None where nothing is said, and whether texts are lowered first."""
+    found = [name for name in SETTINGS_FILES if folder.has(name) and folder.json(name)]
+    if not found:
+        return None, False
+    path, settings = folder / found[0], JsonObject(folder.json(found[0]))
+    length, lowercase = settings.get("max_seq_length"), settings.get("do_lower_case")
+    for group in ARGUMENTS:
+        arguments = settings.get(group) or {}
+        if not isinstance(arguments, dict):
+            raise CheckpointError(f"{path}: {group} is {arguments!r:.80}, not an object")
+        arguments = JsonObject(arguments)
+        length = arguments.get("model_max_length", length)
+        if strange := arguments.not_asked(ARGUMENTS_HARMLESS):
+            raise UnsupportedError(f"{path}: {group} sets {', '.join(strange)}, which is not understood here")
+    if strange := settings.not_asked(SETTINGS_HARMLESS):
+        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
+    if length is not None and (type(length) is not int or length < 1):
+        raise CheckpointError(f"{path}: max_seq_length is {length!r}")
+    return length, bool(lowercase)
+
+
+def _module(folder: Folder, entry: Any) -> tuple[str, Folder]:
     """The module's class name and folder."""
     where = folder / MODULES_FILE
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or not isinstance(entry.get("path"), str):
@@ -148,38 +179,40 @@ def _module(folder: Path, entry: Any) -> tuple[str, Path]:
         raise UnsupportedError(
             f"{where}: module {entry['type']} is not supported; supported are {', '.join(SUPPORTED_MODULES)}"
         )
-    path = Path(entry["path"])
+    path = PurePath(entry["path"])
     if path.is_absolute() or ".." in path.parts:
         raise CheckpointError(f"{where}: the path {entry['path']!r} leads out of the folder")
     # The older name of a Transformer with the head for masked words.
-    return "Transformer" if kind == "MLMTransformer" else kind, folder / path
+    return "Transformer" if kind == "MLMTransformer" else kind, folder.within(entry["path"])
 
 
-def _read_pooling(path: Path) -> Pooling:
-    config = read_json(path)
+def _read_pooling(folder: Folder) -> Pooling:
+    path, config = folder / "config.json", JsonObject(folder.json("config.json"))
     modes = config.get("pooling_mode")
+    flags = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)]
     if modes is None:
-        modes = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)]
+        modes = flags or ["mean"]
     elif isinstance(modes, str):
         modes = [modes]
     if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in tuple(POOLINGS):
         raise UnsupportedError(f"{path}: pooling {modes!r} is not supported; supported is one of {', '.join(POOLINGS)}")
     if config.get("include_prompt", True) is not True:
         raise UnsupportedError(f"{path}: pooling that leaves the prompt out (include_prompt false) is not supported")
+    if strange := config.not_asked("(word_)?embedding_dimension"):
+        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
     return POOLINGS[modes[0]]
 
 
-def _check_splade(path: Path) -> None:
+def _check_splade(folder: Folder) -> None:
     """Checks that sparse vectors are the ones that `Model.encode_sparse` makes: max of log(1 + relu)."""
-    config = read_json_if_present(path)
+    path, config = folder / "config.json", folder.json_if_present("config.json")
     for key, value in (("pooling_strategy", "max"), ("activation_function", "relu")):
         if config.get(key, value) != value:
             raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only {value!r} is supported")
 
 
-def _read_dense(folder: Path) -> DenseModule:
-    path = folder / "config.json"
-    config = read_json(path)
+def _read_dense(folder: Folder) -> DenseModule:
+    path, config = folder / "config.json", JsonObject(folder.json("config.json"))
     sizes = config.get("in_features"), config.get("out_features")
     if any(type(size) is not int or size < 1 for size in sizes):
         raise CheckpointError(f"{path}: in_features and out_features must be whole numbers")
@@ -188,22 +221,25 @@ def _read_dense(folder: Path) -> DenseModule:
         raise UnsupportedError(f"{path}: a projection with a residual connection (use_residual) is not supported")
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     package, _, activation = name.rpartition(".")
-    if not package.startswith("torch.nn") or activation not in DENSE_ACTIVATIONS:
+    if not package.startswith("torch.nn") or activation not in ACTIVATIONS_OF_TORCH:
         raise UnsupportedError(
             f"{path}: activation_function {name} is not supported; supported are "
-            f"{', '.join(DENSE_ACTIVATIONS)} of torch.nn"
+            f"{', '.join(ACTIVATIONS_OF_TORCH)} of torch.nn"
         )
-    return DenseModule(folder, *sizes, bool(config.get("bias", True)), DENSE_ACTIVATIONS[activation])
+    bias = bool(config.get("bias", True))
+    if strange := config.not_asked(""):
+        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
+    return DenseModule(folder, *sizes, bias, ACTIVATIONS_OF_TORCH[activation])
 
 
-def _refuse_other_values(path: Path, config: Mapping[str, Any]) -> None:
+def _refuse_other_values(path: PurePath, config: Mapping[str, Any]) -> None:
     """Checks that a module takes the sentence vector and gives the sentence vector."""
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
             raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only sentence_embedding is supported")
 
 
-def _read_prompts(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None, str]:
+def _read_prompts(path: PurePath, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None, str]:
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise CheckpointError(f"{path}: prompts must be an object of strings")

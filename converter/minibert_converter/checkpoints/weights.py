@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minibert.errors import CheckpointError
-from minibert_converter.checkpoints.json_file import read_json
+from minibert_converter.checkpoints.folder import Folder
+from minibert_converter.checkpoints.foreign import no_weights
 from minibert_converter.checkpoints.safetensors_file import safetensors_contents
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.torch_file import torch_contents
@@ -18,7 +19,7 @@ WEIGHT_FILES: tuple[tuple[str, Callable[[Path], dict[str, StoredTensor]]], ...] 
 )
 
 
-def read_weights(folder: Path) -> dict[str, StoredTensor]:
+def read_weights(folder: Folder) -> dict[str, StoredTensor]:
     """Every tensor of the checkpoint in `folder`, by name, unread.
 
     Looks for model.safetensors, then model.safetensors.index.json with its shards, then pytorch_model.bin and
@@ -28,16 +29,11 @@ def read_weights(folder: Path) -> dict[str, StoredTensor]:
         CheckpointError: none of these files is there, or one is broken.
     """
     for name, read_contents in WEIGHT_FILES:
-        if (folder / name).is_file():
-            return _read_one(folder / name, read_contents)
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            return _read_shards(index, read_contents)
-    present = sorted(entry.name for entry in folder.iterdir())
-    raise CheckpointError(
-        f"{folder}: no weights; looked for model.safetensors and pytorch_model.bin, whole or sharded with .index.json; "
-        f"the folder holds {', '.join(present[:12]) or 'nothing'}"
-    )
+        if folder.has(name):
+            return _read_one(folder.file(name), read_contents)
+        if folder.has(f"{name}.index.json"):
+            return _read_shards(folder, f"{name}.index.json", read_contents)
+    raise no_weights(folder)
 
 
 def _read_one(path: Path, read_contents: Callable[[Path], dict[str, StoredTensor]]) -> dict[str, StoredTensor]:
@@ -47,15 +43,17 @@ def _read_one(path: Path, read_contents: Callable[[Path], dict[str, StoredTensor
     return read_contents(path)
 
 
-def _read_shards(index: Path, read_contents: Callable[[Path], dict[str, StoredTensor]]) -> dict[str, StoredTensor]:
-    weight_map = read_json(index).get("weight_map")
+def _read_shards(
+    folder: Folder, name: str, read_contents: Callable[[Path], dict[str, StoredTensor]]
+) -> dict[str, StoredTensor]:
+    index, weight_map = folder / name, folder.json(name).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise CheckpointError(f"{index}: has no weight_map from tensor names to files")
     shards = {}
     for shard in sorted(set(weight_map.values())):
-        if Path(shard).name != shard or not (index.parent / shard).is_file():
+        if Path(shard).name != shard or not folder.has(shard):
             raise CheckpointError(f"{index}: names {shard!r}, which is not a file in this folder")
-        shards[shard] = _read_one(index.parent / shard, read_contents)
+        shards[shard] = _read_one(folder.file(shard), read_contents)
     contents = {}
     for name, shard in weight_map.items():
         if name not in shards[shard]:

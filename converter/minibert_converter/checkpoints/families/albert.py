@@ -53,4 +53,5 @@ ALBERT = replace(
         r"embeddings\.(position_ids|token_type_ids)",
         r"(pooler|classifier|qa_outputs|predictions|sop_classifier)\..*",
     ),
+    tokenizer="AlbertTokenizer",
 )

@@ -64,4 +64,5 @@ MODERNBERT = Family(
     last_norm="final_norm",
     gated=True,
     optional_biases=True,
+    tokenizer="TokenizersBackend",
 )

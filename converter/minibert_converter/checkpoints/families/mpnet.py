@@ -55,5 +55,5 @@ MPNET = replace(
     unused=(r"embeddings\.position_ids", r"(pooler|classifier|qa_outputs|lm_head)\..*"),
     padding_id=Key("", 1),  # transformers asks no config for it
     position_bias=("encoder.relative_attention_bias", _bias_by_distance),
-    tokenizer="mpnet",
+    tokenizer="MPNetTokenizer",
 )

@@ -27,9 +27,19 @@ ROBERTA = replace(
         r"(pooler|classifier|qa_outputs|lm_head)\..*",
     ),
     padding_id=Key("pad_token_id", 1),
-    tokenizer="roberta",
+    tokenizer="RobertaTokenizer",
 )
 
-XLM_ROBERTA = replace(ROBERTA, model_type="xlm-roberta", architectures=task_classes("XLMRoberta"))
+XLM_ROBERTA = replace(
+    ROBERTA,
+    model_type="xlm-roberta",
+    architectures=task_classes("XLMRoberta"),
+    tokenizer="XLMRobertaTokenizer",
+)
 
-CAMEMBERT = replace(ROBERTA, model_type="camembert", architectures=task_classes("Camembert"))
+CAMEMBERT = replace(
+    ROBERTA,
+    model_type="camembert",
+    architectures=task_classes("Camembert"),
+    tokenizer="CamembertTokenizer",
+)
