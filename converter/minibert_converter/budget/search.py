@@ -11,9 +11,10 @@ from typing import Any
 from minibert.errors import InputError, MinibertError
 from minibert_converter.budget.goal import Goal
 from minibert_converter.budget.probe import Candidate, Probe
-from minibert_converter.budget.space import MATRIX_FORMS, PRUNING, bases
+from minibert_converter.budget.space import PRUNING, bases
 from minibert_converter.budget.state import State, folder_key, key_of
 from minibert_converter.convert import check_target, convert
+from minibert_converter.passes.quantize.matrix import MATRIX_FORMS
 from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Recipe
 from minibert_converter.report import Report, format_bytes
