@@ -78,7 +78,7 @@ def quantize_calibrated(
             factor = np.sqrt(factor)
     weight = weight / factor
     count = sum(use.seen.count for use in uses)
-    moments = sum(use.seen.moments * (use.seen.count / count) for use in uses)
+    moments = sum(use.seen.moments_about(use.seen.mean) * (use.seen.count / count) for use in uses)
     codes, scales, grid = _ROUNDINGS[form](weight, moments * np.outer(factor, factor))
     lost = weight - codes.astype(np.float32) * scales[:, None]
     biases = [(use.bias + lost @ (factor * (use.seen.mean - use.shift))).astype(np.float32) for use in uses]
