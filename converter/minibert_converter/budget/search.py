@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def search(
     target = check_target(source, target)
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
-    inputs = [folder_key(source, target), goal.to_json(), texts, score_key, passes, seed, task, max_length, _SPACE]
+    inputs = [folder_key(source, target), asdict(goal), texts, score_key, passes, seed, task, max_length, _SPACE]
     state = State(target, inputs)
     probe = Probe(source, texts, passes, seed, task, state, progress or no_progress)
     made = _Search(probe, goal, score, max_length)
