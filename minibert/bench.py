@@ -79,12 +79,7 @@ def one_text(model: Model, seconds: float) -> dict[str, Any]:
     tokenizer = model.tokenizer
     ids = [tokenizer.encode(SENTENCE).ids]
     recorded = Model(model.path, threads=1)
-    recorded.pipeline = Pipeline(
-        _Recorded(model.forward(ids)),
-        lambda: tokenizer,
-        max_length=model.max_length,
-        max_positions=model.config.architecture.max_positions,
-    )
+    recorded.pipeline = Pipeline(_Recorded(model.forward(ids)), lambda: tokenizer, model.config)
 
     def answer(model: Model) -> Any:
         return model.predict(SENTENCE) if model.labels else model.encode(SENTENCE)

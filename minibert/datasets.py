@@ -50,7 +50,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         InputError: no such kind of file, or a line that doesn't fit; names file and line.
         OSError: the file cannot be read.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind not in _READERS:
         raise InputError(f"{path}: must be a {', '.join(_READERS)} file, or one of these with .gz behind")
     try:
@@ -121,7 +121,7 @@ def read_questions(path: str | Path) -> list[tuple[str, str, tuple[str, ...]]]:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    lines = _kind(path) == ".jsonl"
+    lines = kind_of(path) == ".jsonl"
     try:
         with open_text(path) as file:
             rows = list(_flat_questions(file, path) if lines else _squad(json.load(file)))
@@ -154,7 +154,18 @@ def _flat_questions(file: TextIO, path: Path) -> Iterator[tuple[str, str, tuple[
         yield texts[0], texts[1], tuple(texts[2:])
 
 
-def _kind(path: Path) -> str:
+def json_lines(file: TextIO, path: Path) -> Iterator[tuple[int, Any]]:
+    """The number and the value of each line that isn't blank; raises InputError for one that is no JSON."""
+    for line, content in enumerate(file, 1):
+        if content.strip():
+            try:
+                value = json.loads(content)
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{path}, line {line}: not JSON: {error}") from None
+            yield line, value
+
+
+def kind_of(path: Path) -> str:
     """What a file ends in, without .gz."""
     return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
 
@@ -224,13 +235,7 @@ def _csv(file: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _jsonl(file: TextIO, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, content in enumerate(file, 1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except ValueError as error:
-            raise InputError(f"{path}, line {line}: not JSON: {error}") from None
+    for line, row in json_lines(file, path):
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {line}: must be an object, not {type(row).__name__}")
         yield line, row

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, warn
+from minibert.format.schema import Config
 from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound="str | tuple[str | None, ...]")
 Found = TypeVar("Found")
 
 #: Numbers in the rows of one pass of a task that looks at tokens, at most (unless one window alone has more): 16 MiB.
@@ -79,32 +81,32 @@ class Forward(Protocol):
         ...
 
 
-class Reader(Protocol[Item, Found]):
+class Reader(ABC, Generic[Item, Found]):
     """A task that looks at the rows of tokens, with its options: what it makes of items, windows and rows."""
 
+    @abstractmethod
     def check(self, item: Any, index: int) -> Item:
-        """An item as a caller gave it, checked; raises InputError naming `index` if it is none."""
-        ...
+        """An item as a caller gave it, checked: a text or a tuple; raises InputError naming `index` if it is none."""
 
     def characters(self, item: Item) -> int:
         """Characters to read."""
-        ...
+        return len(item) if isinstance(item, str) else sum(len(text or "") for text in item)
 
+    @abstractmethod
     def windows(self, tokenizer: Tokenizer, item: Item, max_length: int) -> tuple[list[Window], bool]:
         """What the model reads of an item, and whether that is less than all of it."""
-        ...
 
     def wanted(self, window: Window) -> Sequence[int]:
-        """Rising places of the tokens whose rows `find` looks at."""
-        ...
+        """Rising places of the tokens whose rows `find` looks at: all, unless a task says otherwise."""
+        return range(len(window.ids))
 
+    @abstractmethod
     def find(self, window: Window, rows: np.ndarray) -> Found:
         """What there is to keep of those rows, float32 [wanted, outputs], which are gone afterwards."""
-        ...
 
+    @abstractmethod
     def answer(self, item: Item, found: list[tuple[Window, Found]]) -> Any:
         """The answer, from all windows of an item."""
-        ...
 
 
 class Pipeline:
@@ -113,17 +115,14 @@ class Pipeline:
     Args:
         engine: what runs token ids.
         tokenizer: gives the tokenizer, built when the first text comes.
-        max_length: tokens of a text that are read by default.
-        max_positions: tokens that the model can read at all.
+        config: says how many tokens of a text are read by default, and how many can be.
     """
 
-    def __init__(
-        self, engine: Forward, tokenizer: Callable[[], Tokenizer], *, max_length: int, max_positions: int
-    ) -> None:
+    def __init__(self, engine: Forward, tokenizer: Callable[[], Tokenizer], config: Config) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
-        self._max_length = max_length
-        self._max_positions = max_positions
+        self._max_length = config.text.max_length
+        self._max_positions = config.architecture.max_positions
 
     def limits(self, known: type = ReadOptions, /, **given: Any) -> Limits:
         """Checked limits.
@@ -149,6 +148,12 @@ class Pipeline:
                 raise InputError(f"max_length is {length}, the model has {self._max_positions} positions")
             self._tokenizer().check_max_length(length)
         return Limits(**given)
+
+    def options(self, known: type, given: Mapping[str, Any]) -> tuple[dict[str, Any], Limits]:
+        """What a caller gave, in two: the task's own options, which `known` has beside ReadOptions; checked limits."""
+        own = known.__annotations__.keys() - ReadOptions.__annotations__.keys()
+        rest = {name: value for name, value in given.items() if name not in own}
+        return {name: value for name, value in given.items() if name in own}, self.limits(known, **rest)
 
     def row(self, text: str, pair: str | None, limits: Limits) -> np.ndarray:
         """The row of one text: float32 [outputs]. Short, as it is all that stands between a caller and the engine."""

@@ -25,6 +25,11 @@ PARTS = tuple(part for part in LAYER_PARTS if not part.endswith(".norm"))
 NORMS = tuple(part for part in LAYER_PARTS if part.endswith(".norm"))
 
 
+def widened(rows: np.ndarray, width: int) -> np.ndarray:
+    """Rows with columns of zeros up to `width`."""
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))
+
+
 def encoder_names(network: Network) -> list[str]:
     """Names of the encoder's matrices, each shared one once; embeddings and heads of the task are never pruned."""
     layers = range(len(network.architecture.layers))

@@ -49,11 +49,6 @@ class LinearWeights:
     weight: Float32Array
     bias: Float32Array
 
-    @property
-    def parameters(self) -> int:
-        """Stored numbers, padding included."""
-        return self.weight.size + self.bias.size
-
     def schema(self) -> Linear:
         """What the file's config says of this matrix."""
         return Linear(kind="float32", in_features=self.weight.shape[1], out_features=self.weight.shape[0])
@@ -70,11 +65,6 @@ class TiedLinear:
 
     target: str
     bias: Float32Array
-
-    @property
-    def parameters(self) -> int:
-        """Stored numbers, padding included."""
-        return self.bias.size
 
 
 @dataclass(frozen=True)
@@ -122,11 +112,6 @@ class QuantizedLinear:
     bias: Float32Array
     input_factor: Float32Array | None = None
     grid: GroupGrid | CodebookGrid | None = None
-
-    @property
-    def parameters(self) -> int:
-        """Stored weights and biases, padding included."""
-        return self.q.size + self.bias.size
 
     def dequantized(self) -> Float32Array:
         """The float32 [out, in] weights that this matrix stands for, in terms of the original input."""
@@ -224,11 +209,6 @@ class Norm:
 
     weight: Float32Array
     bias: Float32Array
-
-    @property
-    def parameters(self) -> int:
-        """Stored numbers, padding included."""
-        return self.weight.size + self.bias.size
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minibert.cli import console
-from minibert.cli.options import add_model, add_texts, lines, load_model, positive, read_ahead
+from minibert.cli.options import add_model, add_texts, lines, load_model, positive, reading
 from minibert.errors import InputError
 from minibert.files import check_target, replacing
 
@@ -44,19 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.npy is not None:
         check_target(arguments.npy, [arguments.file])
     model = load_model(arguments)
-    read = {"truncation": not arguments.no_truncation, "max_length": arguments.max_length}
     if arguments.sparse:
-        return _write_words(arguments, model, read)
+        return _write_words(arguments, model)
     vectors = model.iter_encode(
         lines(arguments, lazily=arguments.npy is None),
         arguments.prompt_name,
         arguments.prompt,
-        arguments.batch_size,
-        read_ahead=read_ahead(arguments),
         precision=arguments.precision,
         normalize_embeddings=arguments.normalize,
         truncate_dim=arguments.truncate_dim,
-        **read,
+        **reading(arguments),
     )
     if arguments.npy is None:
         for vector in vectors:
@@ -68,17 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     return _write_matrix(arguments, model, vectors)
 
 
-def _write_words(arguments: argparse.Namespace, model: Model, read: dict[str, Any]) -> int:
+def _write_words(arguments: argparse.Namespace, model: Model) -> int:
     """A JSON object for each text, tokens and their weights, as search engines take them; the heaviest first."""
     for option in ("prompt_name", "prompt", "normalize", "truncate_dim", "npy"):
         if getattr(arguments, option) not in (None, False):
             raise InputError(f"--{option.replace('_', '-')} is no option of --sparse")
     if arguments.precision != "float32":
         raise InputError("--precision is no option of --sparse")
-    vectors = model.iter_encode_sparse(
-        lines(arguments), read_ahead=read_ahead(arguments), batch_size=arguments.batch_size, **read
-    )
-    for vector in vectors:
+    for vector in model.iter_encode_sparse(lines(arguments), **reading(arguments)):
         order = (-vector.values).argsort(kind="stable")
         words = zip(vector.indices[order].tolist(), vector.values[order], strict=True)
         # A vocabulary may have fewer words than the matrix has rows.

@@ -10,6 +10,7 @@ from minibert.cli.options import add_model, load_model
 
 if TYPE_CHECKING:
     from minibert.evaluate.examples import Options
+    from minibert.model import Model
 
 HELP = "measure a model on examples with known answers"
 
@@ -108,13 +109,17 @@ def compare(both: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `evaluate_file` says of the file, with progress on stderr."""
+    """What `evaluate_file` says of the file that the command line names."""
+    return measured(load_model(arguments), arguments.data, arguments, arguments.task)
+
+
+def measured(model: Model, data: str, arguments: argparse.Namespace, task: str | None = None) -> dict[str, Any]:
+    """What `evaluate_file` says of a model, with progress on stderr; the columns are those of the command line."""
     from minibert.evaluate.examples import evaluate_file
     from minibert.progress import Progress
 
-    model = load_model(arguments)
     with Progress("eval") as progress:
-        return evaluate_file(model, arguments.data, options_of(arguments), task=arguments.task, progress=progress)
+        return evaluate_file(model, data, options_of(arguments), task=task, progress=progress)
 
 
 def show(value: float, share: bool) -> str:

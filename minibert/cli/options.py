@@ -6,7 +6,7 @@ import argparse
 import codecs
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from minibert.cli import console
 from minibert.datasets import refuse_utf_16
@@ -46,7 +46,7 @@ def add_model(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
-    """TEXT ... and how texts are read: what `lines` and `read_ahead` read."""
+    """TEXT ... and how texts are read: what `lines` and `reading` read."""
     parser.add_argument("text", nargs="*", default=[], metavar="TEXT", help="texts; without any, lines from stdin")
     parser.add_argument("--stream", action="store_true", help="answer each line from stdin before reading the next")
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens to read of a text")
@@ -87,9 +87,14 @@ def pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         yield parts[0], parts[1]
 
 
-def read_ahead(arguments: argparse.Namespace) -> int:
-    """Texts to read before answering: one when someone waits for each answer."""
-    return 1 if arguments.stream or (not arguments.text and is_terminal(sys.stdin)) else READ_AHEAD
+def reading(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How texts are read, as methods take it that answer lazily; one ahead when someone waits for each answer."""
+    return {
+        "read_ahead": 1 if arguments.stream or (not arguments.text and is_terminal(sys.stdin)) else READ_AHEAD,
+        "truncation": not arguments.no_truncation,
+        "max_length": arguments.max_length,
+        "batch_size": arguments.batch_size,
+    }
 
 
 def _stdin_lines(hint: bool) -> Iterator[str]:

@@ -6,7 +6,7 @@ import argparse
 from itertools import tee
 
 from minibert.cli import console, predict_tasks
-from minibert.cli.options import add_model, add_texts, load_model, read_ahead
+from minibert.cli.options import add_model, add_texts, load_model, reading
 from minibert.cli.predict_tasks import TASKS, chosen
 from minibert.tasks import ALIASES
 
@@ -31,14 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments)
     task = chosen(arguments, model)
     shown, asked = tee(task.items(arguments))
-    read = {
-        "read_ahead": read_ahead(arguments),
-        "truncation": not arguments.no_truncation,
-        "max_length": arguments.max_length,
-        "batch_size": arguments.batch_size,
-    }
     width = min(max((len(label) for label in model.labels), default=0), 40)
-    for item, answer in zip(shown, task.ask(model, asked, arguments, read), strict=True):
+    for item, answer in zip(shown, task.ask(model, asked, arguments, reading(arguments)), strict=True):
         if arguments.json:
             console.say_json(answer)
         else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from minibert.errors import InputError
 from minibert.evaluate import metrics
@@ -12,6 +12,7 @@ from minibert.model import Model
 from minibert.tasks.zero_shot import TEMPLATE, ZeroShot
 from minibert.text.inputs import Text
 
+T = TypeVar("T")
 #: What stands between the labels of one text in a multi-label file.
 LABEL_SEPARATOR = ","
 
@@ -46,7 +47,7 @@ def evaluate(
     else:
         measure = _multi_label if model.task.problem_type == "multi_label" else _single_label
     start = time.perf_counter()
-    figures = measure(model, texts, truth, progress or (lambda count: None))
+    figures = measure(model, texts, truth, progress)
     return report(model.task.kind, len(texts), figures, start)
 
 
@@ -84,13 +85,18 @@ def evaluate_zero_shot(
     if unknown:
         raise InputError(f"{unknown[0]!r} is none of the labels to choose from: {', '.join(candidates[:8])}")
     start = time.perf_counter()
-    answers = []
-    for answer in model.iter_predict(texts, candidate_labels=candidates, hypothesis_template=hypothesis_template):
-        answers.append(answer["labels"][0])
-        if progress is not None:
-            progress(1)
+    given = model.iter_predict(texts, candidate_labels=candidates, hypothesis_template=hypothesis_template)
+    answers = [answer["labels"][0] for answer in counted(given, progress)]
     figures = {"accuracy": metrics.accuracy(truth, answers), "macro_f1": metrics.macro_f1(truth, answers)}
     return report("zero-shot-classification", len(texts), {"labels": len(candidates), **figures}, start)
+
+
+def counted(answers: Iterable[T], progress: Callable[[int], None] | None) -> Iterator[T]:
+    """Answers as they are; `progress` hears of each that has been looked at."""
+    for answer in answers:
+        yield answer
+        if progress is not None:
+            progress(1)
 
 
 def report(task: str, texts: int, figures: dict[str, float], start: float) -> dict[str, Any]:
@@ -105,26 +111,21 @@ def _refuse_uneven(texts: Sequence[Any], truth: Sequence[Any]) -> None:
 
 
 def _single_label(
-    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None]
+    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None] | None
 ) -> dict[str, float]:
     known = _names(model, truth)
-    answers = []
-    for answer in model.iter_predict(texts):
-        answers.append(answer["label"])
-        progress(1)
+    answers = [answer["label"] for answer in counted(model.iter_predict(texts), progress)]
     return {"accuracy": metrics.accuracy(known, answers), "macro_f1": metrics.macro_f1(known, answers)}
 
 
 def _multi_label(
-    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None]
+    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None] | None
 ) -> dict[str, float]:
     sets = [[part.strip() for part in each.split(LABEL_SEPARATOR) if part.strip()] for each in truth]
     names = dict(zip(flat := [name for each in sets for name in each], _names(model, flat), strict=True))
     known = [{names[name] for name in each} for each in sets]
-    answers = []
-    for answer in model.iter_predict(texts, top_k=None):
-        answers.append({each["label"] for each in answer if each["score"] > 0.5})
-        progress(1)
+    given = counted(model.iter_predict(texts, top_k=None), progress)
+    answers = [{each["label"] for each in answer if each["score"] > 0.5} for answer in given]
     return {
         "exact_match": metrics.accuracy([frozenset(each) for each in known], [frozenset(each) for each in answers]),
         "micro_f1": metrics.micro_f1(known, answers),
@@ -133,20 +134,17 @@ def _multi_label(
 
 
 def _regression(
-    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None]
+    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None] | None
 ) -> dict[str, float]:
     if len(model.labels) != 1:
         raise InputError(f"evaluation of a regression needs one output, the model has {len(model.labels)}")
     known = _numbers(truth)
-    answers = []
-    for answer in model.iter_predict(texts):
-        answers.append(answer["score"])
-        progress(1)
+    answers = [answer["score"] for answer in counted(model.iter_predict(texts), progress)]
     return {"pearson": metrics.pearson(known, answers), "spearman": metrics.spearman(known, answers)}
 
 
 def _similarity(
-    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None]
+    model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None] | None
 ) -> dict[str, float]:
     known = _numbers(truth)
     pairs = [text for text in texts if isinstance(text, tuple)]
@@ -154,10 +152,8 @@ def _similarity(
         raise InputError("an embedding model is evaluated on pairs of sentences: name the second column (--text-pair)")
     # Both sentences of each pair in one stream, so that the engine sees full batches.
     vectors = model.iter_encode(sentence for pair in pairs for sentence in pair)
-    answers = []
-    for first in vectors:
-        answers.append(float(model.similarity_pairwise(first, next(vectors))[0]))
-        progress(1)
+    both = counted(zip(vectors, vectors, strict=True), progress)
+    answers = [float(model.similarity_pairwise(first, second)[0]) for first, second in both]
     return {"pearson": metrics.pearson(known, answers), "spearman": metrics.spearman(known, answers)}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from minibert.errors import InputError
 from minibert.evaluate import metrics
 from minibert.evaluate.entities import entity_scores, word_tags
-from minibert.evaluate.labels import report
+from minibert.evaluate.labels import counted, report
 from minibert.model import Model
 
 #: Tokens for each mask among which the right one may be.
@@ -40,12 +40,8 @@ def evaluate_entities(
     if not sentences or list(map(len, sentences)) != list(map(len, truth)):
         raise InputError("evaluation needs one sentence at least, and a tag for each word")
     start = time.perf_counter()
-    answers = []
-    tokens = model.iter_predict((" ".join(words) for words in sentences), ignore_labels=())
-    for words, answer in zip(sentences, tokens, strict=True):
-        answers.append(word_tags(words, answer))
-        if progress is not None:
-            progress(1)
+    tokens = counted(model.iter_predict((" ".join(words) for words in sentences), ignore_labels=()), progress)
+    answers = [word_tags(words, answer) for words, answer in zip(sentences, tokens, strict=True)]
     return report(model.task.kind, len(sentences), entity_scores(truth, answers), start)
 
 
@@ -74,12 +70,10 @@ def evaluate_answers(
     impossible = not all(truth)
     start = time.perf_counter()
     exact = f1 = 0.0
-    answers = model.iter_predict(questions, handle_impossible_answer=impossible)
+    answers = counted(model.iter_predict(questions, handle_impossible_answer=impossible), progress)
     for right, answer in zip(truth, answers, strict=True):
         exact += max(metrics.answer_match(each, answer["answer"]) for each in right or [""])
         f1 += max(metrics.answer_f1(each, answer["answer"]) for each in right or [""])
-        if progress is not None:
-            progress(1)
     figures = {"exact_match": exact / len(questions), "f1": f1 / len(questions)}
     return report(model.task.kind, len(questions), figures, start)
 
@@ -106,7 +100,8 @@ def evaluate_masks(
         raise InputError(f"evaluation needs as many words as texts, and one at least: {len(texts)} and {len(words)}")
     start = time.perf_counter()
     first = best = single = 0
-    for place, (word, guesses) in enumerate(zip(words, model.iter_predict(texts, top_k=TOP), strict=True)):
+    answers = counted(model.iter_predict(texts, top_k=TOP), progress)
+    for place, (word, guesses) in enumerate(zip(words, answers, strict=True)):
         if isinstance(guesses[0], list):
             raise InputError(f"text {place} has {len(guesses)} masks: evaluation needs one in each text")
         right = _tokens_of(model, word)
@@ -114,8 +109,6 @@ def evaluate_masks(
         first += tokens[0] in right
         best += not right.isdisjoint(tokens)
         single += bool(right)
-        if progress is not None:
-            progress(1)
     shares = {"accuracy": first, "top_5_accuracy": best, "single_token": single}
     figures = {name: count / len(texts) for name, count in shares.items()}
     return report(model.task.kind, len(texts), figures, start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from minibert.errors import FormatError
 from minibert.format.constants import (
@@ -21,12 +20,12 @@ from minibert.format.constants import (
     TableKind,
     low_rank,
 )
-from minibert.format.record import record
-from minibert.format.values import Fields
+from minibert.format.record import FromJson, key, record
+from minibert.format.values import boolean, choice, integer
 
 
 @record
-class Linear:
+class Linear(FromJson):
     """One weight matrix with its bias: `y = W x + b`.
 
     Attributes:
@@ -39,12 +38,12 @@ class Linear:
         group_size: inputs of one output that share a multiplier, a multiple of GROUP; for "int4" only.
     """
 
-    kind: LinearKind
-    in_features: int
-    out_features: int
-    input_factor: bool = False
-    blocks: int = 0
-    group_size: int = 0
+    kind: LinearKind = key(choice(LINEAR_KINDS))
+    in_features: int = key(integer(LANES, MAX_WIDTH))
+    out_features: int = key(integer(1, MAX_OUTPUTS))
+    input_factor: bool = key(boolean, default=False)
+    blocks: int = key(integer(0, MAX_BLOCKS), default=0)
+    group_size: int = key(integer(0, MAX_WIDTH), default=0)
 
     @property
     def groups(self) -> int:
@@ -61,32 +60,20 @@ class Linear:
         """Fraction of the weights that is stored: below 1 for "int8-4x4" only."""
         return self.blocks / self.all_blocks if self.kind == "int8-4x4" else 1.0
 
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Linear:
-        """Read and check one linear; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        linear = cls(
-            kind=keys.choice("kind", LINEAR_KINDS),
-            in_features=keys.integer("in_features", LANES, MAX_WIDTH),
-            out_features=keys.integer("out_features", 1, MAX_OUTPUTS),
-            input_factor=keys.boolean("input_factor", False),
-            blocks=keys.integer("blocks", 0, MAX_BLOCKS, 0),
-            group_size=keys.integer("group_size", 0, MAX_WIDTH, 0),
-        )
-        keys.end()
-        if linear.in_features % LANES:
-            raise FormatError(f"{where}.in_features must be a multiple of {LANES}, not {linear.in_features}")
-        if linear.input_factor and linear.kind == "float32":
+    def check(self, where: str) -> None:
+        """Refuse sizes that don't fit the kind."""
+        if self.in_features % LANES:
+            raise FormatError(f"{where}.in_features must be a multiple of {LANES}, not {self.in_features}")
+        if self.input_factor and self.kind == "float32":
             raise FormatError(f"{where}.input_factor is for int8 matrices: a float32 one has nothing to migrate")
-        if linear.blocks and linear.kind != "int8-4x4":
-            raise FormatError(f"{where}.blocks is for the kind int8-4x4, not for {linear.kind}")
-        if linear.blocks > linear.all_blocks:
-            raise FormatError(f"{where}.blocks is {linear.blocks}, but the matrix has {linear.all_blocks} of them")
-        if (linear.kind == "int4") != (linear.group_size > 0):
-            raise FormatError(f"{where}.group_size is {linear.group_size}; int4 matrices have one, and no others")
-        if linear.group_size % GROUP:
-            raise FormatError(f"{where}.group_size must be a multiple of {GROUP}, not {linear.group_size}")
-        return linear
+        if self.blocks and self.kind != "int8-4x4":
+            raise FormatError(f"{where}.blocks is for the kind int8-4x4, not for {self.kind}")
+        if self.blocks > self.all_blocks:
+            raise FormatError(f"{where}.blocks is {self.blocks}, but the matrix has {self.all_blocks} of them")
+        if (self.kind == "int4") != (self.group_size > 0):
+            raise FormatError(f"{where}.group_size is {self.group_size}; int4 matrices have one, and no others")
+        if self.group_size % GROUP:
+            raise FormatError(f"{where}.group_size must be a multiple of {GROUP}, not {self.group_size}")
 
 
 def low_rank_part(name: str, linears: Mapping[str, Linear]) -> tuple[str, str] | None:
@@ -100,7 +87,7 @@ def low_rank_part(name: str, linears: Mapping[str, Linear]) -> tuple[str, str] |
 
 
 @record
-class Table:
+class Table(FromJson):
     """One embedding table, `rows` rows of the padded hidden size; all but "float32" have one float32 scale a row.
 
     A row of "int4" has 4-bit codes, and for each NIBBLE_GROUP columns a small whole number that multiplies them. A row
@@ -109,22 +96,13 @@ class Table:
     does, so that the head of a fill-mask model can be the same tensor; only the table of words may.
     """
 
-    kind: TableKind
-    rows: int
-    subvector_size: int = 0
+    kind: TableKind = key(choice(TABLE_KINDS))
+    rows: int = key(integer(1, MAX_VOCAB_SIZE))
+    subvector_size: int = key(integer(0, max(SUBVECTOR_SIZES)), default=0)
 
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Table:
-        """Read and check one table; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        table = cls(
-            kind=keys.choice("kind", TABLE_KINDS),
-            rows=keys.integer("rows", 1, MAX_VOCAB_SIZE),
-            subvector_size=keys.integer("subvector_size", 0, max(SUBVECTOR_SIZES), 0),
-        )
-        keys.end()
-        sizes = SUBVECTOR_SIZES if table.kind == "codebook" else (0,)
-        if table.subvector_size not in sizes:
+    def check(self, where: str) -> None:
+        """Refuse sub-vectors where there are none."""
+        sizes = SUBVECTOR_SIZES if self.kind == "codebook" else (0,)
+        if self.subvector_size not in sizes:
             allowed = " or ".join(map(str, sizes))
-            raise FormatError(f"{where}.subvector_size is {table.subvector_size}; of {table.kind} it must be {allowed}")
-        return table
+            raise FormatError(f"{where}.subvector_size is {self.subvector_size}; of {self.kind} it must be {allowed}")

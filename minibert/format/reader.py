@@ -7,6 +7,7 @@ file that anybody wrote and code that cannot be stopped by an exception.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -202,17 +203,10 @@ def _spec_of(name: str, entry: Any, specs: Mapping[str, TensorSpec]) -> TensorSp
         return TensorSpec("U8", tuple(shape) if shape and one_size else (1,))
     spec = specs[name[: -len(PADDING)]]
     itemsize = DTYPES[spec.dtype].itemsize
-    missing = -_count(spec) * itemsize % ALIGNMENT
+    missing = -math.prod(spec.shape) * itemsize % ALIGNMENT
     if not missing:
         raise FormatError(f"tensor {shown(name)} is padding where none is due")
     return TensorSpec(spec.dtype, (missing // itemsize,))
-
-
-def _count(spec: TensorSpec) -> int:
-    elements = 1
-    for size in spec.shape:
-        elements *= size
-    return elements
 
 
 class _Views:
@@ -237,7 +231,7 @@ class _Views:
         if type(offsets) is not list or len(offsets) != 2 or not _whole(offsets):
             raise FormatError(f"tensor {shown(name)}: data_offsets must be two whole numbers")
         begin, end = offsets
-        count = _count(spec)
+        count = math.prod(spec.shape)
         if begin < 0 or end - begin != count * DTYPES[dtype].itemsize:
             raise FormatError(f"tensor {shown(name)}: {offsets} are not the offsets of {dtype} {shape}")
         if end > self._data_size:

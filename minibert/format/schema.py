@@ -8,7 +8,7 @@ docs/FORMAT.md tells the same in prose, with the reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import fields
 from typing import Any
 
 from minibert.errors import FormatError
@@ -36,15 +36,15 @@ from minibert.format.constants import (
     TaskKind,
 )
 from minibert.format.parts import Linear, Table
-from minibert.format.record import record
-from minibert.format.values import Fields, free_form, shown, string
+from minibert.format.record import FromJson, key, record
+from minibert.format.values import boolean, choice, free_form, integer, items, mapping, number, shown, string
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
 
 
 @record
-class Layer:
+class Layer(FromJson):
     """One transformer layer: sizes may differ between layers after structured pruning.
 
     Attributes:
@@ -55,67 +55,36 @@ class Layer:
         keep_tokens: fraction of a text's tokens that go on from this layer's attention (token pruning); 1 for all.
     """
 
-    num_heads: int
-    ffn_size: int
-    window: int = 0
-    rotary_base: float = 0.0
-    keep_tokens: float = 1.0
-
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Layer:
-        """Read and check one layer; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        layer = cls(
-            num_heads=keys.integer("num_heads", 1, MAX_HEADS),
-            ffn_size=keys.integer("ffn_size", 1, MAX_WIDTH),
-            window=keys.integer("window", 0, MAX_POSITIONS, 0),
-            rotary_base=keys.number("rotary_base", 1.0, MAX_ROTARY_BASE, 0.0),
-            keep_tokens=keys.number("keep_tokens", 0.0, 1.0, 1.0),
-        )
-        keys.end()
-        return layer
+    num_heads: int = key(integer(1, MAX_HEADS))
+    ffn_size: int = key(integer(1, MAX_WIDTH))
+    window: int = key(integer(0, MAX_POSITIONS), default=0)
+    rotary_base: float = key(number(1.0, MAX_ROTARY_BASE, also=0.0), default=0.0)
+    keep_tokens: float = key(number(0.0, 1.0), default=1.0)
 
 
 @record
-class Exit:
+class Exit(FromJson):
     """After layer `after`, a text leaves whose likeliest label has at least the probability `threshold` (early exit).
 
     The labels' logits are the linear "exits.`after`" of the mean of its tokens' rows.
     """
 
-    after: int
-    threshold: float
-
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Exit:
-        """Read and check one exit; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        early = cls(after=keys.integer("after", 0, MAX_LAYERS), threshold=keys.number("threshold", 0.0, 1.0))
-        keys.end()
-        return early
+    after: int = key(integer(0, MAX_LAYERS))
+    threshold: float = key(number(0.0, 1.0))
 
 
 @record
-class HeadLayer:
+class HeadLayer(FromJson):
     """One layer after pooling: a linear called `name`, then an activation, then (if norm) a LayerNorm `name`.norm."""
 
-    name: str
-    activation: Activation = "none"
-    norm: bool = False
+    name: str = key(string)
+    activation: Activation = key(choice(ACTIVATIONS), default="none")
+    norm: bool = key(boolean, default=False)
 
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> HeadLayer:
-        """Read and check one head layer; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        layer = cls(
-            name=keys.text("name"),
-            activation=keys.choice("activation", ACTIVATIONS, "none"),
-            norm=keys.boolean("norm", False),
-        )
-        keys.end()
-        if not _is_head_name(layer.name):
-            raise FormatError(f"{where}.name must be 'head.WORD' or 'head.WORD.NUMBER', not {shown(layer.name)}")
-        return layer
+    def check(self, where: str) -> None:
+        """Refuse names that the format makes itself."""
+        if not _is_head_name(self.name):
+            raise FormatError(f"{where}.name must be 'head.WORD' or 'head.WORD.NUMBER', not {shown(self.name)}")
 
 
 def _is_head_name(name: str) -> bool:
@@ -131,7 +100,7 @@ def _is_head_name(name: str) -> bool:
 
 
 @record
-class Architecture:
+class Architecture(FromJson):
     """The shape of the network, from token ids to the rows that `forward` returns.
 
     Attributes:
@@ -146,121 +115,73 @@ class Architecture:
         exits: where a classifier may answer before its last layer, by rising layer.
     """
 
-    model_type: str
-    hidden_size: int
-    head_size: int
-    vocab_size: int
-    max_positions: int
-    token_types: int
-    layer_norm_eps: float
-    activation: Activation
-    layers: tuple[Layer, ...]
-    pooling: Pooling
-    head: tuple[HeadLayer, ...] = ()
-    normalize: bool = False
-    embedding_size: int = 0
-    position_table: bool = True
-    position_bias: bool = False
-    pre_norm: bool = False
-    gated: bool = False
-    word_size: int = 0
-    exits: tuple[Exit, ...] = ()
+    model_type: str = key(choice(MODEL_TYPES))
+    hidden_size: int = key(integer(1, MAX_HIDDEN_SIZE))
+    head_size: int = key(integer(1, MAX_HEAD_SIZE))
+    vocab_size: int = key(integer(1, MAX_VOCAB_SIZE))
+    max_positions: int = key(integer(1, MAX_POSITIONS))
+    token_types: int = key(integer(0, MAX_TOKEN_TYPES))
+    layer_norm_eps: float = key(number(0.0, 1.0))
+    activation: Activation = key(choice(ACTIVATIONS))
+    layers: tuple[Layer, ...] = key(items(Layer.from_json, 1, MAX_LAYERS))
+    pooling: Pooling = key(choice(POOLINGS))
+    head: tuple[HeadLayer, ...] = key(items(HeadLayer.from_json, 0, MAX_HEAD_LAYERS), default=())
+    normalize: bool = key(boolean, default=False)
+    embedding_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
+    position_table: bool = key(boolean, default=True)
+    position_bias: bool = key(boolean, default=False)
+    pre_norm: bool = key(boolean, default=False)
+    gated: bool = key(boolean, default=False)
+    word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
+    exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
 
     @property
     def table_size(self) -> int:
         """Columns of the embedding tables that mean something."""
         return self.embedding_size or self.hidden_size
 
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Architecture:
-        """Read and check the architecture; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        architecture = cls(
-            model_type=keys.choice("model_type", MODEL_TYPES),
-            hidden_size=keys.integer("hidden_size", 1, MAX_HIDDEN_SIZE),
-            head_size=keys.integer("head_size", 1, MAX_HEAD_SIZE),
-            vocab_size=keys.integer("vocab_size", 1, MAX_VOCAB_SIZE),
-            max_positions=keys.integer("max_positions", 1, MAX_POSITIONS),
-            token_types=keys.integer("token_types", 0, MAX_TOKEN_TYPES),
-            layer_norm_eps=keys.number("layer_norm_eps", 0.0, 1.0),
-            activation=keys.choice("activation", ACTIVATIONS),
-            layers=keys.items("layers", Layer.from_json, 1, MAX_LAYERS),
-            pooling=keys.choice("pooling", POOLINGS),
-            head=keys.items("head", HeadLayer.from_json, 0, MAX_HEAD_LAYERS, []),
-            normalize=keys.boolean("normalize", False),
-            embedding_size=keys.integer("embedding_size", 0, MAX_HIDDEN_SIZE, 0),
-            position_table=keys.boolean("position_table", True),
-            position_bias=keys.boolean("position_bias", False),
-            pre_norm=keys.boolean("pre_norm", False),
-            gated=keys.boolean("gated", False),
-            word_size=keys.integer("word_size", 0, MAX_HIDDEN_SIZE, 0),
-            exits=keys.items("exits", Exit.from_json, 0, MAX_LAYERS, []),
-        )
-        keys.end()
-        return architecture
-
 
 @record
-class Task:
+class Task(FromJson):
     """What the outputs mean."""
 
-    kind: TaskKind
-    labels: tuple[str, ...] = ()
-    problem_type: ProblemType = "single_label"
-    prompts: Mapping[str, str] = field(default_factory=dict)
-    default_prompt: str | None = None
-    similarity: str = "cosine"
+    kind: TaskKind = key(choice(TASK_KINDS))
+    labels: tuple[str, ...] = key(items(string, 0, MAX_LABELS), default=())
+    problem_type: ProblemType = key(choice(PROBLEM_TYPES), default="single_label")
+    prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
+    default_prompt: str | None = key(lambda value, _: value, default=None)
+    similarity: str = key(choice(SIMILARITIES), default="cosine")
 
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> Task:
-        """Read and check the task; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        task = cls(
-            kind=keys.choice("kind", TASK_KINDS),
-            labels=keys.items("labels", string, 0, MAX_LABELS, []),
-            problem_type=keys.choice("problem_type", PROBLEM_TYPES, "single_label"),
-            prompts=keys.mapping("prompts", string, {}),
-            default_prompt=keys.take("default_prompt", None),
-            similarity=keys.choice("similarity", SIMILARITIES, "cosine"),
-        )
-        keys.end()
-        default = task.default_prompt
-        if default is not None and (type(default) is not str or default not in task.prompts):
+    def check(self, where: str) -> None:
+        """Refuse a default that is no prompt."""
+        default = self.default_prompt
+        if default is not None and (type(default) is not str or default not in self.prompts):
             raise FormatError(f"{where}.default_prompt must be null or one of the prompts, not {shown(default)}")
-        return task
 
 
 @record
-class TextConfig:
+class TextConfig(FromJson):
     """How text becomes ids, beside what tokenizer.json says itself."""
 
-    max_length: int
-
-    @classmethod
-    def from_json(cls, value: Any, where: str) -> TextConfig:
-        """Read and check the text config; raises FormatError naming the key."""
-        keys = Fields(value, where)
-        text = cls(max_length=keys.integer("max_length", 1, MAX_POSITIONS))
-        keys.end()
-        return text
+    max_length: int = key(integer(1, MAX_POSITIONS))
 
 
 @record
-class Config:
+class Config(FromJson):
     """All of the JSON in a file's metadata."""
 
-    architecture: Architecture
-    task: Task
-    text: TextConfig
-    linears: Mapping[str, Linear]
-    tables: Mapping[str, Table]
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    report: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Architecture = key(Architecture.from_json)
+    task: Task = key(Task.from_json)
+    text: TextConfig = key(TextConfig.from_json)
+    linears: Mapping[str, Linear] = key(mapping(Linear.from_json))
+    tables: Mapping[str, Table] = key(mapping(Table.from_json))
+    aliases: Mapping[str, str] = key(mapping(string), default_factory=dict)
+    recipe: Mapping[str, Any] = key(mapping(free_form), default_factory=dict)
+    report: Mapping[str, Any] = key(mapping(free_form), default_factory=dict)
+    provenance: Mapping[str, Any] = key(mapping(free_form), default_factory=dict)
 
     @classmethod
-    def from_json(cls, value: Any) -> Config:
+    def from_json(cls, value: Any, where: str = "config") -> Config:
         """Read a config out of plain JSON values (dicts, lists, strings, numbers), trusting nothing.
 
         Every key is checked by itself here; that the parts agree with one another is `expected_tensors`' part.
@@ -268,20 +189,7 @@ class Config:
         Raises:
             FormatError: naming the key that is missing, unknown, of the wrong type or out of range.
         """
-        keys = Fields(value, "config")
-        config = cls(
-            architecture=Architecture.from_json(keys.take("architecture"), "config.architecture"),
-            task=Task.from_json(keys.take("task"), "config.task"),
-            text=TextConfig.from_json(keys.take("text"), "config.text"),
-            linears=keys.mapping("linears", Linear.from_json),
-            tables=keys.mapping("tables", Table.from_json),
-            aliases=keys.mapping("aliases", string, {}),
-            recipe=keys.mapping("recipe", free_form, {}),
-            report=keys.mapping("report", free_form, {}),
-            provenance=keys.mapping("provenance", free_form, {}),
-        )
-        keys.end()
-        return config
+        return super().from_json(value, where)
 
     def to_json(self) -> dict[str, Any]:
         """The config as plain JSON values (dicts, lists, strings, numbers), which `from_json` turns back into it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -101,9 +102,7 @@ class _Specs:
     def add(self, name: str, dtype: str, *shape: int) -> None:
         if name in self.by_name:
             raise FormatError(f"two parts of the architecture would both be the tensor {shown(name)}")
-        elements = 1
-        for size in shape:
-            elements *= size
+        elements = math.prod(shape)
         if elements > MAX_ELEMENTS:
             raise FormatError(f"the tensor {shown(name)} would have {elements} numbers; the limit is {MAX_ELEMENTS}")
         self.by_name[name] = TensorSpec(dtype, shape)

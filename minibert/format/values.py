@@ -1,4 +1,4 @@
-"""Strict reading of JSON: one object at a time, every key accounted for, every value of the right type and size.
+"""Strict reading of JSON: every value of the right type and size; see record.py for objects and their keys.
 
 The JSON of a model file was written by anybody. What is read here is checked once, where it is read, so that the rest
 of minibert can rely on the types that its dataclasses declare.
@@ -19,9 +19,6 @@ T = TypeVar("T")
 MAX_NUMBER_LENGTH = 40
 #: Levels of arrays and objects within one another in the free-form parts: far below Python's recursion limit.
 MAX_DEPTH = 32
-
-#: Stands for the default of a key that has none.
-REQUIRED: Any = object()
 
 
 def parse_json(text: str, what: str) -> Any:
@@ -84,94 +81,76 @@ def shown(value: object, limit: int = 60) -> str:
     return repr(value[:limit]) + ("..." if len(value) > limit else "")
 
 
-class Fields:
-    """The keys of one JSON object, taken one by one; `end` refuses those that nobody took.
+#: What a key's value says, given the value and where it stands; raises FormatError if it isn't what it must be.
+Read = Callable[[Any, str], T]
 
-    Every method that takes a key raises FormatError, naming the key, if it is missing (and has no default) or its
-    value is not what the method promises.
-    """
 
-    __slots__ = ("_rest", "_where")
+def integer(low: int, high: int) -> Read[int]:
+    """Whole numbers in `[low, high]`; true and 1.0 are not whole numbers."""
 
-    def __init__(self, value: Any, where: str) -> None:
-        if type(value) is not dict:
-            raise FormatError(f"{where} must be an object, not {described(value)}")
-        self._rest: dict[str, Any] = value.copy()
-        self._where = where
-
-    def take(self, name: str, default: Any = REQUIRED) -> Any:
-        """The value of a key, of any type."""
-        value = self._rest.pop(name, default)
-        if value is REQUIRED:
-            raise FormatError(f"{self._where}.{name} is missing")
-        return value
-
-    def integer(self, name: str, low: int, high: int, default: Any = REQUIRED) -> int:
-        """A whole number in `[low, high]`; true and 1.0 are not whole numbers."""
-        value = self.take(name, default)
+    def read(value: Any, where: str) -> int:
         if type(value) is not int or not low <= value <= high:
-            raise self._error(name, f"a whole number from {low} to {high}", value)
+            raise wrong(where, f"a whole number from {low} to {high}", value)
         return value
 
-    def number(self, name: str, above: float, high: float, default: Any = REQUIRED) -> float:
-        """A finite number in `(above, high]`, or the default."""
-        value = self.take(name, default)
-        if type(value) not in (int, float) or not (above < value <= high or value == default):
-            raise self._error(name, f"a number above {above} and up to {high}", value)
+    return read
+
+
+def number(above: float, high: float, *, also: float | None = None) -> Read[float]:
+    """Finite numbers in `(above, high]`, and perhaps one beside them."""
+
+    def read(value: Any, where: str) -> float:
+        if type(value) not in (int, float) or not (above < value <= high or value == also):
+            raise wrong(where, f"a number above {above} and up to {high}", value)
         return float(value)
 
-    def boolean(self, name: str, default: Any = REQUIRED) -> bool:
-        """True or false."""
-        value = self.take(name, default)
-        if type(value) is not bool:
-            raise self._error(name, "true or false", value)
-        return value
+    return read
 
-    def text(self, name: str, default: Any = REQUIRED) -> str:
-        """A string."""
-        value = self.take(name, default)
-        if type(value) is not str:
-            raise self._error(name, "a string", value)
-        return value
 
-    def choice(self, name: str, choices: Sequence[str], default: Any = REQUIRED) -> Any:
-        """One of a few strings."""
-        value = self.take(name, default)
+def choice(choices: Sequence[str]) -> Read[Any]:
+    """One of a few strings."""
+
+    def read(value: Any, where: str) -> str:
         if type(value) is not str or value not in choices:
-            raise self._error(name, "one of " + ", ".join(choices), value)
+            raise wrong(where, "one of " + ", ".join(choices), value)
         return value
 
-    def items(
-        self, name: str, read: Callable[[Any, str], T], least: int, most: int, default: Any = REQUIRED
-    ) -> tuple[T, ...]:
-        """An array of `least` to `most` items, each read by `read(value, where)`."""
-        value = self.take(name, default)
+    return read
+
+
+def items(read_item: Read[T], least: int, most: int) -> Read[tuple[T, ...]]:
+    """Arrays of `least` to `most` items."""
+
+    def read(value: Any, where: str) -> tuple[T, ...]:
         if type(value) is not list or not least <= len(value) <= most:
-            raise self._error(name, f"an array of {least} to {most} items", value)
-        where = f"{self._where}.{name}"
-        return tuple([read(item, f"{where}[{index}]") for index, item in enumerate(value)])
+            raise wrong(where, f"an array of {least} to {most} items", value)
+        return tuple([read_item(item, f"{where}[{index}]") for index, item in enumerate(value)])
 
-    def mapping(self, name: str, read: Callable[[Any, str], T], default: Any = REQUIRED) -> dict[str, T]:
-        """An object whose keys are free, each value read by `read(value, where)`."""
-        value = self.take(name, default)
+    return read
+
+
+def mapping(read_item: Read[T]) -> Read[dict[str, T]]:
+    """Objects whose keys are free."""
+
+    def read(value: Any, where: str) -> dict[str, T]:
         if type(value) is not dict:
-            raise self._error(name, "an object", value)
-        where = f"{self._where}.{name}"
-        return {key: read(item, f"{where}[{shown(key)}]") for key, item in value.items()}
+            raise wrong(where, "an object", value)
+        return {key: read_item(item, f"{where}[{shown(key)}]") for key, item in value.items()}
 
-    def end(self) -> None:
-        """Refuse the keys that nobody took: they would mean something that this release doesn't do."""
-        if self._rest:
-            raise FormatError(f"{self._where} holds the key {shown(next(iter(self._rest)))}, unknown to this release")
+    return read
 
-    def _error(self, name: str, expected: str, value: Any) -> FormatError:
-        return FormatError(f"{self._where}.{name} must be {expected}, not {described(value)}")
+
+def boolean(value: Any, where: str) -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise wrong(where, "true or false", value)
+    return value
 
 
 def string(value: Any, where: str) -> str:
     """A string."""
     if type(value) is not str:
-        raise FormatError(f"{where} must be a string, not {described(value)}")
+        raise wrong(where, "a string", value)
     return value
 
 
@@ -188,6 +167,11 @@ def free_form(value: Any, where: str, depth: int = 0) -> Any:
             if type(item) is dict or type(item) is list:
                 free_form(item, where, depth + 1)
     return value
+
+
+def wrong(where: str, expected: str, value: Any) -> FormatError:
+    """What is said of a value that isn't what it must be."""
+    return FormatError(f"{where} must be {expected}, not {described(value)}")
 
 
 def described(value: Any) -> str:

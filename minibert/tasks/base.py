@@ -64,12 +64,7 @@ class BaseModel:
         self._options = options
         # Holds the file, not the model: in a circle they would outlive `del model` until the collector comes by.
         self._get_tokenizer = _Tokenizers(self._file)
-        self.pipeline = Pipeline(
-            self.engine,
-            self._get_tokenizer,
-            max_length=self.config.text.max_length,
-            max_positions=self.config.architecture.max_positions,
-        )
+        self.pipeline = Pipeline(self.engine, self._get_tokenizer, self.config)
 
     @property
     def path(self) -> Path:

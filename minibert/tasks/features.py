@@ -12,7 +12,7 @@ import numpy as np
 from minibert.engine import Engine
 from minibert.format.schema import Task
 from minibert.options import integer
-from minibert.pipeline import Pipeline, ReadOptions
+from minibert.pipeline import Pipeline, Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.text.inputs import Text, is_one, many, split
 from minibert.text.packing import READ_AHEAD
@@ -35,25 +35,17 @@ class SparseVector(NamedTuple):
     values: np.ndarray
 
 
-class FeatureReader:
+class FeatureReader(Reader[tuple[str, "str | None"], Any]):
     """Texts or pairs to the rows of all their tokens, special tokens included."""
 
     def check(self, item: Any, index: int) -> tuple[str, str | None]:
         """One text or pair."""
         return split(item, index)
 
-    def characters(self, item: tuple[str, str | None]) -> int:
-        """Characters of text and pair."""
-        return len(item[0]) + len(item[1] or "")
-
     def windows(self, tokenizer: Tokenizer, item: tuple[str, str | None], max_length: int) -> tuple[list[Window], bool]:
         """All that the model reads at once."""
         encoded = tokenizer.encode(*item, max_length)
         return [Window(encoded.ids, encoded.type_ids, 0, [], [], [])], encoded.truncated
-
-    def wanted(self, window: Window) -> range:
-        """All tokens."""
-        return range(len(window.ids))
 
     def find(self, window: Window, rows: np.ndarray) -> Any:
         """The rows themselves, float32 [tokens, outputs]."""
@@ -135,9 +127,4 @@ class Features(BaseModel):
         )
         options = {**self._options, "early_exit": False, "token_pruning": False}
         engine = Engine(replace(self._file, config=encoder), **options)
-        return Pipeline(
-            engine,
-            self._get_tokenizer,
-            max_length=self.max_length,
-            max_positions=config.architecture.max_positions,
-        )
+        return Pipeline(engine, self._get_tokenizer, encoder)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, UnsupportedError, warn
-from minibert.pipeline import ReadOptions
+from minibert.pipeline import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, single
@@ -32,7 +32,7 @@ class _Mask(NamedTuple):
     scores: list[float]
 
 
-class MaskReader:
+class MaskReader(Reader[str, "list[_Mask]"]):
     """Texts with masks to what may stand there.
 
     Args:
@@ -56,10 +56,6 @@ class MaskReader:
     def check(self, item: Any, index: int) -> str:
         """One text."""
         return single(item, index, "fill-mask")
-
-    def characters(self, item: str) -> int:
-        """Characters of one text."""
-        return len(item)
 
     def windows(self, tokenizer: Tokenizer, item: str, max_length: int) -> tuple[list[Window], bool]:
         """One window, with a mask at least."""
@@ -175,17 +171,10 @@ class FillMask(BaseModel, kind="fill-mask", method="fill_mask"):
         return list(self._iter_fill_mask(inputs, **options))
 
     def _iter_fill_mask(
-        self,
-        inputs: Iterable[str],
-        *,
-        read_ahead: int = READ_AHEAD,
-        targets: str | Sequence[str] | None = None,
-        top_k: int = 5,
-        **read: Unpack[ReadOptions],
+        self, inputs: Iterable[str], *, read_ahead: int = READ_AHEAD, **options: Unpack[FillOptions]
     ) -> Iterator[list[Any]]:
         """`fill_mask`, a few inputs ahead."""
         self.need("fill-mask")
-        reader = MaskReader(self.tokenizer, targets, top_k)
-        return self.pipeline.answers(
-            many(inputs), reader, self.pipeline.limits(FillOptions, **read), read_ahead=read_ahead
-        )
+        own, limits = self.pipeline.options(FillOptions, options)
+        reader = MaskReader(self.tokenizer, **own)
+        return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minibert import options
 from minibert.errors import InputError
-from minibert.pipeline import ReadOptions
+from minibert.pipeline import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, split
@@ -45,7 +45,7 @@ class _Spans(NamedTuple):
     impossible: float
 
 
-class AnswerReader:
+class AnswerReader(Reader[Question, _Spans]):
     """Questions with contexts to answers.
 
     Args:
@@ -84,10 +84,6 @@ class AnswerReader:
             raise InputError(f"question {index} has no context: give a pair (question, context)")
         return Question(text, pair)
 
-    def characters(self, item: Question) -> int:
-        """Characters of question and context."""
-        return len(item.question) + len(item.context)
-
     def windows(self, tokenizer: Tokenizer, item: Question, max_length: int) -> tuple[list[Window], bool]:
         """The context in windows that overlap, behind the whole question."""
         stride = self._stride
@@ -96,10 +92,6 @@ class AnswerReader:
             room = max_length - tokenizer.count(item.question, "")
             stride = max(min(STRIDE, room // 2), 0)
         return slide(tokenizer, item.context, max_length=max_length, stride=stride, question=item.question)
-
-    def wanted(self, window: Window) -> range:
-        """All tokens."""
-        return range(len(window.ids))
 
     def find(self, window: Window, rows: np.ndarray) -> _Spans:
         """The best spans of a window.
@@ -220,24 +212,14 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
         return list(self._iter_answer(inputs, **options))
 
     def _iter_answer(
-        self,
-        inputs: Iterable[Any],
-        *,
-        read_ahead: int = READ_AHEAD,
-        top_k: int = 1,
-        doc_stride: int | None = None,
-        max_answer_len: int = 15,
-        handle_impossible_answer: bool = False,
-        align_to_words: bool = True,
-        **read: Unpack[ReadOptions],
+        self, inputs: Iterable[Any], *, read_ahead: int = READ_AHEAD, **options: Unpack[AnswerOptions]
     ) -> Iterator[Any]:
         """`answer`, a few inputs ahead."""
         self.need("question-answering")
-        if read.get("max_length") is None:
-            read["max_length"] = min(WINDOW_TOKENS, self.max_length)
-        reader = AnswerReader(top_k, doc_stride, max_answer_len, handle_impossible_answer, align_to_words)
-        limits = self.pipeline.limits(AnswerOptions, **read)
-        return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)
+        if options.get("max_length") is None:
+            options["max_length"] = min(WINDOW_TOKENS, self.max_length)
+        own, limits = self.pipeline.options(AnswerOptions, options)
+        return self.pipeline.answers(many(inputs), AnswerReader(**own), limits, read_ahead=read_ahead)
 
 
 def _questions(question: str | list[str] | None, context: str | list[str] | None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from minibert import options
 from minibert.errors import InputError
-from minibert.pipeline import ReadOptions
+from minibert.pipeline import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, single
@@ -36,7 +36,7 @@ class _Token(NamedTuple):
     continues: bool
 
 
-class TokenReader:
+class TokenReader(Reader[str, np.ndarray]):
     """Texts to entities.
 
     Args:
@@ -73,17 +73,9 @@ class TokenReader:
         """One text."""
         return single(item, index, "token classification")
 
-    def characters(self, item: str) -> int:
-        """Characters of one text."""
-        return len(item)
-
     def windows(self, tokenizer: Tokenizer, item: str, max_length: int) -> tuple[list[Window], bool]:
         """One window, or with a stride as many as the text needs."""
         return slide(tokenizer, item, max_length=max_length, stride=self._stride)
-
-    def wanted(self, window: Window) -> range:
-        """All tokens."""
-        return range(len(window.ids))
 
     def find(self, window: Window, rows: np.ndarray) -> np.ndarray:
         """Scores of the text's own tokens: softmax of the logits, float32 [tokens, labels]."""
@@ -253,17 +245,10 @@ class TokenClassification(BaseModel, kind="token-classification", method="classi
         return list(self._iter_classify_tokens(inputs, **options))
 
     def _iter_classify_tokens(
-        self,
-        inputs: Iterable[str],
-        *,
-        read_ahead: int = READ_AHEAD,
-        aggregation_strategy: str = "none",
-        ignore_labels: Collection[str] = ("O",),
-        stride: int | None = None,
-        **read: Unpack[ReadOptions],
+        self, inputs: Iterable[str], *, read_ahead: int = READ_AHEAD, **options: Unpack[TokenOptions]
     ) -> Iterator[list[Entity]]:
         """`classify_tokens`, a few inputs ahead."""
         self.need("token-classification")
-        limits = self.pipeline.limits(TokenOptions, **read)
-        reader = TokenReader(self.labels, self.tokenizer, aggregation_strategy, ignore_labels, stride)
+        own, limits = self.pipeline.options(TokenOptions, options)
+        reader = TokenReader(self.labels, self.tokenizer, **own)
         return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)

@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from minibert.errors import InputError
+from minibert.format.constants import SIMILARITIES
 from minibert.format.schema import Task
 from minibert.options import choice
 
 Precision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
-SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 #: Prompt names that `encode_query` and `encode_document` look for, in this order.
 QUERY_PROMPTS = ("query",)
@@ -136,40 +136,35 @@ def similarity(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
     Raises:
         InputError: if the shapes do not fit or there is no similarity of that name.
     """
-    a, b = _matrices(a, b)
-    if name == "cosine":
-        return normalized(a) @ normalized(b).T
-    if name == "dot":
-        return a @ b.T
+    a, b = _matrices(a, b, name)
     if name == "euclidean":
         squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None, :] - 2 * (a @ b.T)
         return -np.sqrt(np.maximum(squares, 0))
     if name == "manhattan":
         return np.stack([-np.abs(b - row).sum(axis=1) for row in a]) if len(a) else np.zeros((0, len(b)), np.float32)
-    raise InputError(f'similarity must be "cosine", "dot", "euclidean" or "manhattan", got {name!r}')
+    return a @ b.T
 
 
 def similarity_pairwise(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
     """Similarity of each row of `a` to the same row of `b`: two float32 [n, dim] to [n]."""
-    a, b = _matrices(a, b)
+    a, b = _matrices(a, b, name)
     if len(a) != len(b):
         raise InputError(f"pairwise similarity needs as many rows on both sides, got {len(a)} and {len(b)}")
-    if name == "cosine":
-        return (normalized(a) * normalized(b)).sum(axis=1)
-    if name == "dot":
-        return (a * b).sum(axis=1)
     if name == "euclidean":
         return -np.sqrt(np.square(a - b).sum(axis=1))
     if name == "manhattan":
         return -np.abs(a - b).sum(axis=1)
-    raise InputError(f'similarity must be "cosine", "dot", "euclidean" or "manhattan", got {name!r}')
+    return (a * b).sum(axis=1)
 
 
-def _matrices(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _matrices(a: np.ndarray, b: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides as matrices; normalized for "cosine", which then is the dot product."""
+    if name not in SIMILARITIES:
+        raise InputError(f'similarity must be "cosine", "dot", "euclidean" or "manhattan", got {name!r}')
     a, b = (np.atleast_2d(_numbers(each, "vectors").astype(np.float32)) for each in (a, b))
     if a.shape[1] != b.shape[1]:
         raise InputError(f"similarity needs [n, dim] and [m, dim], got shapes {a.shape} and {b.shape}")
-    return a, b
+    return (normalized(a), normalized(b)) if name == "cosine" else (a, b)
 
 
 def _numbers(value: Any, what: str) -> np.ndarray:

@@ -140,15 +140,14 @@ class ZeroShotClassification(BaseModel):
         candidate_labels: str | Sequence[str],
         *,
         read_ahead: int = READ_AHEAD,
-        hypothesis_template: str = TEMPLATE,
-        multi_label: bool = False,
-        **read: Unpack[ReadOptions],
+        **options: Unpack[ZeroShotOptions],
     ) -> Iterator[dict[str, Any]]:
         """`zero_shot`, a few inputs ahead."""
         self.need("text-classification")
-        task = ZeroShot(self.labels, candidate_labels, hypothesis_template, multi_label)
+        own, limits = self.pipeline.options(ZeroShotOptions, options)
+        task = ZeroShot(self.labels, candidate_labels, **own)
         # A label that lost its end would be another label.
-        limits = self.pipeline.limits(ZeroShotOptions, **read)._replace(only_first=True)
+        limits = limits._replace(only_first=True)
         texts = many(inputs)
         count = len(task.candidates)
 

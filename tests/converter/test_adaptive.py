@@ -9,8 +9,8 @@ from minibert.engine.adaptive import adapted
 from minibert.errors import InputError, UnsupportedError
 from minibert.tasks.scores import softmax
 from minibert_converter.export import export
-from minibert_converter.passes.adaptive import prune_tokens
 from minibert_converter.passes.adaptive.exits import _choose, _fit
+from minibert_converter.passes.adaptive.tokens import prune_tokens
 from tests.converter.networks import TEXTS, add_exits, answers, noise_weights, quantize, read_network, some_ids
 from tests.models import RandomModel
 
@@ -26,18 +26,18 @@ def network(tmp_path):
 
 def test_parts_of_a_text_become_parts_of_what_is_left(network):
     whole = answers(network, IDS)
-    report = prune_tokens(network, [0.8, 0.4], TEXTS)
+    report = prune_tokens(network, [0.8, 0.4], TEXTS).details
     assert [layer.keep_tokens for layer in network.architecture.layers] == [0.8, 0.5, 1.0]
-    assert report.left == (0.8, 0.4, 0.4)
-    assert 0 < report.cosine < 1
+    assert report["left"] == [0.8, 0.4, 0.4]
+    assert 0 < report["cosine"] < 1
     assert np.abs(answers(network, IDS) - whole).max() > 0
     assert "tokens pruned to 40%" in network.notes[-1]
 
 
 def test_everything_may_stay(network):
     whole = answers(network, IDS)
-    report = prune_tokens(network, [1.0], TEXTS)
-    assert report.same_label == report.cosine == 1
+    report = prune_tokens(network, [1.0], TEXTS).details
+    assert report["same_label"] == report["cosine"] == 1
     np.testing.assert_array_equal(answers(network, IDS), whole)
 
 
@@ -75,8 +75,8 @@ def test_exits_answer_as_the_model_would(network, form):
     if form == "int8":
         quantize(network, texts=TEXTS)
     whole = answers(network, IDS)
-    report = add_exits(network, [], TEXTS, threshold=0.51)
-    assert report.after == (0, 1)
+    report = add_exits(network, [], TEXTS, threshold=0.51).details
+    assert report["after"] == (0, 1)
     assert [one.after for one in network.architecture.exits] == [0, 1]
     config, tensors = export(network)
     model = RandomModel(config, tensors)
@@ -87,7 +87,7 @@ def test_exits_answer_as_the_model_would(network, form):
     early = model.engine(backend="numpy").forward(IDS, types)
     assert early.shape == whole.shape
     assert (np.abs(early - whole).max(axis=1) > 1e-6).any()
-    assert sum(report.leave) > 0
+    assert sum(report["leave"]) > 0
 
 
 def test_what_has_no_exits(tmp_path, network):

@@ -116,10 +116,10 @@ def test_compensated_beats_nearest(folder, form):
         report = quantize(network, texts=TEXTS, method=method, form=form)
         errors[method] = np.square(Reference(*export(network)).forward(ids) - wanted).mean()
     assert errors["compensated"] < 0.7 * errors["nearest"]
-    measured = {one.name: one for one in report.tensors}["layers.0.ffn.up"]
-    assert 0 < measured.error < measured.nearest
+    measured = report.details["tensors"]["layers.0.ffn.up"]
+    assert 0 < measured["error"] < measured["nearest"]
     stored = store_linear("w", network.linears["layers.0.ffn.up"], -1.0)[1]
-    assert measured.bytes_after == sum(tensor.nbytes for tensor in stored.values()) < 0.2 * measured.bytes_before
+    assert measured["bytes_after"] == sum(tensor.nbytes for tensor in stored.values()) < 0.2 * measured["bytes_before"]
 
 
 def test_each_matrix_may_have_its_own_form(network):

@@ -55,15 +55,16 @@ def test_patterns_are_recognised_and_kept(tmp_path, rows, columns, sparsity, pat
     ids = some_ids()
     truth = answers(network, ids)
     before = dict(network.linears)
-    report = prune(network, ())
-    assert set(report.found) == set(encoder_names(network))
-    for name, found in report.found.items():
-        assert found.pattern == pattern, name
+    found_before = find_zeros(network)
+    report = prune(network, ()).details
+    assert set(report["found"]) == set(encoder_names(network))
+    for name, found in found_before.items():
+        assert found.pattern == report["found"][name]["pattern"] == pattern, name
         # 32x32 leaves a matrix of 128x128 sixteen blocks to draw.
         assert found.sparsity == pytest.approx(sparsity, abs=0.35 if pattern == "32x32" else 0.06)
         if rows % 4 == 0 and columns % 4 == 0:
             assert found.block_density == pytest.approx(1 - found.sparsity)
-    if not report.dead_heads and not report.dead_neurons:
+    if not report["dead_heads"] and not report["dead_neurons"]:
         assert all(network.linears[name] is before[name] for name in before)
     np.testing.assert_allclose(answers(network, ids), truth, atol=1e-5)
     assert f"({pattern})" in network.notes[-1]
@@ -73,7 +74,7 @@ def test_a_dense_checkpoint_is_left_alone(tmp_path):
     network = read_network(tmp_path / "checkpoint")
     notes, before = list(network.notes), dict(network.linears)
     report = prune(network, ())
-    assert not report.changed
+    assert not report.details
     assert network.notes == notes
     assert all(network.linears[name] is before[name] for name in before)
     assert set(report.densities.values()) == {1.0}
@@ -104,7 +105,7 @@ def test_removed_heads_and_neurons_are_taken_out(tmp_path, biases):
     first, second = network.architecture.layers
     assert (first.num_heads, first.ffn_size) == (2, 256)
     assert (second.num_heads, second.ffn_size) == (4, 156)
-    assert (report.dead_heads, report.dead_neurons) == (2, 100)
+    assert (report.details["dead_heads"], report.details["dead_neurons"]) == (2, 100)
     np.testing.assert_allclose(answers(network, ids), truth, atol=1e-5)
     assert "2 heads and 100 neurons" in network.notes[-1]
     assert report.densities["layers.1.ffn.down"] == pytest.approx(156 / 256)
@@ -147,7 +148,7 @@ def test_padded_heads_are_removed_too(tmp_path):
     network = read_network(tmp_path / "checkpoint", config, weights)
     ids = some_ids()
     truth = answers(network, ids)
-    assert prune(network, ()).dead_heads == 1
+    assert prune(network, ()).details["dead_heads"] == 1
     np.testing.assert_allclose(answers(network, ids), truth, atol=1e-5)
 
 

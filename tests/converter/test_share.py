@@ -17,10 +17,9 @@ from minibert_converter.matrices import PARTS, in_float32
 from minibert_converter.network import LinearWeights, QuantizedLinear, TiedLinear
 from minibert_converter.passes.quantize.centring import centre
 from minibert_converter.passes.quantize.gather import gather_statistics
-from minibert_converter.passes.share import most_pairs
 from minibert_converter.passes.share.fit import low_rank_difference, relative_error, shared_weight
 from minibert_converter.passes.share.request import parse_groups
-from minibert_converter.passes.share.sharing import least_pairs
+from minibert_converter.passes.share.sharing import least_pairs, most_pairs
 from tests.checkpoints import write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, ids_of, prune, quantize, share
 from tests.models import RandomModel
@@ -160,7 +159,7 @@ def test_int8_is_near_float_and_the_kernels_agree_with_the_reference(network, ra
     ids = ids_of(network, OTHER_TEXTS)
     wanted = answers(network, ids)
     report = quantize(network, texts=TEXTS)
-    assert all(one.error < 0.05 for one in report.tensors)
+    assert max(report.errors.values()) < 0.05
     model = RandomModel(*export(network))
     made = Reference(model.config, model.tensors).forward(ids)
     assert np.linalg.norm(made - wanted) < 0.03 * np.linalg.norm(wanted)

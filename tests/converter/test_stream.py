@@ -24,6 +24,12 @@ def expected(network, tokens):
     return np.concatenate([reference.forward(ids, types) for ids, types in tokens.chunks()])
 
 
+def returned(stream, network):
+    """What a network returned whose texts have passed through it."""
+    outputs = len(network.linears[network.architecture.head[-1].name].bias)
+    return np.concatenate([run.rows[stream._output][:, :outputs] for run in stream._runs])
+
+
 @pytest.mark.parametrize("kind", ["float32", "int8", "mixed"])
 def test_answers_are_those_of_the_reference(network, kind):
     before = dict(network.linears)
@@ -38,7 +44,7 @@ def test_answers_are_those_of_the_reference(network, kind):
         names.append(name)
     assert names == list(network.linears)
     np.testing.assert_allclose(
-        stream.returned, expected(network, tokens), atol={"float32": 1e-5, "int8": 0, "mixed": 0.05}[kind]
+        returned(stream, network), expected(network, tokens), atol={"float32": 1e-5, "int8": 0, "mixed": 0.05}[kind]
     )
 
 
@@ -66,7 +72,7 @@ def test_a_matrix_replaced_on_the_way_is_felt_by_the_next(network):
         if name == "layers.1.ffn.up":
             linear = network.linears[name]
             network.linears[name] = LinearWeights(linear.weight * 2, linear.bias + 1)
-    np.testing.assert_allclose(stream.returned, expected(network, tokens), atol=2e-4)
+    np.testing.assert_allclose(returned(stream, network), expected(network, tokens), atol=2e-4)
 
 
 def test_texts_that_overflow_are_refused(network):

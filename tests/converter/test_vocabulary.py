@@ -16,8 +16,8 @@ from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.export import WORDS, export
 from minibert_converter.network import Network
-from minibert_converter.passes.embeddings import trim_vocabulary
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
+from minibert_converter.passes.embeddings.vocabulary import trim_vocabulary
 from tests.checkpoints import write_json
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, compress_embeddings, ids_of, quantize, read_network
 from tests.converter.test_tokenizer import gold_cases, real_vocabulary

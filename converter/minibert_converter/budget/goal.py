@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from minibert.errors import InputError
 from minibert_converter.report import format_bytes
@@ -37,10 +36,6 @@ class Goal:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and 0 < value <= 1):
                 raise InputError(f"{name} is {value}; a part of what the full model has is above 0 and at most 1")
-
-    def to_json(self) -> dict[str, Any]:
-        """The goal as plain JSON values."""
-        return asdict(self)
 
     def __str__(self) -> str:
         terms = []

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 
 from minibert_converter.budget.knapsack import Option, frontier
-from minibert_converter.budget.space import MATRIX_FORMS, Shape, latency_ratio, recipe_for, stored_bytes, table_forms
+from minibert_converter.budget.space import Shape, latency_ratio, recipe_for, stored_bytes, table_forms
 from minibert_converter.budget.state import State, key_of
 from minibert_converter.calibration.outputs import loss, outputs
 from minibert_converter.calibration.tokens import Tokens, tokenize
 from minibert_converter.checkpoints import read_checkpoint
-from minibert_converter.export import SPARSE_THRESHOLD, WORDS, export, store_linear
+from minibert_converter.export import WORDS, export, store_linear
 from minibert_converter.matrices import in_float32
 from minibert_converter.network import Float32Array, LinearWeights, Network, TiedLinear
 from minibert_converter.passes.prune.blocks import block_density
-from minibert_converter.passes.quantize import quantize
+from minibert_converter.passes.quantize.matrix import MATRIX_FORMS
+from minibert_converter.passes.quantize.quantizer import quantize
 from minibert_converter.progress import OnProgress
 from minibert_converter.recipe import Context, Recipe, run
 
@@ -208,7 +209,7 @@ class Probe:
                 items[name] = [Option("int8", round(size), 0.0)]
             elif shape is not None:  # else another layer's
                 items[name] = [
-                    Option(form, self._bytes_of(shape, form, each[name][0] / dense[name].weights), each[name][1])
+                    Option(form, stored_bytes(shape, form, each[name][0] / dense[name].weights), each[name][1])
                     for form, each in forms.items()
                     if name in each
                 ]
@@ -216,14 +217,10 @@ class Probe:
         candidates = []
         for table, (beside, table_loss) in self.tables().items():
             for choice in frontier(items):
-                recipe = recipe_for(self.first, base, table, choice.options, self.seed, SPARSE_THRESHOLD)
+                recipe = recipe_for(self.first, base, table, choice.options, self.seed)
                 lost = measured.loss + table_loss + choice.loss
                 candidates.append(Candidate(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
         return candidates
-
-    @staticmethod
-    def _bytes_of(shape: Shape, form: str, per_weight: float) -> int:
-        return stored_bytes(shape, form, per_weight, SPARSE_THRESHOLD)
 
 
 def _in_int8(network: Network) -> Network:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError, MinibertError
 from minibert_converter.budget.goal import Goal
 from minibert_converter.budget.probe import Candidate, Probe
-from minibert_converter.budget.space import MATRIX_FORMS, PRUNING, bases
+from minibert_converter.budget.space import PRUNING, bases
 from minibert_converter.budget.state import State, folder_key, key_of
 from minibert_converter.convert import check_target, convert
+from minibert_converter.passes.quantize.matrix import MATRIX_FORMS
 from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Recipe
 from minibert_converter.report import Report, format_bytes
@@ -115,7 +116,7 @@ def search(
     target = check_target(source, target)
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
-    inputs = [folder_key(source, target), goal.to_json(), texts, score_key, passes, seed, task, max_length, _SPACE]
+    inputs = [folder_key(source, target), asdict(goal), texts, score_key, passes, seed, task, max_length, _SPACE]
     state = State(target, inputs)
     probe = Probe(source, texts, passes, seed, task, state, progress or no_progress)
     made = _Search(probe, goal, score, max_length)

@@ -12,11 +12,10 @@ import numpy as np
 from minibert.engine.crossover import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
 from minibert.format.constants import LANES, padded
-from minibert_converter.export import FOUR_BIT_DENSITY, WORDS
+from minibert_converter.export import FOUR_BIT_DENSITY, SPARSE_THRESHOLD, WORDS
 from minibert_converter.matrices import is_plain
 from minibert_converter.network import Network
-from minibert_converter.passes.quantize.matrix import MATRIX_FORMS
-from minibert_converter.passes.share import most_pairs
+from minibert_converter.passes.share.sharing import most_pairs
 from minibert_converter.recipe import Recipe
 
 #: Parts of a network that may be removed, by family, from least to most: what `--prune` takes.
@@ -69,17 +68,16 @@ def latency_ratio(shapes: Mapping[str, Shape], dense: int) -> float:
     return OTHER_TIME + (1 - OTHER_TIME) * time / dense
 
 
-def stored_bytes(shape: Shape, form: str, per_weight: float, threshold: float) -> int:
+def stored_bytes(shape: Shape, form: str, per_weight: float) -> int:
     """Bytes that a matrix is expected to take.
 
     Args:
         shape: of the matrix.
         form: how its weights are kept.
         per_weight: bytes a weight of a dense matrix of this size in this form.
-        threshold: up to which density an int8 matrix is stored as blocks.
     """
     blocks = 18 / 16 * shape.density
-    sparse = shape.density <= (threshold if form == "int8" else FOUR_BIT_DENSITY)
+    sparse = shape.density <= (SPARSE_THRESHOLD if form == "int8" else FOUR_BIT_DENSITY)
     return round(shape.weights * (blocks if sparse else per_weight))
 
 
@@ -89,7 +87,6 @@ def recipe_for(
     table: str,
     forms: Mapping[str, str],
     seed: int,
-    threshold: float,
 ) -> Recipe:
     """The recipe of one choice.
 
@@ -99,7 +96,6 @@ def recipe_for(
         table: the form of the word embeddings.
         forms: the form of each matrix.
         seed: of the recipe.
-        threshold: of the recipe.
     """
     passes: list[dict[str, Any]] = [dict(table) for table in (*first, *base)]
     if table != "int8":
@@ -107,7 +103,7 @@ def recipe_for(
     usual = Counter(forms.values()).most_common(1)[0][0] if forms else "int8"
     others = {name: form for name, form in sorted(forms.items()) if form != usual}
     passes.append({"quantize": usual, **({"tensors": others} if others else {})})
-    return Recipe.from_json({"pass": passes, "seed": seed, "sparse_threshold": threshold})
+    return Recipe.from_json({"pass": passes, "seed": seed})
 
 
 def bases(network: Network) -> Mapping[str, Sequence[dict[str, Any]]]:
@@ -132,6 +128,3 @@ def table_forms(network: Network) -> tuple[str, ...]:
         return ("int8",)
     rank = network.architecture.table_size // 3 // LANES * LANES
     return ("int8", "int4", "codebook", "codebook:8", *((f"low-rank:{rank}",) if rank else ()))
-
-
-__all__ = ["MATRIX_FORMS", "PRUNING", "Shape", "bases", "latency_ratio", "recipe_for", "stored_bytes", "table_forms"]

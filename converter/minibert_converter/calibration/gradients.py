@@ -23,7 +23,7 @@ from minibert.reference import Reference
 from minibert.reference.functions import activate
 from minibert.tasks.scores import softmax
 from minibert_converter.export import export
-from minibert_converter.matrices import float_linear, norm_of
+from minibert_converter.matrices import float_linear, norm_of, widened
 from minibert_converter.network import Float32Array, LinearWeights, Network
 
 #: `visit(name, x, dy, starts)`: a matrix, its input float32 [rows, in], the derivatives by its output float32
@@ -98,7 +98,7 @@ class _Backward:
         """What a matrix returned, padded with zeros to `width` columns."""
         linear = self.linear(name)
         rows = self.inputs[name] @ linear.weight.T + linear.bias
-        return _widened(rows, width or rows.shape[1])
+        return widened(rows, width or rows.shape[1])
 
     def through(self, name: str, dy: Float32Array, rows: np.ndarray) -> Float32Array:
         """Derivatives by a matrix's input; the matrix is visited."""
@@ -143,10 +143,10 @@ class _Backward:
             size = rows.shape[1]
             dy = dy[:, :size]
             if layer.norm:
-                active = _widened(activate(rows, layer.activation), padded(size))
-                dy = self.norm(f"{layer.name}.norm", active, _widened(dy, padded(size)), size)[:, :size]
+                active = widened(activate(rows, layer.activation), padded(size))
+                dy = self.norm(f"{layer.name}.norm", active, widened(dy, padded(size)), size)[:, :size]
             dy = self.through(layer.name, dy * derivative(layer.activation, rows), starts)
-        return _widened(dy, pooled.shape[1])
+        return widened(dy, pooled.shape[1])
 
     def outputs_before_normalizing(self, pooled: Float32Array) -> Float32Array:
         if not self.architecture.head:
@@ -155,7 +155,7 @@ class _Backward:
         rows = activate(self.output(last.name), last.activation)
         if last.norm:
             norm = norm_of(self.network, f"{last.name}.norm")
-            wide = _widened(rows, norm.weight.size)
+            wide = widened(rows, norm.weight.size)
             centred, scale = _standardize(wide, rows.shape[1], self.architecture.layer_norm_eps)
             rows = (centred * scale * norm.weight + norm.bias)[:, : rows.shape[1]]
         return rows
@@ -278,7 +278,3 @@ def _standardize(rows: Float32Array, size: int, eps: float) -> tuple[Float32Arra
     centred[:, size:] = 0
     variance = np.square(centred).sum(axis=1, keepdims=True) / np.float32(size)
     return centred, np.float32(1) / np.sqrt(variance + np.float32(eps))
-
-
-def _widened(rows: Float32Array, width: int) -> Float32Array:
-    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])))

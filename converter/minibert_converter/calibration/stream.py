@@ -35,7 +35,7 @@ class Stream:
         config, tensors = _without_matrices(network)
         plan = build_plan(config, every_token=True)
         self._steps: Sequence[Step] = plan.steps
-        self._output, self._features = plan.output.name, plan.out_features
+        self._output = plan.output.name
         self._at = 0
         self._runs = [_Run(network, config, tensors, ids, types) for ids, types in tokens.chunks()]
 
@@ -70,11 +70,6 @@ class Stream:
         """What is added to the output of the matrix at hand: float32 [rows, at least out]; nothing where none is."""
         residual = self._matmul.residual
         return iter(()) if residual is None else (run.rows[residual.name] for run in self._runs)
-
-    @property
-    def returned(self) -> Float32Array:
-        """What the network returned, float32 [texts or tokens, out]; to be read at the end."""
-        return np.concatenate([run.rows[self._output][:, : self._features] for run in self._runs])
 
     @property
     def _matmul(self) -> Matmul:

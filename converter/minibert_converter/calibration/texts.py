@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from minibert.datasets import PAIR_COLUMNS, TEXT_COLUMNS, open_text, read_rows
+from minibert.datasets import PAIR_COLUMNS, TEXT_COLUMNS, json_lines, kind_of, open_text, read_rows
 from minibert.errors import InputError
 from minibert_converter.calibration.tokens import MAX_TEXTS, evenly
 
@@ -51,7 +50,7 @@ def iter_texts(path: Path) -> Iterator[str]:
         InputError: the file cannot be read, or a line of it has no text.
     """
     try:
-        for text in _texts(path, path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix):
+        for text in _texts(path, kind_of(path)):
             if text.strip():
                 yield text
     except (OSError, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
@@ -64,15 +63,11 @@ def _texts(path: Path, kind: str) -> Iterator[str]:
             yield from _of_row(row, path, line)
         return
     with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            if kind != ".jsonl":
-                yield line.rstrip("\r\n")
-            elif line.strip():
-                try:
-                    value = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{path}, line {number}: not JSON: {error}") from error
+        if kind == ".jsonl":
+            for number, value in json_lines(file, path):
                 yield from [value] if isinstance(value, str) else _of_row(value, path, number)
+        else:
+            yield from (line.rstrip("\r\n") for line in file)
 
 
 def _of_row(row: Any, path: Path, line: int) -> Iterator[str]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
-from minibert.cli.eval import add_columns, options_of
+from minibert.cli.eval import add_columns, measured, options_of
 from minibert.errors import InputError
-from minibert.progress import Progress
 
 if TYPE_CHECKING:
     from minibert_converter.progress import OnProgress
@@ -89,11 +88,9 @@ def before_and_after(
 
 
 def _figures(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
-    from minibert.evaluate.examples import evaluate_file
     from minibert.model import load
 
-    with Progress("eval") as progress:
-        return evaluate_file(load(path), arguments.eval, options_of(arguments), progress=progress)
+    return measured(load(path), arguments.eval, arguments)
 
 
 def _score(arguments: argparse.Namespace) -> Callable[[Path], float]:

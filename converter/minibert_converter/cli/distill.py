@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             fresh=arguments.fresh,
             threads=arguments.threads,
             cache=arguments.cache,
-            watcher=Watcher(lines.stage, lines.moment, lines.score),
+            watcher=Watcher(lines, lines.moment, lines.score),
         )
     if arguments.json:
         console.say_json({**report.to_json(), "score": figures}, indent=2)

@@ -18,7 +18,6 @@ class Lines(Stages):
     def __init__(self, *, stream: TextIO | None = None) -> None:
         super().__init__(stream=stream)
         self._next = 0.0
-        self.stage = self.__call__
 
     def moment(self, now: Any) -> None:
         """A `minibert_converter.distill.training.Moment`."""

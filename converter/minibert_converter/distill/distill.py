@@ -30,7 +30,7 @@ from minibert_converter.network import Network
 from minibert_converter.passes.distillation import Distill
 from minibert_converter.passes.embeddings.recipe import Embeddings
 from minibert_converter.passes.prune.blocks import encoder_densities
-from minibert_converter.passes.quantize import quantize
+from minibert_converter.passes.quantize.quantizer import quantize
 from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Context, Outcome, Recipe, read_recipe, run
 from minibert_converter.report import Report, make_report
@@ -190,12 +190,10 @@ class _Work:
         errors: dict[str, float] = {}
         if settings.int8_from < 1:  # the codes it was trained with are the nearest
             tables = dict(network.tables)
-            report = quantize(network, "int8", method="nearest")
+            errors = dict(quantize(network, "int8", method="nearest").errors)
             if self.keep_tables:
                 network.tables = tables
-            errors = {
-                one.name: one.error or 0.0 for one in report.tensors if one.name not in tables or not self.keep_tables
-            }
+                errors = {name: error for name, error in errors.items() if name not in tables}
         details = {"texts": len(dataset.ids), "steps": training.steps, "density": round(training.density, 4)}
         return Outcome(errors, densities, details)
 

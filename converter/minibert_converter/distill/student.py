@@ -20,7 +20,7 @@ from minibert.format.constants import LABELED_TASKS, padded
 from minibert.format.schema import Architecture
 from minibert_converter.distill.batches import Batch
 from minibert_converter.distill.fake_quantization import attention_int8, gelu_codes, linear_int8, rounded_table
-from minibert_converter.matrices import float_linear, is_plain
+from minibert_converter.matrices import float_linear, is_plain, widened
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
 
 _ACTIVATIONS = {
@@ -239,7 +239,7 @@ def _table_width(architecture: Architecture, name: str) -> int:
 
 def _pad(values: Float32Array, width: int) -> Float32Array:
     assert padded(values.shape[1]) == width
-    return np.ascontiguousarray(np.pad(values, ((0, 0), (0, width - values.shape[1]))))
+    return np.ascontiguousarray(widened(values, width))
 
 
 def _key(name: str) -> str:

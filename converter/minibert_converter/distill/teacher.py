@@ -32,7 +32,7 @@ class Teacher:
         device: where batches go.
         folder: where traces are kept, in float16; None runs the model each time. Trainings with the same teacher and
             texts share them.
-        progress: called with the stage "asking the teacher", when they are not there yet.
+        progress: called with the stage "running the teacher", when they are not there yet.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Teacher:
         lengths = np.diff(self._starts)
         order, first = np.argsort(lengths, kind="stable"), 0
         while first < len(order):
-            progress("asking the teacher", first, len(order))
+            progress("running the teacher", first, len(order))
             count = max(1, _CHUNK_TOKENS // int(lengths[order[first]]))
             texts = order[first : first + count]
             trace = self._run(texts)
@@ -119,7 +119,7 @@ class Teacher:
             first += count
         for file in files.values():
             file.flush()
-        progress("asking the teacher", len(order), len(order))
+        progress("running the teacher", len(order), len(order))
 
     def _key(self) -> str:
         """A name that another teacher or other texts hardly have."""

@@ -55,7 +55,7 @@ class Training:
         snapshot: where the state is kept while it runs; None keeps none.
         device: "cpu", "cuda", ...
         cache: a folder where the teacher's outputs are kept; None runs it again in each epoch.
-        progress: called with the stage "asking the teacher".
+        progress: called with the stage "running the teacher".
     """
 
     def __init__(

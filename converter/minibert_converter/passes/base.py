@@ -49,6 +49,11 @@ class Outcome:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+def rounded(values: Mapping[str, Any], digits: int = 4) -> dict[str, Any]:
+    """Values by name as a report keeps them: fractions in so many digits."""
+    return {name: float(f"{value:.{digits}g}") if isinstance(value, float) else value for name, value in values.items()}
+
+
 class Pass(ABC):
     """A pass of a recipe: a frozen dataclass whose fields are the options of a `[[pass]]` table (see `options.option`).
 

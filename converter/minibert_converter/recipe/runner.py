@@ -11,7 +11,7 @@ import numpy as np
 from minibert.format.parts import Linear
 from minibert_converter.export import SPARSE_THRESHOLD, export
 from minibert_converter.network import LinearWeights, Network
-from minibert_converter.passes.base import Context, Outcome
+from minibert_converter.passes.base import Context, Outcome, rounded
 from minibert_converter.passes.prune.blocks import block_density
 from minibert_converter.passes.prune.recipe import Prune
 from minibert_converter.recipe.recipe import Recipe
@@ -50,7 +50,7 @@ class PassReport:
 
     def to_json(self) -> dict[str, Any]:
         """What the file keeps: all but the time, so that the same recipe gives the same bytes."""
-        errors = {name: float(f"{error:.4g}") for name, error in self.outcome.errors.items() if error}
+        errors = rounded({name: error for name, error in self.outcome.errors.items() if error})
         return {"pass": self.step, **asdict(self.size), "errors": errors, "details": dict(self.outcome.details)}
 
 

@@ -12,7 +12,7 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from minibert.tasks.scores import softmax
 from minibert_converter.calibration.outputs import outputs
 from minibert_converter.calibration.tokens import MAX_OUTPUT_TEXTS, Tokens, tokenize
 from minibert_converter.network import Float32Array, LinearWeights, Network
+from minibert_converter.passes.base import Outcome
 from minibert_converter.progress import OnProgress, no_progress
 
 #: Groups of texts of which each in turn is guessed by a linear fitted to the others.
@@ -33,7 +34,7 @@ _THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.9
 
 
 @dataclass(frozen=True)
-class ExitReport:
+class _Exits:
     """What early exit should do, by guesses about texts that were held out.
 
     Attributes:
@@ -59,7 +60,7 @@ def add_exits(
     threshold: float,
     *,
     progress: OnProgress = no_progress,
-) -> ExitReport:
+) -> Outcome:
     """Gives a classifier exits.
 
     Args:
@@ -69,6 +70,9 @@ def add_exits(
         tolerance: part of the texts whose label may change, of those that were held out.
         threshold: the probability from which on a text leaves; 0 to choose it by `tolerance`.
         progress: called with the stage "fitting exits".
+
+    Returns:
+        Details: what was chosen, and what it should do.
 
     Raises:
         InputError: a layer that there isn't or after which nothing would be saved; fewer texts than make a fit.
@@ -96,14 +100,14 @@ def add_exits(
         guesses[layer] = _held_out(rows[layer], wanted)
         weight, bias = _fit(rows[layer], wanted)
         network.linears[f"exits.{layer}"] = LinearWeights(weight, bias)
-    report = _choose(guesses, wanted, last + 1, tolerance, threshold)
-    network.architecture = replace(architecture, exits=tuple(Exit(layer, report.threshold) for layer in report.after))
+    chosen = _choose(guesses, wanted, last + 1, tolerance, threshold)
+    network.architecture = replace(architecture, exits=tuple(Exit(layer, chosen.threshold) for layer in chosen.after))
     network.notes.append(
-        f"early exit after layers {', '.join(map(str, report.after))} at {report.threshold:.1%}: of texts held out "
-        f"{report.same_label:.1%} keep their label, and {report.layers:.1f} of {last + 1} layers run"
+        f"early exit after layers {', '.join(map(str, chosen.after))} at {chosen.threshold:.1%}: of texts held out "
+        f"{chosen.same_label:.1%} keep their label, and {chosen.layers:.1f} of {last + 1} layers run"
     )
     progress("fitting exits", len(after) + 1, len(after) + 1)
-    return report
+    return Outcome(details=asdict(chosen))
 
 
 def _pooled_rows(
@@ -161,17 +165,17 @@ def _fit(rows: Float32Array, wanted: Float32Array) -> tuple[Float32Array, Float3
 
 def _choose(
     guesses: dict[int, Float32Array], wanted: Float32Array, depth: int, tolerance: float, threshold: float
-) -> ExitReport:
+) -> _Exits:
     """The lowest threshold at which no more labels change than may."""
-    report = _try(guesses, wanted, depth, threshold or _THRESHOLDS[0])
+    tried = _try(guesses, wanted, depth, threshold or _THRESHOLDS[0])
     for candidate in () if threshold else _THRESHOLDS[1:]:
-        if report.same_label >= 1 - tolerance:
+        if tried.same_label >= 1 - tolerance:
             break
-        report = _try(guesses, wanted, depth, candidate)
-    return report
+        tried = _try(guesses, wanted, depth, candidate)
+    return tried
 
 
-def _try(guesses: dict[int, Float32Array], wanted: Float32Array, depth: int, threshold: float) -> ExitReport:
+def _try(guesses: dict[int, Float32Array], wanted: Float32Array, depth: int, threshold: float) -> _Exits:
     """What a threshold would do."""
     final = wanted.argmax(axis=1)
     staying = np.ones(len(final), bool)
@@ -183,4 +187,4 @@ def _try(guesses: dict[int, Float32Array], wanted: Float32Array, depth: int, thr
         staying &= ~sure
         leave.append(round(float(sure.mean()), 4))
     same = float((label == final).mean())
-    return ExitReport(tuple(guesses), threshold, tuple(leave), round(same, 4), round(float(layers.mean()), 3))
+    return _Exits(tuple(guesses), threshold, tuple(leave), round(same, 4), round(float(layers.mean()), 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from minibert.format.constants import MAX_LAYERS
 from minibert_converter.network import Network
@@ -25,8 +25,7 @@ class PruneTokens(Pass):
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `tokens.prune_tokens`."""
-        report = prune_tokens(network, self.prune_tokens, context.texts, context.progress)
-        return Outcome(details=asdict(report))
+        return prune_tokens(network, self.prune_tokens, context.texts, context.progress)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ class EarlyExit(Pass):
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `exits.add_exits`."""
-        report = add_exits(
+        return add_exits(
             network, self.early_exit, context.texts, self.tolerance, self.threshold, progress=context.progress
         )
-        return Outcome(details=asdict(report))

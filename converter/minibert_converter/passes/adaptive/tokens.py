@@ -7,7 +7,7 @@ has survived after each layer; what it costs is measured on texts, against the m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,27 +15,13 @@ from minibert.errors import InputError, UnsupportedError
 from minibert_converter.calibration.outputs import likeness, outputs
 from minibert_converter.calibration.tokens import MAX_OUTPUT_TEXTS, tokenize
 from minibert_converter.network import Network
+from minibert_converter.passes.base import Outcome
 from minibert_converter.progress import OnProgress, no_progress
-
-
-@dataclass(frozen=True)
-class TokenReport:
-    """What pruning tokens did.
-
-    Attributes:
-        left: part of a text's tokens that goes on after each layer.
-        same_label: for classifiers, the part of the texts whose label stays; else None.
-        cosine: mean cosine between answers with and without pruning.
-    """
-
-    left: tuple[float, ...]
-    same_label: float | None
-    cosine: float
 
 
 def prune_tokens(
     network: Network, left: Sequence[float], texts: Sequence[str] | None, progress: OnProgress = no_progress
-) -> TokenReport:
+) -> Outcome:
     """Lets layers drop tokens.
 
     Args:
@@ -44,6 +30,10 @@ def prune_tokens(
             for which nothing is said drop nothing more.
         texts: on which the loss is measured; None for the converter's own sentences.
         progress: called with the stage "pruning tokens".
+
+    Returns:
+        Details: the part of a text's tokens that goes on after each layer; for classifiers the part of the texts whose
+        label stays, else None; the mean cosine between answers with and without pruning.
 
     Raises:
         InputError: parts that rise, that are not above 0 and up to 1, or too many of them.
@@ -73,4 +63,4 @@ def prune_tokens(
     kept = "" if same is None else f"{same:.1%} of the texts keep their label, "
     network.notes.append(f"tokens pruned to {parts[-1]:.0%} of a text: {kept}mean cosine to the whole {cosine:.4f}")
     progress("pruning tokens", 2, 2)
-    return TokenReport(tuple(np.round(parts, 4).tolist()), same, cosine)
+    return Outcome(details={"left": np.round(parts, 4).tolist(), "same_label": same, "cosine": cosine})

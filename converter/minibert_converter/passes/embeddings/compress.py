@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,9 @@ from minibert.errors import InputError
 from minibert.format.constants import SUBVECTOR_SIZES
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.export import WORDS, table_tensors
+from minibert_converter.matrices import widened
 from minibert_converter.network import AnyTable, CompactTable, Float32Array, Network, Origin
+from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.embeddings.codebook import codebook_table
 from minibert_converter.passes.embeddings.int4 import int4_table
 from minibert_converter.passes.embeddings.low_rank import low_rank
@@ -37,25 +40,6 @@ class TableForm:
 
     kind: str
     size: int = 0
-
-
-@dataclass(frozen=True)
-class TableReport:
-    """What the pass did to one table.
-
-    Attributes:
-        form: how it is stored now.
-        bytes_before: bytes of its tensors before.
-        bytes_after: and after, a projection included.
-        error: root mean square error of its rows, over that of their entries.
-        error_in_use: the same with each row counted as often as the texts have it; None where it isn't words.
-    """
-
-    form: str
-    bytes_before: int
-    bytes_after: int
-    error: float
-    error_in_use: float | None = None
 
 
 def parse_form(text: str) -> TableForm:
@@ -88,7 +72,7 @@ def compress_embeddings(
     texts: Sequence[str] | None = None,
     seed: int,
     progress: OnProgress | None = None,
-) -> dict[str, TableReport]:
+) -> Outcome:
     """Stores the words in a form (see `parse_form`), and other tables of more than a few rows in int4.
 
     They become int8 if the form is "int8". Words in few dimensions stay float32, for a later pass to round, and other
@@ -103,7 +87,9 @@ def compress_embeddings(
         progress: called with the stage "clustering".
 
     Returns:
-        What became of each table.
+        Errors of tables: of their rows, over that of their entries. Details of each: its form, bytes of its tensors
+        before and after (a projection included), its error, and the same with each row counted as often as the texts
+        have it; None where it isn't words.
 
     Raises:
         InputError: the form is unknown or does not fit the network.
@@ -115,10 +101,10 @@ def compress_embeddings(
             f"{form}: quantize shrinks both"
         )
     random = np.random.default_rng(seed)
-    tables: dict[str, TableReport] = {}
+    tables: dict[str, dict[str, Any]] = {}
     for name, stored in list(network.tables.items()):
         table = stored.dequantized() if isinstance(stored, CompactTable) else stored
-        before = _bytes(name, stored)
+        before, in_use = _bytes(name, stored), None
         if name == WORDS:
             counts = count_words(network, texts)
             weights = np.sqrt(counts + _UNSEEN)
@@ -127,15 +113,20 @@ def compress_embeddings(
             else:
                 network.tables[name] = made = _words(table, wanted, weights, random, progress or no_progress)
                 exact, after = made.dequantized(), _bytes(name, made)
-            error = _error(table, exact, np.ones(len(table)))
-            tables[name] = TableReport(form, before, after, error, _error(table, exact, counts))
+            kind, in_use = form, _error(table, exact, counts)
         elif len(table) > TINY_TABLE_ROWS and wanted.kind != "low-rank":
-            small = quantize_table(table) if wanted.kind == "int8" else int4_table(table)
-            network.tables[name] = small
-            kind = small.schema().kind
-            error = _error(table, small.dequantized(), np.ones(len(table)))
-            tables[name] = TableReport(kind, before, _bytes(name, small), error)
-    return tables
+            network.tables[name] = small = quantize_table(table) if wanted.kind == "int8" else int4_table(table)
+            kind, exact, after = small.schema().kind, small.dequantized(), _bytes(name, small)
+        else:
+            continue
+        tables[name] = {
+            "form": kind,
+            "bytes_before": before,
+            "bytes_after": after,
+            "error": _error(table, exact, np.ones(len(table))),
+            "error_in_use": in_use,
+        }
+    return Outcome({name: one["error"] for name, one in tables.items()}, details=tables)
 
 
 def count_words(network: Network, texts: Sequence[str] | None) -> npt.NDArray[np.float64]:
@@ -171,12 +162,13 @@ def _narrow(
         raise InputError(f"the words have been brought to {architecture.word_size} dimensions before")
     if rank >= architecture.table_size:
         raise InputError(f"low-rank:{rank} is not fewer dimensions than the words have: {architecture.table_size}")
-    parts = low_rank(table, architecture.table_size, rank, weights)
+    words, projection = low_rank(table, architecture.table_size, rank, weights)
     network.architecture = replace(architecture, word_size=rank)
-    network.tables[WORDS] = parts.words
-    network.linears = {PROJECTION: parts.projection, **network.linears}
+    network.tables[WORDS] = words
+    network.linears = {PROJECTION: projection, **network.linears}
     network.origins[PROJECTION] = Origin(0, 0)
-    return parts.dequantized(), parts.words.nbytes + parts.projection.weight.nbytes + parts.projection.bias.nbytes
+    rows = words @ projection.weight.T + projection.bias
+    return widened(rows, table.shape[1]), words.nbytes + projection.weight.nbytes + projection.bias.nbytes
 
 
 def _bytes(name: str, table: AnyTable) -> int:

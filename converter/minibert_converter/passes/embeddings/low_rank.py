@@ -6,36 +6,17 @@ the words alone, before positions are added: `x = LN(P w + b + position + token_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from minibert.format import padded
+from minibert_converter.matrices import widened
 from minibert_converter.network import Float32Array, LinearWeights
 
 
-@dataclass(frozen=True)
-class LowRank:
-    """Words in few dimensions.
-
-    Attributes:
-        words: float32 [rows, padded(rank)].
-        projection: [columns, padded(rank)], with the mean row as its bias.
-        columns: columns that the table is padded to.
-    """
-
-    words: Float32Array
-    projection: LinearWeights
-    columns: int
-
-    def dequantized(self) -> Float32Array:
-        """The float32 [rows, H] rows that words and projection stand for."""
-        rows = self.words @ self.projection.weight.T + self.projection.bias
-        return np.pad(rows, ((0, 0), (0, self.columns - rows.shape[1])))
-
-
-def low_rank(table: Float32Array, columns: int, rank: int, weights: npt.NDArray[np.float64]) -> LowRank:
+def low_rank(
+    table: Float32Array, columns: int, rank: int, weights: npt.NDArray[np.float64]
+) -> tuple[Float32Array, LinearWeights]:
     """The words in so many dimensions that leave the least weighted squared error: principal components.
 
     Args:
@@ -43,6 +24,10 @@ def low_rank(table: Float32Array, columns: int, rank: int, weights: npt.NDArray[
         columns: those of them that are no padding.
         rank: dimensions, fewer than columns.
         weights: float64 [rows], positive: what the error of each row counts.
+
+    Returns:
+        The words, float32 [rows, padded(rank)], and the matrix [columns, padded(rank)] that widens them, with the mean
+        row as its bias.
     """
     real = table[:, :columns].astype(np.float64)
     shares = weights / weights.sum()
@@ -51,7 +36,5 @@ def low_rank(table: Float32Array, columns: int, rank: int, weights: npt.NDArray[
     _values, vectors = np.linalg.eigh((centred.T * shares) @ centred)
     axes = vectors[:, ::-1][:, :rank]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(rank)])  # either sign is an eigenvector
-    missing = padded(rank) - rank
-    words = np.pad(centred @ axes, ((0, 0), (0, missing))).astype(np.float32)
-    weight = np.pad(axes, ((0, 0), (0, missing))).astype(np.float32)
-    return LowRank(words, LinearWeights(weight, mean.astype(np.float32)), table.shape[1])
+    words, weight = (widened(each, padded(rank)).astype(np.float32) for each in (centred @ axes, axes))
+    return words, LinearWeights(weight, mean.astype(np.float32))

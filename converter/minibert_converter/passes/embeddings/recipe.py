@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,10 @@ class Embeddings(Pass):
         errors: dict[str, float] = {}
         details: dict[str, Any] = {}
         for form in self.embeddings:
-            tables = compress_embeddings(
+            outcome = compress_embeddings(
                 network, form, texts=context.texts, seed=context.seed, progress=context.progress
             )
-            details[form] = {name: asdict(table) for name, table in tables.items()}
-            for name, table in tables.items():
-                errors[name] = math.hypot(errors.get(name, 0.0), table.error)
+            details[form] = outcome.details
+            for name, error in outcome.errors.items():
+                errors[name] = math.hypot(errors.get(name, 0.0), error)
         return Outcome(errors, details=details)

@@ -10,16 +10,7 @@ from tokenizers import Tokenizer
 
 from minibert.errors import InputError
 from minibert_converter.export import WORDS
-from minibert_converter.network import (
-    AnyLinear,
-    AnyTable,
-    CodebookTable,
-    Int4Table,
-    LinearWeights,
-    Network,
-    QuantizedLinear,
-    QuantizedTable,
-)
+from minibert_converter.network import AnyLinear, AnyTable, LinearWeights, Network, QuantizedLinear
 from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
 from minibert_converter.progress import OnProgress, no_progress
@@ -103,10 +94,6 @@ def _cut_linear(name: str, linear: AnyLinear, rows: np.ndarray) -> AnyLinear:
 
 
 def _cut_table(table: AnyTable, rows: np.ndarray) -> AnyTable:
-    if isinstance(table, QuantizedTable):
-        return QuantizedTable(table.q[rows], table.scale[rows])
-    if isinstance(table, Int4Table):
-        return Int4Table(table.codes[rows], table.multiplier[rows], table.scale[rows])
-    if isinstance(table, CodebookTable):
-        return CodebookTable(table.codes[rows], table.codebook, table.scale[rows])
-    return table[rows]
+    if isinstance(table, np.ndarray):
+        return table[rows]
+    return replace(table, **{part: values[rows] for part, values in vars(table).items() if part != "codebook"})

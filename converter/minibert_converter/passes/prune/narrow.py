@@ -17,7 +17,7 @@ from minibert.format.constants import padded
 from minibert.reference.functions import layer_norm
 from minibert_converter.calibration.stream import Stream
 from minibert_converter.calibration.tokens import Tokens
-from minibert_converter.matrices import float_linear, is_plain, norm_of
+from minibert_converter.matrices import float_linear, is_plain, norm_of, widened
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
 
 #: Texts on which directions are judged and norms are fitted.
@@ -109,6 +109,6 @@ def _fit_norm(before: Float32Array, after: Float32Array, eps: float) -> Norm:
     return Norm(_pad(slope[None].astype(np.float32))[0], _pad(bias[None].astype(np.float32))[0])
 
 
-def _pad(values: Float32Array) -> Float32Array:
-    """Columns of zeros up to a whole number of panels."""
-    return np.pad(values, ((0, 0), (0, padded(values.shape[1]) - values.shape[1])))
+def _pad(rows: Float32Array) -> Float32Array:
+    """Rows with columns of zeros up to a whole number of panels."""
+    return widened(rows, padded(rows.shape[1]))

@@ -47,9 +47,7 @@ class Prune(Pass):
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `pruner.prune`."""
-        report = prune(network, self.prune, self.method, self.budget, texts=context.texts, progress=context.progress)
-        errors = {name: one.error for name, one in report.tensors.items()}
-        return Outcome(errors, report.densities, report.to_json() if report.changed else {})
+        return prune(network, self.prune, self.method, self.budget, texts=context.texts, progress=context.progress)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,6 +13,7 @@ from minibert.format.constants import low_rank
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.export import store_linear
 from minibert_converter.network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
+from minibert_converter.passes.base import Outcome, rounded
 from minibert_converter.passes.quantize.centring import centre
 from minibert_converter.passes.quantize.correction import MeanCorrection
 from minibert_converter.passes.quantize.gather import gather_statistics
@@ -35,59 +36,6 @@ Rounding = Literal["compensated", "nearest"]
 TINY_TABLE_ROWS = 16
 
 
-@dataclass(frozen=True)
-class TensorError:
-    """What quantizing lost in one matrix or table: relative root mean square errors.
-
-    Of a matrix, the error of its outputs over their spread, on calibration inputs quantized as the engine will; of a
-    table, the error of its rows.
-
-    Attributes:
-        name: the matrix or table.
-        nearest: the error if everything were rounded to the nearest code as it is; None where it was not measured.
-        error: the error of what the pass made; None where there were no inputs to measure it on.
-        bytes_before: bytes in float32.
-        bytes_after: bytes as quantized, scales, bias and factors included.
-    """
-
-    name: str
-    nearest: float | None
-    error: float | None
-    bytes_before: int
-    bytes_after: int
-
-
-@dataclass(frozen=True)
-class QuantizeReport:
-    """What the pass did.
-
-    Attributes:
-        method: how weights were rounded.
-        tokens: tokens of calibration texts that ran through the network; 0 where none were needed.
-        tensors: one entry for each matrix and table that was quantized.
-    """
-
-    method: Rounding
-    tokens: int
-    tensors: tuple[TensorError, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain JSON values."""
-        return {
-            "method": self.method,
-            "tokens": self.tokens,
-            "tensors": {
-                one.name: {
-                    "nearest": _rounded(one.nearest),
-                    "error": _rounded(one.error),
-                    "bytes_before": one.bytes_before,
-                    "bytes_after": one.bytes_after,
-                }
-                for one in self.tensors
-            },
-        }
-
-
 def quantize(
     network: Network,
     form: Form,
@@ -96,7 +44,7 @@ def quantize(
     method: Rounding = "compensated",
     forms: Mapping[str, str] | None = None,
     progress: OnProgress | None = None,
-) -> QuantizeReport:
+) -> Outcome:
     """Replaces every float32 matrix, and every float32 table but the smallest, by integers.
 
     "compensated" runs texts through the float32 network, then moves the mean of inputs into biases (`centring`),
@@ -112,6 +60,12 @@ def quantize(
         method: how to round.
         forms: by name of a matrix, the form of those that are to have another one; "none" leaves it as it is.
         progress: called with the stages "calibrating" and "quantizing".
+
+    Returns:
+        Errors of matrices on calibration inputs quantized as the engine will, and of tables. Details: how weights were
+        rounded, tokens of calibration texts that ran through the network (0 where none were needed), and of each matrix
+        and table its bytes before and after (scales, bias and factors included), its error, and "nearest", the error if
+        everything were rounded to the nearest code as it is; None where there were no inputs to measure them on.
 
     Raises:
         InputError: the method is unknown, a matrix that is named isn't there or is what the words'
@@ -143,23 +97,28 @@ def quantize(
     statistics.pop(network.aliases.get("embeddings.word", ""), None)
     tokens = max((one.count for one in statistics.values()), default=0)
 
-    errors: list[TensorError] = []
+    measured: dict[str, dict[str, Any]] = {}
     total = len(tables) + len(floats) + len(downs)
     for name, table in tables.items():
-        progress("quantizing", len(errors), total)
+        progress("quantizing", len(measured), total)
         network.tables[name] = codes = quantize_table(table)
         error = table_error(table, codes)
-        errors.append(TensorError(name, error, error, table.nbytes, codes.q.nbytes + codes.scale.nbytes))
+        measured[name] = _lost(error, error, table.nbytes, codes.q.nbytes + codes.scale.nbytes)
     for name in floats:
-        progress("quantizing", len(errors), total)
+        progress("quantizing", len(measured), total)
         # Popped, so that statistics are let go as they are used up.
         places = [name, *(other for other, linear in network.linears.items() if _is_tied(linear, name))]
         seen = {place: one for place in places if (one := statistics.pop(place, None)) is not None}
-        errors += _quantize_linear(network, places, chosen[name], seen, shifts)
+        measured |= _quantize_linear(network, places, chosen[name], seen, shifts)
     if correction is not None:
         correction.restore(network)
     progress("quantizing", total, total)
-    return QuantizeReport(method, tokens, tuple(errors))
+    details = {
+        "method": method,
+        "tokens": tokens,
+        "tensors": {name: rounded(one, 3) for name, one in measured.items()},
+    }
+    return Outcome({name: one["error"] or 0.0 for name, one in measured.items()}, details=details)
 
 
 def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, Any]:
@@ -190,10 +149,10 @@ def _quantize_linear(
     form: Form,
     seen: Mapping[str, InputStatistics],
     shifts: Mapping[str, Float32Array],
-) -> list[TensorError]:
+) -> dict[str, dict[str, Any]]:
     """Replaces the matrix that stands at some places, and the halves of low-rank parts that read its codes.
 
-    To the nearest codes where nothing was `seen` of its inputs.
+    To the nearest codes where nothing was `seen` of its inputs. Returns by name what that lost.
     """
     linear = network.linears[places[0]]
     assert isinstance(linear, LinearWeights)
@@ -208,7 +167,7 @@ def _quantize_linear(
         network.linears[places[0]] = made[0]
         for place, one in zip(places[1:], made[1:], strict=True):
             network.linears[place] = TiedLinear(places[0], one.bias)
-    errors = [_error(network, places[0], linear, form, uses.get(places[0]))]
+    measured = {places[0]: _measured(network, places[0], linear, form, uses.get(places[0]))}
     factor = getattr(network.linears[places[0]], "input_factor", None)
     for place in places:
         down = low_rank(place)[0]
@@ -216,12 +175,12 @@ def _quantize_linear(
             use = replace(uses[place], bias=half.bias) if uses else None
             made = quantize_calibrated(half.weight, [use], factor=factor) if use else [quantize_nearest(half)]
             network.linears[down] = made[0]
-            errors.append(_error(network, down, half, "int8", use))
+            measured[down] = _measured(network, down, half, "int8", use)
             network.linears[down] = replace(made[0], input_factor=None)
-    return errors
+    return measured
 
 
-def _error(network: Network, name: str, before: LinearWeights, form: Form, use: Use | None) -> TensorError:
+def _measured(network: Network, name: str, before: LinearWeights, form: Form, use: Use | None) -> dict[str, Any]:
     """What quantizing a matrix lost."""
     quantized = network.linears[name]
     assert isinstance(quantized, QuantizedLinear)
@@ -230,12 +189,12 @@ def _error(network: Network, name: str, before: LinearWeights, form: Form, use: 
         nearest = output_error(before.weight, quantize_nearest(before, form), use.seen.sample)
         error = output_error(before.weight, quantized, use.seen.sample - use.shift)
     after = sum(tensor.nbytes for tensor in store_linear(name, quantized, -1.0)[1].values())
-    return TensorError(name, nearest, error, before.weight.nbytes + before.bias.nbytes, after)
+    return _lost(nearest, error, before.weight.nbytes + before.bias.nbytes, after)
+
+
+def _lost(nearest: float | None, error: float | None, bytes_before: int, bytes_after: int) -> dict[str, Any]:
+    return {"nearest": nearest, "error": error, "bytes_before": bytes_before, "bytes_after": bytes_after}
 
 
 def _is_tied(linear: AnyLinear, name: str) -> bool:
     return isinstance(linear, TiedLinear) and linear.target == name
-
-
-def _rounded(error: float | None) -> float | None:
-    return None if error is None else float(f"{error:.3g}")

@@ -32,5 +32,4 @@ class Quantize(Pass):
         forms = {
             name: form for pattern, form in self.tensors.items() for name in filter_names(names, pattern) or [pattern]
         }
-        report = quantize(network, self.quantize, texts=context.texts, forms=forms, progress=context.progress)
-        return Outcome({one.name: one.error or 0.0 for one in report.tensors}, details=report.to_json())
+        return quantize(network, self.quantize, texts=context.texts, forms=forms, progress=context.progress)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from minibert_converter.calibration.regression import Regression
 from minibert_converter.network import Float32Array
 
 #: Rows kept of one matrix's inputs: enough that the mean of their largest entries is known to about 1%.
 SAMPLE_ROWS = 2048
 
 
-class InputStatistics:
+class InputStatistics(Regression):
     """Statistics of the rows that enter one matrix, chunk after chunk.
 
     Memory is in^2 + SAMPLE_ROWS * in numbers, however many rows come.
@@ -19,43 +20,33 @@ class InputStatistics:
         seed: of the draw of sampled rows; the same seed and rows give the same statistics.
 
     Attributes:
-        count: rows seen.
         sample: float32 [at most SAMPLE_ROWS, in], a uniform random sample of the rows.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.count = 0
+        super().__init__()
         self.sample: Float32Array = np.zeros((0, 0), np.float32)
         self._keys = np.zeros(0)
         self._random = np.random.default_rng(seed)
 
-    def add(self, rows: Float32Array) -> None:
+    def add(self, x: Float32Array, y: Float32Array | None = None) -> None:
         """Take in float32 [n, in] rows."""
-        if not len(rows):
+        if not len(x):
             return
         if not self.count:
-            # Moments are summed about the first chunk's mean: a channel far from zero would lose its variance to
-            # float32 otherwise.
-            self._origin = rows.mean(axis=0)
-            self._total = np.zeros(rows.shape[1])
-            self._gram = np.zeros((rows.shape[1], rows.shape[1]), np.float32)
-            self.sample = rows[:0]
-        moved = rows - self._origin
-        self.count += len(rows)
-        self._total += moved.sum(axis=0, dtype=np.float64)
-        self._gram += moved.T @ moved
+            self.sample = x[:0]
+        super().add(x, y)
         # Each row draws a key and those with the smallest keys stay: a uniform sample of a stream.
-        keys = np.concatenate([self._keys, self._random.random(len(rows))])
+        keys = np.concatenate([self._keys, self._random.random(len(x))])
         order = np.sort(np.argsort(keys, kind="stable")[:SAMPLE_ROWS])
-        self._keys, self.sample = keys[order], np.concatenate([self.sample, rows])[order]
+        self._keys, self.sample = keys[order], np.concatenate([self.sample, x])[order]
 
     @property
     def mean(self) -> Float32Array:
         """Float32 [in], the mean row."""
-        return (self._origin + self._total / self.count).astype(np.float32)
+        return self.means[0].astype(np.float32)
 
     def moments_about(self, centre: Float32Array) -> np.ndarray:
         """Float64 [in, in], the mean of (x - centre)(x - centre)^T over all rows x."""
-        drift = self._total / self.count
-        offset = self._origin + drift - centre
-        return self._gram.astype(np.float64) / self.count - np.outer(drift, drift) + np.outer(offset, offset)
+        offset = self.means[0] - centre
+        return self.moments + np.outer(offset, offset)

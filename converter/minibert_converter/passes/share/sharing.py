@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from minibert.errors import InputError
-from minibert.format.constants import LANES, low_rank, padded
+from minibert.format.constants import low_rank, padded
 from minibert.format.schema import Layer
 from minibert_converter.calibration.tokens import tokenize
-from minibert_converter.matrices import PARTS
+from minibert_converter.matrices import PARTS, widened
 from minibert_converter.network import LinearWeights, Network, TiedLinear
-from minibert_converter.passes.base import Outcome
+from minibert_converter.passes.base import Outcome, rounded
 from minibert_converter.passes.quantize.gather import gather_statistics
 from minibert_converter.passes.quantize.statistics import InputStatistics
 from minibert_converter.passes.share.fit import low_rank_difference, relative_error, shared_weight
@@ -64,8 +64,8 @@ def share(
             gated = part == "ffn.up" and network.architecture.gated
             errors |= _merge(network, names, statistics, moments, 0 if gated else rank)
     progress("sharing", total, total)
-    rounded = {name: float(f"{error:.3g}") for name, error in errors.items()}
-    return Outcome(errors, details={"groups": [list(group) for group in groups], "rank": rank, "errors": rounded})
+    details = {"groups": [list(group) for group in groups], "rank": rank, "errors": rounded(errors, 3)}
+    return Outcome(errors, details=details)
 
 
 def _check(network: Network, groups: Sequence[Sequence[int]]) -> None:
@@ -100,8 +100,7 @@ def _merge(
             up, down = low_rank_difference(difference, moments[name], rank)
             first, second = low_rank(name)
             network.linears[first] = LinearWeights(down, np.zeros(rank, np.float32))
-            wide = np.pad(up, ((0, 0), (0, padded(rank, LANES) - rank)))
-            network.linears[second] = LinearWeights(wide, np.zeros(len(up), np.float32))
+            network.linears[second] = LinearWeights(widened(up, padded(rank)), np.zeros(len(up), np.float32))
             difference = difference - up @ down
         # The mean of what is lost is the bias's to make up for.
         bias = (linear.bias + difference @ statistics[name].mean).astype(np.float32)
