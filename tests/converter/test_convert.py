@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import minibert
 from minibert.errors import CheckpointError, InputError
 from minibert.format import read_model, unpack_float32
 from minibert_converter.calibration.texts import read_texts
@@ -176,3 +177,17 @@ def test_texts_that_are_none():
 def test_real_model_fits_24_megabytes(shared, tmp_path):
     report = convert(shared / "models/sst2-minilm", tmp_path / "model")
     assert report.file_bytes <= 24_000_000
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_widths_that_are_no_multiple_of_sixteen(tmp_path, form):
+    """As TinyBERT's 312: what is measured has the true width, what is stored is padded."""
+    config = {**CONFIG, "hidden_size": 44, "num_attention_heads": 4, "intermediate_size": 52}
+    folder = write_checkpoint(tmp_path / "checkpoint", config, bert_weights(config))
+    answers = {}
+    for quantize in ("none", form):
+        texts = None if quantize == "none" else ["a great movie", "not bad at all", "the old house"] * 30
+        convert(folder, tmp_path / quantize, quantize=quantize, calibrate=texts)
+        model = minibert.load(tmp_path / quantize)
+        answers[quantize] = [score["score"] for score in model.predict("a good film", top_k=None)]
+    assert answers[form] == pytest.approx(answers["none"], abs=0.1)

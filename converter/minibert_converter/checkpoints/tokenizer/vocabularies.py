@@ -91,8 +91,8 @@ def no_tokenizer(folder: Folder, class_name: str, model_file: str = "") -> Check
         name for name in folder.names() if name.startswith(("vocab", "merges")) or name.endswith((".model", ".codes"))
     ]
     return CheckpointError(
-        f"{folder}: no tokenizer; looked for tokenizer.json, and for what a {class_name} is made of: {looked}. There is "
-        f"{', '.join(present) or 'nothing of the kind'}. To have tokenizer.json written: "
+        f"{folder}: no tokenizer; looked for tokenizer.json, and for what a {class_name} is made of: {looked}. There "
+        f"is {', '.join(present) or 'nothing of the kind'}. To have tokenizer.json written: "
         "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) of transformers"
     )
 

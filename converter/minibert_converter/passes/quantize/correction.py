@@ -41,7 +41,9 @@ class MeanCorrection:
             return
         shift = (self._rows - _last_rows(network, self._tokens)).mean(axis=0, dtype=np.float64).astype(np.float32)
         norm = network.norms[self._norm]
-        network.norms[self._norm] = replace(norm, bias=norm.bias + shift)
+        bias = norm.bias.copy()
+        bias[: len(shift)] += shift  # what lies behind is padding
+        network.norms[self._norm] = replace(norm, bias=bias)
 
 
 def _last_norm(network: Network) -> str | None:
