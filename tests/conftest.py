@@ -23,6 +23,7 @@ FAST = (
 )
 #: ...but none of these, each of which takes more than a second.
 LONG = (
+    "tests/engine/test_backends.py::test_instruction_sets_agree",
     "tests/cli/test_demo.py",
     "tests/cli/test_files.py::test_bench",
     "tests/converter/test_recipe.py::test_a_recipe_and_its_flags",
