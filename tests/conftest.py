@@ -27,10 +27,15 @@ LONG = (
     "tests/cli/test_demo.py",
     "tests/cli/test_files.py::test_bench",
     "tests/converter/test_recipe.py::test_a_recipe_and_its_flags",
+    "tests/converter/test_tokenizer.py::test_real_vocabularies",
     "tests/format/attacks/test_attack_json.py::test_the_worst_header",
     "tests/format/attacks/test_attack_tensors.py::test_a_tokenizer_bomb",
+    "tests/format/attacks/test_attack_work.py::test_a_key_that_comes_twice",
+    "tests/format/attacks/test_attack_work.py::test_very_many_of_each",
     "tests/format/test_format_fuzz.py",
+    "tests/model/test_misuse.py::test_any_mixture",
     "tests/model/test_predict.py::test_answers_have_the_same_bits",
+    "tests/text/test_sliding.py::test_a_text_of_many_pieces",
     "tests/text/test_tokenizer.py::test_a_megabyte_of_text",
 )
 
