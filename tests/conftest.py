@@ -23,13 +23,19 @@ FAST = (
 )
 #: ...but none of these, each of which takes more than a second.
 LONG = (
+    "tests/engine/test_backends.py::test_instruction_sets_agree",
     "tests/cli/test_demo.py",
     "tests/cli/test_files.py::test_bench",
     "tests/converter/test_recipe.py::test_a_recipe_and_its_flags",
+    "tests/converter/test_tokenizer.py::test_real_vocabularies",
     "tests/format/attacks/test_attack_json.py::test_the_worst_header",
     "tests/format/attacks/test_attack_tensors.py::test_a_tokenizer_bomb",
+    "tests/format/attacks/test_attack_work.py::test_a_key_that_comes_twice",
+    "tests/format/attacks/test_attack_work.py::test_very_many_of_each",
     "tests/format/test_format_fuzz.py",
+    "tests/model/test_misuse.py::test_any_mixture",
     "tests/model/test_predict.py::test_answers_have_the_same_bits",
+    "tests/text/test_sliding.py::test_a_text_of_many_pieces",
     "tests/text/test_tokenizer.py::test_a_megabyte_of_text",
 )
 
@@ -52,16 +58,24 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config, items):
     from minibert.engine.cpu import supported_isas  # it loads NumPy
 
-    skip = pytest.mark.skip(reason="takes long: --run-slow runs it")
+    best = supported_isas()[0]
     for item in items:
-        if "slow" in item.keywords:
-            if not config.getoption("--run-slow"):
-                item.add_marker(skip)
-        elif _is_fast(item, supported_isas()[0]):
+        if "slow" not in item.keywords and _is_fast(item, best):
             item.add_marker("fast")
+    yield  # -m and -k choose
+    if config.getoption("--run-slow"):
+        return
+    slow = [item for item in items if "slow" in item.keywords]
+    if len(slow) < len(items):  # thousands, and to skip them takes seconds
+        items[:] = [item for item in items if "slow" not in item.keywords]
+        config.hook.pytest_deselected(items=slow)
+    else:
+        for item in slow:
+            item.add_marker(pytest.mark.skip(reason="takes long: --run-slow runs it"))
 
 
 def _is_fast(item, best_isa: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import traceback
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ def forked(work: Callable[[], object], *, memory: int = 0, cpu: int = 60, file_s
     child = os.fork()
     if not child:
         status = 1
+        # A module that is first imported at a limit of a file's size would leave half of its code in __pycache__.
+        sys.dont_write_bytecode = True
         try:
             resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
             if memory:

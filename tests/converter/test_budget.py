@@ -14,6 +14,7 @@ from minibert.format import read_model
 from minibert_converter.budget import Goal, GoalError, parse_size, search
 from minibert_converter.budget.knapsack import Option, frontier
 from minibert_converter.budget.space import PRUNING
+from minibert_converter.budget.state import State
 from minibert_converter.convert import convert
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
 from tests.converter.networks import OTHER_TEXTS, TEXTS
@@ -37,6 +38,24 @@ def few_levels():
         for family, each in levels.items():
             patch.setitem(PRUNING, family, each)  # type: ignore[arg-type]
         yield
+
+
+MEASURED: dict[str, object] = {}
+
+
+@pytest.fixture
+def measured_once(monkeypatch):
+    """What is measured of `folder` on TEXTS does not depend on the goal: not again for each of them."""
+    get = State.get
+
+    def get_once(self, key, measure):
+        if not key.startswith(("base ", "form ", "table ")):
+            return get(self, key, measure)
+        if key not in MEASURED:
+            MEASURED[key] = get(self, key, measure)
+        return get(self, key, lambda: MEASURED[key])
+
+    monkeypatch.setattr(State, "get", get_once)
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +132,13 @@ def test_passes_that_are_done_in_any_case(folder, tmp_path, int8_size):
     assert read_model(tmp_path / "model").config.architecture.vocab_size < WIDE["vocab_size"]
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_a_size_that_int8_has_already_needs_nothing_else(folder, tmp_path, int8_size):
     found = search(folder, tmp_path / "model", Goal(max_size=2 * int8_size), texts=TEXTS)
     assert found.recipe.to_json()["pass"] == [{"quantize": "int8"}]
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_what_cannot_be_had_is_refused_with_the_best_there_is(folder, tmp_path):
     with pytest.raises(GoalError, match=r"smallest is expected to weigh .* too much"):
         search(folder, tmp_path / "model", Goal(max_size=10_000), texts=TEXTS)
@@ -128,6 +149,7 @@ def test_what_cannot_be_had_is_refused_with_the_best_there_is(folder, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_a_latency_ratio_is_met_by_pruning(folder, tmp_path):
     found = search(folder, tmp_path / "model", Goal(max_latency_ratio=0.75), texts=TEXTS)
     assert found.latency <= 0.75
@@ -159,6 +181,7 @@ def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch)
     assert config.aliases["layers.1.ffn.up.codes"] == "layers.0.ffn.up.codes"
 
 
+@pytest.mark.usefixtures("measured_once")
 def test_a_score_is_met_or_refused_from_the_command_line(folder, tmp_path, capsys, monkeypatch, int8_size):
     monkeypatch.setenv("MINIBERT_BACKEND", "numpy")
     examples(tmp_path, folder)

@@ -57,7 +57,10 @@ def test_statistics_see_what_every_matrix_multiplies(network):
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("form", ["int8", "int4"])
 def test_last_rows_have_their_mean_back(network, form, pooling):
-    texts = builtin_texts()[:120]
+    # With fewer than 64 rows nothing is shifted: many texts, or the many tokens of a few.
+    texts = builtin_texts()[: 80 if pooling == "cls" else 20]
+    if pooling == "cls":
+        texts = [text[:40] for text in texts]
     tokens = tokenize(network, texts)
 
     def mean():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minibert.engine import library
-from minibert.engine.cpu import supported_isas
+from tests.combinations import ISAS
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def jit() -> None:
     library.kernels()
 
 
-@pytest.fixture(params=supported_isas())
+@pytest.fixture(params=ISAS)
 def isa(request, jit, monkeypatch) -> str:
     """An instruction set of this machine, which engines made in the test use."""
     monkeypatch.setenv("MINIBERT_ISA", request.param)

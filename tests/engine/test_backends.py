@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from minibert.engine.cpu import supported_isas
 from minibert.plan import Codes, Embed, Matmul
 from minibert.reference import functions
-from tests.engine.zoo import SHAPES, lengths_of, zoo
+from tests.combinations import DEFAULT_ISAS, in_pairs
+from tests.engine.zoo import SHAPES, lengths_of, numpy_answers, zoo
 from tests.kernels.steps import Steps
 from tests.models import random_model
+
+QKV = "layers.0.attention.qkv"
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -20,20 +25,19 @@ def test_int8_models_have_the_bits_of_numpy(isa, name):
     compiled = model.engine()
     answers = compiled.forward(*texts)
     assert compiled.isa == isa
-    np.testing.assert_array_equal(answers, model.engine(backend="numpy").forward(*texts))
+    np.testing.assert_array_equal(answers, numpy_answers(name, "int8"))
     assert np.isfinite(answers).all()
     if name != "ones":
         assert np.abs(answers).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", ["float32", "mixed"])
-@pytest.mark.parametrize("name", SHAPES)
+@in_pairs(isa=(), name=SHAPES, kind=["float32", "mixed"])
 def test_float32_models_are_those_of_numpy(isa, name, kind):
     """Float32 sums have an order of their own in NumPy's BLAS; a code of a mixed model may fall to the other side."""
     model = zoo(name, kind)
     texts = model.texts(lengths_of(model))
     answers = model.engine().forward(*texts)
-    expected = model.engine(backend="numpy").forward(*texts)
+    expected = numpy_answers(name, kind)
     size = max(float(np.abs(expected).max()), 1.0)
     if kind == "float32":
         np.testing.assert_allclose(answers, expected, rtol=0, atol=4e-6 * size)
@@ -42,13 +46,14 @@ def test_float32_models_are_those_of_numpy(isa, name, kind):
         assert np.median(np.abs(answers - expected)) < 1e-6 * size
 
 
+@pytest.mark.parametrize("isas", [DEFAULT_ISAS, pytest.param(supported_isas(), marks=pytest.mark.slow)], ids="-".join)
 @pytest.mark.parametrize("kind", ["int8", "mixed", "float32"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_instruction_sets_agree(jit, monkeypatch, name, kind):
+def test_instruction_sets_agree(jit, monkeypatch, name, kind, isas):
     model = zoo(name, kind)
     texts = model.texts(lengths_of(model))
     answers = {}
-    for isa in supported_isas():
+    for isa in isas:
         monkeypatch.setenv("MINIBERT_ISA", isa)
         answers[isa] = model.engine().forward(*texts)
     best = next(iter(answers.values()))
@@ -59,6 +64,15 @@ def test_instruction_sets_agree(jit, monkeypatch, name, kind):
             np.testing.assert_allclose(other, best, rtol=0, atol=2e-2 * max(float(np.abs(best).max()), 1.0))
 
 
+@cache
+def inputs_of_linears(name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What each linear of a model reads in NumPy, and the model's answers."""
+    model, inputs = zoo(name, "int8"), {}
+    texts = model.texts(lengths_of(model))
+    answers = model.reference().forward(*texts, hook=lambda linear, rows: inputs.update({linear: rows.copy()}))
+    return inputs, answers
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_matmul_gets_the_same_integers(isa, name):
     """Step by step through the plan: the codes that each linear reads, and the rows that it makes."""
@@ -67,8 +81,7 @@ def test_every_matmul_gets_the_same_integers(isa, name):
     model = zoo(name, "int8")
     lengths = lengths_of(model)
     texts = model.texts(lengths)
-    inputs: dict[str, np.ndarray] = {}
-    reference = model.reference().forward(*texts, hook=lambda linear, rows: inputs.update({linear: rows.copy()}))
+    inputs, reference = inputs_of_linears(name)
     steps = Steps(model, kernels(isa), lengths, *texts)
     seen = []
     for number, step in enumerate(steps.plan.steps):
@@ -93,17 +106,24 @@ def test_texts_of_every_length(jit, length):
         np.testing.assert_array_equal(model.engine(threads=threads).forward(*texts), model.reference().forward(*texts))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-38, 0.0])
-@pytest.mark.parametrize("name", ["embeddings.norm.weight", "qkv.bias", "qkv.weight", "qkv.scale", "ffn.up.scale"])
-@pytest.mark.parametrize("kind", ["int8", "float32"])
-def test_extreme_weights_end_in_an_answer(isa, name, kind, value):
+@in_pairs(
+    isa=(),
+    value=[np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-38, 0.0],
+    tensor=[
+        *(
+            ("int8", name)
+            for name in ("embeddings.norm.weight", f"{QKV}.bias", f"{QKV}.scale", "layers.0.ffn.up.scale")
+        ),
+        *(("float32", name) for name in ("embeddings.norm.weight", f"{QKV}.bias", f"{QKV}.weight")),
+    ],
+)
+def test_extreme_weights_end_in_an_answer(isa, tensor, value):
     """Whatever the numbers are, memory is safe and the call returns; what is finite agrees with NumPy."""
+    kind, name = tensor
     model = random_model(kind, pooling="mean")
-    name = name if name in model.tensors else f"layers.0.attention.{name}" if "qkv" in name else f"layers.0.{name}"
-    tensor = model.tensors.get(name)
-    if tensor is None or tensor.dtype != np.float32:
-        pytest.skip("this kind of model has no such float32 tensor")
-    tensor.reshape(-1)[: tensor.size // 2] = value
+    numbers = model.tensors[name]
+    assert numbers.dtype == np.float32
+    numbers.reshape(-1)[: numbers.size // 2] = value
     texts = model.texts([1, 5, 40, 64])
     answers = model.engine(threads=2).forward(*texts)
     with np.errstate(all="ignore"):

@@ -9,6 +9,7 @@ import pytest
 
 from minibert.engine import executor
 from minibert.errors import InputError, UnsupportedError
+from tests.combinations import in_pairs
 from tests.engine.child import run_child
 from tests.engine.zoo import SHAPES, lengths_of, zoo
 
@@ -38,9 +39,7 @@ class Guarded:
 
 
 # 0xFF: float32 NaN, integers -1. 0x7F: float32 3.4e38, the largest integers.
-@pytest.mark.parametrize("fill", [0xFF, 0x7F])
-@pytest.mark.parametrize("kind", ["int8", "float32", "mixed"])
-@pytest.mark.parametrize("name", SHAPES)
+@in_pairs(isa=(), name=SHAPES, kind=["int8", "float32", "mixed"], fill=[0xFF, 0x7F])
 def test_nothing_outside_is_written_and_nothing_stale_is_read(isa, monkeypatch, name, kind, fill):
     model = zoo(name, kind)
     lengths = lengths_of(model)

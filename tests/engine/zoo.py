@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+
 from minibert.format import Table
 from tests.models import RandomModel, random_model
 
@@ -68,6 +72,16 @@ def mixed(name: str) -> str:
     return "float32" if name in ("layers.0.ffn.up", "layers.1.attention.qkv", "head.0") else "int8"
 
 
+@cache
 def zoo(name: str, kind: str) -> RandomModel:
-    """A model of SHAPES whose linears are all "int8", all "float32", or "mixed"."""
+    """A model of SHAPES whose linears are all "int8", all "float32", or "mixed"; it must stay as it is."""
     return random_model(mixed if kind == "mixed" else kind, **SHAPES[name])
+
+
+@cache
+def numpy_answers(name: str, kind: str) -> np.ndarray:
+    """What the NumPy engine says to the model's texts of all lengths: the same for every instruction set."""
+    model = zoo(name, kind)
+    answers = model.engine(backend="numpy").forward(*model.texts(lengths_of(model)))
+    answers.flags.writeable = False
+    return answers

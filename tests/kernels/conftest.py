@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from minibert.engine import library
-from minibert.engine.cpu import supported_isas
+from tests.combinations import ISAS
 
 
-@pytest.fixture(scope="session", params=supported_isas())
+@pytest.fixture(scope="session", params=ISAS)
 def kernels(request) -> library.Kernels:
     if not library.can_compile():
         pytest.skip("needs numba, which compiles the kernels")

@@ -72,20 +72,21 @@ def loss(columns: Float32Array, inputs: Float32Array, factor: Float32Array) -> t
         factor: float32 [in].
     """
     scaled = inputs * factor
-    ends = scaled.argmax(axis=1), scaled.argmin(axis=1)
-    high, low = (np.take_along_axis(scaled, end[:, None], 1)[:, 0] for end in ends)
-    high, low = np.maximum(high, 0), np.minimum(low, 0)
+    rows = np.arange(len(scaled))
+    highest, lowest = scaled.argmax(axis=1), scaled.argmin(axis=1)
+    high, low = np.maximum(scaled[rows, highest], 0), np.minimum(scaled[rows, lowest], 0)
     half = (high - low) / 2
     divided = columns / factor
     heaviest = divided.argmax(axis=1)
-    steps = np.square(np.take_along_axis(divided, heaviest[:, None], 1)[:, 0])
+    steps = np.square(divided[np.arange(len(divided)), heaviest])
 
     size = factor.size
     a = np.square(half).mean()
-    a_gradient = (np.bincount(ends[0], half * high, size) - np.bincount(ends[1], half * low, size)) / (2 * len(inputs))
-    b_gradient = np.square(divided).sum(axis=0)
+    a_gradient = (np.bincount(highest, half * high, size) - np.bincount(lowest, half * low, size)) / (2 * len(inputs))
+    # In place: fresh memory for large matrices takes longer than the arithmetic.
+    b_gradient = np.square(divided, out=divided).sum(axis=0)
     c, c_gradient = steps.sum(), np.bincount(heaviest, steps, size)
-    d_gradient = np.square(scaled).mean(axis=0)
+    d_gradient = np.square(scaled, out=scaled).mean(axis=0)
     b, d = b_gradient.sum(), d_gradient.sum()
     value = a * b + _WEIGHT_SHARE * c * d
     gradient = a_gradient * b - a * b_gradient + _WEIGHT_SHARE * (c * d_gradient - c_gradient * d)
