@@ -77,15 +77,14 @@ class _Builder:
     def low_rank(self, down: str, up: str, source: Buffer | Codes, out: Buffer, residual: Buffer | None) -> Buffer:
         """Append the low-rank part of a linear: two matmuls, whose result (and the residual) is what it adds."""
         width = padded(self.config.linears[up].out_features)
-        # Named by its width, as threads of a team may be a step apart: all rows of one buffer are as far apart.
-        result = Buffer(f"{out.rows}.low_rank{width}", out.rows, width)
+        result = _of_one_width(f"{out.rows}.low_rank", out.rows, width)
         inner = self.config.linears[up].in_features
         if isinstance(source, Codes):  # not one of the two buffers that take turns: the linear is still to read its own
             codes = Codes(f"{out.rows}.codes.low_rank", out.rows, inner, up)
             self.steps.append(Matmul(down, source, "none", None, None, None, codes))
             self.steps.append(Matmul(up, codes, "none", residual, None, result, None))
         else:
-            middle = Buffer(f"{out.rows}.low_rank", out.rows, inner)
+            middle = _of_one_width(f"{out.rows}.low_rank.middle", out.rows, inner)
             self.steps.append(Matmul(down, source, "none", None, None, middle, None))
             self.steps.append(Matmul(up, middle, "none", residual, None, result, None))
         return result
@@ -96,6 +95,16 @@ class _Builder:
             return source
         self.steps.append(Quantize(source, codes))
         return codes
+
+
+def _of_one_width(name: str, rows: Rows, width: int) -> Buffer:
+    """A buffer named by its width besides.
+
+    Threads of a team may be some steps apart where no attention lies between, and a row of one width lies where
+    another thread's rows of another width do. Buffers of one name but several widths are for what is written once
+    between two attentions, when all threads are done with what was there.
+    """
+    return Buffer(f"{name}.{width}", rows, width)
 
 
 def build_plan(config: Config, every_token: bool = False) -> Plan:
@@ -231,7 +240,7 @@ def _head(build: _Builder, hidden: Buffer) -> Buffer:
     for number, layer in enumerate(architecture.head):
         following = architecture.head[number + 1].name if number + 1 < len(architecture.head) else None
         width = padded(build.config.linears[layer.name].out_features)
-        current = Buffer(f"head{number % 2}", current.rows, width)
+        current = _of_one_width(f"head{number % 2}", current.rows, width)
         norm = f"{layer.name}.norm" if layer.norm else None
         source = build.matmul(
             layer.name, source, current, following=following, keep=False, activation=layer.activation, norm=norm

@@ -65,7 +65,7 @@ class Key:
     Attributes:
         name: the checkpoint's name of it.
         default: what transformers takes when the key is absent; None where there is no sensible one.
-        older: what it is called in older checkpoints.
+        older: what it is called in older checkpoints, or by transformers in all families alike.
     """
 
     name: str
@@ -81,10 +81,17 @@ class ConfigFile:
         self.values = JsonObject(folder.json(name))
 
     def value(self, key: Key) -> Any:
-        """The value of a key under its name or its older one, or the default."""
-        if key.older is not None and key.name not in self.values and key.older in self.values:
-            return self.values[key.older]
-        return self.values.get(key.name, key.default)
+        """The value of a key under its name or its older one, or the default.
+
+        Raises:
+            CheckpointError: both are there, and say different things.
+        """
+        if key.older is None or key.older not in self.values:
+            return self.values.get(key.name, key.default)
+        value = self.values[key.older]
+        if self.values.get(key.name, value) != value:
+            raise self.wrong(key.name, f"the same as {key.older}, {value!r:.40}, which is another name of it")
+        return value
 
     def text(self, name: str) -> str | None:
         """A string, or None where it is absent."""

@@ -9,9 +9,9 @@ DISTILBERT = Family(
     model_type="distilbert",
     prefixes=("distilbert.",),
     sizes={
-        "hidden_size": Key("dim", 768),
-        "num_layers": Key("n_layers", 6),
-        "num_heads": Key("n_heads", 12),
+        "hidden_size": Key("dim", 768, "hidden_size"),
+        "num_layers": Key("n_layers", 6, "num_hidden_layers"),
+        "num_heads": Key("n_heads", 12, "num_attention_heads"),
         "ffn_size": Key("hidden_dim", 3072),
         "vocab_size": Key("vocab_size", 30522),
         "max_positions": Key("max_position_embeddings", 512),
