@@ -177,3 +177,56 @@ def test_greenlets_in_the_place_of_threads(child, kind):
         """,
         first=patches[kind],
     )
+
+
+def test_a_fork_at_any_import_of_the_first_answer(child):
+    """Another thread is at its first answer, as in a server that warms up while its workers are forked."""
+    child(
+        """
+        import time
+
+        class Slow:
+            # Each module takes so long that a fork finds its import half-done, if it does not wait for it.
+            def find_spec(self, name, path=None, target=None):
+                begun.set()
+                time.sleep(0.005)
+
+        def first_answer():
+            return minibert.load(path, threads=2).predict(texts)
+
+        begun, seen, forks = threading.Event(), set(sys.modules), 0
+        sys.meta_path.insert(0, Slow())
+        first = threading.Thread(target=first_answer)
+        first.start()
+        while first.is_alive():
+            if not begun.wait(0.01):
+                continue
+            begun.clear()
+            worker = os.fork()
+            forks += 1
+            if worker == 0:
+                signal.alarm(60)
+                sys.meta_path.pop(0)
+                first_answer()
+                os._exit(0)
+            assert os.waitpid(worker, 0)[1] == 0
+        assert forks
+        assert {"tokenizers", "zlib"} <= set(sys.modules) - seen
+        """,
+        load="path = os.fspath(model._path); del model",
+    )
+
+
+def test_a_queue_that_is_flushed_at_the_end(child):
+    """In a thread that outlives the main one, and in a handler at exit: more texts than are read at once."""
+    out = child("""
+        import atexit, time
+        many = texts * 40
+
+        def flush(where):
+            print(where, model.predict(many) == expected * 40, flush=True)
+
+        atexit.register(flush, "atexit")
+        threading.Thread(target=lambda: (time.sleep(0.1), flush("late"))).start()
+    """)
+    assert sorted(out.split()) == ["True", "True", "atexit", "late"]
