@@ -22,6 +22,7 @@ from minibert.errors import (
     MissingFileError,
     UnsupportedError,
 )
+from minibert.forking import unforked
 
 if TYPE_CHECKING:
     from minibert.model import Model, load
@@ -59,9 +60,10 @@ def __getattr__(name: str) -> Any:
     """A public name of _LAZY: import its module and remember it (PEP 562)."""
     if name not in _LAZY:
         raise AttributeError(f"module 'minibert' has no attribute {name!r}")
-    from importlib import import_module
+    with unforked():
+        from importlib import import_module
 
-    value = getattr(import_module(_LAZY[name]), name)
+        value = getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
 

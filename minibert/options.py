@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minibert.errors import InputError
+from minibert.forking import unforked
 
 #: Options of transformers and sentence-transformers that are none here: the values that ask for what happens anyway,
 #: and what to do instead of the others.
@@ -41,7 +42,8 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
-            from difflib import get_close_matches
+            with unforked():
+                from difflib import get_close_matches
 
             near = [each for each in known if each.startswith(name)] or get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
@@ -18,9 +19,6 @@ from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
@@ -269,26 +267,17 @@ class Pipeline:
         The caller's own iterator is only ever asked by the caller's thread.
         """
         ahead = list(islice(texts, 2 if self._engine.threads > 1 else 1))
-        helper = _one_thread() if len(ahead) == 2 else None
-        if helper is None:  # nothing to overlap with, or nobody to do it
+        if len(ahead) < 2:  # nothing to overlap with
             for portion in chain(ahead, texts):
                 yield portion, self._encode(portion, limits)
             return
-
-        def begin(portion: Sequence[TextPair]) -> Callable[[], list[Encoded]]:
-            try:
-                return helper.submit(self._encode, portion, limits).result
-            except RuntimeError:  # no thread can be started
-                return partial(self._encode, portion, limits)
-
-        with helper:
-            portion = ahead[0]
-            encoded = begin(portion)
-            for following in chain(ahead[1:], texts):
-                ready, encoded = encoded(), begin(following)
-                yield portion, ready
-                portion = following
-            yield portion, encoded()
+        portion = ahead[0]
+        encoded = _begun(partial(self._encode, portion, limits))
+        for following in chain(ahead[1:], texts):
+            ready, encoded = encoded(), _begun(partial(self._encode, following, limits))
+            yield portion, ready
+            portion = following
+        yield portion, encoded()
 
     def _run(
         self, texts: Sequence[TextPair], encoded: Sequence[Encoded], limits: Limits, offset: int
@@ -315,13 +304,38 @@ class Pipeline:
         return self._max_length if limits.max_length is None else limits.max_length
 
 
-def _one_thread() -> ThreadPoolExecutor | None:
-    """A thread beside the caller's; None while the interpreter ends."""
+class _Beside(threading.Thread):
+    """Work on a thread beside the caller's, who asks for the result."""
+
+    def __init__(self, work: Callable[[], list[Encoded]]) -> None:
+        super().__init__()
+        self._work = work
+        self._done: list[Encoded] | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Do it, and keep what comes of it."""
+        try:
+            self._done = self._work()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> list[Encoded]:
+        """What came of it."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._work() if self._done is None else self._done  # in a fork the thread is not there
+
+
+def _begun(work: Callable[[], list[Encoded]]) -> Callable[[], list[Encoded]]:
+    """Work begun beside the caller's, whose result this gives; where no thread can be started, done when asked for."""
+    beside = _Beside(work)
     try:
-        from concurrent.futures import ThreadPoolExecutor
+        beside.start()
     except RuntimeError:
-        return None
-    return ThreadPoolExecutor(1)
+        return work
+    return beside.result
 
 
 def _types(batch: Sequence[Encoded | Window]) -> list[Sequence[int]] | None:

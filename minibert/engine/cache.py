@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from minibert.errors import BackendWarning, MinibertError
 from minibert.files import replacing
+from minibert.forking import unforked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 def cache_folder() -> Path:
     """Where compiled kernels are kept: MINIBERT_CACHE, the user's cache folder, or without a home a temporary one."""
-    from pathlib import Path  # here: a start with the kernels that the package carries needs no pathlib
+    with unforked():
+        from pathlib import Path  # here: a start with the kernels that the package carries needs no pathlib
 
     if folder := os.environ.get("MINIBERT_CACHE"):
         return Path(folder)

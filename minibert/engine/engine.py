@@ -18,6 +18,7 @@ from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
 from minibert.engine.processors import default_threads
 from minibert.errors import BackendError, InputError, MinibertError, UnsupportedError
+from minibert.forking import unforked
 from minibert.options import integer
 from minibert.plan import build_plan
 
@@ -63,7 +64,8 @@ class Engine:
         token_pruning: bool = True,
         max_concurrency: int | None = None,
     ) -> None:
-        self.backend = choose_backend(backend)
+        with unforked():
+            self.backend = choose_backend(backend)
         self._left_open = backend is None and not os.environ.get("MINIBERT_BACKEND")
         threads = None if threads is None else integer("threads", threads, most=MAX_THREADS)
         if max_concurrency is not None:
@@ -169,7 +171,8 @@ class Engine:
 
     def _in_numpy(self, batch: PackedBatch) -> np.ndarray:
         if self._reference is None:
-            from minibert.reference import Reference
+            with unforked():
+                from minibert.reference import Reference
 
             self._reference = Reference(self.config, self.tensors)
         output_starts = batch.output_starts(self.pooled)

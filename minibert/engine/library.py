@@ -24,6 +24,7 @@ from minibert.engine.cache import cache_folder, make_private, publish, read_entr
 from minibert.engine.cpu import supported_isas
 from minibert.engine.prebuilt import prebuilt_code
 from minibert.errors import BackendError
+from minibert.forking import unforked
 from minibert.kernels.sources import PACKAGE, sha256, sources_hash
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Kernels:
     def __init__(self, isa: str, code: bytes, *, prebuilt: bool = False) -> None:
         self.isa = isa
         self.prebuilt = prebuilt
-        self._library, self.entry = _load_linked(code) if _is_linked(code) else _load_object(code)
+        with unforked():
+            self._library, self.entry = _load_linked(code) if _is_linked(code) else _load_object(code)
         self.run: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.entry)
 
 
@@ -76,14 +78,19 @@ def kernels(isa: str | None = None, *, prebuilt: bool | None = None) -> Kernels:
     isa = chosen_isa(isa)
     with _lock:
         if prebuilt is not False:
-            if (isa, True) not in _loaded and (code := prebuilt_code(isa)):
-                _loaded[isa, True] = Kernels(isa, code, prebuilt=True)
+            if (isa, True) not in _loaded:
+                with unforked():
+                    code = prebuilt_code(isa)
+                if code:
+                    _loaded[isa, True] = Kernels(isa, code, prebuilt=True)
             if (isa, True) in _loaded:
                 return _loaded[isa, True]
             if prebuilt:
                 raise BackendError(f"this installation carries no kernels for {isa} that belong to its sources")
         if (isa, False) not in _loaded:
-            _loaded[isa, False] = Kernels(isa, _cached(isa) or _compiled(isa))
+            with unforked():
+                code = _cached(isa)
+            _loaded[isa, False] = Kernels(isa, code or _compiled(isa))
         return _loaded[isa, False]
 
 
@@ -153,7 +160,8 @@ def _cached(isa: str) -> bytes | None:
 
 def _compiled(isa: str) -> bytes:
     """Compile in another process, and publish in the cache where that is possible."""
-    import subprocess
+    with unforked():
+        import subprocess
 
     if reason := why_not_compiled():
         raise BackendError(f"compiling the kernels {reason}")
@@ -176,7 +184,9 @@ def _compiled(isa: str) -> bytes:
                 code = file.read()
     except OSError as error:  # no process, no memory, no disk
         raise BackendError(f"compiling the kernels for {isa} failed: {error}") from error
-    publish(cache_path(isa), code + sha256(code).digest())
+    with unforked():
+        checksum = sha256(code).digest()
+    publish(cache_path(isa), code + checksum)
     return code
 
 
@@ -186,13 +196,14 @@ def _work_folder() -> TemporaryDirectory[str]:
     Raises:
         OSError: there is no folder to write in.
     """
-    import tempfile
+    with unforked():
+        import tempfile
 
-    with suppress(OSError):
-        if tempfile.gettempdir() != os.getcwd():  # its last resort
-            return tempfile.TemporaryDirectory(prefix="minibert-")
-    make_private(cache_folder())
-    return tempfile.TemporaryDirectory(prefix="minibert-", dir=cache_folder())
+        with suppress(OSError):
+            if tempfile.gettempdir() != os.getcwd():  # its last resort
+                return tempfile.TemporaryDirectory(prefix="minibert-")
+        make_private(cache_folder())
+        return tempfile.TemporaryDirectory(prefix="minibert-", dir=cache_folder())
 
 
 def _is_linked(code: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minibert.errors import FormatError
+from minibert.forking import unforked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +51,8 @@ def unpack_tokenizer(packed: NDArray[np.uint8]) -> str:
     Raises:
         FormatError: if the bytes are not one whole zlib stream of UTF-8 text within the limit.
     """
-    import zlib  # here, so that loading a model for token ids alone doesn't pay for it
+    with unforked():
+        import zlib  # here, so that loading a model for token ids alone doesn't pay for it
 
     stream = zlib.decompressobj()
     try:

@@ -12,6 +12,7 @@ import numpy as np
 from minibert.engine import Engine
 from minibert.engine.memory import MemoryPlan
 from minibert.errors import InputError, UnsupportedError
+from minibert.forking import unforked
 from minibert.format import ModelFile, read_model
 from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
@@ -69,7 +70,8 @@ class BaseModel:
     @property
     def path(self) -> Path:
         """Where the file was, as an absolute path."""
-        from pathlib import Path  # here: a start needs no pathlib, which loads ten modules
+        with unforked():
+            from pathlib import Path  # here: a start needs no pathlib, which loads ten modules
 
         return Path(self._path)
 

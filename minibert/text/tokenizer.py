@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from minibert.errors import FormatError, InputError, MinibertError
+from minibert.forking import unforked
 from minibert.text.characters import has_surrogates, pieces, places_of, well_formed
 from minibert.text.components import prove_tokenizer
 
@@ -107,10 +109,10 @@ class Tokenizer:
     """
 
     def __init__(self, tokenizer_json: str, *, max_length: int, token_types: int = 2) -> None:
-        # Imported here: 25 ms that a caller of `Model.forward` need not pay.
-        from tokenizers import Tokenizer as Library
+        with unforked(), _LIBRARY:
+            # Imported here: 25 ms that a caller of `Model.forward` need not pay.
+            from tokenizers import Tokenizer as Library
 
-        with _LIBRARY:
             try:
                 prove_tokenizer(tokenizer_json)
             except FormatError as error:
@@ -125,7 +127,10 @@ class Tokenizer:
             added = self._library.get_added_tokens_decoder().values()
         self.max_length = max_length
         self._pair_types = token_types > 1
-        self._text_types = self._pair_types and any(self._encode("a").type_ids)
+        with unforked():
+            with suppress(FormatError):
+                self._encode("a")  # the library sets more up at its first text
+            self._text_types = self._pair_types and any(self._encode("a").type_ids)
         # Up to here a text is encoded whole; beyond, no more of it than truncation will keep.
         self._whole = max(4096, 16 * max_length)
         self._margin = 32 + 2 * max((len(token.content) for token in added), default=0)

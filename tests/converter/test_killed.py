@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def work(turn):
     "search": """
 from minibert_converter.budget import Goal, search
 def work(turn):
-    search(source, target, Goal(max_size=(200_000, 300_000)[turn]), texts=TEXTS)
+    search(source, target, Goal(max_size=(36_000, 50_000)[turn]), texts=TEXTS)  # four bits; int8
 """,
     "distill": """
 import torch
@@ -49,6 +50,8 @@ def work(turn):
     distill(source, Examples(TEXTS, None), target, recipe, threads=1, fresh=True, cache=target + ".cache")
 """,
 }
+#: A search makes many files: of a network small enough that a kill meets each of its stages now and then.
+SMALL = {**CONFIG, "hidden_size": 48, "intermediate_size": 48, "num_hidden_layers": 1}
 _ENDLESS = """
 import sys
 source, target, TEXTS = sys.argv[1], sys.argv[2], {texts!r}
@@ -89,10 +92,12 @@ def kills(request) -> int:
 
 
 @pytest.mark.parametrize("kind", ["convert", pytest.param("search", marks=pytest.mark.slow), "distill"])
-def test_the_old_file_or_the_new(tmp_path, folder, kills, kind):
+def test_the_old_file_or_the_new(tmp_path, kills, kind):
     """`--kills 60` is what docs/SECURITY.md speaks of."""
     if kind == "distill" and find_spec("torch") is None:
         pytest.skip("needs torch")
+    config = SMALL if kind == "search" else CONFIG
+    folder = write_checkpoint(tmp_path / "checkpoint", config, bert_weights(config))
     out = tmp_path / "made" / "model"
     out.parent.mkdir()
     checkpoint, whole = contents(folder), set()
@@ -169,6 +174,31 @@ def test_a_full_disk_under_the_state_of_a_search(tmp_path):
     assert forked(work).startswith("MinibertError: cannot write")
     measured = json.loads((tmp_path / "model.search/measured.json").read_text())["measured"]
     assert measured == {"first": "kept"}
+
+
+@pytest.mark.parametrize("survivors", range(10))
+def test_a_state_whose_removal_was_killed(tmp_path, monkeypatch, survivors):
+    """It is still known for the state of a search, which the next one takes up or removes."""
+    from minibert_converter.budget.state import State
+
+    state = State(tmp_path / "model", "inputs")
+    for number in range(8):
+        (state.folder / f"{number}").write_bytes(b"a model")
+    left, unlink = len(list(state.folder.iterdir())), os.unlink
+
+    def killed(*arguments, **options) -> None:
+        nonlocal left
+        if left == survivors:
+            raise KeyboardInterrupt
+        left -= 1
+        unlink(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed)
+        with suppress(KeyboardInterrupt):
+            state.remove()
+    State(tmp_path / "model", "other inputs").remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("megabytes", [0, 1, 2, 4, 8, 16, 24, 32, 48, 64, 512])

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,11 @@ class State:
             file.write(json.dumps({"inputs": self._inputs, "measured": self._known}).encode())
 
     def remove(self) -> None:
-        """Forgets everything, on disk too."""
+        """Forgets everything, on disk too; last of all the file by which a folder is known for a state."""
+        with suppress(OSError):
+            for each in self.folder.iterdir():
+                if not each.name.startswith(self._path.name):
+                    os.unlink(each)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

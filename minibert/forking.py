@@ -1,0 +1,39 @@
+"""What no fork may catch half-done.
+
+A fork copies one thread. Had another one just begun to import a module, or to set a library up, the child would find it
+begun for ever and wait at the first use. So whoever does such a thing holds a lock, and a fork waits for that: for
+milliseconds, once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import AbstractContextManager, suppress
+
+# Taken again by imports within imports, and by a fork that an import makes.
+_lock = threading.RLock()
+
+
+def unforked() -> AbstractContextManager[bool]:
+    """A lock to hold while something is done for the first time: `with` it, `import zlib`."""
+    return _lock
+
+
+def _wait() -> None:
+    _lock.acquire()
+
+
+def _go_on() -> None:
+    with suppress(RuntimeError):  # an interrupt ended the waiting
+        _lock.release()
+
+
+def _begin_anew() -> None:
+    """The child of a fork that did not wait must not wait either."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_wait, after_in_parent=_go_on, after_in_child=_begin_anew)
