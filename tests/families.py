@@ -84,6 +84,19 @@ SETUPS: dict[str, dict[str, Any]] = {
         "config": _SIZES
         | {"model_type": "nomic_bert", "rope_parameters": {"rope_theta": 1000.0, "rope_type": "default"}},
     },
+    "gte": {
+        "class": "Gte",
+        "config": _SIZES
+        | {
+            "model_type": "gte",
+            "type_vocab_size": 2,
+            "rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"},
+        },
+    },
+    "gte-untyped": {
+        "class": "Gte",
+        "config": _SIZES | {"model_type": "gte", "type_vocab_size": 0, "num_hidden_layers": 1},
+    },
     "modernbert": {
         "class": "ModernBert",
         "config": _MODERN | {"max_position_embeddings": 200},

@@ -62,6 +62,7 @@ MODEL_TYPES = (
     "camembert",
     "distilbert",
     "electra",
+    "gte",
     "modernbert",
     "mpnet",
     "nomic_bert",

@@ -205,6 +205,107 @@ def test_older_configs_mean_the_same(tmp_path, family):
     assert largest_error(answers(tmp_path / "model.safetensors", family, "numpy"), wanted) < 2e-5 * scale(wanted)
 
 
+def _apart(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    """As the code of GTE's checkpoints has it with pack_qkv false."""
+    if "qkv_proj" not in name:
+        return {name: value}
+    return {
+        name.replace("qkv_proj", f"{part}_proj"): rows for part, rows in zip("qkv", np.split(value, 3), strict=True)
+    }
+
+
+def _within(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    """As transformers has GTE within."""
+    for old, new in {
+        "encoder.layer.": "layers.",
+        "attention.": "self_attn.",
+        "attn_ln": "post_attention_layernorm",
+        "mlp_ln": "post_mlp_layernorm",
+        "lm_head.norm": "lm_head.layer_norm",
+    }.items():
+        name = name.replace(old, new)
+    if "up_gate" in name:
+        return {name.replace("up_gate", part): v for part, v in zip(("up", "gate"), np.split(value, 2), strict=True)}
+    return _apart(name, value)
+
+
+@pytest.mark.parametrize("change", [_apart, _within])
+def test_other_names_of_the_same_weights(tmp_path, change):
+    folder = write_family(tmp_path / "checkpoint", "gte", "fill-mask", golden()["gte"])
+    weights = load_file(folder / "model.safetensors")
+    changed = {k: v for name, value in weights.items() for k, v in change(name, value).items()}
+    assert changed.keys() != weights.keys()
+    save_file(changed, folder / "model.safetensors")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
+    made, wanted = answers(tmp_path / "model.safetensors", "gte", "numpy"), expected("gte", "fill-mask")
+    assert largest_error(made, wanted) < 2e-5 * scale(wanted)
+    del changed[next(name for name in changed if name.endswith("q_proj.weight"))]
+    save_file(changed, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"missing: .*attention\.qkv_proj"):
+        convert(folder, tmp_path / "model.safetensors", quantize="none")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rope_scaling": {"type": "ntk", "factor": 2.0}}, r"rope_scaling is \{'type': 'ntk'"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}}, "rope_parameters is .*linear"),
+        ({"layer_norm_type": "rms_norm"}, "layer_norm_type is 'rms_norm'; only 'layer_norm'"),
+        ({"position_embedding_type": "absolute"}, "position_embedding_type"),
+        ({"logn_attention_scale": True}, "logn_attention_scale"),
+        ({"hidden_act": "silu"}, "hidden_act is 'silu'"),
+    ],
+)
+def test_networks_of_gte_that_are_others(tmp_path, values, message):
+    folder = write_family(tmp_path / "checkpoint", "gte-untyped", "fill-mask", golden()["gte-untyped"])
+    change_config(folder, values)
+    with pytest.raises(UnsupportedError, match=message):
+        read_checkpoint(folder)
+
+
+def change_config(folder: Path, values: dict[str, object]) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    write_json(folder / "config.json", config | values)
+
+
+@pytest.mark.parametrize(
+    ("family", "code"),
+    [
+        ("gte", "Alibaba-NLP/new-impl--modeling.New"),
+        ("nomic", "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBert"),
+    ],
+)
+def test_code_whose_network_is_known(tmp_path, family, code):
+    """It is not run: the table is made for what it computes."""
+    folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
+    classes = {
+        "AutoConfig": "configuration.Config",
+        "AutoModel": f"{code}Model",
+        "AutoModelForMaskedLM": f"{code}ForMaskedLM",
+    }
+    values = {"model_type": "new", "pack_qkv": True, "architectures": ["NewForMaskedLM"]} if family == "gte" else {}
+    change_config(folder, {**values, "auto_map": classes})
+    network = read_checkpoint(folder)
+    assert not any("config.json" in note for note in network.notes)
+    assert network.architecture.model_type == SETUPS[family]["config"]["model_type"]
+
+
+@pytest.mark.parametrize("family", ["bert", "gte"])
+def test_code_whose_network_is_not_known_is_refused(tmp_path, family):
+    folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
+    change_config(folder, {"auto_map": {"AutoConfig": "configuration.Config", "AutoModel": "bert_layers.BertModel"}})
+    with pytest.raises(
+        UnsupportedError,
+        match=r"config\.json: auto_map gives AutoModel as 'bert_layers\.BertModel'.*never run.*remove auto_map",
+    ):
+        read_checkpoint(folder)
+    change_config(folder, {"auto_map": {"AutoConfig": "configuration.Config"}})
+    read_checkpoint(folder)
+    change_config(folder, {"auto_map": ["bert_layers.BertModel"]})
+    with pytest.raises(CheckpointError, match=r"auto_map is .*must be an object"):
+        read_checkpoint(folder)
+
+
 def test_an_encoder_without_a_pooler(tmp_path):
     folder = write_family(tmp_path / "checkpoint", "bert", "sentence-embedding", golden()["bert"])
     weights = load_file(folder / "model.safetensors")

@@ -1,7 +1,7 @@
 """Remakes families.json beside this file: what transformers computes for small checkpoints of every family and head.
 
     pip install -e '.[train]'
-    python tests/golden/make_families.py
+    python tests/golden/make_families.py [FAMILY ...]     # all, or these alone
 
 Only names, shapes and outputs are stored: the weights are noise from seeds that tests/families.py draws again. They
 are exact in half precision, so that checkpoints in float16 and in float32 have the same outputs.
@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from tests.families import SETUPS, TASKS, cases, checkpoint_weights, shown_columns, shown_rows  # noqa: E402
+from tests.families import GOLDEN, SETUPS, TASKS, cases, checkpoint_weights, shown_columns, shown_rows  # noqa: E402
 
 
 def made(family: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +82,12 @@ def answer(model: Any, task: str, ids: list[int], types: list[int]) -> list[list
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    entries = {family: made(family, setup["config"]) for family, setup in SETUPS.items()}
+    wanted = sys.argv[1:] or list(SETUPS)
+    known = json.loads(GOLDEN.read_text(encoding="utf-8")) if sys.argv[1:] else {}
+    entries = {
+        family: made(family, setup["config"]) if family in wanted else known[family]
+        for family, setup in SETUPS.items()
+        if family in wanted or family in known
+    }
     lines = ",\n".join(f"{json.dumps(family)}: {json.dumps(entry)}" for family, entry in entries.items())
-    (HERE / "families.json").write_text("{\n" + lines + "\n}\n", encoding="utf-8")
+    GOLDEN.write_text("{\n" + lines + "\n}\n", encoding="utf-8")

@@ -72,10 +72,14 @@ class Family:
             [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
             they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
-        gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix
-            (layers.{layer}.ffn.up), or a as layers.{layer}.ffn.gate.
+        gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix, a above b
+            (layers.{layer}.ffn.up) or b above a (layers.{layer}.ffn.up_gate), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
         tokenizer: the class of its tokenizers in transformers, where a checkpoint names none.
+        other_types: what else checkpoints of the same network have as their `model_type`.
+        layouts: other tables like `tensors`; the first counts of which a checkpoint has all of the first layer.
+        code: regular expression of the classes in config.json's `auto_map`, code that comes with checkpoints, that
+            compute what this table says. With any other class the network is not known.
     """
 
     model_type: str
@@ -97,6 +101,9 @@ class Family:
     gated: bool = False
     optional_biases: bool = False
     tokenizer: str = "BertTokenizer"
+    other_types: tuple[str, ...] = ()
+    layouts: tuple[Mapping[str, str], ...] = ()
+    code: str | None = None
 
 
 def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]:

@@ -9,7 +9,7 @@ from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, read_linear
+from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
 from minibert_converter.checkpoints.families import FAMILIES
 from minibert_converter.checkpoints.family import Family, Head
 from minibert_converter.checkpoints.folder import Folder
@@ -50,6 +50,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             raise no_config(home)
         config = ConfigFile(home)
         family = _family(config)
+        config.refuse_code(family.code)
         config.refuse_other_networks(family.must_be)
         kind, notes = _task_kind(config, family, task, modules)
         sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
@@ -64,6 +65,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         tensors = NamedTensors(
             home.path, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused
         )
+        family = as_stored(family, tensors)
         sizes = read_sizes(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")

@@ -6,6 +6,7 @@ from minibert_converter.checkpoints.families.albert import ALBERT
 from minibert_converter.checkpoints.families.bert import BERT
 from minibert_converter.checkpoints.families.distilbert import DISTILBERT
 from minibert_converter.checkpoints.families.electra import ELECTRA
+from minibert_converter.checkpoints.families.gte import GTE
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
 from minibert_converter.checkpoints.families.nomic_bert import NOMIC_BERT
@@ -14,17 +15,19 @@ from minibert_converter.checkpoints.family import Family
 
 #: Every family that can be read, by config.json's model_type. A new one is a table like bert.py's and a line here.
 FAMILIES: dict[str, Family] = {
-    family.model_type: family
+    model_type: family
     for family in (
         ALBERT,
         BERT,
         CAMEMBERT,
         DISTILBERT,
         ELECTRA,
+        GTE,
         MODERNBERT,
         MPNET,
         NOMIC_BERT,
         ROBERTA,
         XLM_ROBERTA,
     )
+    for model_type in (family.model_type, *family.other_types)
 }
