@@ -63,10 +63,14 @@ def scale(rows: list[np.ndarray]) -> float:
     return max(1.0, *(float(np.abs(part).max()) / 4 for part in rows))
 
 
+def first_task(family: str, *tasks: str) -> str:
+    return next(task for task in (*tasks, "sentence-embedding") if task in golden()[family]["tasks"])
+
+
 @pytest.mark.parametrize("family", SETUPS)
 def test_int8_answers_are_near_those_of_transformers(tmp_path, family):
     """And the kernels' have the bits of NumPy's."""
-    task = "token-classification"
+    task = first_task(family, "token-classification")
     folder = write_family(tmp_path / "checkpoint", family, task, golden()[family])
     convert(folder, tmp_path / "model.safetensors", calibrate=CALIBRATION)
     made, wanted = answers(tmp_path / "model.safetensors", family, "numpy"), expected(family, task)
@@ -88,7 +92,7 @@ def test_kernels_agree(tmp_path, family):
     """With the other heads. int8: the same bits as NumPy; float32: transformers' answers."""
     if not can_compile():
         pytest.skip("needs numba")
-    task = "fill-mask" if "fill-mask" in golden()[family]["tasks"] else "text-classification"
+    task = first_task(family, "fill-mask", "text-classification")
     folder = write_family(tmp_path / "checkpoint", family, task, golden()[family])
     # To the nearest code, without factors of the inputs: those of the encoder are in the test above.
     network = read_checkpoint(folder, task)
@@ -303,6 +307,38 @@ def test_code_whose_network_is_not_known_is_refused(tmp_path, family):
     read_checkpoint(folder)
     change_config(folder, {"auto_map": ["bert_layers.BertModel"]})
     with pytest.raises(CheckpointError, match=r"auto_map is .*must be an object"):
+        read_checkpoint(folder)
+
+
+def test_a_table_of_tasks_counts_where_config_says_so(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "ernie", "fill-mask", golden()["ernie"])
+    with_table = read_checkpoint(folder).tables["embeddings.position"]
+    weights = load_file(folder / "model.safetensors")
+    table = weights.pop("ernie.embeddings.task_type_embeddings.weight")
+    change_config(folder, {"use_task_id": False})
+    with pytest.raises(CheckpointError, match=r"no part of the network.*task_type_embeddings"):
+        read_checkpoint(folder)
+    save_file(weights, folder / "model.safetensors")
+    without = read_checkpoint(folder).tables["embeddings.position"]
+    assert isinstance(with_table, np.ndarray)
+    assert isinstance(without, np.ndarray)
+    np.testing.assert_array_equal(with_table, without + table[0])
+    change_config(folder, {"use_task_id": True})
+    with pytest.raises(CheckpointError, match=r"missing.*task_type_embeddings"):
+        read_checkpoint(folder)
+    change_config(folder, {"use_task_id": "yes"})
+    with pytest.raises(CheckpointError, match="use_task_id is 'yes', but must be true or false"):
+        read_checkpoint(folder)
+
+
+def test_dpr_is_its_encoders(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "dpr-question", "sentence-embedding", golden()["dpr-question"])
+    assert any("vectors are those of the first token" in note for note in read_checkpoint(folder).notes)
+    change_config(folder, {"projection_dim": 24})
+    with pytest.raises(UnsupportedError, match="projection_dim is 24; only 0"):
+        read_checkpoint(folder)
+    change_config(folder, {"projection_dim": 0, "architectures": ["DPRReader"]})
+    with pytest.raises(UnsupportedError, match="architecture DPRReader is not supported"):
         read_checkpoint(folder)
 
 

@@ -23,14 +23,23 @@ from safetensors.numpy import save_file
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from tests.families import GOLDEN, SETUPS, TASKS, cases, checkpoint_weights, shown_columns, shown_rows  # noqa: E402
+from tests.families import (  # noqa: E402
+    GOLDEN,
+    SETUPS,
+    TASKS,
+    cases,
+    checkpoint_weights,
+    class_name,
+    shown_columns,
+    shown_rows,
+)
 
 
 def made(family: str, config: dict[str, Any]) -> dict[str, Any]:
     """The entry of one family: shapes of the encoder's tensors, and for each task those of its head, and outputs."""
     entry: dict[str, Any] = {"prefix": "", "encoder": {}, "tasks": {}}
-    for task, suffix in TASKS.items():
-        architecture = SETUPS[family]["class"] + suffix
+    for task in TASKS:
+        architecture = class_name(family, task)
         if not hasattr(transformers, architecture):
             continue
         labels = {"num_labels": 2} if task == "question-answering" else {}
@@ -71,7 +80,8 @@ def answer(model: Any, task: str, ids: list[int], types: list[int]) -> list[list
     if task == "question-answering":
         rows = torch.stack([result.start_logits[0], result.end_logits[0]], dim=1)
     elif task == "sentence-embedding":
-        rows = result.last_hidden_state[0].mean(0, keepdim=True)
+        own = "last_hidden_state" not in result  # DPR makes the vector itself
+        rows = result.pooler_output if own else result.last_hidden_state[0].mean(0, keepdim=True)
     elif task == "text-classification":
         rows = result.logits
     else:

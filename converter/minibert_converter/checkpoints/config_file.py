@@ -102,6 +102,13 @@ class ConfigFile:
             raise self.wrong(key.name, f"a whole number from {least} to {most}")
         return value
 
+    def flag(self, key: Key) -> bool:
+        """True or false."""
+        value = self.value(key)
+        if type(value) is not bool:
+            raise self.wrong(key.name, "true or false")
+        return value
+
     def layer_norm_eps(self, key: Key) -> float:
         """A small number, not negative."""
         value = self.value(key)

@@ -69,6 +69,7 @@ class EncoderReader:
         """Whether the checkpoint has a part that not every one of the family has."""
         optional = {
             "embeddings.token_type": self._sizes.token_types,
+            "embeddings.task_type": self._sizes.task_types,
             "embeddings.projection": self._sizes.embedding_size,
         }
         return bool(optional.get(name, True))
@@ -98,10 +99,14 @@ class EncoderReader:
             if count and name in self._names:
                 source = self._word_source() if name == "embeddings.word" else f"{self._names[name]}.weight"
                 table = self._tensors.read(source, (count, columns))
+                sources = [source]
                 if name == "embeddings.position":
                     table = table[first:]
+                    if self._sizes.task_types:  # every token has a position, and all have the first task
+                        sources.append(f"{self._names['embeddings.task_type']}.weight")
+                        table = table + self._tensors.read(sources[1], (self._sizes.task_types, columns))[0]
                 self._network.tables[name] = np.ascontiguousarray(_pad(table, (len(table), padded(columns))))
-                self._network.origins[name] = self._tensors.origin(source)
+                self._network.origins[name] = self._tensors.origin(*sources)
         self.read_norm("embeddings.norm", self._names["embeddings.norm"], columns)
         if self._sizes.embedding_size:
             name = "embeddings.projection"
@@ -276,7 +281,7 @@ def _read_bias(tensors: NamedTensors, name: str | None, size: int) -> Float32Arr
 
 
 def _is_table(name: str) -> bool:
-    return name in ("embeddings.word", "embeddings.position", "embeddings.token_type")
+    return name in ("embeddings.word", "embeddings.position", "embeddings.token_type", "embeddings.task_type")
 
 
 def _pad(values: Float32Array, shape: tuple[int, ...]) -> Float32Array:

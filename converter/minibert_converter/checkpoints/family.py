@@ -52,13 +52,15 @@ class Family:
         prefixes: what may stand before the encoder's names; the first that fits a name is taken off.
         renamed: endings of old checkpoints, and what they are called today.
         sizes: our name of a size -> its key in config.json. Those of `Sizes`; what is absent has its default there.
+        used_if: our name of a size -> key that says whether it counts; else it is 0.
         activation: key of the feed-forward's activation.
         layer_norm_eps: key of the LayerNorms' epsilon.
         must_be: keys that change what the network computes -> the one value that is understood.
         tensors: our name -> the checkpoint's; `{layer}` stands for the layer's number, `{group}` for the number of the
             weights that it shares with others, `{next}` for the layer after it. A linear or LayerNorm is named without
             `.weight` and `.bias`. The parts are those of the network, with Q, K and V apart
-            (layers.{layer}.attention.{query,key,value}) or as one (layers.{layer}.attention.qkv).
+            (layers.{layer}.attention.{query,key,value}) or as one (layers.{layer}.attention.qkv), and a table whose
+            first row every token gets (embeddings.task_type).
         heads: task -> its head.
         architectures: name in config.json's `architectures` -> the task it was made for.
         unused: regular expressions of names that may be there and are not needed by any task above, such as
@@ -91,6 +93,7 @@ class Family:
     heads: Mapping[TaskKind, Head]
     architectures: Mapping[str, TaskKind]
     renamed: Mapping[str, str] = field(default_factory=dict)
+    used_if: Mapping[str, Key] = field(default_factory=dict)
     must_be: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     padding_id: Key | None = None

@@ -55,7 +55,9 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         kind, notes = _task_kind(config, family, task, modules)
         sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
         if sentence is None and kind == "sentence-embedding":
-            notes.append("no sentence-transformers files: vectors are the mean over tokens, not normalized")
+            rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
+            said = rows[config.pooling(family.heads[kind].pooling)]
+            notes.append(f"no sentence-transformers files: vectors are {said}, not normalized")
         prompts = [name for name, prompt in modules.prompts.items() if prompt] if modules and not sentence else []
         if prompts:
             left_out = ", ".join(prompts)

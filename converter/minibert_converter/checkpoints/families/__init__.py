@@ -5,12 +5,14 @@ from __future__ import annotations
 from minibert_converter.checkpoints.families.albert import ALBERT
 from minibert_converter.checkpoints.families.bert import BERT
 from minibert_converter.checkpoints.families.distilbert import DISTILBERT
+from minibert_converter.checkpoints.families.dpr import DPR
 from minibert_converter.checkpoints.families.electra import ELECTRA
+from minibert_converter.checkpoints.families.ernie import ERNIE
 from minibert_converter.checkpoints.families.gte import GTE
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
 from minibert_converter.checkpoints.families.nomic_bert import NOMIC_BERT
-from minibert_converter.checkpoints.families.roberta import CAMEMBERT, ROBERTA, XLM_ROBERTA
+from minibert_converter.checkpoints.families.roberta import CAMEMBERT, DATA2VEC_TEXT, ROBERTA, XLM_ROBERTA
 from minibert_converter.checkpoints.family import Family
 
 #: Every family that can be read, by config.json's model_type. A new one is a table like bert.py's and a line here.
@@ -20,8 +22,11 @@ FAMILIES: dict[str, Family] = {
         ALBERT,
         BERT,
         CAMEMBERT,
+        DATA2VEC_TEXT,
         DISTILBERT,
+        DPR,
         ELECTRA,
+        ERNIE,
         GTE,
         MODERNBERT,
         MPNET,
