@@ -107,6 +107,11 @@ SETUPS: dict[str, dict[str, Any]] = {
         "class": "Data2VecText",
         "config": _ROBERTA | {"model_type": "data2vec-text", "num_hidden_layers": 1},
     },
+    "jina-v3": {
+        "class": "JinaEmbeddingsV3",
+        "config": _ROBERTA
+        | {"model_type": "jina_embeddings_v3", "rope_parameters": {"rope_theta": 20000.0, "rope_type": "default"}},
+    },
     "dpr-question": {"class": "DPRQuestionEncoder", "config": _DPR},
     "dpr-context": {"class": "DPRContextEncoder", "config": _DPR},
     "modernbert": {

@@ -66,6 +66,7 @@ MODEL_TYPES = (
     "electra",
     "ernie",
     "gte",
+    "jina_embeddings_v3",
     "modernbert",
     "mpnet",
     "nomic_bert",

@@ -219,12 +219,18 @@ def _apart(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _within(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
-    """As transformers has GTE within."""
+    """As transformers has GTE and jina-embeddings-v3 within."""
     for old, new in {
         "encoder.layer.": "layers.",
+        "encoder.layers.": "layers.",
         "attention.": "self_attn.",
+        "mixer.Wqkv": "self_attn.qkv_proj",
+        "mixer.out_proj": "self_attn.o_proj",
         "attn_ln": "post_attention_layernorm",
         "mlp_ln": "post_mlp_layernorm",
+        "norm1": "post_attention_layernorm",
+        "norm2": "post_mlp_layernorm",
+        "emb_ln": "embeddings.LayerNorm",
         "lm_head.norm": "lm_head.layer_norm",
     }.items():
         name = name.replace(old, new)
@@ -233,19 +239,19 @@ def _within(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
     return _apart(name, value)
 
 
-@pytest.mark.parametrize("change", [_apart, _within])
-def test_other_names_of_the_same_weights(tmp_path, change):
-    folder = write_family(tmp_path / "checkpoint", "gte", "fill-mask", golden()["gte"])
+@pytest.mark.parametrize(("family", "change"), [("gte", _apart), ("gte", _within), ("jina-v3", _within)])
+def test_other_names_of_the_same_weights(tmp_path, family, change):
+    folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
     weights = load_file(folder / "model.safetensors")
     changed = {k: v for name, value in weights.items() for k, v in change(name, value).items()}
     assert changed.keys() != weights.keys()
     save_file(changed, folder / "model.safetensors")
     convert(folder, tmp_path / "model.safetensors", quantize="none")
-    made, wanted = answers(tmp_path / "model.safetensors", "gte", "numpy"), expected("gte", "fill-mask")
+    made, wanted = answers(tmp_path / "model.safetensors", family, "numpy"), expected(family, "fill-mask")
     assert largest_error(made, wanted) < 2e-5 * scale(wanted)
     del changed[next(name for name in changed if name.endswith("q_proj.weight"))]
     save_file(changed, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"missing: .*attention\.qkv_proj"):
+    with pytest.raises(CheckpointError, match=r"missing: .*(qkv_proj|Wqkv)"):
         convert(folder, tmp_path / "model.safetensors", quantize="none")
 
 
@@ -328,6 +334,15 @@ def test_a_table_of_tasks_counts_where_config_says_so(tmp_path):
         read_checkpoint(folder)
     change_config(folder, {"use_task_id": "yes"})
     with pytest.raises(CheckpointError, match="use_task_id is 'yes', but must be true or false"):
+        read_checkpoint(folder)
+
+
+def test_adapters_beside_a_model_are_refused(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "jina-v3", "sentence-embedding", golden()["jina-v3"])
+    read_checkpoint(folder)
+    (folder / "retrieval_query").mkdir()
+    write_json(folder / "retrieval_query/adapter_config.json", {"peft_type": "LORA"})
+    with pytest.raises(UnsupportedError, match=r"retrieval_query.adapter_config\.json: .*subfolder='retrieval_query'"):
         read_checkpoint(folder)
 
 

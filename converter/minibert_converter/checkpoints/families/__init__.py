@@ -9,6 +9,7 @@ from minibert_converter.checkpoints.families.dpr import DPR
 from minibert_converter.checkpoints.families.electra import ELECTRA
 from minibert_converter.checkpoints.families.ernie import ERNIE
 from minibert_converter.checkpoints.families.gte import GTE
+from minibert_converter.checkpoints.families.jina_embeddings_v3 import JINA_EMBEDDINGS_V3
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
 from minibert_converter.checkpoints.families.nomic_bert import NOMIC_BERT
@@ -28,6 +29,7 @@ FAMILIES: dict[str, Family] = {
         ELECTRA,
         ERNIE,
         GTE,
+        JINA_EMBEDDINGS_V3,
         MODERNBERT,
         MPNET,
         NOMIC_BERT,
