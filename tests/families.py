@@ -225,8 +225,6 @@ def write_tokenizer_json(folder: Path, size: int) -> None:
     )
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    # Of no family's class, which would make another tokenizer of the words.
-    inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    write_json(
-        folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs}
-    )
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": names}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")

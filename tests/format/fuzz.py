@@ -155,7 +155,7 @@ class Fuzz:
                     change_roles(config, rng)
                 header, data = file_of(config, rng.randrange(2**32), json.dumps(tokenizer, ensure_ascii=False))
                 break
-            except (FormatError, AttributeError, IndexError, KeyError, TypeError):  # spoiled, and then changed again
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # spoiled, and then changed again
                 self._count("refused")
         content = bytearray(bytes_of(header, data))
         change = rng.random()

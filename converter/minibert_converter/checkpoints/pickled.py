@@ -8,11 +8,12 @@ text is ever hashed. The time is that of one step a byte.
 
 from __future__ import annotations
 
+import io
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, BinaryIO
 
 from minibert.format.values import shown
 from minibert_converter.checkpoints.stored import MAX_DIMENSIONS
@@ -43,7 +44,7 @@ class TensorRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
+class Name:
     """What a pickle means by a name of a module: never the thing itself."""
 
     module: str
@@ -60,7 +61,7 @@ def tensor_records(data: bytes) -> dict[str, TensorRecord]:
         UnpicklingError: it is no dict of tensors.
         Exception: it is no pickle; of many kinds.
     """
-    state = _Machine().run(data)
+    state = Machine().run(io.BytesIO(data))
     if not isinstance(state, dict):
         raise UnpicklingError(f"it holds a {type(state).__name__}")
     for name, value in state.items():
@@ -69,23 +70,35 @@ def tensor_records(data: bytes) -> dict[str, TensorRecord]:
     return state
 
 
-class _Machine:
-    """A stack and a memo, as every pickle machine has them."""
+class Machine:
+    """A stack and a memo, as every pickle machine has them; this one knows tensors.
+
+    Attributes:
+        operations: what it can do; None stands for OPERATIONS.
+        file: what it reads.
+    """
+
+    operations: Mapping[str, Callable[[Any, Any], None]] | None = None
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.file: BinaryIO | None = None
 
-    def run(self, data: bytes) -> Any:
-        for opcode, argument, _ in pickletools.genops(data):
+    def run(self, file: BinaryIO) -> Any:
+        """Read a pickle to its end, and not beyond it; what it stands for."""
+        self.file = file
+        operations = self.operations or OPERATIONS
+        for opcode, argument, _ in pickletools.genops(file):
             if opcode.name == "STOP":
                 break
-            if opcode.name not in _OPERATIONS:
+            if opcode.name not in operations:
                 raise UnpicklingError(f"it uses the operation {opcode.name}")
-            _OPERATIONS[opcode.name](self, argument)
+            operations[opcode.name](self, argument)
         return self.stack.pop()
 
     def push(self, value: Any) -> None:
+        """Put a value on the stack."""
         self.stack.append(value)
 
     def since_mark(self) -> list[Any]:
@@ -96,6 +109,7 @@ class _Machine:
         return values[::-1]
 
     def tuple_of(self, count: int) -> None:
+        """Make a tuple of so many values."""
         self.push(tuple([self.stack.pop() for _ in range(count)][::-1]))
 
     def add_to_list(self, _values: Any) -> None:
@@ -103,10 +117,15 @@ class _Machine:
         if not isinstance(self.stack[-1], list):
             raise UnpicklingError("it adds to something that is no list")
 
-    def set_items(self, items: list[Any]) -> None:
-        target = self.stack[-1]
-        if not isinstance(target, dict) or len(items) % 2:
+    def check_items(self, items: list[Any]) -> None:
+        """Prove that these are keys and values for what is on top."""
+        if not isinstance(self.stack[-1], dict) or len(items) % 2:
             raise UnpicklingError("it sets an entry of something that is no dict")
+
+    def set_items(self, items: list[Any]) -> None:
+        """Set entries of the dict on top: keys and values in turn."""
+        self.check_items(items)
+        target = self.stack[-1]
         for key, value in zip(items[::2], items[1::2], strict=True):
             if not isinstance(key, str):
                 raise UnpicklingError("the name of an entry is not text")
@@ -118,23 +137,25 @@ class _Machine:
             raise UnpicklingError("it sets attributes of something that is no dict")
 
     def reduce(self, arguments: Any) -> None:
+        """Call what lies on top: of all functions only those that make tensors are known."""
         name = self.stack.pop()
-        function = _FUNCTIONS.get((name.module, name.name)) if isinstance(name, _Name) else None
+        function = _FUNCTIONS.get((name.module, name.name)) if isinstance(name, Name) else None
         if function is None or not isinstance(arguments, tuple):
             raise UnpicklingError("it calls something that is no part of a tensor")
         self.push(function(*arguments))
 
     def look_up(self, module: Any, name: Any) -> None:
+        """Put a name of a module on the stack."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise UnpicklingError("it names something by what is no text")
         if (module, name) not in _FUNCTIONS and (module != "torch" or name not in STORAGE_TYPES):
             raise UnpicklingError(f"it names {shown(f'{module}.{name}')}, which is no part of a tensor")
-        self.push(_Name(module, name))
+        self.push(Name(module, name))
 
 
 def _storage(pid: Any) -> StorageRecord:
     match pid:
-        case ("storage", _Name(module="torch", name=name), str(key), _, int()) if name in STORAGE_TYPES:
+        case ("storage", Name(module="torch", name=name), str(key), _, int()) if name in STORAGE_TYPES:
             return StorageRecord(STORAGE_TYPES[name], key)
     raise UnpicklingError("a storage's record is malformed")
 
@@ -168,11 +189,11 @@ _FUNCTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 #: What a pickle of a dict of tensors consists of. Anything else (INST, OBJ, NEWOBJ, EXT1, ...) is refused.
-_OPERATIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
+OPERATIONS: Mapping[str, Callable[[Machine, Any], None]] = {
     **dict.fromkeys(("PROTO", "FRAME"), lambda machine, argument: None),
     **dict.fromkeys(
         ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-        _Machine.push,
+        Machine.push,
     ),
     "NONE": lambda machine, _: machine.push(None),
     "NEWTRUE": lambda machine, _: machine.push(True),

@@ -17,6 +17,7 @@ from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
+from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
@@ -52,8 +53,12 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         family = _family(config)
         config.refuse_code(family.code)
         config.refuse_other_networks(family.must_be)
-        kind, notes = _task_kind(config, family, task, modules)
-        sentence = modules if modules and kind == modules.task == "sentence-embedding" else None
+        setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
+        if setfit:
+            kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
+        else:
+            kind, notes = _task_kind(config, family, task, modules)
+        sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -71,7 +76,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         sizes = read_sizes(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-        head = family.heads[kind]
+        head = family.heads["sentence-embedding" if setfit else kind]
         tokenizer = read_tokenizer(
             home,
             sizes.vocab_size,
@@ -81,16 +86,19 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         )
         # sentence-transformers sets its own limit in the place of the tokenizer's, be it lower or higher.
         limits = [sizes.max_positions, (modules and modules.max_length) or tokenizer.max_length]
-        task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+        if setfit:
+            task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
+        else:
+            task_of_file, score = _task(config, kind, tensors, head, modules, notes)
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence, score),
+            architecture=_architecture(config, family, sizes, head, sentence, score, setfit),
             task=task_of_file,
             text=TextConfig(max_length=min(limit for limit in limits if limit)),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, progress)
+    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -105,6 +113,7 @@ def _read_tensors(
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
+    setfit: SetFit | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
@@ -120,7 +129,7 @@ def _read_tensors(
             reader.read_layer(layer)
     progress(stage, sizes.num_layers + 1, steps)
     with refusing(tensors.folder):
-        _read_heads(network, reader, sizes, tensors, head, modules)
+        _read_heads(network, reader, sizes, tensors, head, modules, setfit)
     progress(stage, steps, steps)
 
 
@@ -131,8 +140,9 @@ def _read_heads(
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
+    setfit: SetFit | None,
 ) -> None:
-    """The linears of the task, the projections of sentence-transformers behind them, and what is left over."""
+    """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
     width = sizes.hidden_size
     for index, dense in enumerate(modules.dense if modules else ()):
@@ -146,6 +156,8 @@ def _read_heads(
         read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
         width = dense.out_features
         own.refuse_strangers()
+    if setfit:
+        setfit.read_head(network, width)
     left = tensors.refuse_strangers()
     if left:
         network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
@@ -216,12 +228,15 @@ def _architecture(
     head: Head,
     modules: SentenceModules | None,
     score: Activation,
+    setfit: SetFit | None,
 ) -> Architecture:
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
     if score != "none":
         layers[-1] = replace(layers[-1], activation=score)
     for index, dense in enumerate(modules.dense if modules else ()):
         layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
+    if setfit:
+        layers.append(HeadLayer(NAME))
     everywhere = [(0, 0.0)] * sizes.num_layers
     attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
     return Architecture(
