@@ -337,6 +337,19 @@ def test_a_table_of_tasks_counts_where_config_says_so(tmp_path):
         read_checkpoint(folder)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("eurobert", r": it has RMSNorm.*; supported are albert,"),
+        ("t5", "'t5' is not supported; supported are albert,"),
+    ],
+)
+def test_families_that_are_not_read(tmp_path, model_type, reason):
+    write_json(tmp_path / "config.json", {"model_type": model_type})
+    with pytest.raises(UnsupportedError, match=reason):
+        read_checkpoint(tmp_path)
+
+
 def test_adapters_beside_a_model_are_refused(tmp_path):
     folder = write_family(tmp_path / "checkpoint", "jina-v3", "sentence-embedding", golden()["jina-v3"])
     read_checkpoint(folder)

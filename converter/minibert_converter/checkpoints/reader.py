@@ -10,7 +10,7 @@ from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, Tas
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
-from minibert_converter.checkpoints.families import FAMILIES
+from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
 from minibert_converter.checkpoints.family import Family, Head
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
@@ -184,8 +184,10 @@ def _family(config: ConfigFile) -> Family:
                 return family
         raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
     if model_type not in FAMILIES:
+        reason = f": {NOT_READ[model_type]}" if model_type in NOT_READ else ""
         raise UnsupportedError(
-            f"{config.path}: model_type {model_type!r} is not supported; supported are {', '.join(sorted(FAMILIES))}"
+            f"{config.path}: model_type {model_type!r} is not supported{reason}; supported are "
+            f"{', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
 

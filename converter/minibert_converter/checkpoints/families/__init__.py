@@ -38,3 +38,13 @@ FAMILIES: dict[str, Family] = {
     )
     for model_type in (family.model_type, *family.other_types)
 }
+#: Encoders of transformers that are asked for and not read, by model_type, and what they compute that no table can say.
+NOT_READ: dict[str, str] = {
+    **dict.fromkeys(
+        ("megatron-bert", "roberta-prelayernorm"), "its first layer adds to what a LayerNorm ahead of it has not seen"
+    ),
+    **dict.fromkeys(("eurobert", "neobert"), "it has RMSNorm, which takes no mean away, in the place of LayerNorm"),
+    "xmod": "its layers have a part of their own for each language",
+    "mobilebert": "its layers have four feed-forward networks and no LayerNorm",
+    **dict.fromkeys(("deberta", "deberta-v2"), "its attention adds products of contents and positions"),
+}
