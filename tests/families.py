@@ -44,6 +44,8 @@ _MODERN = _SIZES | {
     **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
 }
 
+_DPR = _SIZES | {"model_type": "dpr", "num_hidden_layers": 1}
+
 #: Family -> the name that transformers' classes begin with, and a config.
 SETUPS: dict[str, dict[str, Any]] = {
     "bert": {"class": "Bert", "config": _SIZES | {"model_type": "bert", "num_hidden_layers": 1}},
@@ -84,6 +86,34 @@ SETUPS: dict[str, dict[str, Any]] = {
         "config": _SIZES
         | {"model_type": "nomic_bert", "rope_parameters": {"rope_theta": 1000.0, "rope_type": "default"}},
     },
+    "gte": {
+        "class": "Gte",
+        "config": _SIZES
+        | {
+            "model_type": "gte",
+            "type_vocab_size": 2,
+            "rope_parameters": {"rope_theta": 500000.0, "rope_type": "default"},
+        },
+    },
+    "gte-untyped": {
+        "class": "Gte",
+        "config": _SIZES | {"model_type": "gte", "type_vocab_size": 0, "num_hidden_layers": 1},
+    },
+    "ernie": {
+        "class": "Ernie",
+        "config": _SIZES | {"model_type": "ernie", "use_task_id": True, "num_hidden_layers": 1},
+    },
+    "data2vec": {
+        "class": "Data2VecText",
+        "config": _ROBERTA | {"model_type": "data2vec-text", "num_hidden_layers": 1},
+    },
+    "jina-v3": {
+        "class": "JinaEmbeddingsV3",
+        "config": _ROBERTA
+        | {"model_type": "jina_embeddings_v3", "rope_parameters": {"rope_theta": 20000.0, "rope_type": "default"}},
+    },
+    "dpr-question": {"class": "DPRQuestionEncoder", "config": _DPR},
+    "dpr-context": {"class": "DPRContextEncoder", "config": _DPR},
     "modernbert": {
         "class": "ModernBert",
         "config": _MODERN | {"max_position_embeddings": 200},
@@ -100,6 +130,12 @@ SETUPS: dict[str, dict[str, Any]] = {
         },
     },
 }
+
+
+def class_name(family: str, task: str) -> str:
+    """The class of transformers, which has it or not; DPR's encoders are called as they are."""
+    name = SETUPS[family]["class"]
+    return name if name.startswith("DPR") and task == "sentence-embedding" else name + TASKS[task]
 
 
 def cases(config: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
@@ -119,7 +155,7 @@ def cases(config: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
     return texts
 
 
-_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet")
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "data2vec-text", "mpnet")
 _WITHOUT_TYPES = ("distilbert", "mpnet", "modernbert")
 
 

@@ -83,7 +83,8 @@ def _theirs(folder: Path, family: str, task: str, architecture: str) -> np.ndarr
         if task == "question-answering":
             found.append(torch.stack([result.start_logits[0], result.end_logits[0]], dim=1))
         elif task == "sentence-embedding":
-            found.append(result.last_hidden_state[0].mean(0, keepdim=True))
+            own = "last_hidden_state" not in result  # DPR makes the vector itself
+            found.append(result.pooler_output if own else result.last_hidden_state[0].mean(0, keepdim=True))
         else:
             found.append(result.logits.reshape(-1, result.logits.shape[-1]))
     return torch.cat(found).numpy()

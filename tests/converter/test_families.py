@@ -63,10 +63,14 @@ def scale(rows: list[np.ndarray]) -> float:
     return max(1.0, *(float(np.abs(part).max()) / 4 for part in rows))
 
 
+def first_task(family: str, *tasks: str) -> str:
+    return next(task for task in (*tasks, "sentence-embedding") if task in golden()[family]["tasks"])
+
+
 @pytest.mark.parametrize("family", SETUPS)
 def test_int8_answers_are_near_those_of_transformers(tmp_path, family):
     """And the kernels' have the bits of NumPy's."""
-    task = "token-classification"
+    task = first_task(family, "token-classification")
     folder = write_family(tmp_path / "checkpoint", family, task, golden()[family])
     convert(folder, tmp_path / "model.safetensors", calibrate=CALIBRATION)
     made, wanted = answers(tmp_path / "model.safetensors", family, "numpy"), expected(family, task)
@@ -88,7 +92,7 @@ def test_kernels_agree(tmp_path, family):
     """With the other heads. int8: the same bits as NumPy; float32: transformers' answers."""
     if not can_compile():
         pytest.skip("needs numba")
-    task = "fill-mask" if "fill-mask" in golden()[family]["tasks"] else "text-classification"
+    task = first_task(family, "fill-mask", "text-classification")
     folder = write_family(tmp_path / "checkpoint", family, task, golden()[family])
     # To the nearest code, without factors of the inputs: those of the encoder are in the test above.
     network = read_checkpoint(folder, task)
@@ -203,6 +207,167 @@ def test_older_configs_mean_the_same(tmp_path, family):
     convert(folder, tmp_path / "model.safetensors", quantize="none")
     wanted = expected(family, task)
     assert largest_error(answers(tmp_path / "model.safetensors", family, "numpy"), wanted) < 2e-5 * scale(wanted)
+
+
+def _apart(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    """As the code of GTE's checkpoints has it with pack_qkv false."""
+    if "qkv_proj" not in name:
+        return {name: value}
+    return {
+        name.replace("qkv_proj", f"{part}_proj"): rows for part, rows in zip("qkv", np.split(value, 3), strict=True)
+    }
+
+
+def _within(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    """As transformers has GTE and jina-embeddings-v3 within."""
+    for old, new in {
+        "encoder.layer.": "layers.",
+        "encoder.layers.": "layers.",
+        "attention.": "self_attn.",
+        "mixer.Wqkv": "self_attn.qkv_proj",
+        "mixer.out_proj": "self_attn.o_proj",
+        "attn_ln": "post_attention_layernorm",
+        "mlp_ln": "post_mlp_layernorm",
+        "norm1": "post_attention_layernorm",
+        "norm2": "post_mlp_layernorm",
+        "emb_ln": "embeddings.LayerNorm",
+        "lm_head.norm": "lm_head.layer_norm",
+    }.items():
+        name = name.replace(old, new)
+    if "up_gate" in name:
+        return {name.replace("up_gate", part): v for part, v in zip(("up", "gate"), np.split(value, 2), strict=True)}
+    return _apart(name, value)
+
+
+@pytest.mark.parametrize(("family", "change"), [("gte", _apart), ("gte", _within), ("jina-v3", _within)])
+def test_other_names_of_the_same_weights(tmp_path, family, change):
+    folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
+    weights = load_file(folder / "model.safetensors")
+    changed = {k: v for name, value in weights.items() for k, v in change(name, value).items()}
+    assert changed.keys() != weights.keys()
+    save_file(changed, folder / "model.safetensors")
+    convert(folder, tmp_path / "model.safetensors", quantize="none")
+    made, wanted = answers(tmp_path / "model.safetensors", family, "numpy"), expected(family, "fill-mask")
+    assert largest_error(made, wanted) < 2e-5 * scale(wanted)
+    del changed[next(name for name in changed if name.endswith("q_proj.weight"))]
+    save_file(changed, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"missing: .*(qkv_proj|Wqkv)"):
+        convert(folder, tmp_path / "model.safetensors", quantize="none")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rope_scaling": {"type": "ntk", "factor": 2.0}}, r"rope_scaling is \{'type': 'ntk'"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}}, "rope_parameters is .*linear"),
+        ({"layer_norm_type": "rms_norm"}, "layer_norm_type is 'rms_norm'; only 'layer_norm'"),
+        ({"position_embedding_type": "absolute"}, "position_embedding_type"),
+        ({"logn_attention_scale": True}, "logn_attention_scale"),
+        ({"hidden_act": "silu"}, "hidden_act is 'silu'"),
+    ],
+)
+def test_networks_of_gte_that_are_others(tmp_path, values, message):
+    folder = write_family(tmp_path / "checkpoint", "gte-untyped", "fill-mask", golden()["gte-untyped"])
+    change_config(folder, values)
+    with pytest.raises(UnsupportedError, match=message):
+        read_checkpoint(folder)
+
+
+def change_config(folder: Path, values: dict[str, object]) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    write_json(folder / "config.json", config | values)
+
+
+@pytest.mark.parametrize(
+    ("family", "code"),
+    [
+        ("gte", "Alibaba-NLP/new-impl--modeling.New"),
+        ("nomic", "nomic-ai/nomic-bert-2048--modeling_hf_nomic_bert.NomicBert"),
+    ],
+)
+def test_code_whose_network_is_known(tmp_path, family, code):
+    """It is not run: the table is made for what it computes."""
+    folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
+    classes = {
+        "AutoConfig": "configuration.Config",
+        "AutoModel": f"{code}Model",
+        "AutoModelForMaskedLM": f"{code}ForMaskedLM",
+    }
+    values = {"model_type": "new", "pack_qkv": True, "architectures": ["NewForMaskedLM"]} if family == "gte" else {}
+    change_config(folder, {**values, "auto_map": classes})
+    network = read_checkpoint(folder)
+    assert not any("config.json" in note for note in network.notes)
+    assert network.architecture.model_type == SETUPS[family]["config"]["model_type"]
+
+
+@pytest.mark.parametrize("family", ["bert", "gte"])
+def test_code_whose_network_is_not_known_is_refused(tmp_path, family):
+    folder = write_family(tmp_path / "checkpoint", family, "fill-mask", golden()[family])
+    change_config(folder, {"auto_map": {"AutoConfig": "configuration.Config", "AutoModel": "bert_layers.BertModel"}})
+    with pytest.raises(
+        UnsupportedError,
+        match=r"config\.json: auto_map gives AutoModel as 'bert_layers\.BertModel'.*never run.*remove auto_map",
+    ):
+        read_checkpoint(folder)
+    change_config(folder, {"auto_map": {"AutoConfig": "configuration.Config"}})
+    read_checkpoint(folder)
+    change_config(folder, {"auto_map": ["bert_layers.BertModel"]})
+    with pytest.raises(CheckpointError, match=r"auto_map is .*must be an object"):
+        read_checkpoint(folder)
+
+
+def test_a_table_of_tasks_counts_where_config_says_so(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "ernie", "fill-mask", golden()["ernie"])
+    with_table = read_checkpoint(folder).tables["embeddings.position"]
+    weights = load_file(folder / "model.safetensors")
+    table = weights.pop("ernie.embeddings.task_type_embeddings.weight")
+    change_config(folder, {"use_task_id": False})
+    with pytest.raises(CheckpointError, match=r"no part of the network.*task_type_embeddings"):
+        read_checkpoint(folder)
+    save_file(weights, folder / "model.safetensors")
+    without = read_checkpoint(folder).tables["embeddings.position"]
+    assert isinstance(with_table, np.ndarray)
+    assert isinstance(without, np.ndarray)
+    np.testing.assert_array_equal(with_table, without + table[0])
+    change_config(folder, {"use_task_id": True})
+    with pytest.raises(CheckpointError, match=r"missing.*task_type_embeddings"):
+        read_checkpoint(folder)
+    change_config(folder, {"use_task_id": "yes"})
+    with pytest.raises(CheckpointError, match="use_task_id is 'yes', but must be true or false"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("eurobert", r": it has RMSNorm.*; supported are albert,"),
+        ("t5", "'t5' is not supported; supported are albert,"),
+    ],
+)
+def test_families_that_are_not_read(tmp_path, model_type, reason):
+    write_json(tmp_path / "config.json", {"model_type": model_type})
+    with pytest.raises(UnsupportedError, match=reason):
+        read_checkpoint(tmp_path)
+
+
+def test_adapters_beside_a_model_are_refused(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "jina-v3", "sentence-embedding", golden()["jina-v3"])
+    read_checkpoint(folder)
+    (folder / "retrieval_query").mkdir()
+    write_json(folder / "retrieval_query/adapter_config.json", {"peft_type": "LORA"})
+    with pytest.raises(UnsupportedError, match=r"retrieval_query.adapter_config\.json: .*subfolder='retrieval_query'"):
+        read_checkpoint(folder)
+
+
+def test_dpr_is_its_encoders(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "dpr-question", "sentence-embedding", golden()["dpr-question"])
+    assert any("vectors are those of the first token" in note for note in read_checkpoint(folder).notes)
+    change_config(folder, {"projection_dim": 24})
+    with pytest.raises(UnsupportedError, match="projection_dim is 24; only 0"):
+        read_checkpoint(folder)
+    change_config(folder, {"projection_dim": 0, "architectures": ["DPRReader"]})
+    with pytest.raises(UnsupportedError, match="architecture DPRReader is not supported"):
+        read_checkpoint(folder)
 
 
 def test_an_encoder_without_a_pooler(tmp_path):

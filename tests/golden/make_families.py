@@ -1,7 +1,7 @@
 """Remakes families.json beside this file: what transformers computes for small checkpoints of every family and head.
 
     pip install -e '.[train]'
-    python tests/golden/make_families.py
+    python tests/golden/make_families.py [FAMILY ...]     # all, or these alone
 
 Only names, shapes and outputs are stored: the weights are noise from seeds that tests/families.py draws again. They
 are exact in half precision, so that checkpoints in float16 and in float32 have the same outputs.
@@ -23,14 +23,23 @@ from safetensors.numpy import save_file
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from tests.families import SETUPS, TASKS, cases, checkpoint_weights, shown_columns, shown_rows  # noqa: E402
+from tests.families import (  # noqa: E402
+    GOLDEN,
+    SETUPS,
+    TASKS,
+    cases,
+    checkpoint_weights,
+    class_name,
+    shown_columns,
+    shown_rows,
+)
 
 
 def made(family: str, config: dict[str, Any]) -> dict[str, Any]:
     """The entry of one family: shapes of the encoder's tensors, and for each task those of its head, and outputs."""
     entry: dict[str, Any] = {"prefix": "", "encoder": {}, "tasks": {}}
-    for task, suffix in TASKS.items():
-        architecture = SETUPS[family]["class"] + suffix
+    for task in TASKS:
+        architecture = class_name(family, task)
         if not hasattr(transformers, architecture):
             continue
         labels = {"num_labels": 2} if task == "question-answering" else {}
@@ -71,7 +80,8 @@ def answer(model: Any, task: str, ids: list[int], types: list[int]) -> list[list
     if task == "question-answering":
         rows = torch.stack([result.start_logits[0], result.end_logits[0]], dim=1)
     elif task == "sentence-embedding":
-        rows = result.last_hidden_state[0].mean(0, keepdim=True)
+        own = "last_hidden_state" not in result  # DPR makes the vector itself
+        rows = result.pooler_output if own else result.last_hidden_state[0].mean(0, keepdim=True)
     elif task == "text-classification":
         rows = result.logits
     else:
@@ -82,6 +92,12 @@ def answer(model: Any, task: str, ids: list[int], types: list[int]) -> list[list
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    entries = {family: made(family, setup["config"]) for family, setup in SETUPS.items()}
+    wanted = sys.argv[1:] or list(SETUPS)
+    known = json.loads(GOLDEN.read_text(encoding="utf-8")) if sys.argv[1:] else {}
+    entries = {
+        family: made(family, setup["config"]) if family in wanted else known[family]
+        for family, setup in SETUPS.items()
+        if family in wanted or family in known
+    }
     lines = ",\n".join(f"{json.dumps(family)}: {json.dumps(entry)}" for family, entry in entries.items())
-    (HERE / "families.json").write_text("{\n" + lines + "\n}\n", encoding="utf-8")
+    GOLDEN.write_text("{\n" + lines + "\n}\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ HARMLESS_KEYS = (
     "|layer_norm_type|embedding_type|net_structure_type|hidden_dropout_prob_emb|ignore_mismatched_sizes|fp16|bf16|pruned"
     "|seed|learning_rate|weight_decay|batch_size|train_.*|eval_.*|num_train_epochs|max_seq_length|sinusoidal_pos_embds"
     "|qa_dropout|seq_classif_dropout|classifier_.*|decoder_bias|global_attn_every_n_layers|local_rope_theta|global_rope_theta"
+    "|pack_qkv|unpad_inputs|use_memory_efficient_attention"
 )
 
 
@@ -105,6 +107,13 @@ class ConfigFile:
         value = self.value(key)
         if type(value) is not int or not least <= value <= most:
             raise self.wrong(key.name, f"a whole number from {least} to {most}")
+        return value
+
+    def flag(self, key: Key) -> bool:
+        """True or false."""
+        value = self.value(key)
+        if type(value) is not bool:
+            raise self.wrong(key.name, "true or false")
         return value
 
     def layer_norm_eps(self, key: Key) -> float:
@@ -158,8 +167,10 @@ class ConfigFile:
             raise self.wrong("rope_parameters", "an object")
         scaled = self.values.get("rope_scaling") or parameters.get("rope_type", "default") != "default"
         if scaled:
+            said = "rope_scaling" if self.values.get("rope_scaling") else "rope_parameters"
             raise UnsupportedError(
-                f"{self.path}: rotary positions that are scaled (rope_type, rope_scaling) are not supported"
+                f"{self.path}: rotary positions that are scaled (rope_type, rope_scaling) are not supported; {said} is "
+                f"{self.values.get(said)!r:.120}"
             )
         value = parameters.get("rope_theta", self.values.get(older)) or default
         if type(value) not in (int, float) or not 1 < value <= MAX_ROTARY_BASE:
@@ -239,6 +250,27 @@ class ConfigFile:
             raise UnsupportedError(
                 f"{self.path}: the checkpoint is already quantized; convert the one it was made from"
             )
+
+    def refuse_code(self, known: str | None) -> None:
+        """Checks that the network is not code that comes with the checkpoint, but for classes that are known to be it.
+
+        Args:
+            known: regular expression of names of classes.
+
+        Raises:
+            UnsupportedError: auto_map names another class.
+        """
+        classes = self.values.get("auto_map") or {}
+        if not isinstance(classes, dict):
+            raise self.wrong("auto_map", "an object")
+        for key, value in classes.items():
+            name = str(value).rpartition(".")[2]
+            if key.startswith("AutoModel") and not (known and re.fullmatch(known, name)):
+                raise UnsupportedError(
+                    f"{self.path}: auto_map gives {key} as {value!r:.120}, code that comes with the checkpoint: it is "
+                    f"never run, and what it computes is not known. If it is what transformers has for model_type "
+                    f"{self.text('model_type')!r}, remove auto_map from config.json"
+                )
 
     def wrong(self, name: str, expected: str) -> CheckpointError:
         """An error that says what `name` should have been."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from minibert.format.constants import LANES, distances, padded
@@ -11,6 +13,15 @@ from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sizes import Sizes
 from minibert_converter.matrices import LAYER_PARTS
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
+
+
+def as_stored(family: Family, tensors: NamedTensors) -> Family:
+    """The family with the one of its tables that names what the checkpoint has."""
+    for names in family.layouts:
+        first = (name.format(layer=0, next=1, group=0) for part, name in names.items() if part.startswith("layers."))
+        if all(f"{name}.weight" in tensors for name in first):
+            return replace(family, tensors=names)
+    return family
 
 
 class EncoderReader:
@@ -58,6 +69,7 @@ class EncoderReader:
         """Whether the checkpoint has a part that not every one of the family has."""
         optional = {
             "embeddings.token_type": self._sizes.token_types,
+            "embeddings.task_type": self._sizes.task_types,
             "embeddings.projection": self._sizes.embedding_size,
         }
         return bool(optional.get(name, True))
@@ -65,7 +77,8 @@ class EncoderReader:
     def _word_source(self) -> str:
         """The words' table, or the decoder's, where the checkpoint stores what both share under that name alone."""
         own = f"{self._names['embeddings.word']}.weight"
-        tied = (f"{linear.source}.weight" for linear in self._family.heads["fill-mask"].linears if linear.tied)
+        linears = (linear for head in self._family.heads.values() for linear in head.linears)
+        tied = (f"{linear.source}.weight" for linear in linears if linear.tied)
         return own if own in self._tensors else next((name for name in tied if name in self._tensors), own)
 
     def _source(self, name: str, layer: int) -> str:
@@ -86,10 +99,14 @@ class EncoderReader:
             if count and name in self._names:
                 source = self._word_source() if name == "embeddings.word" else f"{self._names[name]}.weight"
                 table = self._tensors.read(source, (count, columns))
+                sources = [source]
                 if name == "embeddings.position":
                     table = table[first:]
+                    if self._sizes.task_types:  # every token has a position, and all have the first task
+                        sources.append(f"{self._names['embeddings.task_type']}.weight")
+                        table = table + self._tensors.read(sources[1], (self._sizes.task_types, columns))[0]
                 self._network.tables[name] = np.ascontiguousarray(_pad(table, (len(table), padded(columns))))
-                self._network.origins[name] = self._tensors.origin(source)
+                self._network.origins[name] = self._tensors.origin(*sources)
         self.read_norm("embeddings.norm", self._names["embeddings.norm"], columns)
         if self._sizes.embedding_size:
             name = "embeddings.projection"
@@ -177,10 +194,11 @@ class EncoderReader:
     def _read_gated(self, name: str, sources: dict[str, str]) -> None:
         """Both halves of a gated feed-forward, the activated one first, each padded."""
         hidden, ffn = self._sizes.hidden_size, self._sizes.ffn_size
-        names = [sources[part] for part in ("ffn.gate", "ffn.up") if part in sources]
+        names = [sources[part] for part in ("ffn.gate", "ffn.up", "ffn.up_gate") if part in sources]
         weights, biases = self._read_rows(names, 2 * ffn)
-        weight = _pad(weights.reshape(2, ffn, hidden), (2, padded(ffn), padded(hidden)))
-        bias = _pad(biases.reshape(2, ffn), (2, padded(ffn)))
+        halves = slice(None, None, -1 if "ffn.up_gate" in sources else 1)
+        weight = _pad(weights.reshape(2, ffn, hidden)[halves], (2, padded(ffn), padded(hidden)))
+        bias = _pad(biases.reshape(2, ffn)[halves], (2, padded(ffn)))
         self._add_linear(name, weight.reshape(-1, padded(hidden)), bias.reshape(-1), names)
 
     def _read_rows(self, names: list[str], rows: int) -> tuple[Float32Array, Float32Array]:
@@ -263,7 +281,7 @@ def _read_bias(tensors: NamedTensors, name: str | None, size: int) -> Float32Arr
 
 
 def _is_table(name: str) -> bool:
-    return name in ("embeddings.word", "embeddings.position", "embeddings.token_type")
+    return name in ("embeddings.word", "embeddings.position", "embeddings.token_type", "embeddings.task_type")
 
 
 def _pad(values: Float32Array, shape: tuple[int, ...]) -> Float32Array:

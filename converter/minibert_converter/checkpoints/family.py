@@ -52,13 +52,15 @@ class Family:
         prefixes: what may stand before the encoder's names; the first that fits a name is taken off.
         renamed: endings of old checkpoints, and what they are called today.
         sizes: our name of a size -> its key in config.json. Those of `Sizes`; what is absent has its default there.
+        used_if: our name of a size -> key that says whether it counts; else it is 0.
         activation: key of the feed-forward's activation.
         layer_norm_eps: key of the LayerNorms' epsilon.
         must_be: keys that change what the network computes -> the one value that is understood.
         tensors: our name -> the checkpoint's; `{layer}` stands for the layer's number, `{group}` for the number of the
             weights that it shares with others, `{next}` for the layer after it. A linear or LayerNorm is named without
             `.weight` and `.bias`. The parts are those of the network, with Q, K and V apart
-            (layers.{layer}.attention.{query,key,value}) or as one (layers.{layer}.attention.qkv).
+            (layers.{layer}.attention.{query,key,value}) or as one (layers.{layer}.attention.qkv), and a table whose
+            first row every token gets (embeddings.task_type).
         heads: task -> its head.
         architectures: name in config.json's `architectures` -> the task it was made for.
         unused: regular expressions of names that may be there and are not needed by any task above, such as
@@ -72,10 +74,14 @@ class Family:
             [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
             they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
-        gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix
-            (layers.{layer}.ffn.up), or a as layers.{layer}.ffn.gate.
+        gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix, a above b
+            (layers.{layer}.ffn.up) or b above a (layers.{layer}.ffn.up_gate), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
         tokenizer: the class of its tokenizers in transformers, where a checkpoint names none.
+        other_types: what else checkpoints of the same network have as their `model_type`.
+        layouts: other tables like `tensors`; the first counts of which a checkpoint has all of the first layer.
+        code: regular expression of the classes in config.json's `auto_map`, code that comes with checkpoints, that
+            compute what this table says. With any other class the network is not known.
     """
 
     model_type: str
@@ -87,6 +93,7 @@ class Family:
     heads: Mapping[TaskKind, Head]
     architectures: Mapping[str, TaskKind]
     renamed: Mapping[str, str] = field(default_factory=dict)
+    used_if: Mapping[str, Key] = field(default_factory=dict)
     must_be: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     padding_id: Key | None = None
@@ -97,6 +104,9 @@ class Family:
     gated: bool = False
     optional_biases: bool = False
     tokenizer: str = "BertTokenizer"
+    other_types: tuple[str, ...] = ()
+    layouts: tuple[Mapping[str, str], ...] = ()
+    code: str | None = None
 
 
 def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]:

@@ -119,11 +119,23 @@ class Folder:
                 elif name.endswith(".py"):
                     code.append(shown)
                 elif not any(re.fullmatch(pattern, name) for pattern in HARMLESS):
+                    _refuse_adapter(folder, name)
                     unknown.append(shown)
         if code:
             yield f"no code of the checkpoint was run: {_listed(code)}"
         if unknown:
             yield f"not read, as nothing that is known here asks for it: {_listed(unknown)}"
+
+
+def _refuse_adapter(folder: Path, name: str) -> None:
+    """Refuses a folder with an adapter in the model's folder, as jina-embeddings-v3 has one for each task."""
+    if Folder(folder / name).has("adapter_config.json"):
+        raise UnsupportedError(
+            f"{folder / name / 'adapter_config.json'}: a PEFT adapter for the model beside it; merge the one that is "
+            f"wanted first: PeftModel.from_pretrained(AutoModel....from_pretrained(folder), folder, "
+            f"subfolder={name.rstrip('/')!r}).merge_and_unload().save_pretrained(other); or take the adapters away, if "
+            "the model is wanted as it is without"
+        )
 
 
 def _listed(names: list[str], most: int = 12) -> str:

@@ -9,8 +9,8 @@ from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, read_linear
-from minibert_converter.checkpoints.families import FAMILIES
+from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
+from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
 from minibert_converter.checkpoints.family import Family, Head
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
@@ -51,6 +51,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             raise no_config(home)
         config = ConfigFile(home)
         family = _family(config)
+        config.refuse_code(family.code)
         config.refuse_other_networks(family.must_be)
         setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
         if setfit:
@@ -59,7 +60,9 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             kind, notes = _task_kind(config, family, task, modules)
         sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
         if sentence is None and kind == "sentence-embedding":
-            notes.append("no sentence-transformers files: vectors are the mean over tokens, not normalized")
+            rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
+            said = rows[config.pooling(family.heads[kind].pooling)]
+            notes.append(f"no sentence-transformers files: vectors are {said}, not normalized")
         prompts = [name for name, prompt in modules.prompts.items() if prompt] if modules and not sentence else []
         if prompts:
             left_out = ", ".join(prompts)
@@ -69,6 +72,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         tensors = NamedTensors(
             home.path, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused
         )
+        family = as_stored(family, tensors)
         sizes = read_sizes(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
@@ -180,8 +184,10 @@ def _family(config: ConfigFile) -> Family:
                 return family
         raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
     if model_type not in FAMILIES:
+        reason = f": {NOT_READ[model_type]}" if model_type in NOT_READ else ""
         raise UnsupportedError(
-            f"{config.path}: model_type {model_type!r} is not supported; supported are {', '.join(sorted(FAMILIES))}"
+            f"{config.path}: model_type {model_type!r} is not supported{reason}; supported are "
+            f"{', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
 

@@ -25,6 +25,7 @@ class Sizes:
 
     Attributes:
         max_positions: tokens of the longest text.
+        task_types: rows of the table of task types.
         embedding_size: columns of the embedding tables, if a matrix brings them to `hidden_size`; else 0.
         num_groups: layers that have weights of their own, which consecutive layers share; 0 if all do.
         first_position: rows of the position table before the one of a text's first token.
@@ -37,6 +38,7 @@ class Sizes:
     vocab_size: int
     max_positions: int
     token_types: int = 0
+    task_types: int = 0
     embedding_size: int = 0
     num_groups: int = 0
     first_position: int = 0
@@ -65,6 +67,7 @@ _MOST = {
     "vocab_size": MAX_VOCAB_SIZE,
     "max_positions": 2 * MAX_POSITIONS,
     "token_types": MAX_TOKEN_TYPES,
+    "task_types": MAX_TOKEN_TYPES,
     "embedding_size": MAX_HIDDEN_SIZE,
     "num_groups": MAX_LAYERS,
 }
@@ -81,6 +84,9 @@ def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Siz
     """
     least = {"token_types": 0}
     numbers = {name: config.size(key, least.get(name, 1), _MOST[name]) for name, key in family.sizes.items()}
+    for name, key in family.used_if.items():
+        if not config.flag(key):
+            numbers[name] = 0
     for size, name in (("token_types", "embeddings.token_type"), ("embedding_size", "embeddings.projection")):
         if f"{family.tensors.get(name)}.weight" not in tensors:
             if size == "embedding_size" and numbers.get(size) not in (None, numbers["hidden_size"]):

@@ -66,4 +66,5 @@ NOMIC_BERT = replace(
     attention=_attention,
     gated=True,
     optional_biases=True,
+    code=r"NomicBert\w+",
 )

@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-RoBERTa (arXiv 1911.02116), CamemBERT (arXiv 1911.03894).
+"""RoBERTa (Liu et al. 2019, arXiv 1907.11692), XLM-RoBERTa (1911.02116), CamemBERT (1911.03894), data2vec (2202.03555).
 
 They are BERT but for the tokenizer, the heads, and positions that are counted from behind the padding token's id.
 """
@@ -42,4 +42,12 @@ CAMEMBERT = replace(
     model_type="camembert",
     architectures=task_classes("Camembert"),
     tokenizer="CamembertTokenizer",
+)
+
+DATA2VEC_TEXT = replace(
+    ROBERTA,
+    model_type="data2vec-text",
+    prefixes=("data2vec_text.",),
+    sizes=BERT.sizes,
+    architectures=task_classes("Data2VecText"),
 )
