@@ -402,3 +402,14 @@ def test_a_bert_that_reads_pieces_as_xlm_roberta_does(tmp_path):
         assert {one["label"]: pytest.approx(one["score"], abs=1e-5) for one in answer} == {
             f"label {number}": score for number, score in enumerate(scores)
         }
+
+
+@pytest.mark.parametrize("key", ["attention_bias", "mlp_bias", "norm_bias", "classifier_bias"])
+def test_biases_that_config_and_weights_do_not_agree_on(tmp_path, key):
+    """transformers would leave such a bias out, or make one up."""
+    folder = write_family(tmp_path, "modernbert-biases", "token-classification", golden()["modernbert-biases"])
+    config = json.loads((folder / "config.json").read_text())
+    del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"config\.json: {key} is False, but there is '.*\.bias'"):
+        read_checkpoint(folder)

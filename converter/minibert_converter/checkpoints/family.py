@@ -77,6 +77,7 @@ class Family:
         gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix, a above b
             (layers.{layer}.ffn.up) or b above a (layers.{layer}.ffn.up_gate), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
+        bias_keys: regular expressions of the names of linears and norms -> the key that says whether they have one.
         tokenizer: the class of its tokenizers in transformers, where a checkpoint names none.
         other_types: what else checkpoints of the same network have as their `model_type`.
         layouts: other tables like `tensors`; the first counts of which a checkpoint has all of the first layer.
@@ -103,6 +104,7 @@ class Family:
     last_norm: str | None = None
     gated: bool = False
     optional_biases: bool = False
+    bias_keys: Mapping[str, Key] = field(default_factory=dict)
     tokenizer: str = "BertTokenizer"
     other_types: tuple[str, ...] = ()
     layouts: tuple[Mapping[str, str], ...] = ()

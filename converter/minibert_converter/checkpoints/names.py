@@ -62,6 +62,10 @@ class NamedTensors:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
+    def matching(self, pattern: str) -> list[str]:
+        """The names that a regular expression fits."""
+        return [name for name in self._tensors if re.fullmatch(pattern, name)]
+
     def rows(self, name: str) -> int:
         """Rows of the tensor, which must be there."""
         return (self._find(name).shape or (0,))[0]

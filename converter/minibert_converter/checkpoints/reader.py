@@ -74,6 +74,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         )
         family = as_stored(family, tensors)
         sizes = read_sizes(config, family, tensors)
+        _refuse_other_biases(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
         head = family.heads["sentence-embedding" if setfit else kind]
@@ -190,6 +191,16 @@ def _family(config: ConfigFile) -> Family:
             f"{', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]
+
+
+def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTensors) -> None:
+    """Checks that biases are there where config.json says so, and nowhere else: transformers would leave them out."""
+    for pattern, key in family.bias_keys.items():
+        for name in tensors.matching(rf"{pattern}\.weight"):
+            bias = name.removesuffix(".weight") + ".bias"
+            if (bias in tensors) != bool(config.value(key)):
+                there = "there is" if bias in tensors else "there is no"
+                raise CheckpointError(f"{config.path}: {key.name} is {config.value(key)!r:.40}, but {there} {bias!r}")
 
 
 def _task_kind(

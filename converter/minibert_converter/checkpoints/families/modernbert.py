@@ -64,5 +64,12 @@ MODERNBERT = Family(
     last_norm="final_norm",
     gated=True,
     optional_biases=True,
+    bias_keys={
+        r".*\.attn\.W(qkv|o)": Key("attention_bias", False),
+        r".*\.mlp\.W[io]": Key("mlp_bias", False),
+        r".*norm": Key("norm_bias", False),
+        r"head\.dense": Key("classifier_bias", False),
+        r"decoder": Key("decoder_bias", True),
+    },
     tokenizer="TokenizersBackend",
 )
