@@ -168,6 +168,7 @@ def examples(tmp_path, folder):
     (tmp_path / "dev.tsv").write_text("text\tlabel\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch):
     monkeypatch.setitem(PRUNING, "blocks", ())
     monkeypatch.setitem(PRUNING, "structures", ())

@@ -97,6 +97,7 @@ def test_nothing_in_a_pickle_is_run(tmp_path):
     assert not Path("/tmp/was-run-by-a-pickle").exists()
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")  # of pickletools
 @pytest.mark.parametrize("ending", ["pkl", "joblib"])
 def test_damaged_pickles(tmp_path, ending):
     whole = (HERE / f"three.{ending}").read_bytes()

@@ -73,7 +73,9 @@ def _classifier(path: Path, attributes: Mapping[str, Any]) -> LinearClassifier:
     classes, weight, bias = (array.values for array in arrays if isinstance(array, _Array))
     weight, bias = np.asarray(weight, np.float64), np.asarray(bias, np.float64)
     rows = 1 if len(classes) == 2 else len(classes)
-    if weight.ndim != 2 or len(weight) != rows or bias.shape != (rows,) or not np.isfinite(weight).all():
+    most = np.finfo(np.float32).max
+    fits = (np.abs(weight) < most).all() and (np.abs(bias) < most).all()  # which nothing is that is not finite
+    if weight.ndim != 2 or len(weight) != rows or bias.shape != (rows,) or not fits:
         raise CheckpointError(f"{path}: coef_ {weight.shape} and intercept_ {bias.shape} of {len(classes)} classes")
     one_vs_rest = attributes.get("multi_class") == "ovr" or attributes.get("solver") == "liblinear"
     if one_vs_rest and len(classes) > 2:
