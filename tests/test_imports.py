@@ -116,6 +116,11 @@ def test_parts_import_only_what_is_below(module):
             assert own[1] == "cli", f"{module} imports {name}: nothing below a command line knows one"
 
 
+def test_both_halves_say_that_they_are_typed():
+    for package in ("minibert", "converter/minibert_converter"):
+        assert (ROOT / package / "py.typed").is_file()
+
+
 def test_no_circles_between_modules():
     """Counting every import, also those inside functions and for types; and the commands that are imported by name."""
     graph: dict[str, set[str]] = {}

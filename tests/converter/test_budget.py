@@ -106,6 +106,11 @@ def test_what_is_no_size(text):
         parse_size(text)
 
 
+def test_a_size_without_its_unit_is_refused_at_once():
+    with pytest.raises(InputError, match="'8' means 8 bytes.*such as 8MB"):
+        parse_size("8")
+
+
 def test_goals_that_make_no_sense():
     for wrong in ({}, {"min_score": 99.0}, {"max_latency_ratio": 0.0}, {"max_size": 0}, {"min_score": float("nan")}):
         with pytest.raises(InputError):

@@ -48,6 +48,10 @@ class Goal:
         return ", ".join(terms)
 
 
+#: Bytes below which there is no file with a tokenizer and a config, let alone weights.
+_LEAST_SIZE = 1000
+
+
 def parse_size(text: str) -> int:
     """Bytes of "8MB" (8,000,000), "7.5 MiB" or "800000".
 
@@ -58,4 +62,7 @@ def parse_size(text: str) -> int:
     unit = None if match is None else _UNITS.get(match[2].upper())
     if match is None or unit is None or float(match[1]) * unit < 1:
         raise InputError(f"{text!r} is no size: write 8MB, 7.5MiB or 800000")
-    return int(float(match[1]) * unit)
+    size = int(float(match[1]) * unit)
+    if size < _LEAST_SIZE:
+        raise InputError(f"{text!r} means {size} bytes, which no model has: write a unit, such as 8MB")
+    return size

@@ -19,7 +19,7 @@ HARMLESS = (
     r"(?i:README|LICENSE|LICENCE|NOTICE|CITATION|CHANGELOG|AUTHORS|model_card|dataset_info|metrics?|requirements).*",
     r".*\.(md|rst|pdf|html|csv|tsv|log|png|jpe?g|gif|svg|webp|lock|ya?ml|cff|whl|sh|ipynb|sha256|parquet)|Dockerfile",
     r"\..*",
-    r"(training_args|optimizer|scheduler|scaler|rng_state.*)\.(bin|pt|pth)|(.*_results|trainer_state|train_config)\.json",
+    r"data_config\.json|(training_args|optimizer|scheduler|scaler|rng_state.*)\.(bin|pt|pth)|(.*_results|trainer_state|train_config)\.json",
     r"events\.out\.tfevents.*|(runs|logs|wandb|eval|evaluation|data|assets|images|figures|imgs?)/|checkpoint-\d+/|global_step\d+/",
     r"(generation|preprocessor|processor|video_preprocessor)_config\.json|chat_template.*|latest|zero_to_fp32\.py",
     r"tf_model\.h5|flax_model\.msgpack|rust_model\.ot|saved_model\.pb|.*\.(onnx|onnx_data|tflite|mlmodel|gguf|ot|h5|msgpack)",
