@@ -107,7 +107,7 @@ def test_what_is_no_size(text):
 
 
 def test_a_size_without_its_unit_is_refused_at_once():
-    with pytest.raises(InputError, match="'8' means 8 bytes.*such as 8MB"):
+    with pytest.raises(InputError, match=r"'8' means 8 bytes.*such as 8MB"):
         parse_size("8")
 
 
