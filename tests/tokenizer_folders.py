@@ -85,9 +85,8 @@ def make(case: dict[str, Any], folder: Path) -> Path:
             place[last] = value
         write_json(folder / "tokenizer.json", stored)
         case = {**case, "without": [*case.get("without", ()), FILES.get(base, "spiece.model")]}
-    for key, name in (
-        *(("config", "tokenizer_config.json"), ("special", "special_tokens_map.json"), ("added", "added_tokens.json")),
-    ):
+    names = {"config": "tokenizer_config.json", "special": "special_tokens_map.json", "added": "added_tokens.json"}
+    for key, name in names.items():
         if key in case:
             write_json(folder / name, case[key])
     for name in case.get("without", ()):

@@ -149,10 +149,9 @@ def _expected(model_type: str, kinds: list[str]) -> list[str]:
 
 def _read_settings(folder: Folder) -> tuple[int | None, bool]:
     """The longest text in tokens, or None where nothing is said, and whether texts are lowered first."""
-    found = [name for name in SETTINGS_FILES if folder.has(name) and folder.json(name)]
-    if not found:
-        return None, False
-    path, settings = folder / found[0], JsonObject(folder.json(found[0]))
+    read = ((name, folder.json_if_present(name)) for name in SETTINGS_FILES)
+    name, values = next(((name, values) for name, values in read if values), ("", {}))
+    path, settings = folder / name, JsonObject(values)
     length, lowercase = settings.get("max_seq_length"), settings.get("do_lower_case")
     for group in ARGUMENTS:
         arguments = settings.get(group) or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tokenizers import Tokenizer, normalizers, processors
 
@@ -135,8 +136,7 @@ def _of_class(settings: Settings, name: str, known: TokenizerClass, vocab_size: 
     settings.add_tokens(tokenizer, known.roles, extra, vocab_size)
     stored = settings.stored or {}
     if known.stored_ends and stored.get("post_processor"):
-        empty = {**stored, "added_tokens": [], "normalizer": None, "pre_tokenizer": None, "decoder": None}
-        tokenizer.post_processor = Tokenizer.from_str(json.dumps(empty)).post_processor  # type: ignore[assignment]
+        tokenizer.post_processor = _without_vocabulary(stored).post_processor  # type: ignore[assignment]
     else:
         tokenizer.post_processor = known.ends.processor(tokenizer, settings, known.roles)
     _note_what_changed(settings, name, tokenizer)
@@ -147,15 +147,28 @@ def _note_what_changed(settings: Settings, name: str, tokenizer: Tokenizer) -> N
     """Tells where the class overrules tokenizer.json."""
     if settings.stored is None:
         return
-    # Through the library, which writes the same thing in one way only.
-    plain = {**settings.stored, "added_tokens": [], "truncation": None, "padding": None}
-    before, after = json.loads(Tokenizer.from_str(json.dumps(plain)).to_str()), json.loads(tokenizer.to_str())
-    changed = [what for part, what in PARTS.items() if before.get(part) != after.get(part)]
+    stored = _without_vocabulary(settings.stored)
+    changed = [
+        what for part, what in PARTS.items() if _written(getattr(stored, part)) != _written(getattr(tokenizer, part))
+    ]
     if changed:
         settings.notes.append(
             f"{name} overrules tokenizer.json, as it does in transformers: {', '.join(changed)} (to take that file as "
             'it is, let tokenizer_config.json say "tokenizer_class": "PreTrainedTokenizerFast")'
         )
+
+
+def _without_vocabulary(stored: dict[str, Any]) -> Tokenizer:
+    """The parts of a tokenizer.json, without the pieces that take the time."""
+    model = {"type": "WordLevel", "vocab": {}, "unk_token": ""}
+    return Tokenizer.from_str(
+        json.dumps({**stored, "model": model, "added_tokens": [], "truncation": None, "padding": None})
+    )
+
+
+def _written(part: Any) -> Any:
+    """A part as the library writes it, which it does for the same thing in one way only."""
+    return None if part is None else json.loads(part.__getstate__())
 
 
 def _prove_ids(folder: Folder, tokenizer: Tokenizer, vocab_size: int) -> None:
