@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
-def add_columns(parser: argparse._ActionsContainer, *, shown: bool = True) -> None:
+def add_columns(parser: argparse._ActionsContainer) -> None:
     """Where the examples stand in a table: what `options_of` reads."""
     for name, help in (
         ("text", "the column of texts, or of documents, in a table"),
@@ -69,7 +69,6 @@ def add_columns(parser: argparse._ActionsContainer, *, shown: bool = True) -> No
         ("label", "the column of labels (by name or number), scores, masked words, or grades of documents, in a table"),
         ("query", "the column of queries, for reranking"),
     ):
-        help = help if shown else argparse.SUPPRESS
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="COL", help=help)
 
 

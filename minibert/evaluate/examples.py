@@ -87,9 +87,25 @@ def evaluate_file(
         UnsupportedError: the model is none for the task.
         OSError: the file cannot be read.
     """
+    measured, rows = read_examples(data, options, model.task.kind, task)
+    model.need(*measured.kinds)
+    progress = Progress(None) if progress is None else progress
+    progress.total = len(rows)
+    return measured.measure(model, rows, options, progress.update)
+
+
+def read_examples(data: str | Path, options: Options, kind: str, task: str | None = None) -> tuple[Measured, list[Any]]:
+    """The examples of a file, and what is measured on them; raises what `evaluate_file` does of options and files.
+
+    Args:
+        data: as of `evaluate_file`.
+        options: where the examples stand in the file.
+        kind: the model's own task.
+        task: as of `evaluate_file`.
+    """
     if task is None:
         implied = {"reranking": options.query, "zero-shot-classification": options.labels}
-        task = next((name for name, option in implied.items() if option is not None), model.task.kind)
+        task = next((name for name, option in implied.items() if option is not None), kind)
     task = ALIASES.get(task, task)
     measured = TASKS[task]
     for name, value in options._asdict().items():
@@ -98,11 +114,7 @@ def evaluate_file(
         if value is None and name in measured.needed:
             needed = " and ".join(f"--{column} COL" for column in measured.needed)
             raise InputError(f"a table for {task} needs {needed}")
-    model.need(*measured.kinds)
-    rows = measured.read(data, options)
-    progress = Progress(None) if progress is None else progress
-    progress.total = len(rows)
-    return measured.measure(model, rows, options, progress.update)
+    return measured, measured.read(data, options)
 
 
 def primary(figures: dict[str, Any]) -> str:

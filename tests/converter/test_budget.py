@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 
@@ -11,7 +12,7 @@ import pytest
 from minibert.cli.main import main
 from minibert.errors import InputError
 from minibert.format import read_model
-from minibert_converter.budget import Goal, GoalError, parse_size, search
+from minibert_converter.budget import Goal, GoalError, parse_size, probe, search
 from minibert_converter.budget.knapsack import Option, frontier
 from minibert_converter.budget.space import PRUNING
 from minibert_converter.budget.state import State
@@ -185,6 +186,20 @@ def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch)
     assert found.recipe.to_json()["pass"][0] == {"share": "similar:1", "low_rank": 16}
     config = read_model(tmp_path / "model").config
     assert config.aliases["layers.1.ffn.up.codes"] == "layers.0.ffn.up.codes"
+
+
+@pytest.mark.parametrize("budget", [["--max-size", "1MB"], []])
+@pytest.mark.parametrize(
+    ("columns", "said"), [([], "needs --text COL and --label COL"), (["--text", "text", "--label", "intent"], "intent")]
+)
+def test_examples_are_looked_at_before_the_search(folder, tmp_path, capsys, monkeypatch, budget, columns, said):
+    examples(tmp_path, folder)
+    for work in (importlib.import_module("minibert_converter.convert"), probe):
+        monkeypatch.setattr(work, "read_checkpoint", lambda *_, **__: pytest.fail("the work began"))
+    command = ["convert", str(folder), "-o", str(tmp_path / "model"), "--eval", str(tmp_path / "dev.tsv")]
+    assert main([*command, *budget, *columns]) == 1
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.glob("model*"))
 
 
 @pytest.mark.usefixtures("measured_once")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from minibert_converter.checkpoints.reader import read_checkpoint
+from minibert_converter.checkpoints.reader import read_checkpoint, task_of_checkpoint
 
-__all__ = ["read_checkpoint"]
+__all__ = ["read_checkpoint", "task_of_checkpoint"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
@@ -43,21 +44,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     """
     path = Path(folder)
     _refuse_wrong_path(path)
-    whole = Folder(path)
     with refusing(path):
-        modules = read_sentence_modules(whole)
-        home = modules.transformer_folder if modules else whole
-        if not home.has("config.json"):
-            raise no_config(home)
-        config = ConfigFile(home)
-        family = _family(config)
-        config.refuse_code(family.code)
-        config.refuse_other_networks(family.must_be)
-        setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
-        if setfit:
-            kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
-        else:
-            kind, notes = _task_kind(config, family, task, modules)
+        whole, home, modules, config, family, setfit, kind, notes = _opened(path, task)
         sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
@@ -105,6 +93,45 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
         network.notes.extend(whole.account())
     return network
+
+
+def task_of_checkpoint(folder: str | Path, task: str | None = None) -> TaskKind:
+    """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
+    _refuse_wrong_path(Path(folder))
+    with refusing(Path(folder)):
+        return _opened(Path(folder), task).kind
+
+
+class _Opened(NamedTuple):
+    """What a folder says of itself: see `read_checkpoint`."""
+
+    whole: Folder
+    home: Folder
+    modules: SentenceModules | None
+    config: ConfigFile
+    family: Family
+    setfit: SetFit | None
+    kind: TaskKind
+    notes: list[str]
+
+
+def _opened(path: Path, task: str | None) -> _Opened:
+    """Which family a folder is of and what for, and what other libraries put around its encoder."""
+    whole = Folder(path)
+    modules = read_sentence_modules(whole)
+    home = modules.transformer_folder if modules else whole
+    if not home.has("config.json"):
+        raise no_config(home)
+    config = ConfigFile(home)
+    family = _family(config)
+    config.refuse_code(family.code)
+    config.refuse_other_networks(family.must_be)
+    setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
+    if setfit:
+        kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
+    else:
+        kind, notes = _task_kind(config, family, task, modules)
+    return _Opened(whole, home, modules, config, family, setfit, kind, notes)
 
 
 def _read_tensors(

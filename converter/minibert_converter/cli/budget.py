@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="examples that the score is taken on, with the columns of `minibert eval`; without a budget they are "
         "scored before and after",
     )
-    add_columns(group, shown=False)
+    add_columns(group)
 
 
 def wanted(arguments: argparse.Namespace) -> bool:
@@ -51,6 +51,20 @@ def wanted(arguments: argparse.Namespace) -> bool:
             if value is not None:
                 raise InputError(f"--{name.replace('_', '-')} is a column of --eval's examples")
     return False
+
+
+def check_examples(arguments: argparse.Namespace) -> None:
+    """Read the examples that --eval names, before anything that takes minutes.
+
+    Raises:
+        InputError: they are none for what the checkpoint does, or not where the command line says.
+    """
+    if arguments.eval is not None:
+        from minibert.evaluate.examples import read_examples
+        from minibert_converter.checkpoints import task_of_checkpoint
+
+        kind = task_of_checkpoint(arguments.source, arguments.task)
+        read_examples(arguments.eval, options_of(arguments), kind)
 
 
 def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple[Report, Any]:

@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_target(Path(arguments.source), Path(arguments.output), inputs)
     if arguments.report:
         files.check_target(arguments.report, [*inputs, arguments.output])
+    budget.check_examples(arguments)
     flags = {name: value for name in FLAGS if (value := getattr(arguments, name)) is not None}
     found, scored = None, []
     with Stages() as stages:
