@@ -40,6 +40,9 @@ MAX_LAYERS = 256
 MAX_HEAD_LAYERS = 16
 MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
+MAX_ROTARY_FREQUENCY = 1024.0
+#: Different rotations in one model: each has a table of all positions.
+MAX_ROTARIES = 4
 MAX_TOKEN_TYPES = 256
 MAX_VOCAB_SIZE = 1 << 24
 #: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.

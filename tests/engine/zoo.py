@@ -32,6 +32,7 @@ SHAPES: dict[str, dict] = {
     "position bias": {"position_bias": True, "token_types": 0, "heads": [3, 5]},
     "windows": {"windows": [3, 0, 16], "layers": 3, "max_positions": 300, "pooling": "mean"},
     "rotary": {"rotary_bases": [10000.0, 0.0], "position_table": False, "gated": True, "activation": "silu"},
+    "scaled rotary": {"rotary_bases": [2.0], "rotary_frequencies": [[1.0, 0.25, 0.0, 3.5, 0.01]], "head_size": 10},
     "modern": {
         "rotary_bases": [160000.0, 10000.0, 10000.0],
         "windows": [0, 8, 64],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,9 +33,13 @@ class EncoderReader:
         family: the table of names.
         sizes: what the shapes must be.
         network: receives tables, linears, norms and origins.
+        query_factors: what each layer's queries are multiplied by, beside the 1 / sqrt(head_size) of all networks.
     """
 
-    def __init__(self, tensors: NamedTensors, family: Family, sizes: Sizes, network: Network) -> None:
+    def __init__(
+        self, tensors: NamedTensors, family: Family, sizes: Sizes, network: Network, query_factors: Sequence[float]
+    ) -> None:
+        self._query_factors = query_factors
         self._tensors = tensors
         self._family = family
         self._names = family.tensors
@@ -184,7 +189,11 @@ class EncoderReader:
         weights, biases = self._read_rows(names, 3 * hidden)
         rows = weights.reshape(3, heads, head_size, hidden)
         offsets = biases.reshape(3, heads, head_size)
-        if self._network.architecture.layers[layer].rotary_base and not self._family.interleaved:
+        if self._query_factors[layer] != 1:
+            rows[0] *= np.float32(self._query_factors[layer])
+            offsets[0] *= np.float32(self._query_factors[layer])
+        architecture = self._network.architecture
+        if architecture.rotation(architecture.layers[layer]) and not self._family.interleaved:
             order = np.arange(head_size).reshape(2, -1).T.reshape(-1)
             rows[:2], offsets[:2] = rows[:2][:, :, order], offsets[:2][:, :, order]
         d = padded(head_size)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from minibert.format.constants import Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.network import Float32Array
+
+if TYPE_CHECKING:
+    from minibert_converter.checkpoints.rotary import Rotary
+    from minibert_converter.checkpoints.sizes import Sizes
+
+#: How far each layer's attention reaches, and its rotary positions.
+Attention: TypeAlias = "Sequence[tuple[int, Rotary]]"
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ class Family:
             buffers and the heads of pre-training.
         padding_id: key of the padding token's id, where positions are counted from behind it: the rows of the
             position table up to that one are never used.
-        attention: from config.json and the number of layers, how far each layer's attention reaches to either side (0:
-            everywhere), and the base of its rotary positions (0: none).
+        attention: from config.json and its sizes, how far each layer's attention reaches to either side (0:
+            everywhere), and its rotary positions.
         interleaved: whether rotary positions turn neighbouring features, not feature i with i + head_size / 2.
         position_bias: name of a table of biases, without `.weight`, and from its numbers [rows, heads] the biases
             [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
@@ -98,7 +105,7 @@ class Family:
     must_be: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     padding_id: Key | None = None
-    attention: Callable[[ConfigFile, int], Sequence[tuple[int, float]]] | None = None
+    attention: Callable[[ConfigFile, Sizes], Attention] | None = None
     interleaved: bool = False
     position_bias: tuple[str, Callable[[Float32Array, int], Float32Array]] | None = None
     last_norm: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,11 +13,12 @@ from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextCon
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
 from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
-from minibert_converter.checkpoints.family import Family, Head
+from minibert_converter.checkpoints.family import Attention, Family, Head
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
@@ -79,15 +81,19 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
             task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+        everywhere = [(0, Rotary(0.0))] * sizes.num_layers
+        attention = family.attention(config, sizes) if family.attention else everywhere
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence, score, setfit),
+            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit),
             task=task_of_file,
             text=TextConfig(max_length=min(limit for limit in limits if limit)),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, progress)
+    # Both queries and keys are multiplied by the factor.
+    query_factors = [rotary.factor**2 for _, rotary in attention]
+    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -138,6 +144,7 @@ def _read_tensors(
     network: Network,
     family: Family,
     sizes: Sizes,
+    query_factors: Sequence[float],
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
@@ -146,7 +153,7 @@ def _read_tensors(
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
-    reader = EncoderReader(tensors, family, sizes, network)
+    reader = EncoderReader(tensors, family, sizes, network, query_factors)
     with refusing(tensors.folder):
         reader.check_names(head)
         reader.read_embeddings()
@@ -265,6 +272,7 @@ def _architecture(
     config: ConfigFile,
     family: Family,
     sizes: Sizes,
+    attention: Attention,
     head: Head,
     modules: SentenceModules | None,
     score: Activation,
@@ -277,8 +285,7 @@ def _architecture(
         layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
     if setfit:
         layers.append(HeadLayer(NAME))
-    everywhere = [(0, 0.0)] * sizes.num_layers
-    attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
+    frequencies = tuple(dict.fromkeys(rotary.frequencies for _, rotary in attention if rotary.frequencies))
     return Architecture(
         model_type=family.model_type,
         hidden_size=sizes.hidden_size,
@@ -288,7 +295,16 @@ def _architecture(
         token_types=sizes.token_types,
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
-        layers=tuple(Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in attention),
+        layers=tuple(
+            Layer(
+                sizes.num_heads,
+                sizes.ffn_size,
+                window,
+                rotary.base,
+                rotary=frequencies.index(rotary.frequencies) + 1 if rotary.frequencies else 0,
+            )
+            for window, rotary in attention
+        ),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
@@ -297,6 +313,7 @@ def _architecture(
         position_bias=family.position_bias is not None,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        rotary_frequencies=frequencies,
     )
 
 
