@@ -222,13 +222,16 @@ class EncoderReader:
             return
         source, expand = self._family.position_bias
         name, most = "layers.0.attention.position_bias", self._sizes.max_positions
-        table = self._tensors.read(f"{source}.weight", (self._tensors.rows(f"{source}.weight"), self._sizes.num_heads))
+        sources = [] if source is None else [f"{source}.weight"]
+        table = np.zeros((0, self._sizes.num_heads), np.float32)
+        for stored in sources:
+            table = self._tensors.read(stored, (self._tensors.rows(stored), self._sizes.num_heads))
         columns = distances(most)
         first = columns // 2 - LANES // 2 - (most - 1)
         biases = np.zeros((self._sizes.num_heads, columns), np.float32)
         biases[:, first : first + 2 * most - 1] = expand(table, most) * np.float32(LOG2_E)
         self._network.position_biases[name] = biases
-        self._network.origins[name] = self._tensors.origin(f"{source}.weight")
+        self._network.origins[name] = self._tensors.origin(*sources)
         for layer in range(1, self._sizes.num_layers):
             self._network.aliases[f"layers.{layer}.attention.position_bias"] = name
 

@@ -77,25 +77,28 @@ class Family:
         attention: from config.json and its sizes, how far each layer's attention reaches to either side (0:
             everywhere), and its rotary positions.
         interleaved: whether rotary positions turn neighbouring features, not feature i with i + head_size / 2.
-        position_bias: name of a table of biases, without `.weight`, and from its numbers [rows, heads] the biases
-            [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
+        position_bias: name of a table of biases, without `.weight`, or None for one without rows; and from its numbers
+            [rows, heads] the biases [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
             they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
         gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix, a above b
             (layers.{layer}.ffn.up) or b above a (layers.{layer}.ffn.up_gate), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
-        bias_keys: regular expressions of the names of linears and norms -> the key that says whether they have one.
+        bias_keys: regular expressions of the names of linears and norms -> the key that says whether they have one; one
+            without a name where its default does.
         tokenizer: the class of its tokenizers in transformers, where a checkpoint names none.
         other_types: what else checkpoints of the same network have as their `model_type`.
         layouts: other tables like `tensors`; the first counts of which a checkpoint has all of the first layer.
         code: regular expression of the classes in config.json's `auto_map`, code that comes with checkpoints, that
             compute what this table says. With any other class the network is not known.
+        told_by: keys of config.json and their values by which it is told from the others of its `model_type`.
+        configured: makes of this table the one that config.json calls for, where more than sizes goes by it.
     """
 
     model_type: str
     prefixes: tuple[str, ...]
     sizes: Mapping[str, Key]
-    activation: Key
+    activation: Key | Activation
     layer_norm_eps: Key
     tensors: Mapping[str, str]
     heads: Mapping[TaskKind, Head]
@@ -107,7 +110,7 @@ class Family:
     padding_id: Key | None = None
     attention: Callable[[ConfigFile, Sizes], Attention] | None = None
     interleaved: bool = False
-    position_bias: tuple[str, Callable[[Float32Array, int], Float32Array]] | None = None
+    position_bias: tuple[str | None, Callable[[Float32Array, int], Float32Array]] | None = None
     last_norm: str | None = None
     gated: bool = False
     optional_biases: bool = False
@@ -116,6 +119,8 @@ class Family:
     other_types: tuple[str, ...] = ()
     layouts: tuple[Mapping[str, str], ...] = ()
     code: str | None = None
+    told_by: Mapping[str, Any] = field(default_factory=dict)
+    configured: Callable[[Family, ConfigFile], Family] | None = None
 
 
 def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]:

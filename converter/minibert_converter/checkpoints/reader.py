@@ -12,7 +12,7 @@ from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, Tas
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
-from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
+from minibert_converter.checkpoints.families import FAMILIES, NOT_READ, VARIANTS
 from minibert_converter.checkpoints.family import Attention, Family, Head
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
@@ -132,6 +132,8 @@ def _opened(path: Path, task: str | None) -> _Opened:
     family = _family(config)
     config.refuse_code(family.code)
     config.refuse_other_networks(family.must_be)
+    if family.configured:
+        family = family.configured(family, config)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
         kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
@@ -218,6 +220,10 @@ def _family(config: ConfigFile) -> Family:
             if any(name in family.architectures for name in config.architectures()):
                 return family
         raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
+    for family in VARIANTS:
+        told = (config.values.get(key) == value for key, value in family.told_by.items())
+        if model_type in (family.model_type, *family.other_types) and all(told):
+            return family
     if model_type not in FAMILIES:
         reason = f": {NOT_READ[model_type]}" if model_type in NOT_READ else ""
         raise UnsupportedError(
@@ -234,7 +240,8 @@ def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTenso
             bias = name.removesuffix(".weight") + ".bias"
             if (bias in tensors) != bool(config.value(key)):
                 there = "there is" if bias in tensors else "there is no"
-                raise CheckpointError(f"{config.path}: {key.name} is {config.value(key)!r:.40}, but {there} {bias!r}")
+                said = f"{key.name} is {config.value(key)!r:.40}, but " if key.name else "of the weights, "
+                raise CheckpointError(f"{config.path}: {said}{there} {bias!r}")
 
 
 def _task_kind(
