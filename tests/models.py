@@ -86,6 +86,8 @@ def random_model(
     position_bias: bool = False,
     pre_norm: bool = False,
     gated: bool = False,
+    norm: str = "layer",
+    sum_of_embeddings: bool = False,
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
     rotary_frequencies: Sequence[Sequence[float]] = (),
@@ -119,6 +121,8 @@ def random_model(
         position_table: whether there is a table of positions.
         position_bias: whether scores of attention depend on distance.
         pre_norm: whether LayerNorms stand before what they are for.
+        norm: "layer" or "rms".
+        sum_of_embeddings: whether the residual sum begins with the embeddings as they are before their norm.
         gated: whether one half of the feed-forward's neurons gates the other.
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
@@ -155,9 +159,9 @@ def random_model(
         add(f"layers.{number}.ffn.up", hidden, 2 * padded(ffn_size[number]) if gated else ffn_size[number])
         add(f"layers.{number}.ffn.down", padded(ffn_size[number]), hidden_size)
     width, head_layers = hidden_size, []
-    for number, (out_features, head_activation, norm) in enumerate(head):
+    for number, (out_features, head_activation, normed) in enumerate(head):
         add(f"head.{number}", padded(width), out_features)
-        head_layers.append(HeadLayer(f"head.{number}", head_activation, norm))
+        head_layers.append(HeadLayer(f"head.{number}", head_activation, normed))
         width = out_features
 
     for after, _threshold in exits:
@@ -189,6 +193,8 @@ def random_model(
             position_bias=position_bias,
             pre_norm=pre_norm,
             gated=gated,
+            norm=norm,
+            sum_of_embeddings=sum_of_embeddings,
             word_size=word_size,
             exits=tuple(Exit(*each) for each in exits),
             rotary_frequencies=tuple(tuple(row) for row in rotary_frequencies),

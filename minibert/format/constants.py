@@ -56,6 +56,7 @@ Pooling = Literal["none", "cls", "mean", "max", "last"]
 TaskKind = Literal[
     "text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask"
 ]
+NormKind = Literal["layer", "rms"]
 ProblemType = Literal["single_label", "multi_label", "regression"]
 
 #: What this release reads of each.
@@ -68,12 +69,15 @@ MODEL_TYPES = (
     "dpr",
     "electra",
     "ernie",
+    "eurobert",
     "gte",
     "jina_embeddings_v3",
     "modernbert",
     "mpnet",
+    "mt5",
     "nomic_bert",
     "roberta",
+    "t5",
     "xlm-roberta",
 )
 LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)
@@ -83,6 +87,7 @@ TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
+NORM_KINDS: tuple[NormKind, ...] = get_args(NormKind)
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
 LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")

@@ -60,7 +60,10 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "pre_norm": rng.random() < 0.2,
         "embedding_size": rng.choice([0, 0, 0, 1, 24, 48]),
         "word_size": rng.choice([0, 0, 0, 8, 32]),
+        "norm": rng.choice(["layer", "layer", "rms"]),
     }
+    if architecture["pre_norm"] and not architecture["embedding_size"]:
+        architecture["sum_of_embeddings"] = rng.random() < 0.5
     config = {
         "architecture": architecture,
         "task": {"kind": task},

@@ -155,12 +155,17 @@ def _feature(config: dict[str, Any], rng: random.Random) -> None:
     """Another pooling, task, or feature, as if the tensors were made for it."""
     architecture = config["architecture"]
     key = rng.choice(
-        ["pooling", "gated", "pre_norm", "normalize", "position_bias", "position_table", "activation", "layers", "task"]
+        [
+            *("pooling", "gated", "pre_norm", "normalize", "position_bias", "position_table", "activation", "layers"),
+            *("task", "norm", "sum_of_embeddings"),
+        ]
     )
     if key == "pooling":
         architecture[key] = rng.choice(["none", "cls", "mean", "max", "last"])
     elif key == "activation":
         architecture[key] = rng.choice(ACTIVATIONS)
+    elif key == "norm":
+        architecture[key] = rng.choice(["layer", "rms"])
     elif key == "task":
         config["task"]["kind"] = rng.choice(TASKS)
     elif key == "layers":

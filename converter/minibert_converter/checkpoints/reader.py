@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
+from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
@@ -76,7 +77,10 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             usual=family.tokenizer,
         )
         # sentence-transformers sets its own limit in the place of the tokenizer's, be it lower or higher.
-        limits = [sizes.max_positions, (modules and modules.max_length) or tokenizer.max_length]
+        longest = (modules and modules.max_length) or tokenizer.max_length
+        if family.any_length and longest:
+            sizes = replace(sizes, max_positions=min(max(sizes.max_positions, longest), MAX_POSITIONS))
+        limits = [sizes.max_positions, longest]
         if setfit:
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
@@ -92,7 +96,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             notes=[*notes, *tokenizer.notes],
         )
     # Both queries and keys are multiplied by the factor.
-    query_factors = [rotary.factor**2 for _, rotary in attention]
+    unscaled = math.sqrt(sizes.head_size) if family.unscaled else 1.0
+    query_factors = [rotary.factor**2 * unscaled for _, rotary in attention]
     _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, progress)
     with refusing(path):
         if unknown := config.not_read():
@@ -320,6 +325,8 @@ def _architecture(
         position_bias=family.position_bias is not None,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        norm=family.norm,
+        sum_of_embeddings=family.sum_of_embeddings,
         rotary_frequencies=frequencies,
     )
 

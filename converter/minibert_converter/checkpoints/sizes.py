@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from minibert.errors import CheckpointError
 from minibert.format.constants import (
+    MAX_HEAD_SIZE,
     MAX_HEADS,
     MAX_HIDDEN_SIZE,
     MAX_LAYERS,
@@ -28,6 +29,8 @@ class Sizes:
         task_types: rows of the table of task types.
         embedding_size: columns of the embedding tables, if a matrix brings them to `hidden_size`; else 0.
         num_groups: layers that have weights of their own, which consecutive layers share; 0 if all do.
+        own_head_size: features of one attention head, where they aren't hidden_size / num_heads; else 0.
+        key_heads: heads of keys and values, which as many neighbouring heads of queries share; 0 if each has its own.
         first_position: rows of the position table before the one of a text's first token.
     """
 
@@ -41,12 +44,14 @@ class Sizes:
     task_types: int = 0
     embedding_size: int = 0
     num_groups: int = 0
+    own_head_size: int = 0
+    key_heads: int = 0
     first_position: int = 0
 
     @property
     def head_size(self) -> int:
         """Features of one attention head."""
-        return self.hidden_size // self.num_heads
+        return self.own_head_size or self.hidden_size // self.num_heads
 
     @property
     def table_size(self) -> int:
@@ -70,7 +75,13 @@ _MOST = {
     "task_types": MAX_TOKEN_TYPES,
     "embedding_size": MAX_HIDDEN_SIZE,
     "num_groups": MAX_LAYERS,
+    "own_head_size": MAX_HEAD_SIZE,
+    "key_heads": MAX_HEADS,
 }
+
+
+#: Those that config.json may leave out, or say null.
+_OPTIONAL = ("own_head_size", "key_heads")
 
 
 def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Sizes:
@@ -83,7 +94,8 @@ def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Siz
         CheckpointError: a size is missing, absurd, or the heads do not divide the hidden size.
     """
     least = {"token_types": 0}
-    numbers = {name: config.size(key, least.get(name, 1), _MOST[name]) for name, key in family.sizes.items()}
+    said = {name: key for name, key in family.sizes.items() if name not in _OPTIONAL or config.value(key) is not None}
+    numbers = {name: config.size(key, least.get(name, 1), _MOST[name]) for name, key in said.items()}
     for name, key in family.used_if.items():
         if not config.flag(key):
             numbers[name] = 0
@@ -105,7 +117,12 @@ def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Siz
         raise CheckpointError(
             f"{config.path}: {family.sizes['num_groups'].name} is {sizes.num_groups}, more than the layers"
         )
-    if sizes.hidden_size % sizes.num_heads:
+    if sizes.num_heads % (sizes.key_heads or 1):
+        raise CheckpointError(
+            f"{config.path}: {family.sizes['key_heads'].name} is {sizes.key_heads}, which does not divide "
+            f"{family.sizes['num_heads'].name}, {sizes.num_heads}"
+        )
+    if sizes.hidden_size % sizes.num_heads and not sizes.own_head_size:
         raise CheckpointError(
             f"{config.path}: {family.sizes['num_heads'].name} is {sizes.num_heads}, which does not divide "
             f"{family.sizes['hidden_size'].name}, {sizes.hidden_size}"
