@@ -75,6 +75,7 @@ MODEL_TYPES = (
     "modernbert",
     "mpnet",
     "mt5",
+    "neobert",
     "nomic_bert",
     "roberta",
     "t5",

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from minibert.format.constants import Activation, NormKind, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
+from minibert_converter.checkpoints.rotary import Rotary
+from minibert_converter.checkpoints.sizes import Sizes
 from minibert_converter.network import Float32Array
 
-if TYPE_CHECKING:
-    from minibert_converter.checkpoints.rotary import Rotary
-    from minibert_converter.checkpoints.sizes import Sizes
-
 #: How far each layer's attention reaches, and its rotary positions.
-Attention: TypeAlias = "Sequence[tuple[int, Rotary]]"
+Attention: TypeAlias = Sequence[tuple[int, Rotary]]
 
 
 @dataclass(frozen=True)

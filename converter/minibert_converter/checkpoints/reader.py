@@ -22,7 +22,8 @@ from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
-from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.sizes import Sizes
+from minibert_converter.checkpoints.sizing import read_sizes
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights

@@ -14,6 +14,7 @@ from minibert_converter.checkpoints.families.jina_embeddings_v2 import JINA_EMBE
 from minibert_converter.checkpoints.families.jina_embeddings_v3 import JINA_EMBEDDINGS_V3
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
+from minibert_converter.checkpoints.families.neobert import NEOBERT
 from minibert_converter.checkpoints.families.nomic_bert import NOMIC_BERT
 from minibert_converter.checkpoints.families.roberta import CAMEMBERT, DATA2VEC_TEXT, ROBERTA, XLM_ROBERTA
 from minibert_converter.checkpoints.families.t5 import MT5, T5
@@ -37,6 +38,7 @@ FAMILIES: dict[str, Family] = {
         MODERNBERT,
         MPNET,
         MT5,
+        NEOBERT,
         NOMIC_BERT,
         ROBERTA,
         T5,
