@@ -42,6 +42,7 @@ MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
 MAX_TOKEN_TYPES = 256
 MAX_VOCAB_SIZE = 1 << 24
+MAX_CHARACTERS_PER_TOKEN = 1 << 16
 #: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.
 MAX_ELEMENTS = 1 << 40
 MAX_LABELS = MAX_OUTPUTS
@@ -71,6 +72,7 @@ MODEL_TYPES = (
     "mpnet",
     "nomic_bert",
     "roberta",
+    "static",
     "xlm-roberta",
 )
 LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)

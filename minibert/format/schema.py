@@ -14,6 +14,7 @@ from typing import Any
 from minibert.errors import FormatError
 from minibert.format.constants import (
     ACTIVATIONS,
+    MAX_CHARACTERS_PER_TOKEN,
     MAX_HEAD_LAYERS,
     MAX_HEAD_SIZE,
     MAX_HEADS,
@@ -103,6 +104,8 @@ def _is_head_name(name: str) -> bool:
 class Architecture(FromJson):
     """The shape of the network, from token ids to the rows that `forward` returns.
 
+    Without layers a text's vector is made of the rows of its words as they are: no positions, no types, no norm.
+
     Attributes:
         embedding_size: columns of the embedding tables, which `embeddings.projection` brings to `hidden_size`; 0 where
             the tables have `hidden_size` columns and there is no projection.
@@ -123,7 +126,7 @@ class Architecture(FromJson):
     token_types: int = key(integer(0, MAX_TOKEN_TYPES))
     layer_norm_eps: float = key(number(0.0, 1.0))
     activation: Activation = key(choice(ACTIVATIONS))
-    layers: tuple[Layer, ...] = key(items(Layer.from_json, 1, MAX_LAYERS))
+    layers: tuple[Layer, ...] = key(items(Layer.from_json, 0, MAX_LAYERS))
     pooling: Pooling = key(choice(POOLINGS))
     head: tuple[HeadLayer, ...] = key(items(HeadLayer.from_json, 0, MAX_HEAD_LAYERS), default=())
     normalize: bool = key(boolean, default=False)
@@ -161,9 +164,19 @@ class Task(FromJson):
 
 @record
 class TextConfig(FromJson):
-    """How text becomes ids, beside what tokenizer.json says itself."""
+    """How text becomes ids, beside what tokenizer.json says itself.
+
+    Attributes:
+        max_length: tokens that are kept of a text, unless a caller says otherwise.
+        characters_per_token: of a text, no more is looked at than so many characters for each token kept; 0 for all.
+        ignored_id: id of tokens that are left out once a text is cut; -1 for none.
+        empty_id: id of the one token that a text without tokens has; -1 where every text has some.
+    """
 
     max_length: int = key(integer(1, MAX_POSITIONS))
+    characters_per_token: int = key(integer(0, MAX_CHARACTERS_PER_TOKEN), default=0, always=False)
+    ignored_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, always=False)
+    empty_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, always=False)
 
 
 @record
@@ -198,7 +211,8 @@ class Config(FromJson):
 
 def _as_json(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        return {key.name: _as_json(getattr(value, key.name)) for key in fields(value)}
+        keys = ((key, getattr(value, key.name)) for key in fields(value))
+        return {key.name: _as_json(own) for key, own in keys if key.metadata["always"] or own != key.default}
     if isinstance(value, Mapping):
         return {key: _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -64,9 +64,11 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         FormatError: naming the linear, table, tensor or key that doesn't fit.
     """
     architecture = config.architecture
+    _check_static(config)
     specs = _Specs()
     _add_tables(specs, config.tables, architecture)
-    specs.norm("embeddings.norm", padded(architecture.table_size))
+    if architecture.layers:
+        specs.norm("embeddings.norm", padded(architecture.table_size))
     linears = _Linears(config.linears)
     if architecture.word_size:
         name = "embeddings.word_projection"
@@ -334,6 +336,26 @@ def _check_adaptive(config: Config) -> None:
         raise FormatError(f"{where} are not for models whose LayerNorms stand before what they are for")
     if layers != sorted(set(layers)) or layers[-1] > len(architecture.layers) - 2:
         raise FormatError(f"{where} are after the layers {layers}; they must rise, and end before the last layer")
+
+
+def _check_static(config: Config) -> None:
+    """That a model without layers has nothing that only layers have, and that only it has texts without tokens."""
+    architecture, text = config.architecture, config.text
+    if architecture.layers:
+        for key, none in (("characters_per_token", 0), ("ignored_id", -1), ("empty_id", -1)):
+            if getattr(text, key) != none:
+                raise FormatError(f"config.text.{key} is {getattr(text, key)}, which is for models without layers")
+        return
+    for key in ("token_types", "embedding_size", "position_table", "position_bias", "pre_norm", "gated", "word_size"):
+        if value := getattr(architecture, key):
+            raise FormatError(f"config.architecture.{key} is {value}, but there are no layers")
+    if architecture.pooling == "none":
+        raise FormatError("config.architecture.pooling is 'none', but without layers a text has no other row")
+    for key in ("ignored_id", "empty_id"):
+        if getattr(text, key) >= architecture.vocab_size:
+            raise FormatError(
+                f"config.text.{key} is {getattr(text, key)}, but there are {architecture.vocab_size} words"
+            )
 
 
 def _check_aliases(aliases: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> None:

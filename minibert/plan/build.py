@@ -117,10 +117,14 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
     build = _Builder(config, every_token)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
     source = _embed(build, hidden)
-    for number in range(len(architecture.layers) - 1):
+    last = len(architecture.layers) - 1
+    for number in range(last):
         source = _layer(build, number, source, hidden, hidden)
-    queries = Buffer("pooled", "texts", hidden.width) if architecture.pooling == "cls" and not every_token else hidden
-    _layer(build, len(architecture.layers) - 1, source, hidden, queries)
+    queries = hidden
+    if architecture.layers:
+        if architecture.pooling == "cls" and not every_token:
+            queries = Buffer("pooled", "texts", hidden.width)
+        _layer(build, last, source, hidden, queries)
 
     output = _head(build, queries)
     features = (
@@ -133,6 +137,9 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     """Token ids to `hidden`; returns what the first layer reads."""
     architecture, norm = build.config.architecture, "embeddings.norm"
     tables = tuple(name for name in TABLES if name in build.config.tables)
+    if not architecture.layers:
+        build.steps.append(Embed(tables, None, hidden, None))
+        return hidden
     first = "layers.0.attention.qkv"
     following, embedded = first, hidden
     if architecture.embedding_size:

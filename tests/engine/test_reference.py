@@ -96,7 +96,8 @@ class Textbook:
             x = x + self.table("position", np.arange(len(ids)))
         if a.token_types:
             x = x + self.table("token_type", np.array(types))
-        x = self.norm("embeddings.norm", x)
+        if a.layers:
+            x = self.norm("embeddings.norm", x)
         if a.embedding_size:
             x = self.linear("embeddings.projection", x)
         total = x

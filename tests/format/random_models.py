@@ -57,6 +57,9 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "embedding_size": rng.choice([0, 0, 0, 1, 24, 48]),
         "word_size": rng.choice([0, 0, 0, 8, 32]),
     }
+    if pooled and rng.random() < 0.1:
+        architecture |= {"layers": [], "token_types": 0, "position_table": False, "embedding_size": 0, "word_size": 0}
+        architecture |= {"position_bias": False, "gated": False, "pre_norm": False}
     config = {
         "architecture": architecture,
         "task": {"kind": task},
@@ -65,12 +68,16 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "tables": {},
         "aliases": {},
     }
+    if not architecture["layers"]:
+        ids = [-1, *range(architecture["vocab_size"])]
+        config["text"] |= {"ignored_id": rng.choice(ids), "empty_id": rng.choice(ids)}
+        config["text"]["characters_per_token"] = rng.choice([0, 1, 6])
     if pooled and style == "plain":
         for layer in architecture["layers"]:
             layer["keep_tokens"] = rng.choice([1, 1, 1, 1e-6, 0.3, 0.9])
     _add_linears(rng, config, kinds)
     _add_tables(rng, config)
-    if rng.random() < 0.3:
+    if architecture["layers"] and rng.random() < 0.3:
         _share(rng, config)
     return config
 
@@ -121,7 +128,7 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
     if task["kind"] in ("text-classification", "token-classification"):
         task["labels"] = [f"label {number}" for number in range(width)]
     exits = len(architecture["layers"]) - 1
-    if task["kind"] == "text-classification" and exits and not architecture["pre_norm"] and rng.random() < 0.5:
+    if task["kind"] == "text-classification" and exits > 0 and not architecture["pre_norm"] and rng.random() < 0.5:
         architecture["exits"] = [
             {"after": after, "threshold": rng.choice([1e-300, 0.3, 0.6, 1.0])}
             for after in sorted(rng.sample(range(exits), rng.randint(1, exits)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
+from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
@@ -20,11 +20,14 @@ from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.static import is_static, read_static
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
-from minibert_converter.network import Network
+from minibert_converter.network import Network, Origin
 from minibert_converter.progress import OnProgress, no_progress
+
+FROM_SETFIT = "task text-classification, from the classifier of SetFit"
 
 
 def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
@@ -45,7 +48,11 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     path = Path(folder)
     _refuse_wrong_path(path)
     with refusing(path):
-        whole, home, modules, config, family, setfit, kind, notes = _opened(path, task)
+        whole = Folder(path)
+        modules = read_sentence_modules(whole)
+        if modules.static if modules else is_static(whole):
+            return _read_static(whole, modules, task)
+        home, config, family, setfit, kind, notes = _opened(whole, modules, task)
         sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
@@ -99,15 +106,17 @@ def task_of_checkpoint(folder: str | Path, task: str | None = None) -> TaskKind:
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
-        return _opened(Path(folder), task).kind
+        whole = Folder(Path(folder))
+        modules = read_sentence_modules(whole)
+        if modules.static if modules else is_static(whole):
+            return _static_kind(whole, modules, task)[1]
+        return _opened(whole, modules, task).kind
 
 
 class _Opened(NamedTuple):
     """What a folder says of itself: see `read_checkpoint`."""
 
-    whole: Folder
     home: Folder
-    modules: SentenceModules | None
     config: ConfigFile
     family: Family
     setfit: SetFit | None
@@ -115,10 +124,8 @@ class _Opened(NamedTuple):
     notes: list[str]
 
 
-def _opened(path: Path, task: str | None) -> _Opened:
-    """Which family a folder is of and what for, and what other libraries put around its encoder."""
-    whole = Folder(path)
-    modules = read_sentence_modules(whole)
+def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) -> _Opened:
+    """Which family a folder is of and what for."""
     home = modules.transformer_folder if modules else whole
     if not home.has("config.json"):
         raise no_config(home)
@@ -128,10 +135,63 @@ def _opened(path: Path, task: str | None) -> _Opened:
     config.refuse_other_networks(family.must_be)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
-        kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
+        kind, notes = "text-classification", [FROM_SETFIT]
     else:
         kind, notes = _task_kind(config, family, task, modules)
-    return _Opened(whole, home, modules, config, family, setfit, kind, notes)
+    return _Opened(home, config, family, setfit, kind, notes)
+
+
+def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | None) -> tuple[SetFit | None, TaskKind]:
+    """What a static model is for."""
+    setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
+    if setfit:
+        return setfit, "text-classification"
+    if task not in (None, "sentence-embedding"):
+        raise UnsupportedError(f"{whole}: a static model has vectors of texts only; task {task!r} is not supported")
+    return None, "sentence-embedding"
+
+
+def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None) -> Network:
+    """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
+    setfit, kind = _static_kind(whole, modules, task)
+    behind = setfit is not None or bool(modules and modules.dense)
+    home = modules.transformer_folder if modules else whole
+    static = read_static(home, modules.normalize if modules else None, behind=behind)
+    if setfit:
+        task_of_file = Task(kind, labels=setfit.labels, problem_type="single_label")
+    elif modules:
+        prompts, default = modules.prompts, modules.default_prompt
+        task_of_file = Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity)
+    else:
+        task_of_file = Task(kind)
+    words = "embeddings.word"
+    network = Network(
+        architecture=Architecture(
+            model_type="static",
+            hidden_size=static.hidden_size,
+            head_size=1,
+            vocab_size=static.text.empty_id + 1,
+            max_positions=MAX_POSITIONS,
+            token_types=0,
+            layer_norm_eps=1e-12,
+            activation="none",
+            layers=(),
+            pooling="mean",
+            head=tuple(_layers_behind(modules, setfit)),
+            normalize=static.normalize,
+            position_table=False,
+        ),
+        task=task_of_file,
+        text=static.text,
+        tokenizer_json=static.tokenizer_json,
+        tables={words: static.table},
+        origins={words: Origin(static.parameters, static.nbytes)},
+        provenance={"checkpoint": whole.path.resolve().name, "dtypes": list(static.dtypes)},
+        notes=[FROM_SETFIT if setfit else f"task {kind}: a static model", *static.notes],
+    )
+    _read_behind(network, static.hidden_size, modules, setfit)
+    network.notes.extend(whole.account())
+    return network
 
 
 def _read_tensors(
@@ -172,7 +232,14 @@ def _read_heads(
 ) -> None:
     """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
-    width = sizes.hidden_size
+    _read_behind(network, sizes.hidden_size, modules, setfit)
+    left = tensors.refuse_strangers()
+    if left:
+        network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
+
+
+def _read_behind(network: Network, width: int, modules: SentenceModules | None, setfit: SetFit | None) -> None:
+    """What sentence-transformers and SetFit put behind vectors that are `width` wide."""
     for index, dense in enumerate(modules.dense if modules else ()):
         own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         name = f"head.projection.{index}"
@@ -186,9 +253,6 @@ def _read_heads(
         own.refuse_strangers()
     if setfit:
         setfit.read_head(network, width)
-    left = tensors.refuse_strangers()
-    if left:
-        network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
 
 
 def _refuse_wrong_path(folder: Path) -> None:
@@ -261,6 +325,13 @@ def _listed_tasks(family: Family) -> str:
     return ", ".join(kind for kind in TASK_KINDS if kind in family.heads)
 
 
+def _layers_behind(modules: SentenceModules | None, setfit: SetFit | None) -> list[HeadLayer]:
+    """The layers of the head that sentence-transformers and SetFit put behind vectors."""
+    dense = enumerate(modules.dense if modules else ())
+    layers = [HeadLayer(f"head.projection.{index}", each.activation) for index, each in dense]
+    return [*layers, HeadLayer(NAME)] if setfit else layers
+
+
 def _architecture(
     config: ConfigFile,
     family: Family,
@@ -273,10 +344,7 @@ def _architecture(
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
     if score != "none":
         layers[-1] = replace(layers[-1], activation=score)
-    for index, dense in enumerate(modules.dense if modules else ()):
-        layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
-    if setfit:
-        layers.append(HeadLayer(NAME))
+    layers += _layers_behind(modules, setfit)
     everywhere = [(0, 0.0)] * sizes.num_layers
     attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
     return Architecture(
