@@ -24,17 +24,13 @@ else:
 _T = TypeVar("_T")
 
 
-def key(read: Read[Any], *, default: Any = MISSING, default_factory: Any = MISSING, always: bool = True) -> Any:
+def key(read: Read[Any], *, default: Any = MISSING, default_factory: Any = MISSING, written: bool = True) -> Any:
     """A field that is a key of a JSON object; the key may be missing if there is a default.
 
-    Args:
-        read: what the value says.
-        default: what a missing key means.
-        default_factory: the same, made anew each time.
-        always: whether it is written where it has its default, too. Keys that came later are not: files that have no
-            use for them keep their bytes, and older releases read them.
+    `written` false leaves it out of what is written while it has its default: files that don't need the key have the
+    bytes that they had before there was one, and older releases read them.
     """
-    return field(default=default, default_factory=default_factory, metadata={"read": read, "always": always})
+    return field(default=default, default_factory=default_factory, metadata={"read": read, "written": written})
 
 
 class FromJson:

@@ -174,9 +174,9 @@ class TextConfig(FromJson):
     """
 
     max_length: int = key(integer(1, MAX_POSITIONS))
-    characters_per_token: int = key(integer(0, MAX_CHARACTERS_PER_TOKEN), default=0, always=False)
-    ignored_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, always=False)
-    empty_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, always=False)
+    characters_per_token: int = key(integer(0, MAX_CHARACTERS_PER_TOKEN), default=0, written=False)
+    ignored_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
+    empty_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
 
 
 @record
@@ -211,8 +211,10 @@ class Config(FromJson):
 
 def _as_json(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        keys = ((key, getattr(value, key.name)) for key in fields(value))
-        return {key.name: _as_json(own) for key, own in keys if key.metadata["always"] or own != key.default}
+        values = {key: getattr(value, key.name) for key in fields(value)}
+        return {
+            key.name: _as_json(item) for key, item in values.items() if key.metadata["written"] or item != key.default
+        }
     if isinstance(value, Mapping):
         return {key: _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
