@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minibert.datasets import read_columns, read_conll, read_questions
-from minibert.errors import InputError
+from minibert.errors import InputError, UnsupportedError
 from minibert.evaluate.labels import evaluate, evaluate_zero_shot
 from minibert.evaluate.ranking import evaluate_ranking
 from minibert.evaluate.tokens import evaluate_answers, evaluate_entities, evaluate_masks
@@ -107,7 +107,9 @@ def read_examples(data: str | Path, options: Options, kind: str, task: str | Non
         implied = {"reranking": options.query, "zero-shot-classification": options.labels}
         task = next((name for name, option in implied.items() if option is not None), kind)
     task = ALIASES.get(task, task)
-    measured = TASKS[task]
+    measured = TASKS.get(task)
+    if measured is None:
+        raise UnsupportedError(f"there is no measure of {task}; {', '.join(TASKS)} have one")
     for name, value in options._asdict().items():
         if value is not None and name not in measured.needed + measured.allowed:
             raise InputError(f"--{name.replace('_', '-')} is no option of {task}")

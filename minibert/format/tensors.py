@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import NamedTuple
 
 from minibert.errors import FormatError
@@ -23,6 +24,7 @@ from minibert.format.constants import (
     padded,
 )
 from minibert.format.parts import Linear, Table, low_rank_part
+from minibert.format.relative import DISTANCE_ROWS, POSITION_TABLES
 from minibert.format.schema import Architecture, Config, Layer
 from minibert.format.values import shown
 
@@ -39,6 +41,11 @@ MAX_ROTARY_BASES = 4
 
 #: Tasks whose answer is made of one row a token.
 _TOKEN_TASKS = ("token-classification", "question-answering", "fill-mask")
+#: Keys of the architecture that mean something without layers; what all others are then.
+_OF_ROWS = ("model_type", "hidden_size", "head_size", "vocab_size", "max_positions", "layer_norm_eps", "activation")
+_OF_ROWS += ("layers", "pooling", "head", "normalize")
+_NO_LAYERS = {key.name: key.default for key in fields(Architecture) if key.name not in _OF_ROWS}
+_NO_LAYERS |= {"token_types": 0, "position_table": False}
 
 
 class TensorSpec(NamedTuple):
@@ -69,6 +76,8 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     _add_tables(specs, config.tables, architecture)
     if architecture.layers:
         specs.norm("embeddings.norm", padded(architecture.table_size))
+    if architecture.relative_rows:
+        specs.add(DISTANCE_ROWS, "I32", 2 * architecture.max_positions - 1)
     linears = _Linears(config.linears)
     if architecture.word_size:
         name = "embeddings.word_projection"
@@ -139,6 +148,12 @@ class _Specs:
         if linear.input_factor:
             self.add(f"{name}.input_factor", "F32", linear.in_features)
 
+    def relative(self, name: str, architecture: Architecture, heads: int, exact: bool) -> None:
+        rows = architecture.relative_rows
+        self.add(f"{name}.weight", "F32" if exact else "I8", rows, heads, padded(architecture.head_size))
+        if not exact:
+            self.add(f"{name}.scale", "F32", rows, heads)
+
     def table(self, name: str, table: Table, width: int) -> None:
         rows, panels = table.rows, padded(table.rows) // LANES
         if table.kind == "float32":
@@ -199,7 +214,13 @@ def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, arch
         if layer.window:
             raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
         specs.add(f"{prefix}.attention.position_bias", "F32", layer.num_heads, distances(architecture.max_positions))
-    _add_linear(specs, linears, f"{prefix}.attention.qkv", hidden, 3 * attention)
+    qkv = _add_linear(specs, linears, f"{prefix}.attention.qkv", hidden, 3 * attention)
+    if architecture.relative_rows:
+        if layer.window or architecture.position_bias:
+            also = f"{prefix}.window is {layer.window}" if layer.window else "position_bias is true"
+            raise FormatError(f"{also}, but relative_rows is for attention to all tokens without biases")
+        for name in POSITION_TABLES:
+            specs.relative(f"{prefix}.attention.{name}", architecture, layer.num_heads, qkv.kind == "float32")
     _add_linear(specs, linears, f"{prefix}.attention.output", attention, hidden_size)
     specs.norm(f"{prefix}.attention.norm", hidden)
     up = 2 * padded(layer.ffn_size) if architecture.gated else layer.ffn_size
@@ -324,7 +345,7 @@ def _check_adaptive(config: Config) -> None:
         where = f"config.architecture.layers[{number}].keep_tokens"
         if architecture.pooling == "none":
             raise FormatError(f"{where} is {layer.keep_tokens}, but {task.kind} needs a row for each token")
-        if architecture.position_bias or any(later.window or later.rotary_base for later in architecture.layers):
+        if architecture.goes_by_places:
             raise FormatError(f"{where} is {layer.keep_tokens}, but attention goes by the places of tokens here")
     layers = [early.after for early in architecture.exits]
     if not layers:
@@ -346,9 +367,9 @@ def _check_static(config: Config) -> None:
             if getattr(text, key) != none:
                 raise FormatError(f"config.text.{key} is {getattr(text, key)}, which is for models without layers")
         return
-    for key in ("token_types", "embedding_size", "position_table", "position_bias", "pre_norm", "gated", "word_size"):
-        if value := getattr(architecture, key):
-            raise FormatError(f"config.architecture.{key} is {value}, but there are no layers")
+    for key, none in _NO_LAYERS.items():
+        if getattr(architecture, key) != none:
+            raise FormatError(f"config.architecture.{key} is {getattr(architecture, key)}, but there are no layers")
     if architecture.pooling == "none":
         raise FormatError("config.architecture.pooling is 'none', but without layers a text has no other row")
     for key in ("ignored_id", "empty_id"):
