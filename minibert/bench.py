@@ -103,7 +103,7 @@ class _Recorded:
         self.threads = 1
         self.out_features = rows.shape[1]
 
-    def forward(self, ids: Any, token_types: Any = None, wanted: Any = None) -> np.ndarray:
+    def forward(self, ids: Any, token_types: Any = None, wanted: Any = None, attended: Any = None) -> np.ndarray:
         return self._rows
 
 

@@ -193,8 +193,10 @@ class Executor:
 
 
 def empty_rows(plan: Plan, batch: PackedBatch, output_starts: np.ndarray) -> list[np.ndarray]:
-    """Room for the rows of the plan's output, float32 [texts or tokens, out_features], and those of its token outputs,
-    float32 [tokens, columns] each."""
+    """Room for the rows of a plan's output, float32 [texts or tokens, out_features], and of its token outputs.
+
+    Those are float32 [tokens, columns] each.
+    """
     tokens = int(batch.starts[-1])
     shapes = [(int(output_starts[-1]), plan.out_features), *((tokens, columns) for _, columns in plan.token_outputs)]
     return [np.empty(shape, np.float32) for shape in shapes]

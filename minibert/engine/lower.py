@@ -80,7 +80,8 @@ def lower(
     capacity = {"tokens": tokens, "texts": texts}
     lowering = _Lowering(plan, config, tensors, capacity, dense_tokens, TARGETS[isa].block_rows)
     rows = [lowering.lower(step) for step in plan.steps]
-    rows += [lowering.output(buffer, columns, place) for (buffer, columns), place in zip(plan.token_outputs, _TOKEN_OUTS)]
+    token_outputs = zip(plan.token_outputs, _TOKEN_OUTS, strict=False)
+    rows += [lowering.output(buffer, columns, place) for (buffer, columns), place in token_outputs]
     rows.append(lowering.output(plan.output, plan.out_features, op.JOB_OUT))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
     sums = lowering.block_rows * (lowering.most_width + op.SUMS_PADDING) * 4

@@ -108,10 +108,13 @@ def pool(step, arena, starts, texts):
             store_f32x16(out + column, value)
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64)
-def output(step, arena, first, end, numbers, out):
+@kernel(void, *[int64] * 8)
+def output(step, job, arena, first, end, numbers, first_output, first_token):
     """The meaningful columns of rows first..end, to the caller's memory."""
-    columns = field(step, op.COLUMNS)
+    columns, place, before = field(step, op.COLUMNS), field(step, op.PLACE), first_output
+    if place != op.JOB_OUT:  # rows of all tokens, beside the answer
+        before = first_token
+    out = field(job, place) + before * columns * 4
     source = arena + field(step, op.SOURCE)
     for row in range(first, end):
         target = out + number_of(numbers, row) * columns * 4
@@ -226,11 +229,7 @@ def run_span(job, span):
                 break
             tokens, first_row, end_row = shares(starts, texts, thread, threads)
         elif code == Op.OUTPUT:
-            place, before = field(step, op.PLACE), first_output
-            if place != op.JOB_OUT:
-                before = first_token
-            out = field(job, place) + before * field(step, op.COLUMNS) * 4
-            output(step, arena, first, end, numbers, out)
+            output(step, job, arena, first, end, numbers, first_output, first_token)
         else:
             run_rows(step, arena, row_scratch, ids, types, starts, first, end)
     wait_for_team(barrier, threads)

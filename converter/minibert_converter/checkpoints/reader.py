@@ -9,8 +9,9 @@ from typing import NamedTuple
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
+from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
 from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
 from minibert_converter.checkpoints.family import Family, Head
 from minibert_converter.checkpoints.folder import Folder
@@ -25,6 +26,9 @@ from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
 from minibert_converter.network import Network
 from minibert_converter.progress import OnProgress, no_progress
+
+#: Tasks that are made of the modules of sentence-transformers and PyLate, and not of a head in the encoder's file.
+OF_MODULES: tuple[TaskKind, ...] = ("sentence-embedding", "multi-vector")
 
 
 def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
@@ -46,7 +50,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     _refuse_wrong_path(path)
     with refusing(path):
         whole, home, modules, config, family, setfit, kind, notes = _opened(path, task)
-        sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
+        sentence = modules if modules and (setfit or (kind == modules.task and kind in OF_MODULES)) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -65,7 +69,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         _refuse_other_biases(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-        head = family.heads["sentence-embedding" if setfit else kind]
+        head = family.heads["sentence-embedding" if setfit or kind == "multi-vector" else kind]
         tokenizer = read_tokenizer(
             home,
             sizes.vocab_size,
@@ -79,10 +83,13 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
             task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+        max_length = min(limit for limit in limits if limit)
+        if modules and modules.sides and kind == modules.task:
+            task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
         network = Network(
             architecture=_architecture(config, family, sizes, head, sentence, score, setfit),
             task=task_of_file,
-            text=TextConfig(max_length=min(limit for limit in limits if limit)),
+            text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
@@ -118,7 +125,7 @@ class _Opened(NamedTuple):
 def _opened(path: Path, task: str | None) -> _Opened:
     """Which family a folder is of and what for, and what other libraries put around its encoder."""
     whole = Folder(path)
-    modules = read_sentence_modules(whole)
+    modules = read_colbert(whole) or read_sentence_modules(whole)
     home = modules.transformer_folder if modules else whole
     if not home.has("config.json"):
         raise no_config(home)
@@ -174,14 +181,20 @@ def _read_heads(
     reader.read_head(head)
     width = sizes.hidden_size
     for index, dense in enumerate(modules.dense if modules else ()):
-        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         name = f"head.projection.{index}"
+        if modules and modules.model_type == STANFORD:  # it lies among the encoder's own tensors
+            outputs = tensors.rows(f"{STANFORD_LINEAR}.weight")
+            read_linear(network, tensors, name, f"{STANFORD_LINEAR}.weight", None, outputs, width)
+            continue
+        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         if dense.in_features != width:
             raise CheckpointError(
                 f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
             )
         bias = "linear.bias" if dense.bias else None
         read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
+        if dense.residual:
+            add_residual(network, own, name, width)
         width = dense.out_features
         own.refuse_strangers()
     if setfit:
@@ -234,6 +247,9 @@ def _task_kind(
     config: ConfigFile, family: Family, asked: str | None, modules: SentenceModules | None
 ) -> tuple[TaskKind, list[str]]:
     """The task, and a note that says why it is this one."""
+    own = modules.task if modules is not None else None
+    if own is not None and asked == own:
+        return own, []
     if asked is not None:
         for kind in family.heads:
             if kind == asked:
@@ -309,7 +325,7 @@ def _task(
     notes: list[str],
 ) -> tuple[Task, Activation]:
     """The task, and what becomes of the last output."""
-    if kind == "sentence-embedding":
+    if kind in OF_MODULES:
         if modules is None or modules.task != kind:
             return Task(kind), "none"
         prompts, default = modules.prompts, modules.default_prompt
