@@ -58,8 +58,7 @@ def norm_of(network: Network, name: str) -> Norm:
 
 def is_plain(architecture: Architecture) -> bool:
     """Whether the encoder is BERT's: what the passes that take something out have learned to do without."""
-    beyond = architecture.pre_norm or architecture.gated or architecture.position_bias
-    return not beyond and not any(layer.window or layer.rotary_base for layer in architecture.layers)
+    return not (architecture.pre_norm or architecture.gated or architecture.goes_by_places)
 
 
 def real_rows_and_columns(architecture: Architecture, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -96,6 +96,8 @@ def with_attended(batch: PackedBatch, attended: Sequence[int], architecture: Arc
     lengths, counts = np.diff(batch.starts), np.array(attended, np.int64)
     if len(counts) != len(lengths) or (counts < 1).any() or (counts > lengths).any():
         raise InputError(f"attended must have a number of tokens for each text, from 1 to all: {list(attended)}")
+    if architecture.relative_rows and (counts < lengths).any():
+        raise InputError("attended must be all tokens where attention has tables for distances (DeBERTa)")
     window = min((layer.window for layer in architecture.layers if layer.window), default=0)
     if window and (lengths - counts > window).any():
         raise InputError(f"tokens more than {window} behind the last one that is attended to would see none")

@@ -70,6 +70,8 @@ MODEL_TYPES = (
     "bert",
     "camembert",
     "data2vec-text",
+    "deberta",
+    "deberta-v2",
     "distilbert",
     "dpr",
     "electra",

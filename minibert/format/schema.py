@@ -112,6 +112,8 @@ class Architecture(FromJson):
             tables before they are added up; 0 where it has as many as they.
         position_table: whether there is a table of position embeddings.
         position_bias: whether each layer adds a number for each head and distance of two tokens to attention scores.
+        relative_rows: rows of the tables of keys and queries that each layer's attention has for distances of two
+            tokens (DeBERTa, arXiv 2006.03654); 0 for no such tables.
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
@@ -136,6 +138,14 @@ class Architecture(FromJson):
     gated: bool = key(boolean, default=False)
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
+    relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0)
+
+    @property
+    def goes_by_places(self) -> bool:
+        """Whether attention asks how far apart two tokens stand."""
+        if self.position_bias or self.relative_rows:
+            return True
+        return any([layer.window or layer.rotary_base for layer in self.layers])
 
     @property
     def table_size(self) -> int:

@@ -24,6 +24,7 @@ from minibert.format.constants import (
     padded,
 )
 from minibert.format.parts import Linear, Table, low_rank_part
+from minibert.format.relative import DISTANCE_ROWS, POSITION_TABLES
 from minibert.format.schema import Architecture, Config, Layer, Task
 from minibert.format.values import shown
 
@@ -68,6 +69,8 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     specs = _Specs()
     _add_tables(specs, config.tables, architecture)
     specs.norm("embeddings.norm", padded(architecture.table_size))
+    if architecture.relative_rows:
+        specs.add(DISTANCE_ROWS, "I32", 2 * architecture.max_positions - 1)
     linears = _Linears(config.linears)
     if architecture.word_size:
         name = "embeddings.word_projection"
@@ -138,6 +141,12 @@ class _Specs:
         if linear.input_factor:
             self.add(f"{name}.input_factor", "F32", linear.in_features)
 
+    def relative(self, name: str, architecture: Architecture, heads: int, exact: bool) -> None:
+        rows = architecture.relative_rows
+        self.add(f"{name}.weight", "F32" if exact else "I8", rows, heads, padded(architecture.head_size))
+        if not exact:
+            self.add(f"{name}.scale", "F32", rows, heads)
+
     def table(self, name: str, table: Table, width: int) -> None:
         rows, panels = table.rows, padded(table.rows) // LANES
         if table.kind == "float32":
@@ -198,7 +207,13 @@ def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, arch
         if layer.window:
             raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
         specs.add(f"{prefix}.attention.position_bias", "F32", layer.num_heads, distances(architecture.max_positions))
-    _add_linear(specs, linears, f"{prefix}.attention.qkv", hidden, 3 * attention)
+    qkv = _add_linear(specs, linears, f"{prefix}.attention.qkv", hidden, 3 * attention)
+    if architecture.relative_rows:
+        if layer.window or architecture.position_bias:
+            also = f"{prefix}.window is {layer.window}" if layer.window else "position_bias is true"
+            raise FormatError(f"{also}, but relative_rows is for attention to all tokens without biases")
+        for name in POSITION_TABLES:
+            specs.relative(f"{prefix}.attention.{name}", architecture, layer.num_heads, qkv.kind == "float32")
     _add_linear(specs, linears, f"{prefix}.attention.output", attention, hidden_size)
     specs.norm(f"{prefix}.attention.norm", hidden)
     up = 2 * padded(layer.ffn_size) if architecture.gated else layer.ffn_size
@@ -331,6 +346,8 @@ def _check_sides(task: Task, architecture: Architecture) -> None:
         if max((side.prefix or 0, side.fill_token, *side.skip)) >= architecture.vocab_size:
             raise FormatError(f"{where} names a token beyond the vocabulary, {architecture.vocab_size}")
         window = min((layer.window for layer in architecture.layers if layer.window), default=side.fill_to)
+        if side.fill_to and not side.attend_to_fill and architecture.relative_rows:
+            raise FormatError(f"{where}.attend_to_fill is false, but attention has tables for distances (relative_rows)")
         if side.fill_to > window + 1 and not side.attend_to_fill:
             raise FormatError(f"{where}.fill_to is {side.fill_to}: filling would see no token within {window}")
 
@@ -344,7 +361,7 @@ def _check_adaptive(config: Config) -> None:
         where = f"config.architecture.layers[{number}].keep_tokens"
         if architecture.pooling == "none":
             raise FormatError(f"{where} is {layer.keep_tokens}, but {task.kind} needs a row for each token")
-        if architecture.position_bias or any(later.window or later.rotary_base for later in architecture.layers):
+        if architecture.goes_by_places:
             raise FormatError(f"{where} is {layer.keep_tokens}, but attention goes by the places of tokens here")
     layers = [early.after for early in architecture.exits]
     if not layers:

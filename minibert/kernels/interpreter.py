@@ -54,7 +54,8 @@ def attend(step, arena, scratch, starts, texts, attended, thread, threads):
     offset = load_i64(starts)
     for item in range(thread, texts * heads, threads):
         text = item // heads
-        column = (item - text * heads) * width * 4
+        head = item - text * heads
+        column = head * width * 4
         first = load_i64(starts + 8 * text) - offset
         tokens = load_i64(starts + 8 * (text + 1)) - offset - first
         query = arena + field(step, op.SOURCE) + first * stride + column
@@ -70,14 +71,45 @@ def attend(step, arena, scratch, starts, texts, attended, thread, threads):
         if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only mask what is far away
             bias = 0
         elif biases != 0:
-            bias = biases + (item - text * heads) * field(step, op.BIAS_STRIDE)
+            bias = biases + head * field(step, op.BIAS_STRIDE)
+        relative = 0
+        if field(step, op.DISTANCE_ROWS) != 0:
+            relative = step
         if field(step, op.EXACT) != 0:
             attend_float32(
-                query, key, value, stride, keys, queries, width, scale, out, out_stride, bias, window, scratch
+                query,
+                key,
+                value,
+                stride,
+                keys,
+                queries,
+                width,
+                scale,
+                out,
+                out_stride,
+                bias,
+                window,
+                relative,
+                head,
+                scratch,
             )
         else:
             attend_integer(
-                query, key, value, stride, keys, queries, width, scale, out, out_stride, bias, window, scratch
+                query,
+                key,
+                value,
+                stride,
+                keys,
+                queries,
+                width,
+                scale,
+                out,
+                out_stride,
+                bias,
+                window,
+                relative,
+                head,
+                scratch,
             )
 
 

@@ -62,6 +62,9 @@ OUTPUTS, TOTAL = range(28, 30)
 HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(14, 18)
 #: ATTEND: address of the bias of distance 0, or 0; bytes between two heads' biases; how far away keys may be.
 BIAS_TABLE, BIAS_STRIDE, WINDOW = range(18, 21)
+#: ATTEND where scores depend on distance in another way: address of the row of distance 0, or 0; the furthest distance
+#: that has one; the two tables and, if they are codes, their scales.
+DISTANCE_ROWS, MOST_DISTANCE, POSITION_KEY, POSITION_KEY_SCALE, POSITION_QUERY, POSITION_QUERY_SCALE = range(21, 27)
 
 #: ROTATE, on rows of SOURCE and WIDTH: HEADS counts those of queries and keys; cosines and sines of each position.
 ROTARY_TABLE = 16

@@ -169,6 +169,7 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     inner = Buffer("inner", queries.rows, padded(layer.ffn_size))
     exact = build.config.linears[f"{name}.attention.qkv"].kind == "float32"
     bias = f"{name}.attention.position_bias" if architecture.position_bias else None
+    relative = (f"{name}.attention.position_key", f"{name}.attention.position_query")
     heads = (layer.num_heads, architecture.head_size, head_width)
     # Before a norm that stands ahead of what reads it, the sum itself stays in `hidden` for the residual.
     pre_norm = architecture.pre_norm
@@ -177,7 +178,9 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     build.matmul(f"{name}.attention.qkv", source, qkv)
     if layer.rotary_base:
         build.steps.append(Rotate(qkv, *heads, layer.rotary_base))
-    build.steps.append(Attend(qkv, context, *heads, exact, bias, layer.window))
+    build.steps.append(
+        Attend(qkv, context, *heads, exact, bias, layer.window, relative if architecture.relative_rows else None)
+    )
     if queries != hidden:
         build.steps.append(Pool("cls", hidden, queries))
     elif layer.keep_tokens < 1 and not build.every_token:

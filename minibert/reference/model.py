@@ -8,10 +8,11 @@ from functools import singledispatchmethod
 import numpy as np
 
 from minibert import plan as steps
+from minibert.format.relative import DISTANCE_ROWS
 from minibert.format.schema import Config
 from minibert.plan import Buffer, Codes, build_plan
 from minibert.reference import functions
-from minibert.reference.attention import attend
+from minibert.reference.attention import RelativeTables, attend
 from minibert.reference.linear import apply_float32, apply_int8
 from minibert.reference.selection import first_token_attention, is_sure, tokens_to_keep
 from minibert.reference.tables import look_up
@@ -217,6 +218,7 @@ class Run:
         source = self.rows[step.source.name]
         width = step.padded_head_size
         bias = self.tensors[step.bias] if step.bias else [None] * step.num_heads
+        tables = [None] * step.num_heads if step.relative is None else self._relative(step.relative, step)
         context = np.empty((len(source), step.out.width), np.float32)
         counts = np.diff(self.starts) if self.attended is None else self.attended
         for (first, end), keys in zip(self.spans(), counts.tolist(), strict=True):
@@ -230,8 +232,20 @@ class Run:
                     exact=step.exact,
                     bias=bias[head],
                     window=step.window,
+                    relative=tables[head],
                 )
         self.rows[step.out.name] = context if step.out.rows == "tokens" else context[self.starts[:-1]]
+
+    def _relative(self, names: tuple[str, str], step: steps.Attend) -> list[RelativeTables]:
+        """Each head's tables of keys and queries of distances."""
+        keys, queries = (self.tensors[f"{name}.weight"] for name in names)
+        ones = np.ones(keys.shape[:2], np.float32)
+        key_scales, query_scales = (ones if step.exact else self.tensors[f"{name}.scale"] for name in names)
+        rows = self.tensors[DISTANCE_ROWS]
+        return [
+            RelativeTables(rows, keys[:, head], key_scales[:, head], queries[:, head], query_scales[:, head])
+            for head in range(step.num_heads)
+        ]
 
     @execute.register
     def _(self, step: steps.PruneTokens) -> None:

@@ -30,6 +30,8 @@ SHAPES: dict[str, dict] = {
     "narrow words alone": {"word_size": 24, "tables": "int4", "position_table": False, "token_types": 0},
     "narrow words and embeddings": {"word_size": 10, "embedding_size": 20, "tables": Table("codebook", 1, 4)},
     "position bias": {"position_bias": True, "token_types": 0, "heads": [3, 5]},
+    "relative": {"relative_rows": 30, "position_table": False, "token_types": 0, "heads": [3, 5], "head_size": 26},
+    "relative, long": {"relative_rows": 90, "max_positions": 300, "layers": 1, "pooling": "mean"},
     "windows": {"windows": [3, 0, 16], "layers": 3, "max_positions": 300, "pooling": "mean"},
     "rotary": {"rotary_bases": [10000.0, 0.0], "position_table": False, "gated": True, "activation": "silu"},
     "modern": {

@@ -25,6 +25,7 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
+from minibert.format.relative import DISTANCE_ROWS
 
 TOKENIZER = json.dumps(
     {"model": {"type": "WordPiece", "vocab": {f"wörd{i}": i for i in range(40)}}}, ensure_ascii=False
@@ -91,6 +92,8 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
             tensors[name] = random.integers(0, 256, spec.shape, dtype=np.uint8)
         elif spec.dtype == "I8":
             tensors[name] = random.integers(-127, 128, spec.shape, dtype=np.int8)
+        elif name == DISTANCE_ROWS:
+            tensors[name] = random.integers(0, config.architecture.relative_rows, spec.shape, dtype=np.int32)
     for name, table in config.tables.items():  # as a converter makes them
         if table.kind == "int4":
             codes, multiplier = tensors[f"{name}.codes"], tensors[f"{name}.multiplier"]

@@ -37,7 +37,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
     kinds = ("float32",) if rng.random() < 0.2 else KINDS if rng.random() < 0.2 else KINDS[:-1]
     task, hidden, head_size = rng.choice(TASKS), rng.choice([1, 16, 24, 40, 64]), rng.choice([1, 2, 12, 16, 33, 64])
     pooled = task in TASKS[:1] or (task == "sentence-embedding" and rng.random() < 0.8)
-    style = rng.choice(["plain", "plain", "plain", "rotary", "window", "rotary window", "bias"])
+    style = rng.choice(["plain", "plain", "plain", "rotary", "window", "rotary window", "bias", "relative"])
     architecture: dict[str, Any] = {
         "model_type": "bert",
         "hidden_size": hidden,
@@ -51,6 +51,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "pooling": rng.choice(["cls", "cls", "mean", "max", "last"]) if pooled else "none",
         "normalize": rng.random() < 0.2,
         "position_bias": style == "bias",
+        "relative_rows": rng.choice([1, 2, 30, 200]) if style == "relative" else 0,
         "position_table": rng.random() < 0.8,
         "gated": rng.random() < 0.2,
         "pre_norm": rng.random() < 0.2,

@@ -13,7 +13,7 @@ from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, re
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
 from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
-from minibert_converter.checkpoints.family import Family, Head
+from minibert_converter.checkpoints.family import Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
@@ -70,6 +70,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
         head = family.heads["sentence-embedding" if setfit or kind == "multi-vector" else kind]
+        config.refuse_other_networks(head.must_be)
+        relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
             home,
             sizes.vocab_size,
@@ -87,14 +89,14 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         if modules and modules.sides and kind == modules.task:
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence, score, setfit),
+            architecture=_architecture(config, family, sizes, head, sentence, score, setfit, relative),
             task=task_of_file,
             text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, progress)
+    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, relative, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -149,15 +151,18 @@ def _read_tensors(
     head: Head,
     modules: SentenceModules | None,
     setfit: SetFit | None,
+    relative: RelativePositions | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
     reader = EncoderReader(tensors, family, sizes, network)
     with refusing(tensors.folder):
-        reader.check_names(head)
+        reader.check_names(head, relative)
         reader.read_embeddings()
         reader.read_position_bias()
+        if relative:
+            reader.read_relative_positions(relative)
     for layer in range(sizes.num_layers):
         progress(stage, layer + 1, steps)
         with refusing(tensors.folder):
@@ -285,6 +290,7 @@ def _architecture(
     modules: SentenceModules | None,
     score: Activation,
     setfit: SetFit | None,
+    relative: RelativePositions | None,
 ) -> Architecture:
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
     if score != "none":
@@ -311,6 +317,7 @@ def _architecture(
         embedding_size=sizes.embedding_size,
         position_table="embeddings.position" in family.tensors,
         position_bias=family.position_bias is not None,
+        relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
     )
