@@ -347,7 +347,9 @@ def _check_sides(task: Task, architecture: Architecture) -> None:
             raise FormatError(f"{where} names a token beyond the vocabulary, {architecture.vocab_size}")
         window = min((layer.window for layer in architecture.layers if layer.window), default=side.fill_to)
         if side.fill_to and not side.attend_to_fill and architecture.relative_rows:
-            raise FormatError(f"{where}.attend_to_fill is false, but attention has tables for distances (relative_rows)")
+            raise FormatError(
+                f"{where}.attend_to_fill is false, but attention has tables for distances (relative_rows)"
+            )
         if side.fill_to > window + 1 and not side.attend_to_fill:
             raise FormatError(f"{where}.fill_to is {side.fill_to}: filling would see no token within {window}")
 
