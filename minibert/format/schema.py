@@ -23,6 +23,7 @@ from minibert.format.constants import (
     MAX_LAYERS,
     MAX_POSITIONS,
     MAX_ROTARY_BASE,
+    MAX_SKIPPED,
     MAX_TOKEN_TYPES,
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
@@ -31,6 +32,7 @@ from minibert.format.constants import (
     PROBLEM_TYPES,
     SIMILARITIES,
     TASK_KINDS,
+    TOKEN_SIMILARITIES,
     Activation,
     Pooling,
     ProblemType,
@@ -38,7 +40,7 @@ from minibert.format.constants import (
 )
 from minibert.format.parts import Linear, Table
 from minibert.format.record import FromJson, key, record
-from minibert.format.values import boolean, choice, free_form, integer, items, mapping, number, shown, string
+from minibert.format.values import Read, T, boolean, choice, free_form, integer, items, mapping, number, shown, string
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
@@ -154,6 +156,34 @@ class Architecture(FromJson):
         return self.embedding_size or self.hidden_size
 
 
+def _optional(read: Read[T]) -> Read[T | None]:
+    return lambda value, where: None if value is None else read(value, where)
+
+
+_TOKEN_ID = integer(0, MAX_VOCAB_SIZE - 1)
+
+
+@record
+class Side(FromJson):
+    """How a model of one vector a token reads queries, or documents (ColBERT, arXiv 2004.12832).
+
+    Attributes:
+        max_length: tokens to which texts are cut, special ones and the prefix included.
+        prefix: id of a token that is put behind a text's first one; None for none.
+        fill_to: tokens up to which shorter texts are filled with `fill_token` (query expansion); 0 for no filling.
+        fill_token: id of that token.
+        attend_to_fill: whether filling is attended to; if not, it still has vectors.
+        skip: ids of tokens that have no vectors.
+    """
+
+    max_length: int = key(integer(1, MAX_POSITIONS))
+    prefix: int | None = key(_optional(_TOKEN_ID), default=None)
+    fill_to: int = key(integer(0, MAX_POSITIONS), default=0)
+    fill_token: int = key(_TOKEN_ID, default=0)
+    attend_to_fill: bool = key(boolean, default=False)
+    skip: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=())
+
+
 @record
 class Task(FromJson):
     """What the outputs mean."""
@@ -163,7 +193,9 @@ class Task(FromJson):
     problem_type: ProblemType = key(choice(PROBLEM_TYPES), default="single_label")
     prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
     default_prompt: str | None = key(lambda value, _: value, default=None)
-    similarity: str = key(choice(SIMILARITIES), default="cosine")
+    similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
+    query: Side | None = key(_optional(Side.from_json), default=None)
+    document: Side | None = key(_optional(Side.from_json), default=None)
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""

@@ -163,8 +163,12 @@ Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | SelectTokens 
 
 
 class Plan(NamedTuple):
-    """Steps in order, and the buffer that holds the answer (its first `out_features` columns)."""
+    """Steps in order, and the buffer that holds the answer (its first `out_features` columns).
+
+    `token_outputs` are the buffers of more that is handed out of each token, with how many of their columns.
+    """
 
     steps: tuple[Step, ...]
     output: Buffer
     out_features: int
+    token_outputs: tuple[tuple[Buffer, int], ...] = ()

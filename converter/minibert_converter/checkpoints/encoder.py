@@ -315,6 +315,20 @@ def read_linear(
     network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
 
 
+def add_residual(network: Network, tensors: NamedTensors, name: str, width: int) -> None:
+    """Adds what came in to what a matrix without an activation makes of it: W x + R x is (W + R) x.
+
+    R is `residual.weight`, or leaves x as it is where the width stays.
+    """
+    linear = network.linears[name]
+    assert isinstance(linear, LinearWeights)
+    outputs = len(linear.weight)
+    if outputs == width:
+        linear.weight[:, :width] += np.eye(width, dtype=np.float32)
+    else:
+        linear.weight[:, :width] += tensors.read("residual.weight", (outputs, width))
+
+
 def _read_bias(tensors: NamedTensors, name: str | None, size: int) -> Float32Array:
     return np.zeros(size, np.float32) if name is None else tensors.read(name, (size,))
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
+from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
 from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
 from minibert_converter.checkpoints.family import Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
@@ -28,6 +29,8 @@ from minibert_converter.network import Network, Origin
 from minibert_converter.progress import OnProgress, no_progress
 
 FROM_SETFIT = "task text-classification, from the classifier of SetFit"
+#: Tasks that are made of the modules of sentence-transformers and PyLate, and not of a head in the encoder's file.
+OF_MODULES: tuple[TaskKind, ...] = ("sentence-embedding", "multi-vector")
 
 
 def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
@@ -49,11 +52,11 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     _refuse_wrong_path(path)
     with refusing(path):
         whole = Folder(path)
-        modules = read_sentence_modules(whole)
+        modules = read_colbert(whole) or read_sentence_modules(whole)
         if modules.static if modules else is_static(whole):
             return _read_static(whole, modules, task)
         home, config, family, setfit, kind, notes = _opened(whole, modules, task)
-        sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
+        sentence = modules if modules and (setfit or (kind == modules.task and kind in OF_MODULES)) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -72,7 +75,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         _refuse_other_biases(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-        head = family.heads["sentence-embedding" if setfit else kind]
+        head = family.heads["sentence-embedding" if setfit or kind == "multi-vector" else kind]
         config.refuse_other_networks(head.must_be)
         relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
@@ -88,10 +91,13 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
             task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+        max_length = min(limit for limit in limits if limit)
+        if modules and modules.sides and kind == modules.task:
+            task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
         network = Network(
             architecture=_architecture(config, family, sizes, head, sentence, score, setfit, relative),
             task=task_of_file,
-            text=TextConfig(max_length=min(limit for limit in limits if limit)),
+            text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
@@ -109,7 +115,7 @@ def task_of_checkpoint(folder: str | Path, task: str | None = None) -> TaskKind:
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
         whole = Folder(Path(folder))
-        modules = read_sentence_modules(whole)
+        modules = read_colbert(whole) or read_sentence_modules(whole)
         if modules.static if modules else is_static(whole):
             return _static_kind(whole, modules, task)[1]
         return _opened(whole, modules, task).kind
@@ -237,23 +243,35 @@ def _read_heads(
 ) -> None:
     """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
-    _read_behind(network, sizes.hidden_size, modules, setfit)
+    _read_behind(network, sizes.hidden_size, modules, setfit, tensors)
     left = tensors.refuse_strangers()
     if left:
         network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
 
 
-def _read_behind(network: Network, width: int, modules: SentenceModules | None, setfit: SetFit | None) -> None:
-    """What sentence-transformers and SetFit put behind vectors that are `width` wide."""
+def _read_behind(
+    network: Network,
+    width: int,
+    modules: SentenceModules | None,
+    setfit: SetFit | None,
+    tensors: NamedTensors | None = None,
+) -> None:
+    """What sentence-transformers and SetFit put behind vectors that are `width` wide; `tensors` are the encoder's."""
     for index, dense in enumerate(modules.dense if modules else ()):
-        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         name = f"head.projection.{index}"
+        if tensors and modules and modules.model_type == STANFORD:  # it lies among the encoder's own tensors
+            outputs = tensors.rows(f"{STANFORD_LINEAR}.weight")
+            read_linear(network, tensors, name, f"{STANFORD_LINEAR}.weight", None, outputs, width)
+            continue
+        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         if dense.in_features != width:
             raise CheckpointError(
                 f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
             )
         bias = "linear.bias" if dense.bias else None
         read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
+        if dense.residual:
+            add_residual(network, own, name, width)
         width = dense.out_features
         own.refuse_strangers()
     if setfit:
@@ -303,6 +321,9 @@ def _task_kind(
     config: ConfigFile, family: Family, asked: str | None, modules: SentenceModules | None
 ) -> tuple[TaskKind, list[str]]:
     """The task, and a note that says why it is this one."""
+    own = modules.task if modules is not None else None
+    if own is not None and asked == own:
+        return own, []
     if asked is not None:
         for kind in family.heads:
             if kind == asked:
@@ -384,7 +405,7 @@ def _task(
     notes: list[str],
 ) -> tuple[Task, Activation]:
     """The task, and what becomes of the last output."""
-    if kind == "sentence-embedding":
+    if kind in OF_MODULES:
         if modules is None or modules.task != kind:
             return Task(kind), "none"
         prompts, default = modules.prompts, modules.default_prompt
