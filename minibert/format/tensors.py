@@ -18,6 +18,7 @@ from minibert.format.constants import (
     LANES,
     MAX_ELEMENTS,
     MAX_OUTPUTS,
+    MAX_ROTARIES,
     MAX_WIDTH,
     NIBBLE_GROUP,
     TOKEN_SIMILARITIES,
@@ -37,8 +38,6 @@ TOKENIZER = "tokenizer.json"
 MAX_MULTIPLICATIONS = 1 << 34
 #: Numbers that one linear may return for one text, 8 GiB: 8,192 tokens and a vocabulary of 262,144.
 MAX_ACTIVATIONS = 1 << 31
-#: Bases of rotary position embeddings in one model: each has a table of all positions.
-MAX_ROTARY_BASES = 4
 
 #: Tasks whose answer is made of one row a token.
 _TOKEN_TASKS = ("multi-vector", "token-classification", "question-answering", "fill-mask")
@@ -211,6 +210,15 @@ def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, arch
         )
     if layer.rotary_base and architecture.head_size % 2:
         raise FormatError(f"{prefix}.rotary_base is {layer.rotary_base}, but head_size is odd: features turn in pairs")
+    if layer.rotary:
+        if layer.rotary_base or layer.rotary > len(architecture.rotary_frequencies):
+            raise FormatError(
+                f"{prefix}.rotary is {layer.rotary}, but rotary_base {layer.rotary_base}, and rotary_frequencies has "
+                f"{len(architecture.rotary_frequencies)} rows"
+            )
+        pairs = len(architecture.rotary_frequencies[layer.rotary - 1])
+        if 2 * pairs != architecture.head_size:
+            raise FormatError(f"{prefix}.rotary has {pairs} frequencies, but head_size is {architecture.head_size}")
     if architecture.position_bias:
         if layer.window:
             raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
@@ -302,10 +310,12 @@ def _check_work(config: Config) -> None:
                 f"config.linears[{shown(name)}] returns {numbers} numbers for a text of max_positions tokens; "
                 f"the limit is {MAX_ACTIVATIONS}"
             )
-    bases = {layer.rotary_base for layer in config.architecture.layers if layer.rotary_base}
-    if len(bases) > MAX_ROTARY_BASES:
+    architecture = config.architecture
+    rotations = {architecture.rotation(layer) for layer in architecture.layers} - {0.0}
+    if len(rotations) > MAX_ROTARIES:
         raise FormatError(
-            f"config.architecture.layers have {len(bases)} values of rotary_base; the limit is {MAX_ROTARY_BASES}"
+            f"config.architecture.layers have {len(rotations)} values of rotary_base and rotary; the limit is "
+            f"{MAX_ROTARIES}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +13,13 @@ from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextCon
 from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
-from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
-from minibert_converter.checkpoints.family import Family, Head, RelativePositions
+from minibert_converter.checkpoints.families import FAMILIES, NOT_READ, VARIANTS
+from minibert_converter.checkpoints.family import Attention, Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
@@ -94,15 +96,19 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         max_length = min(limit for limit in limits if limit)
         if modules and modules.sides and kind == modules.task:
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
+        everywhere = [(0, Rotary(0.0))] * sizes.num_layers
+        attention = family.attention(config, sizes) if family.attention else everywhere
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence, score, setfit, relative),
+            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit, relative),
             task=task_of_file,
             text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, relative, progress)
+    # Both queries and keys are multiplied by the factor.
+    query_factors = [rotary.factor**2 for _, rotary in attention]
+    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -141,6 +147,8 @@ def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) ->
     family = _family(config)
     config.refuse_code(family.code)
     config.refuse_other_networks(family.must_be)
+    if family.configured:
+        family = family.configured(family, config)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
         kind, notes = "text-classification", [FROM_SETFIT]
@@ -206,6 +214,7 @@ def _read_tensors(
     network: Network,
     family: Family,
     sizes: Sizes,
+    query_factors: Sequence[float],
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
@@ -215,7 +224,7 @@ def _read_tensors(
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
-    reader = EncoderReader(tensors, family, sizes, network)
+    reader = EncoderReader(tensors, family, sizes, network, query_factors)
     with refusing(tensors.folder):
         reader.check_names(head, relative)
         reader.read_embeddings()
@@ -298,6 +307,10 @@ def _family(config: ConfigFile) -> Family:
             if any(name in family.architectures for name in config.architectures()):
                 return family
         raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
+    for family in VARIANTS:
+        told = (config.values.get(key) == value for key, value in family.told_by.items())
+        if model_type in (family.model_type, *family.other_types) and all(told):
+            return family
     if model_type not in FAMILIES:
         reason = f": {NOT_READ[model_type]}" if model_type in NOT_READ else ""
         raise UnsupportedError(
@@ -314,7 +327,8 @@ def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTenso
             bias = name.removesuffix(".weight") + ".bias"
             if (bias in tensors) != bool(config.value(key)):
                 there = "there is" if bias in tensors else "there is no"
-                raise CheckpointError(f"{config.path}: {key.name} is {config.value(key)!r:.40}, but {there} {bias!r}")
+                said = f"{key.name} is {config.value(key)!r:.40}, but " if key.name else "of the weights, "
+                raise CheckpointError(f"{config.path}: {said}{there} {bias!r}")
 
 
 def _task_kind(
@@ -362,6 +376,7 @@ def _architecture(
     config: ConfigFile,
     family: Family,
     sizes: Sizes,
+    attention: Attention,
     head: Head,
     modules: SentenceModules | None,
     score: Activation,
@@ -372,8 +387,7 @@ def _architecture(
     if score != "none":
         layers[-1] = replace(layers[-1], activation=score)
     layers += _layers_behind(modules, setfit)
-    everywhere = [(0, 0.0)] * sizes.num_layers
-    attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
+    frequencies = tuple(dict.fromkeys(rotary.frequencies for _, rotary in attention if rotary.frequencies))
     return Architecture(
         model_type=family.model_type,
         hidden_size=sizes.hidden_size,
@@ -383,7 +397,16 @@ def _architecture(
         token_types=sizes.token_types,
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
-        layers=tuple(Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in attention),
+        layers=tuple(
+            Layer(
+                sizes.num_heads,
+                sizes.ffn_size,
+                window,
+                rotary.base,
+                rotary=frequencies.index(rotary.frequencies) + 1 if rotary.frequencies else 0,
+            )
+            for window, rotary in attention
+        ),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
@@ -393,6 +416,7 @@ def _architecture(
         relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        rotary_frequencies=frequencies,
     )
 
 
