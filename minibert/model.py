@@ -125,4 +125,4 @@ class Model(
         """What answers: the method of the file's own task, unless the options ask for another."""
         if "candidate_labels" in options:
             return "zero_shot"
-        return self._methods.get(self.task.kind, "classify")  # which says what to use instead
+        return self.methods.get(self.task.kind, "classify")  # which says what to use instead

@@ -32,6 +32,7 @@ from minibert.format import (
     padded,
 )
 from minibert.format.constants import CODEBOOK_ENTRIES, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.relative import DISTANCE_ROWS
 from minibert.reference import Reference
 
 #: Kind of a linear, for all of them or by name.
@@ -84,6 +85,7 @@ def random_model(
     embedding_size: int = 0,
     position_table: bool = True,
     position_bias: bool = False,
+    relative_rows: int = 0,
     pre_norm: bool = False,
     gated: bool = False,
     norm: str = "layer",
@@ -120,6 +122,7 @@ def random_model(
         embedding_size: columns of the embedding tables, if a matrix follows them.
         position_table: whether there is a table of positions.
         position_bias: whether scores of attention depend on distance.
+        relative_rows: rows of the tables of keys and queries of distances; 0 for none.
         pre_norm: whether LayerNorms stand before what they are for.
         norm: "layer" or "rms".
         sum_of_embeddings: whether the residual sum begins with the embeddings as they are before their norm.
@@ -191,6 +194,7 @@ def random_model(
             embedding_size=embedding_size,
             position_table=position_table,
             position_bias=position_bias,
+            relative_rows=relative_rows,
             pre_norm=pre_norm,
             gated=gated,
             norm=norm,
@@ -239,6 +243,19 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
                 tensors[name][: size // 13] *= 4
         elif name.endswith(".position_bias"):
             tensors[name] = _generator(seed, name).standard_normal(spec.shape).astype(np.float32)
+        elif name == DISTANCE_ROWS:
+            rows, furthest = architecture.relative_rows, architecture.max_positions - 1
+            places = np.arange(-furthest, furthest + 1)
+            buckets = np.sign(places) * np.minimum(np.abs(places), np.int64(8 * np.log1p(np.abs(places))))
+            tensors[name] = np.clip(buckets + rows // 2, 0, rows - 1).astype(np.int32)
+        elif ".attention.position_" in name:
+            values = np.zeros(spec.shape, np.float32)
+            random = _generator(seed, name)
+            if name.endswith(".scale"):
+                tensors[name] = random.uniform(0.005, 0.02, spec.shape).astype(np.float32)
+                continue
+            values[..., : architecture.head_size] = random.standard_normal((*spec.shape[:2], architecture.head_size))
+            tensors[name] = values if spec.dtype == "F32" else np.clip(np.rint(values * 50), -127, 127).astype(np.int8)
 
     for name, table in config.tables.items():
         if table.kind.endswith("panels"):

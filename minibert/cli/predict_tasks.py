@@ -98,13 +98,28 @@ def chosen(arguments: argparse.Namespace, model: Model) -> PredictTask:
         ]
         name = implied[0] if implied else model.task.kind
     name = ALIASES.get(name, name)
-    if name not in TASKS:
+    if name not in TASKS and name not in model.methods:
         raise InputError(f"{model.path} is a {name} model: use encode, or --task feature-extraction")
-    task = TASKS[name]
+    task = TASKS.get(name, PLAIN)
     for option in OPTIONS:
         if option not in task.options and getattr(arguments, option) not in (None, False):
             raise InputError(f"--{option.replace('_', '-')} is no option of {name}")
     return task
+
+
+# What a task does that has no entry in TASKS.
+
+
+def _texts(arguments: argparse.Namespace) -> Iterable[Any]:
+    return lines(arguments)
+
+
+def _predict(model: Model, items: Iterable[Any], arguments: argparse.Namespace, read: dict[str, Any]) -> Iterator[Any]:
+    return model.iter_predict(items, **read)
+
+
+def _show_json(text: str, answer: Any, width: int) -> str:
+    return f"{console.json_of(answer)}  {console.dim(console.one_line(text))}"
 
 
 # Text classification.
@@ -264,10 +279,6 @@ def _show_features(item: Any, answer: Any, width: int) -> str:
     return "\n".join(f"[{', '.join(f'{number:.6g}' for number in row)}]" for row in answer) + "\n"
 
 
-def _texts(arguments: argparse.Namespace) -> Iterable[Any]:
-    return lines(arguments)
-
-
 def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -282,6 +293,8 @@ def _scored(name: str, score: float, width: int = 0) -> str:
     return f"{console.green(console.one_line(name, 40).ljust(width))} {score:8.4f}"
 
 
+#: For a kind of model without options of its own, whose answers look as they are.
+PLAIN = PredictTask((), _texts, _predict, _show_json)
 TASKS = {
     "text-classification": PredictTask(("pair", "top_k", "function"), _texts_or_pairs, _classify, _show_labels),
     "token-classification": PredictTask(("aggregation", "ignore_labels", "stride"), _texts, _entities, _show_entities),

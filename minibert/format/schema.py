@@ -14,6 +14,7 @@ from typing import Any
 from minibert.errors import FormatError
 from minibert.format.constants import (
     ACTIVATIONS,
+    MAX_CHARACTERS_PER_TOKEN,
     MAX_HEAD_LAYERS,
     MAX_HEAD_SIZE,
     MAX_HEADS,
@@ -24,6 +25,7 @@ from minibert.format.constants import (
     MAX_ROTARIES,
     MAX_ROTARY_BASE,
     MAX_ROTARY_FREQUENCY,
+    MAX_SKIPPED,
     MAX_TOKEN_TYPES,
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
@@ -33,6 +35,7 @@ from minibert.format.constants import (
     PROBLEM_TYPES,
     SIMILARITIES,
     TASK_KINDS,
+    TOKEN_SIMILARITIES,
     Activation,
     NormKind,
     Pooling,
@@ -41,7 +44,7 @@ from minibert.format.constants import (
 )
 from minibert.format.parts import Linear, Table
 from minibert.format.record import FromJson, key, record
-from minibert.format.values import boolean, choice, free_form, integer, items, mapping, number, shown, string
+from minibert.format.values import Read, T, boolean, choice, free_form, integer, items, mapping, number, shown, string
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
@@ -114,6 +117,8 @@ def _is_head_name(name: str) -> bool:
 class Architecture(FromJson):
     """The shape of the network, from token ids to the rows that `forward` returns.
 
+    Without layers a text's vector is made of the rows of its words as they are: no positions, no types, no norm.
+
     Attributes:
         embedding_size: columns of the embedding tables, which `embeddings.projection` brings to `hidden_size`; 0 where
             the tables have `hidden_size` columns and there is no projection.
@@ -121,6 +126,8 @@ class Architecture(FromJson):
             tables before they are added up; 0 where it has as many as they.
         position_table: whether there is a table of position embeddings.
         position_bias: whether each layer adds a number for each head and distance of two tokens to attention scores.
+        relative_rows: rows of the tables of keys and queries that each layer's attention has for distances of two
+            tokens (DeBERTa, arXiv 2006.03654); 0 for no such tables.
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
@@ -138,7 +145,7 @@ class Architecture(FromJson):
     token_types: int = key(integer(0, MAX_TOKEN_TYPES))
     layer_norm_eps: float = key(number(0.0, 1.0))
     activation: Activation = key(choice(ACTIVATIONS))
-    layers: tuple[Layer, ...] = key(items(Layer.from_json, 1, MAX_LAYERS))
+    layers: tuple[Layer, ...] = key(items(Layer.from_json, 0, MAX_LAYERS))
     pooling: Pooling = key(choice(POOLINGS))
     head: tuple[HeadLayer, ...] = key(items(HeadLayer.from_json, 0, MAX_HEAD_LAYERS), default=())
     normalize: bool = key(boolean, default=False)
@@ -151,11 +158,19 @@ class Architecture(FromJson):
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
     norm: NormKind = key(choice(NORM_KINDS), default="layer", written=False)
     sum_of_embeddings: bool = key(boolean, default=False, written=False)
+    relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
     rotary_frequencies: tuple[tuple[float, ...], ...] = key(
         items(items(number(0.0, MAX_ROTARY_FREQUENCY, also=0.0), 1, MAX_HEAD_SIZE // 2), 0, MAX_ROTARIES),
         default=(),
         written=False,
     )
+
+    @property
+    def goes_by_places(self) -> bool:
+        """Whether attention asks how far apart two tokens stand."""
+        if self.position_bias or self.relative_rows:
+            return True
+        return any([layer.by_place for layer in self.layers])
 
     def rotation(self, layer: Layer) -> float | tuple[float, ...]:
         """The frequencies by which a layer's queries and keys are rotated, or the base of them; 0 if they are not."""
@@ -167,6 +182,34 @@ class Architecture(FromJson):
         return self.embedding_size or self.hidden_size
 
 
+def _optional(read: Read[T]) -> Read[T | None]:
+    return lambda value, where: None if value is None else read(value, where)
+
+
+_TOKEN_ID = integer(0, MAX_VOCAB_SIZE - 1)
+
+
+@record
+class Side(FromJson):
+    """How a model of one vector a token reads queries, or documents (ColBERT, arXiv 2004.12832).
+
+    Attributes:
+        max_length: tokens to which texts are cut, special ones and the prefix included.
+        prefix: id of a token that is put behind a text's first one; None for none.
+        fill_to: tokens up to which shorter texts are filled with `fill_token` (query expansion); 0 for no filling.
+        fill_token: id of that token.
+        attend_to_fill: whether filling is attended to; if not, it still has vectors.
+        skip: ids of tokens that have no vectors.
+    """
+
+    max_length: int = key(integer(1, MAX_POSITIONS))
+    prefix: int | None = key(_optional(_TOKEN_ID), default=None)
+    fill_to: int = key(integer(0, MAX_POSITIONS), default=0)
+    fill_token: int = key(_TOKEN_ID, default=0)
+    attend_to_fill: bool = key(boolean, default=False)
+    skip: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=())
+
+
 @record
 class Task(FromJson):
     """What the outputs mean."""
@@ -176,7 +219,9 @@ class Task(FromJson):
     problem_type: ProblemType = key(choice(PROBLEM_TYPES), default="single_label")
     prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
     default_prompt: str | None = key(lambda value, _: value, default=None)
-    similarity: str = key(choice(SIMILARITIES), default="cosine")
+    similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
+    query: Side | None = key(_optional(Side.from_json), default=None)
+    document: Side | None = key(_optional(Side.from_json), default=None)
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""
@@ -187,9 +232,19 @@ class Task(FromJson):
 
 @record
 class TextConfig(FromJson):
-    """How text becomes ids, beside what tokenizer.json says itself."""
+    """How text becomes ids, beside what tokenizer.json says itself.
+
+    Attributes:
+        max_length: tokens that are kept of a text, unless a caller says otherwise.
+        characters_per_token: of a text, no more is looked at than so many characters for each token kept; 0 for all.
+        ignored_id: id of tokens that are left out once a text is cut; -1 for none.
+        empty_id: id of the one token that a text without tokens has; -1 where every text has some.
+    """
 
     max_length: int = key(integer(1, MAX_POSITIONS))
+    characters_per_token: int = key(integer(0, MAX_CHARACTERS_PER_TOKEN), default=0, written=False)
+    ignored_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
+    empty_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
 
 
 @record

@@ -117,10 +117,14 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
     build = _Builder(config, every_token)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
     source = _embed(build, hidden)
-    for number in range(len(architecture.layers) - 1):
+    last = len(architecture.layers) - 1
+    for number in range(last):
         source = _layer(build, number, source, hidden, hidden)
-    queries = Buffer("pooled", "texts", hidden.width) if architecture.pooling == "cls" and not every_token else hidden
-    _layer(build, len(architecture.layers) - 1, source, hidden, queries)
+    queries = hidden
+    if architecture.layers:
+        if architecture.pooling == "cls" and not every_token:
+            queries = Buffer("pooled", "texts", hidden.width)
+        _layer(build, last, source, hidden, queries)
 
     output = _head(build, queries)
     features = (
@@ -133,6 +137,9 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     """Token ids to `hidden`; returns what the first layer reads."""
     architecture, norm = build.config.architecture, "embeddings.norm"
     tables = tuple(name for name in TABLES if name in build.config.tables)
+    if not architecture.layers:
+        build.steps.append(Embed(tables, None, hidden, None))
+        return hidden
     first = "layers.0.attention.qkv"
     following, embedded, total = first, hidden, None
     if architecture.sum_of_embeddings:
@@ -177,6 +184,7 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     inner = Buffer("inner", queries.rows, padded(layer.ffn_size))
     exact = build.config.linears[f"{name}.attention.qkv"].kind == "float32"
     bias = f"{name}.attention.position_bias" if architecture.position_bias else None
+    relative = (f"{name}.attention.position_key", f"{name}.attention.position_query")
     heads = (layer.num_heads, architecture.head_size, head_width)
     # Before a norm that stands ahead of what reads it, the sum itself stays in `hidden` for the residual.
     pre_norm = architecture.pre_norm
@@ -185,7 +193,9 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     build.matmul(f"{name}.attention.qkv", source, qkv)
     if rotation := architecture.rotation(layer):
         build.steps.append(Rotate(qkv, *heads, rotation))
-    build.steps.append(Attend(qkv, context, *heads, exact, bias, layer.window))
+    build.steps.append(
+        Attend(qkv, context, *heads, exact, bias, layer.window, relative if architecture.relative_rows else None)
+    )
     if queries != hidden:
         build.steps.append(Pool("cls", hidden, queries))
     elif layer.keep_tokens < 1 and not build.every_token:

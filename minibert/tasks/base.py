@@ -36,8 +36,8 @@ class _Tokenizers:
             config = self._file.config
             self._tokenizer = Tokenizer(
                 self._file.tokenizer_json(),
-                max_length=config.text.max_length,
                 token_types=config.architecture.token_types,
+                **vars(config.text),
             )
         return self._tokenizer
 
@@ -46,13 +46,13 @@ class BaseModel:
     """A model file, opened: what the methods of all tasks stand on. The options are those of `minibert.load`."""
 
     #: By kind of task, the method that answers; the same name behind `_iter_` answers lazily.
-    _methods: ClassVar[dict[TaskKind, str]] = {}
+    methods: ClassVar[dict[TaskKind, str]] = {}
 
     def __init_subclass__(cls, kind: TaskKind | None = None, method: str = "", **rest: Any) -> None:
         """A task's part of `Model`: models of `kind` answer by `method`."""
         super().__init_subclass__(**rest)
         if kind is not None:
-            BaseModel._methods[kind] = method
+            BaseModel.methods[kind] = method
 
     def __init__(self, source: str | os.PathLike[str] | bytes, *, copy: bool = False, **options: Any) -> None:
         if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
@@ -157,7 +157,7 @@ class BaseModel:
     def need(self, *kinds: TaskKind) -> None:
         """Raise UnsupportedError unless the model's task is one of `kinds`."""
         if self.task.kind not in kinds:
-            use = "predict" if self.task.kind in self._methods else "encode"
+            use = "predict" if self.task.kind in self.methods else "encode"
             raise UnsupportedError(
                 f"{self.path.name} is a {self.task.kind} model, not one for {kinds[0]}: use {use}, or convert a "
                 f"checkpoint with --task {kinds[0]}"

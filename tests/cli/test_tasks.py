@@ -9,7 +9,9 @@ from unittest.mock import ANY
 
 import pytest
 
+from minibert.cli.predict_tasks import OPTIONS
 from minibert.cli.predict_tasks import TASKS as ANSWERABLE
+from minibert.evaluate.examples import TASKS as MEASURABLE
 
 TEXTS = ["a great movie", "", "the plot was bad"]
 STDIN = "".join(f"{text}\n" for text in TEXTS)
@@ -77,6 +79,20 @@ def test_fill_mask(run, filler, tiny_folder):
     shown = run("predict", path, *texts).out.splitlines()
     assert len(shown) == 6 + 13
     assert run("predict", path, "no mask").code == 1
+
+
+def test_a_kind_without_options_of_its_own(run, filler, tiny_folder, tmp_path, monkeypatch):
+    path = tiny_folder / "masks.safetensors"
+    monkeypatch.delitem(ANSWERABLE, "fill-mask")
+    monkeypatch.delitem(OPTIONS, "targets")
+    monkeypatch.delitem(MEASURABLE, "fill-mask")
+    outcome = run("predict", path, "a [MASK] movie")
+    assert outcome.out == f"{json.dumps(filler.predict('a [MASK] movie'))}  a [MASK] movie\n"
+    assert "--top-k is no option of fill-mask" in run("predict", path, "a [MASK]", "--top-k", 2).err
+    (tmp_path / "data.tsv").write_text("text\tlabel\na [MASK]\tplot\n")
+    outcome = run("eval", path, tmp_path / "data.tsv", "--text", "text", "--label", "label")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "there is no measure of fill-mask" in outcome.err
 
 
 def test_zero_shot(run, inference, tiny_folder):

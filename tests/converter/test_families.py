@@ -264,6 +264,41 @@ def test_networks_of_gte_that_are_others(tmp_path, values, message):
         read_checkpoint(folder)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"relative_attention": False}, "relative_attention is False; only True"),
+        ({"position_biased_input": True}, "position_biased_input is True; only False"),
+        ({"pos_att_type": "c2p"}, "pos_att_type is 'c2p'; only c2p with p2c"),
+        ({"pos_att_type": None}, "pos_att_type is None"),
+        ({"conv_kernel_size": 3}, "conv_kernel_size is 3; only 0"),
+        ({"talking_head": True}, "talking_head is True"),
+        ({"embedding_size": 48}, "embedding_size is 48; only 96"),
+        ({"attention_head_size": 16}, "attention_head_size is 16; only 32"),
+        ({"norm_rel_ebd": "batch_norm"}, "norm_rel_ebd is 'batch_norm'"),
+        ({"position_buckets": 65}, "position_buckets is 65; supported are 4 to 64"),
+        ({"legacy": False}, "legacy is False; only True"),
+    ],
+)
+def test_networks_of_deberta_that_are_others(tmp_path, values, message):
+    folder = write_family(tmp_path / "checkpoint", "deberta-v2", "fill-mask", golden()["deberta-v2"])
+    change_config(folder, values)
+    with pytest.raises(UnsupportedError, match=message):
+        read_checkpoint(folder)
+
+
+def test_tables_of_distances_are_quantized_with_their_layer(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "deberta", "fill-mask", golden()["deberta"])
+    convert(folder, tmp_path / "model.safetensors")
+    file, exact = read_model(tmp_path / "model.safetensors"), read_checkpoint(folder).attention_tables
+    for name in ("layers.0.attention.position_key", "layers.1.attention.position_query"):
+        codes, scale = file.tensors[f"{name}.weight"], file.tensors[f"{name}.scale"]
+        assert (codes.dtype, codes.shape, scale.shape) == (np.int8, (128, 3, 32), (128, 3))
+        assert np.abs(codes * scale[..., None] - exact[name]).max() <= scale.max() * 0.51
+    rows = file.tensors["embeddings.distance_rows"]
+    assert rows.tolist() == list(range(1, 128))
+
+
 def change_config(folder: Path, values: dict[str, object]) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     write_json(folder / "config.json", config | values)

@@ -96,7 +96,8 @@ class Textbook:
         if a.token_types:
             x = x + self.table("token_type", np.array(types))
         total = x
-        x = self.norm("embeddings.norm", x)
+        if a.layers:
+            x = self.norm("embeddings.norm", x)
         if a.embedding_size:
             x = self.linear("embeddings.projection", x)
         total = total if a.sum_of_embeddings else x
@@ -115,7 +116,13 @@ class Textbook:
                     frequency = layer.rotary_base ** (-np.arange(0, a.head_size, 2) / a.head_size)
                 q, k = self.rotated(q, frequency), self.rotated(k, frequency)
             distance = np.arange(len(ids))[:, None] - np.arange(len(ids))
-            scores = q @ k.transpose(0, 2, 1) / np.sqrt(a.head_size)
+            scores = q @ k.transpose(0, 2, 1)
+            if a.relative_rows:
+                row = self.tensors["embeddings.distance_rows"][distance + a.max_positions - 1]
+                keys, queries = (self.positions(f"{name}.attention.position_{part}") for part in ("key", "query"))
+                of_query = np.einsum("hid,hijd->hij", q, keys[:, row])
+                scores = (scores + of_query + np.einsum("hjd,hijd->hij", k, queries[:, row])) / np.sqrt(3)
+            scores = scores / np.sqrt(a.head_size)
             if a.position_bias:
                 table = self.tensors[f"{name}.attention.position_bias"]
                 scores = scores + table[:, distance + (table.shape[1] // 2 - 8)] * np.log(2)
@@ -139,6 +146,11 @@ class Textbook:
             x = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
             x = self.norm(f"{layer.name}.norm", x) if layer.norm else x
         return x / np.linalg.norm(x, axis=1, keepdims=True) if a.normalize else x
+
+    def positions(self, name: str) -> np.ndarray:
+        """A table of distances, [heads, rows, d]."""
+        scale = self.tensors.get(f"{name}.scale", np.ones(1))[..., None]
+        return (self.tensors[f"{name}.weight"] * scale)[..., : self.architecture.head_size].transpose(1, 0, 2)
 
     def rotated(self, x: np.ndarray, frequency: np.ndarray) -> np.ndarray:
         """Pairs of neighbours as complex numbers, turned by angles that grow with the position: [heads, tokens, d]."""

@@ -38,7 +38,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
     kinds = ("float32",) if rng.random() < 0.2 else KINDS if rng.random() < 0.2 else KINDS[:-1]
     task, hidden, head_size = rng.choice(TASKS), rng.choice([1, 16, 24, 40, 64]), rng.choice([1, 2, 12, 16, 33, 64])
     pooled = task in TASKS[:1] or (task == "sentence-embedding" and rng.random() < 0.8)
-    style = rng.choice(["plain", "plain", "plain", "rotary", "window", "rotary window", "bias"])
+    style = rng.choice(["plain", "plain", "plain", "rotary", "window", "rotary window", "bias", "relative"])
     architecture: dict[str, Any] = {
         "model_type": "bert",
         "hidden_size": hidden,
@@ -55,6 +55,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "pooling": rng.choice(["cls", "cls", "mean", "max", "last"]) if pooled else "none",
         "normalize": rng.random() < 0.2,
         "position_bias": style == "bias",
+        "relative_rows": rng.choice([1, 2, 30, 200]) if style == "relative" else 0,
         "position_table": rng.random() < 0.8,
         "gated": rng.random() < 0.2,
         "pre_norm": rng.random() < 0.2,
@@ -64,6 +65,15 @@ def random_config(rng: random.Random) -> dict[str, Any]:
     }
     if architecture["pre_norm"] and not architecture["embedding_size"]:
         architecture["sum_of_embeddings"] = rng.random() < 0.5
+    if pooled and rng.random() < 0.1:
+        architecture |= {"layers": [], "token_types": 0, "position_table": False, "embedding_size": 0, "word_size": 0}
+        architecture |= {
+            "position_bias": False,
+            "relative_rows": 0,
+            "gated": False,
+            "pre_norm": False,
+            "sum_of_embeddings": False,
+        }
     config = {
         "architecture": architecture,
         "task": {"kind": task},
@@ -72,12 +82,16 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "tables": {},
         "aliases": {},
     }
+    if not architecture["layers"]:
+        ids = [-1, *range(architecture["vocab_size"])]
+        config["text"] |= {"ignored_id": rng.choice(ids), "empty_id": rng.choice(ids)}
+        config["text"]["characters_per_token"] = rng.choice([0, 1, 6])
     if pooled and style == "plain":
         for layer in architecture["layers"]:
             layer["keep_tokens"] = rng.choice([1, 1, 1, 1e-6, 0.3, 0.9])
     _add_linears(rng, config, kinds)
     _add_tables(rng, config)
-    if rng.random() < 0.3:
+    if architecture["layers"] and rng.random() < 0.3:
         _share(rng, config)
     return config
 
@@ -128,7 +142,7 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
     if task["kind"] in ("text-classification", "token-classification"):
         task["labels"] = [f"label {number}" for number in range(width)]
     exits = len(architecture["layers"]) - 1
-    if task["kind"] == "text-classification" and exits and not architecture["pre_norm"] and rng.random() < 0.5:
+    if task["kind"] == "text-classification" and exits > 0 and not architecture["pre_norm"] and rng.random() < 0.5:
         architecture["exits"] = [
             {"after": after, "threshold": rng.choice([1e-300, 0.3, 0.6, 1.0])}
             for after in sorted(rng.sample(range(exits), rng.randint(1, exits)))

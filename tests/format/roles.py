@@ -16,6 +16,7 @@ from tests.format.random_models import ACTIVATIONS, KINDS, TABLE_KINDS, TASKS, r
 PARTS = (
     *("low_rank.down", "low_rank.up", "low_rank", "norm", "weight", "scale", "weight_sum", "bias", "input_factor"),
     *("codes", "codebook", "multiplier", "blocks", "index", "starts", "padding", "position_bias", "0"),
+    *("position_key", "position_query", "distance_rows"),
 )
 
 
@@ -156,11 +157,13 @@ def _feature(config: dict[str, Any], rng: random.Random) -> None:
     architecture = config["architecture"]
     key = rng.choice(
         [
-            *("pooling", "gated", "pre_norm", "normalize", "position_bias", "position_table", "activation", "layers"),
-            *("task", "norm", "sum_of_embeddings"),
+            *("pooling", "gated", "pre_norm", "normalize", "position_bias", "position_table", "relative_rows"),
+            *("activation", "layers", "task", "norm", "sum_of_embeddings"),
         ]
     )
-    if key == "pooling":
+    if key == "relative_rows":
+        architecture[key] = rng.choice([0, 1, 40, 131072])
+    elif key == "pooling":
         architecture[key] = rng.choice(["none", "cls", "mean", "max", "last"])
     elif key == "activation":
         architecture[key] = rng.choice(ACTIVATIONS)

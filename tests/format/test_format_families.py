@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from minibert.errors import FormatError
-from minibert.format import Config, Linear, Table, Task, expected_tensors
+from minibert.format import Config, Linear, Table, Task, expected_tensors, write_model
+from minibert.format.relative import DISTANCE_ROWS
 from tests.models import random_model
 
 
@@ -53,6 +55,8 @@ def test_tensors_of_families():
             {"sum_of_embeddings": True, "pre_norm": True, "embedding_size": 20},
             "sum_of_embeddings .* without embedding_s",
         ),
+        ({"windows": [5], "relative_rows": 40}, "layers.0.window is 5, but relative_rows"),
+        ({"position_bias": True, "relative_rows": 40}, "position_bias is true, but relative_rows"),
         ({"rotary_frequencies": [[1.0] * 5]}, "layers.1.rotary has 5 frequencies, but head_size is 12"),
         ({"rotary_frequencies": [[1.0] * 6], "rotary_bases": [2.0, 2.0]}, "layers.1.rotary is 1, but rotary_base 2.0"),
     ],
@@ -135,3 +139,12 @@ def test_the_words_are_a_head_of_the_same_kind():
     linears = {**config.linears, "head.0": Linear("float32", 48, 101)}
     with pytest.raises(FormatError, match=r"embeddings.word.weight"):
         expected_tensors(replace(config, linears=linears))
+
+
+@pytest.mark.parametrize("row", [-1, 40, 2**31 - 1])
+def test_rows_of_distances_that_no_table_has(tmp_path, row):
+    model = random_model(relative_rows=40, position_table=False)
+    tensors = {**model.tensors, DISTANCE_ROWS: model.tensors[DISTANCE_ROWS].copy()}
+    tensors[DISTANCE_ROWS][7] = row
+    with pytest.raises(FormatError, match=r"'embeddings.distance_rows' must hold rows from 0 to 39"):
+        write_model(tmp_path / "model.safetensors", model.config, {**tensors, "tokenizer.json": np.ones(1, np.uint8)})

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from minibert.format.constants import LANES, distances, padded
+from minibert.format.relative import DISTANCE_ROWS, POSITION_TABLES
 from minibert.numerics import LOG2_E
-from minibert_converter.checkpoints.family import Family, Head, HeadSource
+from minibert_converter.checkpoints.family import Family, Head, HeadSource, RelativePositions
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sizes import Sizes
 from minibert_converter.matrices import LAYER_PARTS
@@ -46,7 +47,7 @@ class EncoderReader:
         self._sizes = sizes
         self._network = network
 
-    def check_names(self, head: Head) -> None:
+    def check_names(self, head: Head, relative: RelativePositions | None = None) -> None:
         """Finds everything that is missing before anything large is read.
 
         Raises:
@@ -62,7 +63,15 @@ class EncoderReader:
             endings = (".weight",) if _is_table(name) or self._family.optional_biases else (".weight", ".bias")
             layers = range(self._sizes.num_layers) if "{" in source else (0,)
             sources = dict.fromkeys(self._source(name, layer) for layer in layers)
+            if name.endswith("attention.qkv") and self._family.biases_by_head:
+                endings = (".weight",)
+                wanted += [bias.format(layer=layer) for bias in self._family.biases_by_head for layer in layers]
             wanted += [stored + ending for stored in sources for ending in endings]
+        if relative:
+            wanted.append(f"{relative.table}.weight")
+            wanted += [f"{relative.norm}{ending}" for ending in (".weight", ".bias") if relative.norm]
+            for source in (relative.key, relative.query):
+                wanted += [f"{source.format(layer=layer)}.weight" for layer in range(self._sizes.num_layers)]
         for linear in head.linears:
             wanted += [linear.source + ".weight"] if not linear.tied else []
             if not self._family.optional_biases and linear.bias is None:
@@ -184,20 +193,25 @@ class EncoderReader:
         """Q, K and V as one matrix, heads padded; features that rotary positions turn together become neighbours."""
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
         groups = self._sizes.key_heads or heads
+        heights = [heads * head_size, groups * head_size, groups * head_size]
         if "attention.qkv" in sources:
-            names = [sources["attention.qkv"]]
-            weights, biases = self._read_rows(names, [(heads + 2 * groups) * head_size])
+            names, heights = [sources["attention.qkv"]], [sum(heights)]
         else:
             names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
-            weights, biases = self._read_rows(names, [heads * head_size, groups * head_size, groups * head_size])
-        rows, offsets = weights.reshape(-1, head_size, hidden), biases.reshape(-1, head_size)
         # Queries share keys and values in groups of neighbours; here each has its own.
-        order = np.concatenate(
-            [np.arange(heads), *(heads + n * groups + np.arange(heads) // (heads // groups) for n in (0, 1))]
-        )
-        if self._family.qkv_by_head:
+        shared = np.arange(heads) // (heads // groups)
+        order = np.concatenate([np.arange(heads), heads + shared, heads + groups + shared])
+        if self._family.qkv_by_head or self._family.biases_by_head:
             order = np.arange(3 * heads).reshape(heads, 3).T.reshape(-1)
-        rows, offsets = rows[order].reshape(3, heads, head_size, hidden), offsets[order].reshape(3, heads, head_size)
+        if self._family.biases_by_head:
+            weights = self._tensors.read(f"{names[0]}.weight", (3 * hidden, hidden))
+            stored = [self._tensors.read(name.format(layer=layer), (hidden,)) for name in self._family.biases_by_head]
+            offsets = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]])
+        else:
+            weights, biases = self._read_rows(names, heights)
+            offsets = biases.reshape(-1, head_size)[order]
+        rows = weights.reshape(-1, head_size, hidden)[order].reshape(3, heads, head_size, hidden)
+        offsets = offsets.reshape(3, heads, head_size)
         if self._query_factors[layer] != 1:
             rows[0] *= np.float32(self._query_factors[layer])
             offsets[0] *= np.float32(self._query_factors[layer])
@@ -241,10 +255,34 @@ class EncoderReader:
         first = columns // 2 - LANES // 2 - (most - 1)
         biases = np.zeros((self._sizes.num_heads, columns), np.float32)
         biases[:, first : first + 2 * most - 1] = expand(table, most) * np.float32(LOG2_E)
-        self._network.position_biases[name] = biases
+        self._network.attention_tables[name] = biases
         self._network.origins[name] = self._tensors.origin(*sources)
         for layer in range(1, self._sizes.num_layers):
             self._network.aliases[f"layers.{layer}.attention.position_bias"] = name
+
+    def read_relative_positions(self, relative: RelativePositions) -> None:
+        """Each layer's keys and queries of distances: embeddings of these, and what the layer makes of them."""
+        hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
+        table = self._tensors.read(f"{relative.table}.weight", (relative.rows, hidden)).astype(np.float64)
+        common = [f"{relative.table}.weight"]
+        if relative.norm:
+            common += [f"{relative.norm}.weight", f"{relative.norm}.bias"]
+            weight, bias = (self._tensors.read(name, (hidden,)) for name in common[1:])
+            eps = self._network.architecture.layer_norm_eps
+            centred = table - table.mean(axis=1, keepdims=True)
+            table = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + eps) * weight + bias
+        tables = self._network.attention_tables
+        tables[DISTANCE_ROWS] = relative.row_of
+        self._network.origins[DISTANCE_ROWS] = self._tensors.origin(*common)
+        for layer in range(self._sizes.num_layers):
+            for name, source in zip(POSITION_TABLES, (relative.key, relative.query), strict=True):
+                source = source.format(layer=layer)
+                rows = table @ self._tensors.read(f"{source}.weight", (hidden, hidden)).T.astype(np.float64)
+                if f"{source}.bias" in self._tensors:
+                    rows = rows + self._tensors.read(f"{source}.bias", (hidden,))
+                shape = (relative.rows, heads, padded(head_size))
+                rows = _pad(rows.reshape(relative.rows, heads, head_size).astype(np.float32), shape)
+                tables[f"layers.{layer}.attention.{name}"] = rows
 
     def _read_attention_output(self, name: str, source: str) -> None:
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
@@ -298,6 +336,20 @@ def read_linear(
     values = _pad(tensors.read(weight, (out_features, in_features)), (out_features, padded(in_features)))
     network.linears[name] = LinearWeights(values, _read_bias(tensors, bias, out_features))
     network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
+
+
+def add_residual(network: Network, tensors: NamedTensors, name: str, width: int) -> None:
+    """Adds what came in to what a matrix without an activation makes of it: W x + R x is (W + R) x.
+
+    R is `residual.weight`, or leaves x as it is where the width stays.
+    """
+    linear = network.linears[name]
+    assert isinstance(linear, LinearWeights)
+    outputs = len(linear.weight)
+    if outputs == width:
+        linear.weight[:, :width] += np.eye(width, dtype=np.float32)
+    else:
+        linear.weight[:, :width] += tensors.read("residual.weight", (outputs, width))
 
 
 def _read_bias(tensors: NamedTensors, name: str | None, size: int) -> Float32Array:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
 from minibert.format.constants import Activation, NormKind, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.rotary import Rotary
@@ -41,11 +44,34 @@ class HeadSource:
 class Head:
     """What a task adds to the encoder: how tokens become rows, and the linears that follow.
 
-    A `pooling` that is a Key is config.json's to say.
+    A `pooling` that is a Key is config.json's to say. `must_be` are keys that change the head -> the one value that is
+    understood.
     """
 
     pooling: Pooling | Key
     linears: tuple[HeadSource, ...] = ()
+    must_be: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RelativePositions:
+    """Where a checkpoint has what becomes tables of keys and queries of distances (DeBERTa, arXiv 2006.03654).
+
+    Attributes:
+        rows: embeddings of distances.
+        row_of: int32 [2 n - 1], the one of each distance i - j of query i and key j, -(n - 1) to n - 1.
+        table: the checkpoint's name of them, without `.weight`.
+        norm: that of the LayerNorm behind them, if any.
+        key: that of the linear which makes a layer's keys of them; it may have no bias.
+        query: that of the one which makes queries.
+    """
+
+    rows: int
+    row_of: npt.NDArray[np.int32]
+    table: str
+    norm: str | None
+    key: str
+    query: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +103,9 @@ class Family:
         interleaved: whether rotary positions turn neighbouring features, not feature i with i + head_size / 2.
         position_bias: name of a table of biases, without `.weight`, or None for one without rows; and from its numbers
             [rows, heads] the biases [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
+        relative: from config.json and the number of positions, how attention knows of distances beside the biases.
+        biases_by_head: names of the biases of queries and values, where layers.{layer}.attention.qkv has Q, K and V of
+            a head together, head after head, and keys have no bias.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
             they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
         norm: whether norms are LayerNorm, or RMSNorm.
@@ -116,6 +145,8 @@ class Family:
     attention: Callable[[ConfigFile, Sizes], Attention] | None = None
     interleaved: bool = False
     position_bias: tuple[str | None, Callable[[Float32Array, int], Float32Array]] | None = None
+    relative: Callable[[ConfigFile, int], RelativePositions] | None = None
+    biases_by_head: tuple[str, str] | None = None
     last_norm: str | None = None
     norm: NormKind = "layer"
     sum_of_embeddings: bool = False
@@ -151,7 +182,7 @@ def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]
     return {**classes, f"{name}ForPreTraining": "fill-mask"} if pretraining else classes
 
 
-def classifier(dense: str, activation: Activation, output: str) -> Head:
+def classifier(dense: str, activation: Activation | Key, output: str) -> Head:
     """A classifier on the first token: a dense layer, and the linear behind it."""
     return Head("cls", (HeadSource("head.dense", dense, activation), HeadSource("head.output", output)))
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
+from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
 from minibert_converter.checkpoints.families import FAMILIES, NOT_READ, VARIANTS
-from minibert_converter.checkpoints.family import Attention, Family, Head
+from minibert_converter.checkpoints.family import Attention, Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
@@ -24,11 +25,16 @@ from minibert_converter.checkpoints.sentence_transformers import SentenceModules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes
 from minibert_converter.checkpoints.sizing import read_sizes
+from minibert_converter.checkpoints.static import is_static, read_static
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
-from minibert_converter.network import Network
+from minibert_converter.network import Network, Origin
 from minibert_converter.progress import OnProgress, no_progress
+
+FROM_SETFIT = "task text-classification, from the classifier of SetFit"
+#: Tasks that are made of the modules of sentence-transformers and PyLate, and not of a head in the encoder's file.
+OF_MODULES: tuple[TaskKind, ...] = ("sentence-embedding", "multi-vector")
 
 
 def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
@@ -49,8 +55,12 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     path = Path(folder)
     _refuse_wrong_path(path)
     with refusing(path):
-        whole, home, modules, config, family, setfit, kind, notes = _opened(path, task)
-        sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
+        whole = Folder(path)
+        modules = read_colbert(whole) or read_sentence_modules(whole)
+        if modules.static if modules else is_static(whole):
+            return _read_static(whole, modules, task)
+        home, config, family, setfit, kind, notes = _opened(whole, modules, task)
+        sentence = modules if modules and (setfit or (kind == modules.task and kind in OF_MODULES)) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -69,7 +79,9 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         _refuse_other_biases(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-        head = family.heads["sentence-embedding" if setfit else kind]
+        head = family.heads["sentence-embedding" if setfit or kind == "multi-vector" else kind]
+        config.refuse_other_networks(head.must_be)
+        relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
             home,
             sizes.vocab_size,
@@ -86,12 +98,15 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
             task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+        max_length = min(limit for limit in limits if limit)
+        if modules and modules.sides and kind == modules.task:
+            task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
         everywhere = [(0, Rotary(0.0))] * sizes.num_layers
         attention = family.attention(config, sizes) if family.attention else everywhere
         network = Network(
-            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit),
+            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit, relative),
             task=task_of_file,
-            text=TextConfig(max_length=min(limit for limit in limits if limit)),
+            text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
@@ -99,7 +114,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     # Both queries and keys are multiplied by the factor.
     unscaled = math.sqrt(sizes.head_size) if family.unscaled else 1.0
     query_factors = [rotary.factor**2 * unscaled for _, rotary in attention]
-    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, progress)
+    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -111,15 +126,17 @@ def task_of_checkpoint(folder: str | Path, task: str | None = None) -> TaskKind:
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
-        return _opened(Path(folder), task).kind
+        whole = Folder(Path(folder))
+        modules = read_colbert(whole) or read_sentence_modules(whole)
+        if modules.static if modules else is_static(whole):
+            return _static_kind(whole, modules, task)[1]
+        return _opened(whole, modules, task).kind
 
 
 class _Opened(NamedTuple):
     """What a folder says of itself: see `read_checkpoint`."""
 
-    whole: Folder
     home: Folder
-    modules: SentenceModules | None
     config: ConfigFile
     family: Family
     setfit: SetFit | None
@@ -127,10 +144,8 @@ class _Opened(NamedTuple):
     notes: list[str]
 
 
-def _opened(path: Path, task: str | None) -> _Opened:
-    """Which family a folder is of and what for, and what other libraries put around its encoder."""
-    whole = Folder(path)
-    modules = read_sentence_modules(whole)
+def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) -> _Opened:
+    """Which family a folder is of and what for."""
     home = modules.transformer_folder if modules else whole
     if not home.has("config.json"):
         raise no_config(home)
@@ -142,10 +157,63 @@ def _opened(path: Path, task: str | None) -> _Opened:
         family = family.configured(family, config)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
-        kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
+        kind, notes = "text-classification", [FROM_SETFIT]
     else:
         kind, notes = _task_kind(config, family, task, modules)
-    return _Opened(whole, home, modules, config, family, setfit, kind, notes)
+    return _Opened(home, config, family, setfit, kind, notes)
+
+
+def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | None) -> tuple[SetFit | None, TaskKind]:
+    """What a static model is for."""
+    setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
+    if setfit:
+        return setfit, "text-classification"
+    if task not in (None, "sentence-embedding"):
+        raise UnsupportedError(f"{whole}: a static model has vectors of texts only; task {task!r} is not supported")
+    return None, "sentence-embedding"
+
+
+def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None) -> Network:
+    """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
+    setfit, kind = _static_kind(whole, modules, task)
+    behind = setfit is not None or bool(modules and modules.dense)
+    home = modules.transformer_folder if modules else whole
+    static = read_static(home, modules.normalize if modules else None, behind=behind)
+    if setfit:
+        task_of_file = Task(kind, labels=setfit.labels, problem_type="single_label")
+    elif modules:
+        prompts, default = modules.prompts, modules.default_prompt
+        task_of_file = Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity)
+    else:
+        task_of_file = Task(kind)
+    words = "embeddings.word"
+    network = Network(
+        architecture=Architecture(
+            model_type="static",
+            hidden_size=static.hidden_size,
+            head_size=1,
+            vocab_size=static.text.empty_id + 1,
+            max_positions=MAX_POSITIONS,
+            token_types=0,
+            layer_norm_eps=1e-12,
+            activation="none",
+            layers=(),
+            pooling="mean",
+            head=tuple(_layers_behind(modules, setfit)),
+            normalize=static.normalize,
+            position_table=False,
+        ),
+        task=task_of_file,
+        text=static.text,
+        tokenizer_json=static.tokenizer_json,
+        tables={words: static.table},
+        origins={words: Origin(static.parameters, static.nbytes)},
+        provenance={"checkpoint": whole.path.resolve().name, "dtypes": list(static.dtypes)},
+        notes=[FROM_SETFIT if setfit else f"task {kind}: a static model", *static.notes],
+    )
+    _read_behind(network, static.hidden_size, modules, setfit)
+    network.notes.extend(whole.account())
+    return network
 
 
 def _read_tensors(
@@ -157,15 +225,18 @@ def _read_tensors(
     head: Head,
     modules: SentenceModules | None,
     setfit: SetFit | None,
+    relative: RelativePositions | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
     reader = EncoderReader(tensors, family, sizes, network, query_factors)
     with refusing(tensors.folder):
-        reader.check_names(head)
+        reader.check_names(head, relative)
         reader.read_embeddings()
         reader.read_position_bias()
+        if relative:
+            reader.read_relative_positions(relative)
     for layer in range(sizes.num_layers):
         progress(stage, layer + 1, steps)
         with refusing(tensors.folder):
@@ -187,23 +258,39 @@ def _read_heads(
 ) -> None:
     """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
-    width = sizes.hidden_size
+    _read_behind(network, sizes.hidden_size, modules, setfit, tensors)
+    left = tensors.refuse_strangers()
+    if left:
+        network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
+
+
+def _read_behind(
+    network: Network,
+    width: int,
+    modules: SentenceModules | None,
+    setfit: SetFit | None,
+    tensors: NamedTensors | None = None,
+) -> None:
+    """What sentence-transformers and SetFit put behind vectors that are `width` wide; `tensors` are the encoder's."""
     for index, dense in enumerate(modules.dense if modules else ()):
-        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         name = f"head.projection.{index}"
+        if tensors and modules and modules.model_type == STANFORD:  # it lies among the encoder's own tensors
+            outputs = tensors.rows(f"{STANFORD_LINEAR}.weight")
+            read_linear(network, tensors, name, f"{STANFORD_LINEAR}.weight", None, outputs, width)
+            continue
+        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         if dense.in_features != width:
             raise CheckpointError(
                 f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
             )
         bias = "linear.bias" if dense.bias else None
         read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
+        if dense.residual:
+            add_residual(network, own, name, width)
         width = dense.out_features
         own.refuse_strangers()
     if setfit:
         setfit.read_head(network, width)
-    left = tensors.refuse_strangers()
-    if left:
-        network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
 
 
 def _refuse_wrong_path(folder: Path) -> None:
@@ -254,6 +341,9 @@ def _task_kind(
     config: ConfigFile, family: Family, asked: str | None, modules: SentenceModules | None
 ) -> tuple[TaskKind, list[str]]:
     """The task, and a note that says why it is this one."""
+    own = modules.task if modules is not None else None
+    if own is not None and asked == own:
+        return own, []
     if asked is not None:
         for kind in family.heads:
             if kind == asked:
@@ -281,6 +371,13 @@ def _listed_tasks(family: Family) -> str:
     return ", ".join(kind for kind in TASK_KINDS if kind in family.heads)
 
 
+def _layers_behind(modules: SentenceModules | None, setfit: SetFit | None) -> list[HeadLayer]:
+    """The layers of the head that sentence-transformers and SetFit put behind vectors."""
+    dense = enumerate(modules.dense if modules else ())
+    layers = [HeadLayer(f"head.projection.{index}", each.activation) for index, each in dense]
+    return [*layers, HeadLayer(NAME)] if setfit else layers
+
+
 def _architecture(
     config: ConfigFile,
     family: Family,
@@ -290,14 +387,12 @@ def _architecture(
     modules: SentenceModules | None,
     score: Activation,
     setfit: SetFit | None,
+    relative: RelativePositions | None,
 ) -> Architecture:
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
     if score != "none":
         layers[-1] = replace(layers[-1], activation=score)
-    for index, dense in enumerate(modules.dense if modules else ()):
-        layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
-    if setfit:
-        layers.append(HeadLayer(NAME))
+    layers += _layers_behind(modules, setfit)
     frequencies = tuple(dict.fromkeys(rotary.frequencies for _, rotary in attention if rotary.frequencies))
     return Architecture(
         model_type=family.model_type,
@@ -324,6 +419,7 @@ def _architecture(
         embedding_size=sizes.embedding_size,
         position_table="embeddings.position" in family.tensors,
         position_bias=family.position_bias is not None,
+        relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
         norm=family.norm,
@@ -341,7 +437,7 @@ def _task(
     notes: list[str],
 ) -> tuple[Task, Activation]:
     """The task, and what becomes of the last output."""
-    if kind == "sentence-embedding":
+    if kind in OF_MODULES:
         if modules is None or modules.task != kind:
             return Task(kind), "none"
         prompts, default = modules.prompts, modules.default_prompt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minibert_converter.checkpoints.families.albert import ALBERT
 from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.families.deberta import DEBERTA, DEBERTA_V2
 from minibert_converter.checkpoints.families.distilbert import DISTILBERT
 from minibert_converter.checkpoints.families.dpr import DPR
 from minibert_converter.checkpoints.families.electra import ELECTRA
@@ -28,6 +29,8 @@ FAMILIES: dict[str, Family] = {
         BERT,
         CAMEMBERT,
         DATA2VEC_TEXT,
+        DEBERTA,
+        DEBERTA_V2,
         DISTILBERT,
         DPR,
         ELECTRA,
@@ -55,5 +58,4 @@ NOT_READ: dict[str, str] = {
     ),
     "xmod": "its layers have a part of their own for each language",
     "mobilebert": "its layers have four feed-forward networks and no LayerNorm",
-    **dict.fromkeys(("deberta", "deberta-v2"), "its attention adds products of contents and positions"),
 }

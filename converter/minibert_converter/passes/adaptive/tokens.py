@@ -42,7 +42,7 @@ def prune_tokens(
     architecture = network.architecture
     if architecture.pooling == "none":
         raise UnsupportedError(f"tokens cannot be pruned: {network.task.kind} answers for each of them")
-    if architecture.position_bias or any(layer.by_place for layer in architecture.layers):
+    if architecture.goes_by_places:
         raise UnsupportedError(f"tokens cannot be pruned: attention of {architecture.model_type} goes by their places")
     parts = [*left, *[left[-1] if left else 1.0] * (len(architecture.layers) - len(left))]
     if len(parts) > len(architecture.layers):
