@@ -74,6 +74,7 @@ class Forward(Protocol):
         ids: Sequence[Sequence[int]],
         token_types: Sequence[Sequence[int]] | None = None,
         wanted: Sequence[Sequence[int]] | None = None,
+        attended: Sequence[int] | None = None,
     ) -> np.ndarray:
         """Rows of token ids: float32 [texts, out_features], or [wanted tokens, out_features]."""
         ...
@@ -250,7 +251,8 @@ class Pipeline:
             batch = [windows[place] for place in places]
             wanted = [reader.wanted(each) for each in batch]
             all_of_them = sum(map(len, wanted)) == sum(len(each.ids) for each in batch)
-            rows = self._engine.forward([each.ids for each in batch], _types(batch), None if all_of_them else wanted)
+            ids, wanted_places = [each.ids for each in batch], None if all_of_them else wanted
+            rows = self._engine.forward(ids, _types(batch), wanted_places, _attended(batch))
             end = 0
             for place, each, tokens in zip(places, batch, wanted, strict=True):
                 start, end = end, end + len(tokens)
@@ -343,6 +345,13 @@ def _begun(work: Callable[[], list[Encoded]]) -> Callable[[], list[Encoded]]:
     except RuntimeError:
         return work
     return beside.result
+
+
+def _attended(batch: Sequence[Window]) -> list[int] | None:
+    """How many tokens of each window are attended to, or None when all are."""
+    if all(each.attended is None for each in batch):
+        return None
+    return [len(each.ids) if each.attended is None else each.attended for each in batch]
 
 
 def _types(batch: Sequence[Encoded | Window]) -> list[Sequence[int]] | None:

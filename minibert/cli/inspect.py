@@ -149,6 +149,11 @@ def _facts(file: ModelFile) -> list[tuple[str, str]]:
         facts.append(("labels", f"{len(task.labels)}: {console.one_line(', '.join(task.labels), 80)}"))
     if task.prompts:
         facts.append(("prompts", ", ".join(f"{name}={text!r}" for name, text in task.prompts.items())))
+    for name, side in (("queries", task.query), ("documents", task.document)):
+        if side is not None:
+            filled = f", filled up to {side.fill_to}" if side.fill_to else ""
+            skipped = f", {len(side.skip)} tokens skipped" if side.skip else ""
+            facts.append((name, f"{side.max_length} tokens{filled}{skipped}; a vector for each"))
     heads = sorted({layer.num_heads for layer in a.layers})
     facts += [
         ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}{_some(heads)}"),

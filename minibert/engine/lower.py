@@ -38,6 +38,8 @@ _TABLE_KINDS = {
     "int4": (op.INT4_ROWS, "codes", "multiplier"),
     "codebook": (op.CODEBOOK, "codes", "codebook"),
 }
+#: Where the caller's rows of tokens are, beside those of the answer itself.
+_TOKEN_OUTS = (op.JOB_TOKEN_OUT, op.JOB_SECOND_TOKEN_OUT)
 _POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
 
 
@@ -79,7 +81,9 @@ def lower(
     capacity = {"tokens": tokens, "texts": texts}
     lowering = _Lowering(plan, config, tensors, capacity, dense_tokens, TARGETS[isa].block_rows)
     rows = [lowering.lower(step) for step in plan.steps]
-    rows.append(lowering.output(plan.output, plan.out_features))
+    token_outputs = zip(plan.token_outputs, _TOKEN_OUTS, strict=False)
+    rows += [lowering.output(buffer, columns, place) for (buffer, columns), place in token_outputs]
+    rows.append(lowering.output(plan.output, plan.out_features, op.JOB_OUT))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
     sums = lowering.block_rows * (lowering.most_width + op.SUMS_PADDING) * 4
     # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see run_span.
@@ -249,7 +253,7 @@ class _Lowering:
             op.WIDTH: step.buffer.width,
             op.HEADS: 2 * step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
-            op.ROTARY_TABLE: self.addresses.rotary(step.base, step.head_size, positions),
+            op.ROTARY_TABLE: self.addresses.rotary(step.rotation, step.head_size, positions),
         }
 
     @lower.register
@@ -315,14 +319,15 @@ class _Lowering:
         buffer = step.buffer
         return {op.OP: Op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}
 
-    def output(self, buffer: Buffer, columns: int) -> dict[int, int]:
-        """The last step: the answer goes to the caller."""
+    def output(self, buffer: Buffer, columns: int, place: int) -> dict[int, int]:
+        """A last step: rows go to the caller, to what the job has at `place`."""
         return {
             op.OP: Op.OUTPUT,
             op.ROWS: _rows(buffer),
             op.SOURCE: self.arena.buffer(buffer),
             op.WIDTH: buffer.width,
             op.COLUMNS: columns,
+            op.PLACE: place,
         }
 
 

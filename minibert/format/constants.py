@@ -38,11 +38,18 @@ MAX_HEAD_SIZE = 256
 MAX_HEADS = 1024
 MAX_LAYERS = 256
 MAX_HEAD_LAYERS = 16
+#: Linears on every token beside the answer: as many places as a job has for their rows.
+MAX_TOKEN_HEADS = 2
 MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
+MAX_ROTARY_FREQUENCY = 1024.0
+#: Different rotations in one model: each has a table of all positions.
+MAX_ROTARIES = 4
 MAX_TOKEN_TYPES = 256
 MAX_VOCAB_SIZE = 1 << 24
 MAX_CHARACTERS_PER_TOKEN = 1 << 16
+#: Tokens that have no vectors, where every token has one: punctuation, perhaps stop words.
+MAX_SKIPPED = 4096
 #: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.
 MAX_ELEMENTS = 1 << 40
 MAX_LABELS = MAX_OUTPUTS
@@ -52,7 +59,12 @@ TableKind = Literal["float32", "int8", "float32-panels", "int8-panels", "int4", 
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last"]
 TaskKind = Literal[
-    "text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask"
+    "text-classification",
+    "sentence-embedding",
+    "multi-vector",
+    "token-classification",
+    "question-answering",
+    "fill-mask",
 ]
 ProblemType = Literal["single_label", "multi_label", "regression"]
 
@@ -88,6 +100,8 @@ PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
 LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+#: Those of one vector a token (late interaction): the sum or the mean over a query's tokens of the best match.
+TOKEN_SIMILARITIES = ("maxsim", "meanmaxsim")
 
 
 def distances(max_positions: int) -> int:

@@ -22,7 +22,10 @@ from minibert.format.constants import (
     MAX_LABELS,
     MAX_LAYERS,
     MAX_POSITIONS,
+    MAX_ROTARIES,
     MAX_ROTARY_BASE,
+    MAX_ROTARY_FREQUENCY,
+    MAX_SKIPPED,
     MAX_TOKEN_TYPES,
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
@@ -31,6 +34,7 @@ from minibert.format.constants import (
     PROBLEM_TYPES,
     SIMILARITIES,
     TASK_KINDS,
+    TOKEN_SIMILARITIES,
     Activation,
     Pooling,
     ProblemType,
@@ -38,7 +42,7 @@ from minibert.format.constants import (
 )
 from minibert.format.parts import Linear, Table
 from minibert.format.record import FromJson, key, record
-from minibert.format.values import boolean, choice, free_form, integer, items, mapping, number, shown, string
+from minibert.format.values import Read, T, boolean, choice, free_form, integer, items, mapping, number, shown, string
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
@@ -53,6 +57,7 @@ class Layer(FromJson):
         ffn_size: neurons between the two halves of the feed-forward network.
         window: tokens to either side that a token attends to; 0 for all.
         rotary_base: base of the frequencies by which queries and keys are rotated (RoPE, arXiv 2104.09864); 0 for none.
+        rotary: which of the architecture's `rotary_frequencies` they are instead, from 1 on; 0 for none.
         keep_tokens: fraction of a text's tokens that go on from this layer's attention (token pruning); 1 for all.
     """
 
@@ -61,6 +66,12 @@ class Layer(FromJson):
     window: int = key(integer(0, MAX_POSITIONS), default=0)
     rotary_base: float = key(number(1.0, MAX_ROTARY_BASE, also=0.0), default=0.0)
     keep_tokens: float = key(number(0.0, 1.0), default=1.0)
+    rotary: int = key(integer(0, MAX_ROTARIES), default=0, written=False)
+
+    @property
+    def by_place(self) -> bool:
+        """Whether attention asks where in the text a token stands, beside what is added to its embedding."""
+        return bool(self.window or self.rotary_base or self.rotary)
 
 
 @record
@@ -118,6 +129,7 @@ class Architecture(FromJson):
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
+        rotary_frequencies: by which pairs of features are rotated, in layers that have no base: each names one row.
     """
 
     model_type: str = key(choice(MODEL_TYPES))
@@ -139,19 +151,56 @@ class Architecture(FromJson):
     gated: bool = key(boolean, default=False)
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
-    relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0)
+    relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
+    rotary_frequencies: tuple[tuple[float, ...], ...] = key(
+        items(items(number(0.0, MAX_ROTARY_FREQUENCY, also=0.0), 1, MAX_HEAD_SIZE // 2), 0, MAX_ROTARIES),
+        default=(),
+        written=False,
+    )
 
     @property
     def goes_by_places(self) -> bool:
         """Whether attention asks how far apart two tokens stand."""
         if self.position_bias or self.relative_rows:
             return True
-        return any([layer.window or layer.rotary_base for layer in self.layers])
+        return any([layer.by_place for layer in self.layers])
+
+    def rotation(self, layer: Layer) -> float | tuple[float, ...]:
+        """The frequencies by which a layer's queries and keys are rotated, or the base of them; 0 if they are not."""
+        return self.rotary_frequencies[layer.rotary - 1] if layer.rotary else layer.rotary_base
 
     @property
     def table_size(self) -> int:
         """Columns of the embedding tables that mean something."""
         return self.embedding_size or self.hidden_size
+
+
+def _optional(read: Read[T]) -> Read[T | None]:
+    return lambda value, where: None if value is None else read(value, where)
+
+
+_TOKEN_ID = integer(0, MAX_VOCAB_SIZE - 1)
+
+
+@record
+class Side(FromJson):
+    """How a model of one vector a token reads queries, or documents (ColBERT, arXiv 2004.12832).
+
+    Attributes:
+        max_length: tokens to which texts are cut, special ones and the prefix included.
+        prefix: id of a token that is put behind a text's first one; None for none.
+        fill_to: tokens up to which shorter texts are filled with `fill_token` (query expansion); 0 for no filling.
+        fill_token: id of that token.
+        attend_to_fill: whether filling is attended to; if not, it still has vectors.
+        skip: ids of tokens that have no vectors.
+    """
+
+    max_length: int = key(integer(1, MAX_POSITIONS))
+    prefix: int | None = key(_optional(_TOKEN_ID), default=None)
+    fill_to: int = key(integer(0, MAX_POSITIONS), default=0)
+    fill_token: int = key(_TOKEN_ID, default=0)
+    attend_to_fill: bool = key(boolean, default=False)
+    skip: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=())
 
 
 @record
@@ -163,7 +212,9 @@ class Task(FromJson):
     problem_type: ProblemType = key(choice(PROBLEM_TYPES), default="single_label")
     prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
     default_prompt: str | None = key(lambda value, _: value, default=None)
-    similarity: str = key(choice(SIMILARITIES), default="cosine")
+    similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
+    query: Side | None = key(_optional(Side.from_json), default=None)
+    document: Side | None = key(_optional(Side.from_json), default=None)
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""

@@ -18,14 +18,16 @@ from minibert.format.constants import (
     LANES,
     MAX_ELEMENTS,
     MAX_OUTPUTS,
+    MAX_ROTARIES,
     MAX_WIDTH,
     NIBBLE_GROUP,
+    TOKEN_SIMILARITIES,
     distances,
     padded,
 )
 from minibert.format.parts import Linear, Table, low_rank_part
 from minibert.format.relative import DISTANCE_ROWS, POSITION_TABLES
-from minibert.format.schema import Architecture, Config, Layer
+from minibert.format.schema import Architecture, Config, Layer, Task
 from minibert.format.values import shown
 
 #: The tensor that holds tokenizer.json, compressed; its length is the one thing that the config doesn't tell.
@@ -36,11 +38,9 @@ TOKENIZER = "tokenizer.json"
 MAX_MULTIPLICATIONS = 1 << 34
 #: Numbers that one linear may return for one text, 8 GiB: 8,192 tokens and a vocabulary of 262,144.
 MAX_ACTIVATIONS = 1 << 31
-#: Bases of rotary position embeddings in one model: each has a table of all positions.
-MAX_ROTARY_BASES = 4
 
 #: Tasks whose answer is made of one row a token.
-_TOKEN_TASKS = ("token-classification", "question-answering", "fill-mask")
+_TOKEN_TASKS = ("multi-vector", "token-classification", "question-answering", "fill-mask")
 #: Keys of the architecture that mean something without layers; what all others are then.
 _OF_ROWS = ("model_type", "hidden_size", "head_size", "vocab_size", "max_positions", "layer_norm_eps", "activation")
 _OF_ROWS += ("layers", "pooling", "head", "normalize")
@@ -210,6 +210,15 @@ def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, arch
         )
     if layer.rotary_base and architecture.head_size % 2:
         raise FormatError(f"{prefix}.rotary_base is {layer.rotary_base}, but head_size is odd: features turn in pairs")
+    if layer.rotary:
+        if layer.rotary_base or layer.rotary > len(architecture.rotary_frequencies):
+            raise FormatError(
+                f"{prefix}.rotary is {layer.rotary}, but rotary_base {layer.rotary_base}, and rotary_frequencies has "
+                f"{len(architecture.rotary_frequencies)} rows"
+            )
+        pairs = len(architecture.rotary_frequencies[layer.rotary - 1])
+        if 2 * pairs != architecture.head_size:
+            raise FormatError(f"{prefix}.rotary has {pairs} frequencies, but head_size is {architecture.head_size}")
     if architecture.position_bias:
         if layer.window:
             raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
@@ -301,10 +310,12 @@ def _check_work(config: Config) -> None:
                 f"config.linears[{shown(name)}] returns {numbers} numbers for a text of max_positions tokens; "
                 f"the limit is {MAX_ACTIVATIONS}"
             )
-    bases = {layer.rotary_base for layer in config.architecture.layers if layer.rotary_base}
-    if len(bases) > MAX_ROTARY_BASES:
+    architecture = config.architecture
+    rotations = {architecture.rotation(layer) for layer in architecture.layers} - {0.0}
+    if len(rotations) > MAX_ROTARIES:
         raise FormatError(
-            f"config.architecture.layers have {len(bases)} values of rotary_base; the limit is {MAX_ROTARY_BASES}"
+            f"config.architecture.layers have {len(rotations)} values of rotary_base and rotary; the limit is "
+            f"{MAX_ROTARIES}"
         )
 
 
@@ -330,10 +341,35 @@ def _check_task(config: Config, out_features: int) -> None:
         raise FormatError(
             f"config.architecture.pooling is {shown(architecture.pooling)}, but {task.kind} needs a row for each token"
         )
+    _check_sides(task, architecture)
     if config.text.max_length > architecture.max_positions:
         raise FormatError(
             f"config.text.max_length is {config.text.max_length}, the model has {architecture.max_positions} positions"
         )
+
+
+def _check_sides(task: Task, architecture: Architecture) -> None:
+    """That queries and documents of a model of one vector a token are within its vocabulary and positions."""
+    several = task.kind == "multi-vector"
+    if (task.similarity in TOKEN_SIMILARITIES) != several:
+        raise FormatError(f"config.task.similarity is {shown(task.similarity)}, which is none of {task.kind}")
+    for name, side in (("query", task.query), ("document", task.document)):
+        where = f"config.task.{name}"
+        if (side is not None) != several:
+            raise FormatError(f"{where} is {'missing' if several else 'there'}, but the task is {task.kind}")
+        if side is None:
+            continue
+        if max(side.max_length, side.fill_to) > architecture.max_positions:
+            raise FormatError(f"{where} has more tokens than the model has positions, {architecture.max_positions}")
+        if max((side.prefix or 0, side.fill_token, *side.skip)) >= architecture.vocab_size:
+            raise FormatError(f"{where} names a token beyond the vocabulary, {architecture.vocab_size}")
+        window = min((layer.window for layer in architecture.layers if layer.window), default=side.fill_to)
+        if side.fill_to and not side.attend_to_fill and architecture.relative_rows:
+            raise FormatError(
+                f"{where}.attend_to_fill is false, but attention has tables for distances (relative_rows)"
+            )
+        if side.fill_to > window + 1 and not side.attend_to_fill:
+            raise FormatError(f"{where}.fill_to is {side.fill_to}: filling would see no token within {window}")
 
 
 def _check_adaptive(config: Config) -> None:

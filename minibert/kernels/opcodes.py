@@ -82,8 +82,8 @@ NUMBERS, SURE_BELOW = range(21, 23)
 #: POOL, in KIND.
 POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)
 
-#: OUTPUT: the first COLUMNS columns of SOURCE go to the caller's rows.
-COLUMNS = 14
+#: OUTPUT: the first COLUMNS columns of SOURCE go to the caller's rows, at the job's entry PLACE.
+COLUMNS, PLACE = range(14, 16)
 
 #: Activations, in ACTIVATION.
 ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4, "tanh": 5, "silu": 6}
@@ -96,8 +96,11 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_SPANS,
     JOB_SPAN_COUNT,
     JOB_OUT,
+    JOB_TOKEN_OUT,
+    JOB_SECOND_TOKEN_OUT,
     JOB_WANTED,
     JOB_OUT_STARTS,
+    JOB_ATTENDED,
     JOB_THREADS,
     JOB_TEAM,
     JOB_ARENA,
@@ -115,7 +118,7 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_KIND,
     JOB_CALLS,
     JOB_SLEEPS,
-) = range(25)
+) = range(28)
 #: Jobs lie one behind another, each on cache lines of its own.
 JOB_FIELDS = 32
 #: The first entries are what changes from call to call.

@@ -183,8 +183,8 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     normed = Buffer("normed", queries.rows, hidden.width) if pre_norm else queries
 
     build.matmul(f"{name}.attention.qkv", source, qkv)
-    if layer.rotary_base:
-        build.steps.append(Rotate(qkv, *heads, layer.rotary_base))
+    if rotation := architecture.rotation(layer):
+        build.steps.append(Rotate(qkv, *heads, rotation))
     build.steps.append(
         Attend(qkv, context, *heads, exact, bias, layer.window, relative if architecture.relative_rows else None)
     )

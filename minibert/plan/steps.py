@@ -74,13 +74,16 @@ class Matmul(NamedTuple):
 
 
 class Rotate(NamedTuple):
-    """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size)."""
+    """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size).
+
+    Or by position * frequency[i], where not the base is given but the frequencies.
+    """
 
     buffer: Buffer
     num_heads: int
     head_size: int
     padded_head_size: int
-    base: float
+    rotation: float | tuple[float, ...]
 
 
 class Attend(NamedTuple):
@@ -163,8 +166,12 @@ Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | SelectTokens 
 
 
 class Plan(NamedTuple):
-    """Steps in order, and the buffer that holds the answer (its first `out_features` columns)."""
+    """Steps in order, and the buffer that holds the answer (its first `out_features` columns).
+
+    `token_outputs` are the buffers of more that is handed out of each token, with how many of their columns.
+    """
 
     steps: tuple[Step, ...]
     output: Buffer
     out_features: int
+    token_outputs: tuple[tuple[Buffer, int], ...] = ()

@@ -57,8 +57,8 @@ def attend(
 
     Args:
         query: float32 [tokens, width], zero beyond head_size.
-        key: float32 [tokens, width].
-        value: float32 [tokens, width].
+        key: float32 [keys, width], of all tokens or of the first ones.
+        value: float32 [keys, width].
         head_size: the model's head size.
         exact: products in float32; otherwise of int8 codes (queries, keys) and 13-bit codes (softmax weights, values),
             with exact sums.
@@ -71,8 +71,7 @@ def attend(
         float32 [tokens, width].
     """
     tokens = len(query)
-    place = np.arange(tokens)
-    distance = place[:, None] - place
+    distance = np.arange(tokens)[:, None] - np.arange(len(key))
     added = None
     if bias is not None:
         added = bias[distance + bias_middle(len(bias))]
@@ -135,7 +134,7 @@ def _attend_integer(
     window: int,
     tables: RelativeTables | None,
 ) -> np.ndarray:
-    tokens = len(query)
+    tokens, keys = len(query), len(key)
     query_codes, query_scale = quantize_symmetric(query, numerics.ATTENTION_LIMIT)
     key_codes, key_scale = quantize_symmetric(key, numerics.ATTENTION_LIMIT)
     value_codes, value_scale = quantize_symmetric(value.T, numerics.VALUE_LIMIT)  # one scale a column
@@ -152,7 +151,7 @@ def _attend_integer(
     # Sixteen queries share the keys within reach of any of them.
     for first in range(0, tokens, LANES if window else tokens):
         rows = slice(first, first + (LANES if window else tokens))
-        begin, end = (max(0, first - window) & -LANES, min(tokens, first + LANES + window)) if window else (0, tokens)
+        begin, end = (max(0, first - window) & -LANES, min(keys, first + LANES + window)) if window else (0, keys)
         largest = np.full(len(query[rows]), f32(numerics.LOWEST_SCORE))
         for start in range(begin, end, numerics.KEY_BLOCK):
             block = slice(start, min(start + numerics.KEY_BLOCK, end))

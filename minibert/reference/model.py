@@ -57,7 +57,7 @@ class Reference:
             if token_types is None
             else np.concatenate([np.asarray(t, np.int32) for t in token_types])
         )
-        return self.forward_packed(flat, types, np.cumsum([0, *map(len, ids)]), hook)
+        return self.forward_packed(flat, types, np.cumsum([0, *map(len, ids)]), hook)[0]
 
     def forward_packed(
         self,
@@ -66,13 +66,15 @@ class Reference:
         starts: np.ndarray,
         hook: Hook | None = None,
         wanted: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """`forward` on a packed batch: ids and types int32 [tokens], starts int [texts + 1], wanted bool [tokens]."""
-        run = Run(self.config, self.tensors, ids, token_types, starts, hook, wanted)
+        attended: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """`forward` on a packed batch, as `PackedBatch` has it; behind the rows those of the plan's token outputs."""
+        run = Run(self.config, self.tensors, ids, token_types, starts, hook, wanted, attended)
         for step in self.plan.steps:
             if len(run.starts) > 1:  # else all texts have left
                 run.execute(step)
-        return run.output(self.plan)
+        of_tokens = [run.rows[buffer.name][:, :columns] for buffer, columns in self.plan.token_outputs]
+        return [run.output(self.plan), *of_tokens]
 
 
 class Run:
@@ -86,6 +88,7 @@ class Run:
         starts: int [texts + 1], where each text's tokens start.
         hook: called with the input of every linear.
         wanted: bool [tokens], of which tokens a row is wanted; None for all.
+        attended: int [texts], how many of each text's first tokens are attended to; None for all of them.
 
     Attributes:
         rows: float32 buffers by name.
@@ -101,6 +104,7 @@ class Run:
         starts: np.ndarray,
         hook: Hook | None,
         wanted: np.ndarray | None,
+        attended: np.ndarray | None = None,
     ) -> None:
         self.config = config
         self.tensors = tensors
@@ -110,6 +114,7 @@ class Run:
         self.positions = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
         self.hook = hook
         self.wanted = wanted
+        self.attended = attended
         self.rows: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         #: Which text of the batch each text is that hasn't left, and the output rows of those that have.
@@ -199,7 +204,7 @@ class Run:
 
     @execute.register
     def _(self, step: steps.Rotate) -> None:
-        table = functions.rotary_table(step.base, step.head_size, int(self.positions.max()) + 1)
+        table = functions.rotary_table(step.rotation, step.head_size, int(self.positions.max()) + 1)
         cosine, sine = table[self.positions].transpose(1, 0, 2)
         rows = self.rows[step.buffer.name]
         width = 2 * step.num_heads * step.padded_head_size
@@ -215,13 +220,14 @@ class Run:
         bias = self.tensors[step.bias] if step.bias else [None] * step.num_heads
         tables = [None] * step.num_heads if step.relative is None else self._relative(step.relative, step)
         context = np.empty((len(source), step.out.width), np.float32)
-        for first, end in self.spans():
+        counts = np.diff(self.starts) if self.attended is None else self.attended
+        for (first, end), keys in zip(self.spans(), counts.tolist(), strict=True):
             heads = source[first:end].reshape(end - first, 3, step.num_heads, width)
             for head in range(step.num_heads):
                 context[first:end, head * width : (head + 1) * width] = attend(
                     heads[:, 0, head],
-                    heads[:, 1, head],
-                    heads[:, 2, head],
+                    heads[:keys, 1, head],
+                    heads[:keys, 2, head],
                     step.head_size,
                     exact=step.exact,
                     bias=bias[head],

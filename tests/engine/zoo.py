@@ -34,6 +34,7 @@ SHAPES: dict[str, dict] = {
     "relative, long": {"relative_rows": 90, "max_positions": 300, "layers": 1, "pooling": "mean"},
     "windows": {"windows": [3, 0, 16], "layers": 3, "max_positions": 300, "pooling": "mean"},
     "rotary": {"rotary_bases": [10000.0, 0.0], "position_table": False, "gated": True, "activation": "silu"},
+    "scaled rotary": {"rotary_bases": [2.0], "rotary_frequencies": [[1.0, 0.25, 0.0, 3.5, 0.01]], "head_size": 10},
     "modern": {
         "rotary_bases": [160000.0, 10000.0, 10000.0],
         "windows": [0, 8, 64],

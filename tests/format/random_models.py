@@ -17,6 +17,7 @@ KINDS = ("int8", "int8-4x4", "int4", "codebook", "float32")
 TABLE_KINDS = ("float32", "int8", "int4", "codebook")
 TASKS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
+_ROTARIES = 2
 HEAD_NAMES = ("head.dense", "head.output", "head.projection.0", "head.projection.1", "head.a", "head.b")
 
 
@@ -48,6 +49,9 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "layer_norm_eps": rng.choice([1e-12, 1e-5, 1.0]),
         "activation": rng.choice(ACTIVATIONS),
         "layers": [_layer(rng, style, head_size) for _ in range(rng.randint(1, 3))],
+        "rotary_frequencies": [[rng.choice([0, 1, 0.3, 1024]) for _ in range(head_size // 2)] for _ in range(_ROTARIES)]
+        if "rotary" in style and head_size % 2 == 0
+        else [],
         "pooling": rng.choice(["cls", "cls", "mean", "max", "last"]) if pooled else "none",
         "normalize": rng.random() < 0.2,
         "position_bias": style == "bias",
@@ -88,7 +92,7 @@ def _layer(rng: random.Random, style: str, head_size: int) -> dict[str, Any]:
     if "window" in style:
         layer["window"] = rng.choice([1, 7, 16, 64, 1000])
     if "rotary" in style and head_size % 2 == 0:
-        layer["rotary_base"] = rng.choice([2.0, 10000.0])
+        layer |= rng.choice([{"rotary_base": 2.0}, {"rotary_base": 10000.0}, {"rotary": 1}, {"rotary": _ROTARIES}])
     return layer
 
 

@@ -21,7 +21,7 @@ from minibert.format import (
     unpack_int8,
 )
 from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
-from minibert.format.tensors import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS, MAX_ROTARY_BASES
+from minibert.format.tensors import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS
 from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
 from minibert.text.components import MAX_GROWTH, MAX_WORD
 
@@ -59,7 +59,7 @@ def block(language: str, number: int = 0) -> str:
         f"at most {constants.MAX_WIDTH * 255 * 128:,} < 2³¹",
         f"each time ≤ {MAX_MULTIPLICATIONS:,}",
         f"of any linear ≤ {MAX_ACTIVATIONS:,}",
-        f"`rotary_base` ≤ {MAX_ROTARY_BASES}",
+        f"`rotary` ≤ {constants.MAX_ROTARIES}",
         f"at most {MAX_GROWTH} times as long, words of at most {MAX_WORD} characters",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
         f"multiple of {constants.ALIGNMENT} bytes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,14 +11,16 @@ from minibert.errors import CheckpointError, InputError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.adapter import Adapter, read_adapter
+from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
-from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
-from minibert_converter.checkpoints.family import Family, Head, RelativePositions
+from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
+from minibert_converter.checkpoints.families import FAMILIES, NOT_READ, VARIANTS
+from minibert_converter.checkpoints.family import Attention, Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
@@ -29,6 +32,8 @@ from minibert_converter.network import Network, Origin
 from minibert_converter.progress import OnProgress, no_progress
 
 FROM_SETFIT = "task text-classification, from the classifier of SetFit"
+#: Tasks that are made of the modules of sentence-transformers and PyLate, and not of a head in the encoder's file.
+OF_MODULES: tuple[TaskKind, ...] = ("sentence-embedding", "multi-vector")
 
 
 def read_checkpoint(
@@ -57,11 +62,11 @@ def read_checkpoint(
     _refuse_wrong_path(path)
     with refusing(path):
         whole = Folder(path)
-        modules = read_sentence_modules(whole)
+        modules = read_colbert(whole) or read_sentence_modules(whole)
         if modules.static if modules else is_static(whole):
             return _read_static(whole, modules, task, base)
         home, adapter, config, family, setfit, kind, notes = _opened(whole, modules, task, base)
-        sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
+        sentence = modules if modules and (setfit or (kind == modules.task and kind in OF_MODULES)) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -83,7 +88,7 @@ def read_checkpoint(
         _refuse_other_biases(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-        head = family.heads["sentence-embedding" if setfit else kind]
+        head = family.heads["sentence-embedding" if setfit or kind == "multi-vector" else kind]
         config.refuse_other_networks(head.must_be)
         relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
@@ -101,15 +106,22 @@ def read_checkpoint(
             if adapter and kind in LABELED_TASKS:
                 adapter.fit_labels(config, tensors.rows(f"{head.linears[-1].source}.weight"), notes)
             task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+        max_length = min(limit for limit in limits if limit)
+        if modules and modules.sides and kind == modules.task:
+            task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
+        everywhere = [(0, Rotary(0.0))] * sizes.num_layers
+        attention = family.attention(config, sizes) if family.attention else everywhere
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence, score, setfit, relative),
+            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit, relative),
             task=task_of_file,
-            text=TextConfig(max_length=min(limit for limit in limits if limit)),
+            text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, relative, progress)
+    # Both queries and keys are multiplied by the factor.
+    query_factors = [rotary.factor**2 for _, rotary in attention]
+    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -123,7 +135,7 @@ def task_of_checkpoint(folder: str | Path, task: str | None = None, base: str | 
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
         whole = Folder(Path(folder))
-        modules = read_sentence_modules(whole)
+        modules = read_colbert(whole) or read_sentence_modules(whole)
         if modules.static if modules else is_static(whole):
             return _static_kind(whole, modules, task, base)[1]
         return _opened(whole, modules, task, base).kind
@@ -154,6 +166,8 @@ def _opened(whole: Folder, modules: SentenceModules | None, task: str | None, ba
     family = _family(config)
     config.refuse_code(family.code)
     config.refuse_other_networks(family.must_be)
+    if family.configured:
+        family = family.configured(family, config)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
         kind, notes = "text-classification", [FROM_SETFIT]
@@ -230,6 +244,7 @@ def _read_tensors(
     network: Network,
     family: Family,
     sizes: Sizes,
+    query_factors: Sequence[float],
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
@@ -239,7 +254,7 @@ def _read_tensors(
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
-    reader = EncoderReader(tensors, family, sizes, network)
+    reader = EncoderReader(tensors, family, sizes, network, query_factors)
     with refusing(tensors.folder):
         reader.check_names(head, relative)
         reader.read_embeddings()
@@ -267,23 +282,35 @@ def _read_heads(
 ) -> None:
     """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
-    _read_behind(network, sizes.hidden_size, modules, setfit)
+    _read_behind(network, sizes.hidden_size, modules, setfit, tensors)
     left = tensors.refuse_strangers()
     if left:
         network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
 
 
-def _read_behind(network: Network, width: int, modules: SentenceModules | None, setfit: SetFit | None) -> None:
-    """What sentence-transformers and SetFit put behind vectors that are `width` wide."""
+def _read_behind(
+    network: Network,
+    width: int,
+    modules: SentenceModules | None,
+    setfit: SetFit | None,
+    tensors: NamedTensors | None = None,
+) -> None:
+    """What sentence-transformers and SetFit put behind vectors that are `width` wide; `tensors` are the encoder's."""
     for index, dense in enumerate(modules.dense if modules else ()):
-        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         name = f"head.projection.{index}"
+        if tensors and modules and modules.model_type == STANFORD:  # it lies among the encoder's own tensors
+            outputs = tensors.rows(f"{STANFORD_LINEAR}.weight")
+            read_linear(network, tensors, name, f"{STANFORD_LINEAR}.weight", None, outputs, width)
+            continue
+        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
         if dense.in_features != width:
             raise CheckpointError(
                 f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
             )
         bias = "linear.bias" if dense.bias else None
         read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
+        if dense.residual:
+            add_residual(network, own, name, width)
         width = dense.out_features
         own.refuse_strangers()
     if setfit:
@@ -310,6 +337,10 @@ def _family(config: ConfigFile) -> Family:
             if any(name in family.architectures for name in config.architectures()):
                 return family
         raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
+    for family in VARIANTS:
+        told = (config.values.get(key) == value for key, value in family.told_by.items())
+        if model_type in (family.model_type, *family.other_types) and all(told):
+            return family
     if model_type not in FAMILIES:
         reason = f": {NOT_READ[model_type]}" if model_type in NOT_READ else ""
         raise UnsupportedError(
@@ -326,13 +357,17 @@ def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTenso
             bias = name.removesuffix(".weight") + ".bias"
             if (bias in tensors) != bool(config.value(key)):
                 there = "there is" if bias in tensors else "there is no"
-                raise CheckpointError(f"{config.path}: {key.name} is {config.value(key)!r:.40}, but {there} {bias!r}")
+                said = f"{key.name} is {config.value(key)!r:.40}, but " if key.name else "of the weights, "
+                raise CheckpointError(f"{config.path}: {said}{there} {bias!r}")
 
 
 def _task_kind(
     config: ConfigFile, family: Family, asked: str | None, modules: SentenceModules | None
 ) -> tuple[TaskKind, list[str]]:
     """The task, and a note that says why it is this one."""
+    own = modules.task if modules is not None else None
+    if own is not None and asked == own:
+        return own, []
     if asked is not None:
         for kind in family.heads:
             if kind == asked:
@@ -371,6 +406,7 @@ def _architecture(
     config: ConfigFile,
     family: Family,
     sizes: Sizes,
+    attention: Attention,
     head: Head,
     modules: SentenceModules | None,
     score: Activation,
@@ -381,8 +417,7 @@ def _architecture(
     if score != "none":
         layers[-1] = replace(layers[-1], activation=score)
     layers += _layers_behind(modules, setfit)
-    everywhere = [(0, 0.0)] * sizes.num_layers
-    attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
+    frequencies = tuple(dict.fromkeys(rotary.frequencies for _, rotary in attention if rotary.frequencies))
     return Architecture(
         model_type=family.model_type,
         hidden_size=sizes.hidden_size,
@@ -392,7 +427,16 @@ def _architecture(
         token_types=sizes.token_types,
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
-        layers=tuple(Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in attention),
+        layers=tuple(
+            Layer(
+                sizes.num_heads,
+                sizes.ffn_size,
+                window,
+                rotary.base,
+                rotary=frequencies.index(rotary.frequencies) + 1 if rotary.frequencies else 0,
+            )
+            for window, rotary in attention
+        ),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
@@ -402,6 +446,7 @@ def _architecture(
         relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        rotary_frequencies=frequencies,
     )
 
 
@@ -414,7 +459,7 @@ def _task(
     notes: list[str],
 ) -> tuple[Task, Activation]:
     """The task, and what becomes of the last output."""
-    if kind == "sentence-embedding":
+    if kind in OF_MODULES:
         if modules is None or modules.task != kind:
             return Task(kind), "none"
         prompts, default = modules.prompts, modules.default_prompt

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import MAX_HEAD_LAYERS, Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ACTIVATIONS_OF_TORCH
 from minibert_converter.checkpoints.folder import Folder, JsonObject
+
+if TYPE_CHECKING:
+    from minibert_converter.checkpoints.colbert import Sides
 
 MODULES_FILE = "modules.json"
 #: As many linears as a head may have, and what may stand around them.
@@ -62,6 +65,9 @@ TASKS: Mapping[str, TaskKind | None] = {
     "SentenceTransformer": "sentence-embedding",
     "SparseEncoder": "fill-mask",
     "CrossEncoder": None,
+    "ColBERT": "multi-vector",
+    "MultiVectorEncoder": "multi-vector",
+    "HF_ColBERT": "multi-vector",
 }
 
 
@@ -74,6 +80,8 @@ class DenseModule:
     out_features: int
     bias: bool
     activation: Activation
+    #: Whether what came in is added, by residual.weight where it has another width.
+    residual: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ class SentenceModules:
     default_prompt: str | None = None
     similarity: str = "cosine"
     score_function: str | None = None
+    sides: Sides | None = None
 
     @property
     def task(self) -> TaskKind | None:
@@ -108,10 +117,7 @@ def read_sentence_modules(folder: Folder) -> SentenceModules | None:
     """
     if not folder.has(MODULES_FILE):
         return None
-    entries = folder.json(MODULES_FILE, list)
-    if len(entries) > MAX_MODULES:
-        raise UnsupportedError(f"{folder / MODULES_FILE}: {len(entries)} modules; the limit is {MAX_MODULES}")
-    modules = [_module(folder, entry) for entry in entries]
+    modules = read_modules(folder)
     modules = [(kind, path) for kind, path in modules if kind != "Dropout"]  # does nothing outside training
     config_path = folder / "config_sentence_transformers.json"
     config = folder.json_if_present(config_path.name)
@@ -130,8 +136,8 @@ def read_sentence_modules(folder: Folder) -> SentenceModules | None:
     if model_type == "SparseEncoder":
         _check_splade(paths["SpladePooling"])
     static = "StaticEmbedding" in paths
-    max_length, lowercase = (None, False) if static else _read_settings(paths["Transformer"])
-    prompts, default_prompt, similarity = _read_prompts(config_path, config)
+    max_length, lowercase = (None, False) if static else read_settings(paths["Transformer"])
+    prompts, default_prompt, similarity = read_prompts(config_path, config)
     if default_prompt is not None and prompts[default_prompt] and model_type != "SentenceTransformer":
         raise UnsupportedError(f"{config_path}: a {model_type} that puts a prompt before each text is not supported")
     return SentenceModules(
@@ -150,6 +156,26 @@ def read_sentence_modules(folder: Folder) -> SentenceModules | None:
     )
 
 
+def read_modules(
+    folder: Folder, supported: Sequence[str] = SUPPORTED_MODULES, packages: Sequence[str] = ()
+) -> list[tuple[str, Folder]]:
+    """The class name and folder of each module, in their order.
+
+    Args:
+        folder: what holds modules.json.
+        supported: names of classes.
+        packages: where they may come from besides sentence_transformers.
+
+    Raises:
+        CheckpointError: the file is broken.
+        UnsupportedError: there are too many, or one is of another class.
+    """
+    entries = folder.json(MODULES_FILE, list)
+    if len(entries) > MAX_MODULES:
+        raise UnsupportedError(f"{folder / MODULES_FILE}: {len(entries)} modules; the limit is {MAX_MODULES}")
+    return [_module(folder, entry, supported, ("sentence_transformers", *packages)) for entry in entries]
+
+
 def _expected(model_type: str, kinds: list[str]) -> list[str]:
     """The modules that a folder must have, given how often those come that are free to."""
     if model_type == "CrossEncoder":
@@ -160,8 +186,11 @@ def _expected(model_type: str, kinds: list[str]) -> list[str]:
     return [*first, *["Dense"] * kinds.count("Dense"), *["Normalize"] * ("Normalize" in kinds)]
 
 
-def _read_settings(folder: Folder) -> tuple[int | None, bool]:
-    """The longest text in tokens, or None where nothing is said, and whether texts are lowered first."""
+def read_settings(folder: Folder, besides: str = "") -> tuple[int | None, bool]:
+    """The longest text in tokens, or None where nothing is said, and whether texts are lowered first.
+
+    `besides` are keys that somebody else reads, as a regular expression.
+    """
     read = ((name, folder.json_if_present(name)) for name in SETTINGS_FILES)
     name, values = next(((name, values) for name, values in read if values), ("", {}))
     path, settings = folder / name, JsonObject(values)
@@ -174,22 +203,22 @@ def _read_settings(folder: Folder) -> tuple[int | None, bool]:
         length = arguments.get("model_max_length", length)
         if strange := arguments.not_asked(ARGUMENTS_HARMLESS):
             raise UnsupportedError(f"{path}: {group} sets {', '.join(strange)}, which is not understood here")
-    if strange := settings.not_asked(SETTINGS_HARMLESS):
+    if strange := settings.not_asked(f"{SETTINGS_HARMLESS}|{besides}"):
         raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
     if length is not None and (type(length) is not int or length < 1):
         raise CheckpointError(f"{path}: max_seq_length is {length!r}")
     return length, bool(lowercase)
 
 
-def _module(folder: Folder, entry: Any) -> tuple[str, Folder]:
+def _module(folder: Folder, entry: Any, supported: Sequence[str], packages: Sequence[str]) -> tuple[str, Folder]:
     """The module's class name and folder."""
     where = folder / MODULES_FILE
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or not isinstance(entry.get("path"), str):
         raise CheckpointError(f"{where}: a module has no type and path")
     package, _, kind = entry["type"].rpartition(".")
-    if package.split(".")[0] != "sentence_transformers" or kind not in SUPPORTED_MODULES:
+    if package.split(".")[0] not in packages or kind not in supported:
         raise UnsupportedError(
-            f"{where}: module {entry['type']} is not supported; supported are {', '.join(SUPPORTED_MODULES)}"
+            f"{where}: module {entry['type']} is not supported; supported are {', '.join(supported)}"
         )
     path = PurePath(entry["path"])
     if path.is_absolute() or ".." in path.parts:
@@ -251,7 +280,8 @@ def _refuse_other_values(path: PurePath, config: Mapping[str, Any]) -> None:
             raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only sentence_embedding is supported")
 
 
-def _read_prompts(path: PurePath, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None, str]:
+def read_prompts(path: PurePath, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None, str]:
+    """Prompts by name, the name of the one that is put before texts where nobody chooses, and the similarity."""
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise CheckpointError(f"{path}: prompts must be an object of strings")
