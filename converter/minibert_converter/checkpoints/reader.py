@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from minibert.errors import CheckpointError, UnsupportedError
+from minibert.errors import CheckpointError, InputError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+from minibert_converter.checkpoints.adapter import Adapter, read_adapter
 from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
@@ -35,13 +36,20 @@ FROM_SETFIT = "task text-classification, from the classifier of SetFit"
 OF_MODULES: tuple[TaskKind, ...] = ("sentence-embedding", "multi-vector")
 
 
-def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
+def read_checkpoint(
+    folder: str | Path,
+    task: str | None = None,
+    progress: OnProgress = no_progress,
+    *,
+    base: str | Path | None = None,
+) -> Network:
     """Reads a Hugging Face checkpoint folder, or one of sentence-transformers.
 
     Args:
         folder: holds config.json, weights and a tokenizer; nothing in it is ever executed.
         task: what the model is for, if not what its `architectures` say: one of `minibert.format.constants.TASK_KINDS`.
         progress: told of every layer.
+        base: of an adapter of PEFT, the folder of its base model, if not the one that it names.
 
     Returns:
         The model in float32, names and padding as in a minibert file. Its `notes` say what was guessed.
@@ -56,8 +64,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         whole = Folder(path)
         modules = read_colbert(whole) or read_sentence_modules(whole)
         if modules.static if modules else is_static(whole):
-            return _read_static(whole, modules, task)
-        home, config, family, setfit, kind, notes = _opened(whole, modules, task)
+            return _read_static(whole, modules, task, base)
+        home, adapter, config, family, setfit, kind, notes = _opened(whole, modules, task, base)
         sentence = modules if modules and (setfit or (kind == modules.task and kind in OF_MODULES)) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
@@ -68,10 +76,13 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             left_out = ", ".join(prompts)
             notes.append(f"left out the prompts {left_out}: where they are wanted, texts must begin with them")
 
-        stored = read_weights(home)
+        model = adapter.base if adapter else home
+        stored = read_weights(model)
         tensors = NamedTensors(
-            home.path, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused
+            model.path, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused
         )
+        if adapter:
+            adapter.merge(tensors)
         family = as_stored(family, tensors)
         sizes = read_sizes(config, family, tensors)
         _refuse_other_biases(config, family, tensors)
@@ -81,7 +92,7 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         config.refuse_other_networks(head.must_be)
         relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
-            home,
+            adapter.tokenizer if adapter else home,
             sizes.vocab_size,
             lowercase=bool(modules and modules.lowercase),
             class_name=config.text("tokenizer_class"),
@@ -92,6 +103,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         if setfit:
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
+            if adapter and kind in LABELED_TASKS:
+                adapter.fit_labels(config, tensors.rows(f"{head.linears[-1].source}.weight"), notes)
             task_of_file, score = _task(config, kind, tensors, head, modules, notes)
         max_length = min(limit for limit in limits if limit)
         if modules and modules.sides and kind == modules.task:
@@ -112,25 +125,27 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
-        network.notes.extend(whole.account())
+        for each in (whole, adapter.base) if adapter else (whole,):
+            network.notes.extend(each.account())
     return network
 
 
-def task_of_checkpoint(folder: str | Path, task: str | None = None) -> TaskKind:
+def task_of_checkpoint(folder: str | Path, task: str | None = None, base: str | Path | None = None) -> TaskKind:
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
         whole = Folder(Path(folder))
         modules = read_colbert(whole) or read_sentence_modules(whole)
         if modules.static if modules else is_static(whole):
-            return _static_kind(whole, modules, task)[1]
-        return _opened(whole, modules, task).kind
+            return _static_kind(whole, modules, task, base)[1]
+        return _opened(whole, modules, task, base).kind
 
 
 class _Opened(NamedTuple):
     """What a folder says of itself: see `read_checkpoint`."""
 
     home: Folder
+    adapter: Adapter | None
     config: ConfigFile
     family: Family
     setfit: SetFit | None
@@ -138,12 +153,16 @@ class _Opened(NamedTuple):
     notes: list[str]
 
 
-def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) -> _Opened:
+def _opened(whole: Folder, modules: SentenceModules | None, task: str | None, base: str | Path | None) -> _Opened:
     """Which family a folder is of and what for."""
     home = modules.transformer_folder if modules else whole
-    if not home.has("config.json"):
-        raise no_config(home)
-    config = ConfigFile(home)
+    adapter = read_adapter(home, None if base is None else Path(base))
+    if adapter is None:
+        _refuse_base(home, base)
+    model = adapter.base if adapter else home
+    if not model.has("config.json"):
+        raise no_config(model)
+    config = ConfigFile(model)
     family = _family(config)
     config.refuse_code(family.code)
     config.refuse_other_networks(family.must_be)
@@ -153,12 +172,18 @@ def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) ->
     if setfit:
         kind, notes = "text-classification", [FROM_SETFIT]
     else:
-        kind, notes = _task_kind(config, family, task, modules)
-    return _Opened(home, config, family, setfit, kind, notes)
+        asked = task or (adapter.task if adapter and not (modules and modules.task) else None)
+        kind, notes = _task_kind(config, family, asked, modules)
+    if adapter:
+        notes.append(f"the adapter is merged into its base model, {model}" + f", for {kind}" * (task is None))
+    return _Opened(home, adapter, config, family, setfit, kind, notes)
 
 
-def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | None) -> tuple[SetFit | None, TaskKind]:
+def _static_kind(
+    whole: Folder, modules: SentenceModules | None, task: str | None, base: str | Path | None
+) -> tuple[SetFit | None, TaskKind]:
     """What a static model is for."""
+    _refuse_base(whole, base)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
         return setfit, "text-classification"
@@ -167,9 +192,9 @@ def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | Non
     return None, "sentence-embedding"
 
 
-def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None) -> Network:
+def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None, base: str | Path | None) -> Network:
     """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
-    setfit, kind = _static_kind(whole, modules, task)
+    setfit, kind = _static_kind(whole, modules, task, base)
     behind = setfit is not None or bool(modules and modules.dense)
     home = modules.transformer_folder if modules else whole
     static = read_static(home, modules.normalize if modules else None, behind=behind)
@@ -208,6 +233,11 @@ def _read_static(whole: Folder, modules: SentenceModules | None, task: str | Non
     _read_behind(network, static.hidden_size, modules, setfit)
     network.notes.extend(whole.account())
     return network
+
+
+def _refuse_base(folder: Folder, base: str | Path | None) -> None:
+    if base is not None:
+        raise InputError(f"{folder}: no adapter of PEFT, so there is no base model to be given")
 
 
 def _read_tensors(
