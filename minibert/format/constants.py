@@ -40,6 +40,7 @@ MAX_LAYERS = 256
 MAX_HEAD_LAYERS = 16
 #: Linears on every token beside the answer: as many places as a job has for their rows.
 MAX_TOKEN_HEADS = 2
+TOKEN_HEADS = ("tokens.vectors", "tokens.weights")
 MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
 MAX_TOKEN_TYPES = 256

@@ -23,6 +23,7 @@ from minibert.format.constants import (
     MAX_POSITIONS,
     MAX_ROTARY_BASE,
     MAX_SKIPPED,
+    MAX_TOKEN_HEADS,
     MAX_TOKEN_TYPES,
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
@@ -31,6 +32,7 @@ from minibert.format.constants import (
     PROBLEM_TYPES,
     SIMILARITIES,
     TASK_KINDS,
+    TOKEN_HEADS,
     TOKEN_SIMILARITIES,
     Activation,
     Pooling,
@@ -89,6 +91,22 @@ class HeadLayer(FromJson):
             raise FormatError(f"{where}.name must be 'head.WORD' or 'head.WORD.NUMBER', not {shown(self.name)}")
 
 
+@record
+class TokenHead(FromJson):
+    """A linear on the last row of every token, beside the answer of the text, and what follows it.
+
+    Attributes:
+        name: "tokens.vectors", whose rows are vectors of all tokens but the first, or "tokens.weights", whose one
+            output is what a token weighs in a sparse vector (BGE-M3, arXiv 2402.03216).
+        activation: after the linear.
+        normalize: whether rows are divided by their L2 norm.
+    """
+
+    name: str = key(choice(TOKEN_HEADS))
+    activation: Activation = key(choice(ACTIVATIONS), default="none")
+    normalize: bool = key(boolean, default=False)
+
+
 def _is_head_name(name: str) -> bool:
     """Whether a file may call a layer so.
 
@@ -117,6 +135,7 @@ class Architecture(FromJson):
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
+        token_heads: what else is made of every token, where the answer is one row a text.
     """
 
     model_type: str = key(choice(MODEL_TYPES))
@@ -139,6 +158,7 @@ class Architecture(FromJson):
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
     relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0)
+    token_heads: tuple[TokenHead, ...] = key(items(TokenHead.from_json, 0, MAX_TOKEN_HEADS), default=())
 
     @property
     def goes_by_places(self) -> bool:
@@ -183,7 +203,7 @@ class Side(FromJson):
 
 @record
 class Task(FromJson):
-    """What the outputs mean."""
+    """What the outputs mean; in sparse vectors the tokens `weightless` weigh nothing."""
 
     kind: TaskKind = key(choice(TASK_KINDS))
     labels: tuple[str, ...] = key(items(string, 0, MAX_LABELS), default=())
@@ -193,6 +213,7 @@ class Task(FromJson):
     similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
     query: Side | None = key(_optional(Side.from_json), default=None)
     document: Side | None = key(_optional(Side.from_json), default=None)
+    weightless: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=())
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+from minibert_converter.checkpoints.bge_m3 import TokenHeads, read_token_heads
 from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
@@ -88,15 +89,20 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         max_length = min(limit for limit in limits if limit)
         if modules and modules.sides and kind == modules.task:
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
+        architecture = _architecture(config, family, sizes, head, sentence, score, setfit, relative)
+        alone = sentence is None or kind != "sentence-embedding"
+        token_heads = None if alone else read_token_heads(home, family.model_type)
+        if token_heads:
+            architecture, task_of_file = token_heads.added_to(architecture, task_of_file, tokenizer.json)
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence, score, setfit, relative),
+            architecture=architecture,
             task=task_of_file,
             text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, relative, progress)
+    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, relative, token_heads, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -152,6 +158,7 @@ def _read_tensors(
     modules: SentenceModules | None,
     setfit: SetFit | None,
     relative: RelativePositions | None,
+    token_heads: TokenHeads | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
@@ -170,6 +177,8 @@ def _read_tensors(
     progress(stage, sizes.num_layers + 1, steps)
     with refusing(tensors.folder):
         _read_heads(network, reader, sizes, tensors, head, modules, setfit)
+        if token_heads:
+            token_heads.read(network, sizes.hidden_size)
     progress(stage, steps, steps)
 
 
