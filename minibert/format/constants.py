@@ -95,6 +95,8 @@ TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
 LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")
+#: How the weights of a word at all tokens become one.
+SPARSE_POOLINGS = ("max", "sum")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 #: Those of one vector a token (late interaction): the sum or the mean over a query's tokens of the best match.
 TOKEN_SIMILARITIES = ("maxsim", "meanmaxsim")

@@ -31,6 +31,7 @@ from minibert.format.constants import (
     POOLINGS,
     PROBLEM_TYPES,
     SIMILARITIES,
+    SPARSE_POOLINGS,
     TASK_KINDS,
     TOKEN_HEADS,
     TOKEN_SIMILARITIES,
@@ -157,8 +158,8 @@ class Architecture(FromJson):
     gated: bool = key(boolean, default=False)
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
-    relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0)
-    token_heads: tuple[TokenHead, ...] = key(items(TokenHead.from_json, 0, MAX_TOKEN_HEADS), default=())
+    relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
+    token_heads: tuple[TokenHead, ...] = key(items(TokenHead.from_json, 0, MAX_TOKEN_HEADS), default=(), written=False)
 
     @property
     def goes_by_places(self) -> bool:
@@ -203,7 +204,12 @@ class Side(FromJson):
 
 @record
 class Task(FromJson):
-    """What the outputs mean; in sparse vectors the tokens `weightless` weigh nothing."""
+    """What the outputs mean.
+
+    In sparse vectors that a fill-mask head makes, a word's weight at a token is log(1 + max(logit, 0)), the logarithm
+    taken `sparse_logs` times, and that in the text the largest of these or their sum (`sparse_pooling`). In those that
+    token heads make, the tokens `weightless` weigh nothing.
+    """
 
     kind: TaskKind = key(choice(TASK_KINDS))
     labels: tuple[str, ...] = key(items(string, 0, MAX_LABELS), default=())
@@ -211,9 +217,11 @@ class Task(FromJson):
     prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
     default_prompt: str | None = key(lambda value, _: value, default=None)
     similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
-    query: Side | None = key(_optional(Side.from_json), default=None)
-    document: Side | None = key(_optional(Side.from_json), default=None)
-    weightless: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=())
+    query: Side | None = key(_optional(Side.from_json), default=None, written=False)
+    document: Side | None = key(_optional(Side.from_json), default=None, written=False)
+    sparse_pooling: str = key(choice(SPARSE_POOLINGS), default="max", written=False)
+    sparse_logs: int = key(integer(1, 2), default=1, written=False)
+    weightless: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=(), written=False)
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""
@@ -261,7 +269,8 @@ class Config(FromJson):
 
 def _as_json(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        return {key.name: _as_json(getattr(value, key.name)) for key in fields(value)}
+        pairs = [(key, getattr(value, key.name)) for key in fields(value)]
+        return {key.name: _as_json(own) for key, own in pairs if key.metadata["written"] or own != key.default}
     if isinstance(value, Mapping):
         return {key: _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

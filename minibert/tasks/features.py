@@ -55,13 +55,28 @@ class FeatureReader(Reader[tuple[str, "str | None"], Any]):
 
 
 class SparseReader(FeatureReader):
-    """Texts to weights of the vocabulary's words: of each the largest log(1 + max(logit, 0)) over the tokens."""
+    """Texts to weights of the vocabulary's words: log(1 + max(logit, 0)), the largest or the sum over the tokens.
+
+    Args:
+        task: says which, and how often the logarithm is taken.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
 
     def find(self, window: Window, rows: np.ndarray) -> SparseVector:
         """Weights above 0."""
         largest = rows.max(axis=0)
         indices = np.flatnonzero(largest > 0)
-        return SparseVector(indices.astype(np.int32), np.log1p(largest[indices]))
+        if self._task.sparse_pooling == "max":  # the same after the logarithm, of one row instead of many
+            return SparseVector(indices.astype(np.int32), self._weights(largest[indices]))
+        values = self._weights(np.maximum(rows[:, indices], 0)).sum(axis=0)
+        return SparseVector(indices.astype(np.int32), values)
+
+    def _weights(self, logits: np.ndarray) -> np.ndarray:
+        for _ in range(self._task.sparse_logs):
+            logits = np.log1p(logits)
+        return logits
 
 
 class Features(BaseModel):

@@ -152,7 +152,7 @@ class SeveralVectors(BaseModel):
         self.need("fill-mask")
         read_ahead = integer("read_ahead", read_ahead)
         limits = self.pipeline.limits(**read)
-        return self.pipeline.answers(many(inputs, pair=False), SparseReader(), limits, read_ahead=read_ahead)
+        return self.pipeline.answers(many(inputs, pair=False), SparseReader(self.task), limits, read_ahead=read_ahead)
 
     @cached_property
     def _with_token_heads(self) -> tuple[Pipeline, VectorsReader]:

@@ -347,7 +347,8 @@ def _task(
         prompts, default = modules.prompts, modules.default_prompt
         return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity), "none"
     if kind not in LABELED_TASKS:
-        return Task(kind), "none"
+        pooling, logs = modules.sparse if modules and modules.sparse else ("max", 1)
+        return Task(kind, sparse_pooling=pooling, sparse_logs=logs), "none"
     outputs = tensors.rows(f"{head.linears[-1].source}.weight")
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs)), "none"
