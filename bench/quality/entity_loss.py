@@ -11,6 +11,7 @@ a token's labels and how many tokens get another label. The last line is the mea
 
 from __future__ import annotations
 
+import argparse
 import random
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ DRAWS = 1000
 SAMPLE = 1024
 
 #: The words and tags of sentences.
-Sentences = list[tuple[list[str], list[str]]]
+Sentences = Sequence[tuple[Sequence[str], Sequence[str]]]
 
 
 class Answers(NamedTuple):
@@ -71,7 +72,9 @@ def differences(exact: Answers, made: Answers) -> list[float]:
     return [after, after - before, float((drawn[1] - drawn[0]).std()), 1e4 * float(divergence), 1e4 * float(changed)]
 
 
-def variants(model: minibert.Model, arguments, training: list[str]) -> Mapping[str, tuple[list[str], list[str] | None]]:
+def variants(
+    model: minibert.Model, arguments: argparse.Namespace, training: list[str]
+) -> Mapping[str, tuple[list[str], list[str] | None]]:
     """By name: the matrices that stay float32, and the texts to calibrate on."""
     made: dict[str, tuple[list[str], list[str] | None]] = {"int8": ([], None)}
     if arguments.parts:
