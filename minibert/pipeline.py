@@ -18,7 +18,7 @@ from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Window
-from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning, tokenizes_alone
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
@@ -122,6 +122,8 @@ class Pipeline:
         self._tokenizer = tokenizer
         self._max_length = config.text.max_length
         self._max_positions = config.architecture.max_positions
+        # Without layers nearly all the work is the tokenizer's: it may use threads of its own where the engine may.
+        self._at_once = not config.architecture.layers and (engine.threads > 1 or tokenizes_alone())
 
     def limits(self, known: type = ReadOptions, /, **given: Any) -> Limits:
         """Checked limits.
@@ -258,8 +260,8 @@ class Pipeline:
         return [found[place] for place in range(len(windows))]
 
     def _encode(self, texts: Sequence[TextPair], limits: Limits) -> list[Encoded]:
-        encode = self._tokenizer().encode
-        return [encode(text, pair, limits.max_length, limits.only_first) for text, pair in texts]
+        tokenizer = self._tokenizer()
+        return tokenizer.encode_many(texts, limits.max_length, limits.only_first, at_once=self._at_once)
 
     def _encode_ahead(
         self, texts: Iterator[Sequence[TextPair]], limits: Limits
@@ -295,8 +297,13 @@ class Pipeline:
         return out, cut
 
     def _too_long(self, text: str, pair: str | None, which: str, limits: Limits) -> InputError:
-        count = self._tokenizer().count(text, pair)
-        return InputError(f"{which} has {count} tokens, more than {self._read(limits)}, and truncation is off")
+        count, most = self._tokenizer().count(text, pair), self._read(limits)
+        if count <= most:
+            characters = len(text) + len(pair or "")
+            return InputError(
+                f"{which} has {characters} characters, more than are read for {most} tokens, and truncation is off"
+            )
+        return InputError(f"{which} has {count} tokens, more than {most}, and truncation is off")
 
     def _warn(self, cut: int, seen: int, limits: Limits) -> None:
         which = "the text was" if seen == 1 else f"{cut} of {seen} texts {'was' if cut == 1 else 'were'}"

@@ -95,6 +95,21 @@ SETUPS: dict[str, dict[str, Any]] = {
         "config": _SIZES
         | {"model_type": "nomic_bert", "rope_parameters": {"rope_theta": 1000.0, "rope_type": "default"}},
     },
+    "nomic-yarn": {
+        "class": "NomicBert",
+        "config": _SIZES
+        | {
+            "model_type": "nomic_bert",
+            "num_hidden_layers": 1,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1000.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+                "beta_fast": 4,
+            },
+        },
+    },
     "gte": {
         "class": "Gte",
         "config": _SIZES

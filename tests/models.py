@@ -90,6 +90,7 @@ def random_model(
     gated: bool = False,
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
+    rotary_frequencies: Sequence[Sequence[float]] = (),
     tied: bool = False,
     low_rank: int = 0,
     word_size: int = 0,
@@ -124,6 +125,7 @@ def random_model(
         gated: whether one half of the feed-forward's neurons gates the other.
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
+        rotary_frequencies: of the last layers, one row for each.
         tied: whether the last layer of the head is the table of words.
         low_rank: rank of what is added to every matrix but gated ones; 0 for nothing.
         word_size: columns of the table of words, if a matrix of their own follows them.
@@ -169,6 +171,7 @@ def random_model(
     extras = [windows[n] if n < len(windows) else 0 for n in range(layers)]
     keeps = [keep_tokens[n] if n < len(keep_tokens) else 1.0 for n in range(layers)]
     bases = [rotary_bases[n] if n < len(rotary_bases) else 0.0 for n in range(layers)]
+    rotary = [max(0, n + 1 + len(rotary_frequencies) - layers) for n in range(layers)]
     stored = Table(tables, 1) if isinstance(tables, str) else tables
     config = Config(
         Architecture(
@@ -180,7 +183,7 @@ def random_model(
             token_types=token_types,
             layer_norm_eps=eps,
             activation=activation,
-            layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, keeps, strict=True)),
+            layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, keeps, rotary, strict=True)),
             pooling=pooling,
             head=tuple(head_layers),
             normalize=normalize,
@@ -192,6 +195,7 @@ def random_model(
             gated=gated,
             word_size=word_size,
             exits=tuple(Exit(*each) for each in exits),
+            rotary_frequencies=tuple(tuple(row) for row in rotary_frequencies),
         ),
         Task("text-classification", labels) if exits else Task("sentence-embedding"),
         TextConfig(max_positions),

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minibert.errors import InputError
 from minibert.format.constants import NIBBLE_GROUP
 from minibert.format.parts import Linear, Table
 from minibert.format.schema import Architecture, Task, TextConfig
@@ -267,6 +268,11 @@ class Network:
     def copy(self) -> Network:
         """A network whose entries passes may replace; the arrays are the same."""
         return Network(**{each.name: copy.copy(getattr(self, each.name)) for each in fields(self)})
+
+    def need_layers(self, what: str) -> None:
+        """Raise InputError if `what` is done to layers and there are none."""
+        if not self.architecture.layers:
+            raise InputError(f"{what} is for layers, and the model has none: only a table of tokens' vectors")
 
     @property
     def checkpoint_layers(self) -> tuple[int, ...]:

@@ -39,8 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     console.say(console.table(_facts(file)))
     console.say()
     console.say(_parts_table(file, parts))
-    console.say()
-    console.say(matrices_table(matrices, each=arguments.tensors))
+    if matrices:
+        console.say()
+        console.say(matrices_table(matrices, each=arguments.tensors))
     if passes := passes_table(file.config.report):
         console.say(f"\n{passes}")
     report = {key: each for key, each in file.config.report.items() if key not in ("parts", "passes")}
@@ -155,7 +156,7 @@ def _facts(file: ModelFile) -> list[tuple[str, str]]:
             facts.append((name, f"{side.max_length} tokens{filled}{skipped}; a vector for each"))
     heads = sorted({layer.num_heads for layer in a.layers})
     facts += [
-        ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}, {_some(heads)} heads"),
+        ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}{_some(heads)}"),
         ("vocabulary", f"{a.vocab_size:,} tokens"),
         ("reads", f"{file.config.text.max_length} tokens of a text, {a.max_positions} at most"),
         ("pooling", a.pooling + (", normalized" if a.normalize else "")),
@@ -165,8 +166,10 @@ def _facts(file: ModelFile) -> list[tuple[str, str]]:
     return [(name.ljust(width), value.ljust(longest)) for name, value in facts]
 
 
-def _some(numbers: list[int]) -> str:
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+def _some(heads: list[int]) -> str:
+    if not heads:
+        return ""
+    return f", {heads[0]} heads" if len(heads) == 1 else f", {heads[0]} to {heads[-1]} heads"
 
 
 def _lines(value: Any, name: str = "") -> list[str]:

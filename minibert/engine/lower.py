@@ -253,7 +253,7 @@ class _Lowering:
             op.WIDTH: step.buffer.width,
             op.HEADS: 2 * step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
-            op.ROTARY_TABLE: self.addresses.rotary(step.base, step.head_size, positions),
+            op.ROTARY_TABLE: self.addresses.rotary(step.rotation, step.head_size, positions),
         }
 
     @lower.register

@@ -43,8 +43,12 @@ MAX_TOKEN_HEADS = 2
 TOKEN_HEADS = ("tokens.vectors", "tokens.weights")
 MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
+MAX_ROTARY_FREQUENCY = 1024.0
+#: Different rotations in one model: each has a table of all positions.
+MAX_ROTARIES = 4
 MAX_TOKEN_TYPES = 256
 MAX_VOCAB_SIZE = 1 << 24
+MAX_CHARACTERS_PER_TOKEN = 1 << 16
 #: Tokens that have no vectors, where every token has one: punctuation, perhaps stop words.
 MAX_SKIPPED = 4096
 #: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.
@@ -83,6 +87,7 @@ MODEL_TYPES = (
     "mpnet",
     "nomic_bert",
     "roberta",
+    "static",
     "xlm-roberta",
 )
 LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)

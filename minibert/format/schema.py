@@ -14,6 +14,7 @@ from typing import Any
 from minibert.errors import FormatError
 from minibert.format.constants import (
     ACTIVATIONS,
+    MAX_CHARACTERS_PER_TOKEN,
     MAX_HEAD_LAYERS,
     MAX_HEAD_SIZE,
     MAX_HEADS,
@@ -21,7 +22,9 @@ from minibert.format.constants import (
     MAX_LABELS,
     MAX_LAYERS,
     MAX_POSITIONS,
+    MAX_ROTARIES,
     MAX_ROTARY_BASE,
+    MAX_ROTARY_FREQUENCY,
     MAX_SKIPPED,
     MAX_TOKEN_HEADS,
     MAX_TOKEN_TYPES,
@@ -57,6 +60,7 @@ class Layer(FromJson):
         ffn_size: neurons between the two halves of the feed-forward network.
         window: tokens to either side that a token attends to; 0 for all.
         rotary_base: base of the frequencies by which queries and keys are rotated (RoPE, arXiv 2104.09864); 0 for none.
+        rotary: which of the architecture's `rotary_frequencies` they are instead, from 1 on; 0 for none.
         keep_tokens: fraction of a text's tokens that go on from this layer's attention (token pruning); 1 for all.
     """
 
@@ -65,6 +69,12 @@ class Layer(FromJson):
     window: int = key(integer(0, MAX_POSITIONS), default=0)
     rotary_base: float = key(number(1.0, MAX_ROTARY_BASE, also=0.0), default=0.0)
     keep_tokens: float = key(number(0.0, 1.0), default=1.0)
+    rotary: int = key(integer(0, MAX_ROTARIES), default=0, written=False)
+
+    @property
+    def by_place(self) -> bool:
+        """Whether attention asks where in the text a token stands, beside what is added to its embedding."""
+        return bool(self.window or self.rotary_base or self.rotary)
 
 
 @record
@@ -124,6 +134,8 @@ def _is_head_name(name: str) -> bool:
 class Architecture(FromJson):
     """The shape of the network, from token ids to the rows that `forward` returns.
 
+    Without layers a text's vector is made of the rows of its words as they are: no positions, no types, no norm.
+
     Attributes:
         embedding_size: columns of the embedding tables, which `embeddings.projection` brings to `hidden_size`; 0 where
             the tables have `hidden_size` columns and there is no projection.
@@ -137,6 +149,7 @@ class Architecture(FromJson):
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
         token_heads: what else is made of every token, where the answer is one row a text.
+        rotary_frequencies: by which pairs of features are rotated, in layers that have no base: each names one row.
     """
 
     model_type: str = key(choice(MODEL_TYPES))
@@ -147,7 +160,7 @@ class Architecture(FromJson):
     token_types: int = key(integer(0, MAX_TOKEN_TYPES))
     layer_norm_eps: float = key(number(0.0, 1.0))
     activation: Activation = key(choice(ACTIVATIONS))
-    layers: tuple[Layer, ...] = key(items(Layer.from_json, 1, MAX_LAYERS))
+    layers: tuple[Layer, ...] = key(items(Layer.from_json, 0, MAX_LAYERS))
     pooling: Pooling = key(choice(POOLINGS))
     head: tuple[HeadLayer, ...] = key(items(HeadLayer.from_json, 0, MAX_HEAD_LAYERS), default=())
     normalize: bool = key(boolean, default=False)
@@ -160,13 +173,22 @@ class Architecture(FromJson):
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
     relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
     token_heads: tuple[TokenHead, ...] = key(items(TokenHead.from_json, 0, MAX_TOKEN_HEADS), default=(), written=False)
+    rotary_frequencies: tuple[tuple[float, ...], ...] = key(
+        items(items(number(0.0, MAX_ROTARY_FREQUENCY, also=0.0), 1, MAX_HEAD_SIZE // 2), 0, MAX_ROTARIES),
+        default=(),
+        written=False,
+    )
 
     @property
     def goes_by_places(self) -> bool:
         """Whether attention asks how far apart two tokens stand."""
         if self.position_bias or self.relative_rows:
             return True
-        return any([layer.window or layer.rotary_base for layer in self.layers])
+        return any([layer.by_place for layer in self.layers])
+
+    def rotation(self, layer: Layer) -> float | tuple[float, ...]:
+        """The frequencies by which a layer's queries and keys are rotated, or the base of them; 0 if they are not."""
+        return self.rotary_frequencies[layer.rotary - 1] if layer.rotary else layer.rotary_base
 
     @property
     def table_size(self) -> int:
@@ -232,9 +254,19 @@ class Task(FromJson):
 
 @record
 class TextConfig(FromJson):
-    """How text becomes ids, beside what tokenizer.json says itself."""
+    """How text becomes ids, beside what tokenizer.json says itself.
+
+    Attributes:
+        max_length: tokens that are kept of a text, unless a caller says otherwise.
+        characters_per_token: of a text, no more is looked at than so many characters for each token kept; 0 for all.
+        ignored_id: id of tokens that are left out once a text is cut; -1 for none.
+        empty_id: id of the one token that a text without tokens has; -1 where every text has some.
+    """
 
     max_length: int = key(integer(1, MAX_POSITIONS))
+    characters_per_token: int = key(integer(0, MAX_CHARACTERS_PER_TOKEN), default=0, written=False)
+    ignored_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
+    empty_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
 
 
 @record
@@ -269,8 +301,10 @@ class Config(FromJson):
 
 def _as_json(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        pairs = [(key, getattr(value, key.name)) for key in fields(value)]
-        return {key.name: _as_json(own) for key, own in pairs if key.metadata["written"] or own != key.default}
+        values = {key: getattr(value, key.name) for key in fields(value)}
+        return {
+            key.name: _as_json(item) for key, item in values.items() if key.metadata["written"] or item != key.default
+        }
     if isinstance(value, Mapping):
         return {key: _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

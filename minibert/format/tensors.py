@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import NamedTuple
 
 from minibert.errors import FormatError
@@ -17,6 +18,7 @@ from minibert.format.constants import (
     LANES,
     MAX_ELEMENTS,
     MAX_OUTPUTS,
+    MAX_ROTARIES,
     MAX_WIDTH,
     NIBBLE_GROUP,
     TOKEN_SIMILARITIES,
@@ -36,11 +38,14 @@ TOKENIZER = "tokenizer.json"
 MAX_MULTIPLICATIONS = 1 << 34
 #: Numbers that one linear may return for one text, 8 GiB: 8,192 tokens and a vocabulary of 262,144.
 MAX_ACTIVATIONS = 1 << 31
-#: Bases of rotary position embeddings in one model: each has a table of all positions.
-MAX_ROTARY_BASES = 4
 
 #: Tasks whose answer is made of one row a token.
 _TOKEN_TASKS = ("multi-vector", "token-classification", "question-answering", "fill-mask")
+#: Keys of the architecture that mean something without layers; what all others are then.
+_OF_ROWS = ("model_type", "hidden_size", "head_size", "vocab_size", "max_positions", "layer_norm_eps", "activation")
+_OF_ROWS += ("layers", "pooling", "head", "normalize")
+_NO_LAYERS = {key.name: key.default for key in fields(Architecture) if key.name not in _OF_ROWS}
+_NO_LAYERS |= {"token_types": 0, "position_table": False}
 
 
 class TensorSpec(NamedTuple):
@@ -66,9 +71,11 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         FormatError: naming the linear, table, tensor or key that doesn't fit.
     """
     architecture = config.architecture
+    _check_static(config)
     specs = _Specs()
     _add_tables(specs, config.tables, architecture)
-    specs.norm("embeddings.norm", padded(architecture.table_size))
+    if architecture.layers:
+        specs.norm("embeddings.norm", padded(architecture.table_size))
     if architecture.relative_rows:
         specs.add(DISTANCE_ROWS, "I32", 2 * architecture.max_positions - 1)
     linears = _Linears(config.linears)
@@ -102,8 +109,8 @@ def _add_token_heads(specs: _Specs, linears: _Linears, config: Config) -> None:
     architecture, where = config.architecture, "config.architecture.token_heads"
     if not architecture.token_heads:
         return
-    if config.task.kind != "sentence-embedding" or architecture.pooling == "none":
-        raise FormatError(f"{where} are for sentence-embedding with a row a text")
+    if config.task.kind != "sentence-embedding" or architecture.pooling == "none" or not architecture.layers:
+        raise FormatError(f"{where} are for sentence-embedding by layers, with a row a text")
     if any(layer.keep_tokens < 1 for layer in architecture.layers):
         raise FormatError(f"{where} need a row for each token, but tokens leave (keep_tokens)")
     for head in architecture.token_heads:
@@ -217,6 +224,15 @@ def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, arch
         )
     if layer.rotary_base and architecture.head_size % 2:
         raise FormatError(f"{prefix}.rotary_base is {layer.rotary_base}, but head_size is odd: features turn in pairs")
+    if layer.rotary:
+        if layer.rotary_base or layer.rotary > len(architecture.rotary_frequencies):
+            raise FormatError(
+                f"{prefix}.rotary is {layer.rotary}, but rotary_base {layer.rotary_base}, and rotary_frequencies has "
+                f"{len(architecture.rotary_frequencies)} rows"
+            )
+        pairs = len(architecture.rotary_frequencies[layer.rotary - 1])
+        if 2 * pairs != architecture.head_size:
+            raise FormatError(f"{prefix}.rotary has {pairs} frequencies, but head_size is {architecture.head_size}")
     if architecture.position_bias:
         if layer.window:
             raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
@@ -308,10 +324,12 @@ def _check_work(config: Config) -> None:
                 f"config.linears[{shown(name)}] returns {numbers} numbers for a text of max_positions tokens; "
                 f"the limit is {MAX_ACTIVATIONS}"
             )
-    bases = {layer.rotary_base for layer in config.architecture.layers if layer.rotary_base}
-    if len(bases) > MAX_ROTARY_BASES:
+    architecture = config.architecture
+    rotations = {architecture.rotation(layer) for layer in architecture.layers} - {0.0}
+    if len(rotations) > MAX_ROTARIES:
         raise FormatError(
-            f"config.architecture.layers have {len(bases)} values of rotary_base; the limit is {MAX_ROTARY_BASES}"
+            f"config.architecture.layers have {len(rotations)} values of rotary_base and rotary; the limit is "
+            f"{MAX_ROTARIES}"
         )
 
 
@@ -389,6 +407,26 @@ def _check_adaptive(config: Config) -> None:
         raise FormatError(f"{where} are not for models whose LayerNorms stand before what they are for")
     if layers != sorted(set(layers)) or layers[-1] > len(architecture.layers) - 2:
         raise FormatError(f"{where} are after the layers {layers}; they must rise, and end before the last layer")
+
+
+def _check_static(config: Config) -> None:
+    """That a model without layers has nothing that only layers have, and that only it has texts without tokens."""
+    architecture, text = config.architecture, config.text
+    if architecture.layers:
+        for key, none in (("characters_per_token", 0), ("ignored_id", -1), ("empty_id", -1)):
+            if getattr(text, key) != none:
+                raise FormatError(f"config.text.{key} is {getattr(text, key)}, which is for models without layers")
+        return
+    for key, none in _NO_LAYERS.items():
+        if getattr(architecture, key) != none:
+            raise FormatError(f"config.architecture.{key} is {getattr(architecture, key)}, but there are no layers")
+    if architecture.pooling == "none":
+        raise FormatError("config.architecture.pooling is 'none', but without layers a text has no other row")
+    for key in ("ignored_id", "empty_id"):
+        if getattr(text, key) >= architecture.vocab_size:
+            raise FormatError(
+                f"config.text.{key} is {getattr(text, key)}, but there are {architecture.vocab_size} words"
+            )
 
 
 def _check_aliases(aliases: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> None:

@@ -119,11 +119,15 @@ def build_plan(config: Config, every_token: bool = False, token_heads: bool = Fa
     build = _Builder(config, every_token)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
     source = _embed(build, hidden)
-    for number in range(len(architecture.layers) - 1):
+    last = len(architecture.layers) - 1
+    for number in range(last):
         source = _layer(build, number, source, hidden, hidden)
-    first_alone = architecture.pooling == "cls" and not every_token and not (token_heads and architecture.token_heads)
-    queries = Buffer("pooled", "texts", hidden.width) if first_alone else hidden
-    _layer(build, len(architecture.layers) - 1, source, hidden, queries)
+    queries = hidden
+    if architecture.layers:
+        every_row = every_token or (token_heads and architecture.token_heads)
+        if architecture.pooling == "cls" and not every_row:
+            queries = Buffer("pooled", "texts", hidden.width)
+        _layer(build, last, source, hidden, queries)
 
     token_outputs = _token_heads(build, hidden) if token_heads else ()
     output = _head(build, queries)
@@ -137,6 +141,9 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     """Token ids to `hidden`; returns what the first layer reads."""
     architecture, norm = build.config.architecture, "embeddings.norm"
     tables = tuple(name for name in TABLES if name in build.config.tables)
+    if not architecture.layers:
+        build.steps.append(Embed(tables, None, hidden, None))
+        return hidden
     first = "layers.0.attention.qkv"
     following, embedded = first, hidden
     if architecture.embedding_size:
@@ -180,8 +187,8 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     normed = Buffer("normed", queries.rows, hidden.width) if pre_norm else queries
 
     build.matmul(f"{name}.attention.qkv", source, qkv)
-    if layer.rotary_base:
-        build.steps.append(Rotate(qkv, *heads, layer.rotary_base))
+    if rotation := architecture.rotation(layer):
+        build.steps.append(Rotate(qkv, *heads, rotation))
     build.steps.append(
         Attend(qkv, context, *heads, exact, bias, layer.window, relative if architecture.relative_rows else None)
     )

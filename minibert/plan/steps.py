@@ -74,13 +74,16 @@ class Matmul(NamedTuple):
 
 
 class Rotate(NamedTuple):
-    """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size)."""
+    """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size).
+
+    Or by position * frequency[i], where not the base is given but the frequencies.
+    """
 
     buffer: Buffer
     num_heads: int
     head_size: int
     padded_head_size: int
-    base: float
+    rotation: float | tuple[float, ...]
 
 
 class Attend(NamedTuple):

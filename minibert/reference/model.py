@@ -211,7 +211,7 @@ class Run:
 
     @execute.register
     def _(self, step: steps.Rotate) -> None:
-        table = functions.rotary_table(step.base, step.head_size, int(self.positions.max()) + 1)
+        table = functions.rotary_table(step.rotation, step.head_size, int(self.positions.max()) + 1)
         cosine, sine = table[self.positions].transpose(1, 0, 2)
         rows = self.rows[step.buffer.name]
         width = 2 * step.num_heads * step.padded_head_size

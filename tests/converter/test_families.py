@@ -161,14 +161,6 @@ def test_sentence_transformers_folders(tmp_path, family):
         np.testing.assert_allclose(row / row[0], wanted[0] / wanted[0, 0], rtol=1e-4)
 
 
-def test_scaled_rotary_positions_are_refused(tmp_path):
-    folder = write_family(tmp_path / "checkpoint", "nomic", "fill-mask", golden()["nomic"])
-    config = json.loads((folder / "config.json").read_text())
-    write_json(folder / "config.json", config | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1000.0}})
-    with pytest.raises(UnsupportedError, match="rope_type"):
-        convert(folder, tmp_path / "model.safetensors", quantize="none")
-
-
 def test_pruning_of_families_it_has_not_learned_is_refused(tmp_path):
     folder = write_family(tmp_path / "checkpoint", "modernbert", "fill-mask", golden()["modernbert"])
     with pytest.raises(UnsupportedError, match="modernbert cannot be pruned"):
@@ -259,7 +251,6 @@ def test_other_names_of_the_same_weights(tmp_path, family, change):
     ("values", "message"),
     [
         ({"rope_scaling": {"type": "ntk", "factor": 2.0}}, r"rope_scaling is \{'type': 'ntk'"),
-        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}}, "rope_parameters is .*linear"),
         ({"layer_norm_type": "rms_norm"}, "layer_norm_type is 'rms_norm'; only 'layer_norm'"),
         ({"position_embedding_type": "absolute"}, "position_embedding_type"),
         ({"logn_attention_scale": True}, "logn_attention_scale"),

@@ -96,7 +96,8 @@ class Textbook:
             x = x + self.table("position", np.arange(len(ids)))
         if a.token_types:
             x = x + self.table("token_type", np.array(types))
-        x = self.norm("embeddings.norm", x)
+        if a.layers:
+            x = self.norm("embeddings.norm", x)
         if a.embedding_size:
             x = self.linear("embeddings.projection", x)
         total = x
@@ -108,8 +109,12 @@ class Textbook:
                 self.linear(f"{name}.attention.qkv", x, columns + part * layer.num_heads * width) for part in range(3)
             ]
             q, k, v = (part.reshape(len(ids), layer.num_heads, a.head_size).transpose(1, 0, 2) for part in parts)
-            if layer.rotary_base:
-                q, k = self.rotated(q, layer.rotary_base), self.rotated(k, layer.rotary_base)
+            if layer.rotary_base or layer.rotary:
+                if layer.rotary:
+                    frequency = np.array(a.rotary_frequencies[layer.rotary - 1])
+                else:
+                    frequency = layer.rotary_base ** (-np.arange(0, a.head_size, 2) / a.head_size)
+                q, k = self.rotated(q, frequency), self.rotated(k, frequency)
             distance = np.arange(len(ids))[:, None] - np.arange(len(ids))
             scores = q @ k.transpose(0, 2, 1)
             if a.relative_rows:
@@ -147,9 +152,8 @@ class Textbook:
         scale = self.tensors.get(f"{name}.scale", np.ones(1))[..., None]
         return (self.tensors[f"{name}.weight"] * scale)[..., : self.architecture.head_size].transpose(1, 0, 2)
 
-    def rotated(self, x: np.ndarray, base: float) -> np.ndarray:
+    def rotated(self, x: np.ndarray, frequency: np.ndarray) -> np.ndarray:
         """Pairs of neighbours as complex numbers, turned by angles that grow with the position: [heads, tokens, d]."""
-        frequency = base ** (-np.arange(0, x.shape[-1], 2) / x.shape[-1])
         turn = np.exp(1j * np.arange(x.shape[1])[:, None] * frequency)
         turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn
         return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)

@@ -34,6 +34,7 @@ SHAPES: dict[str, dict] = {
     "relative, long": {"relative_rows": 90, "max_positions": 300, "layers": 1, "pooling": "mean"},
     "windows": {"windows": [3, 0, 16], "layers": 3, "max_positions": 300, "pooling": "mean"},
     "rotary": {"rotary_bases": [10000.0, 0.0], "position_table": False, "gated": True, "activation": "silu"},
+    "scaled rotary": {"rotary_bases": [2.0], "rotary_frequencies": [[1.0, 0.25, 0.0, 3.5, 0.01]], "head_size": 10},
     "modern": {
         "rotary_bases": [160000.0, 10000.0, 10000.0],
         "windows": [0, 8, 64],
@@ -53,6 +54,15 @@ SHAPES: dict[str, dict] = {
         "pooling": "none",
         "head": [(20, "gelu_tanh", True), (101, "none", False)],
         "tied": True,
+    },
+    "static": {"layers": 0, "position_table": False, "token_types": 0, "pooling": "mean", "normalize": True},
+    "static codebook with head": {
+        "layers": 0,
+        "position_table": False,
+        "token_types": 0,
+        "pooling": "mean",
+        "tables": Table("codebook", 1, 4),
+        "head": [(20, "tanh", False), (3, "none", False)],
     },
     "pre-norm": {"pre_norm": True, "layers": 1},
     "low rank": {"low_rank": 5, "input_factor": True, "head": [(20, "gelu", True), (3, "none", False)]},

@@ -197,6 +197,17 @@ def compact_config() -> Config:
     return replace(config, tables=tables)
 
 
+def static_config() -> Config:
+    """Words alone, and how texts become them."""
+    config = embedding_config()
+    architecture = replace(
+        config.architecture, model_type="static", layers=(), position_table=False, max_positions=65536
+    )
+    text = TextConfig(512, characters_per_token=6, ignored_id=1, empty_id=22)
+    tables = {"embeddings.word": Table("int8", 23)}
+    return replace(config, architecture=architecture, linears={}, tables=tables, text=text)
+
+
 CONFIGS = {
     "int8": make_config(),
     "float32": make_config("float32", "float32"),
@@ -208,5 +219,6 @@ CONFIGS = {
     "low_rank": low_rank_config(),
     "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
     "compact": compact_config(),
+    "static": static_config(),
     "mixed": make_config("int8", "float32", layers=1, heads=1, labels=("x",)),
 }

@@ -171,6 +171,7 @@ def _feature(config: dict[str, Any], rng: random.Random) -> None:
         config["task"]["kind"] = rng.choice(TASKS)
     elif key == "layers":
         values = {"window": [0, 1, 64, 65536], "rotary_base": [0, 2.0, 1e9], "keep_tokens": [1, 1e-300, 0.5]}
+        values["rotary"] = [0, 1, 2, 3]
         part = rng.choice(list(values))
         rng.choice(architecture["layers"])[part] = rng.choice(values[part])
     else:

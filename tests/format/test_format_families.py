@@ -20,7 +20,13 @@ def changed(config: Config, **values: Any) -> Config:
 
 def test_configs_of_families_survive_json():
     model = random_model(
-        windows=[3], rotary_bases=[10000.0], pre_norm=True, gated=True, position_table=False, embedding_size=20
+        windows=[3],
+        rotary_bases=[10000.0],
+        pre_norm=True,
+        gated=True,
+        position_table=False,
+        embedding_size=20,
+        rotary_frequencies=[[1.0, 0.1, 0.3, 0.0, 2.0, 1e-9]],
     )
     assert Config.from_json(model.config.to_json()) == model.config
 
@@ -45,6 +51,8 @@ def test_tensors_of_families():
         ({"windows": [5], "position_bias": True}, "layers.0.window is 5"),
         ({"windows": [5], "relative_rows": 40}, "layers.0.window is 5, but relative_rows"),
         ({"position_bias": True, "relative_rows": 40}, "position_bias is true, but relative_rows"),
+        ({"rotary_frequencies": [[1.0] * 5]}, "layers.1.rotary has 5 frequencies, but head_size is 12"),
+        ({"rotary_frequencies": [[1.0] * 6], "rotary_bases": [2.0, 2.0]}, "layers.1.rotary is 1, but rotary_base 2.0"),
     ],
 )
 def test_features_that_do_not_go_together(options, message):
@@ -58,6 +66,27 @@ def test_bases_that_are_none(base):
     config["architecture"]["layers"][0]["rotary_base"] = base
     with pytest.raises(FormatError, match="rotary_base"):
         Config.from_json(config)
+
+
+@pytest.mark.parametrize("rows", [[[1, -0.5]], [[1, 1025]], [[]], [[1] * 129], [[1]] * 5, [1.0], [[True]], None])
+def test_frequencies_that_are_none(rows):
+    config = random_model().config.to_json()
+    config["architecture"]["rotary_frequencies"] = rows
+    with pytest.raises(FormatError, match="rotary_frequencies"):
+        Config.from_json(config)
+
+
+def test_frequencies_that_are_not_there():
+    config = random_model(rotary_frequencies=[[1.0] * 6]).config
+    layers = tuple(replace(layer, rotary=2) for layer in config.architecture.layers)
+    with pytest.raises(FormatError, match=r"layers.0.rotary is 2, .* rotary_frequencies has 1 rows"):
+        expected_tensors(changed(config, layers=layers))
+
+
+def test_keys_of_later_releases_are_not_written_where_nothing_needs_them():
+    plain = random_model().config.to_json()["architecture"]
+    assert not {"rotary_frequencies"} & plain.keys() | {"rotary"} & plain["layers"][0].keys()
+    assert {"gated", "exits"} <= plain.keys()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,9 +34,13 @@ class EncoderReader:
         family: the table of names.
         sizes: what the shapes must be.
         network: receives tables, linears, norms and origins.
+        query_factors: what each layer's queries are multiplied by, beside the 1 / sqrt(head_size) of all networks.
     """
 
-    def __init__(self, tensors: NamedTensors, family: Family, sizes: Sizes, network: Network) -> None:
+    def __init__(
+        self, tensors: NamedTensors, family: Family, sizes: Sizes, network: Network, query_factors: Sequence[float]
+    ) -> None:
+        self._query_factors = query_factors
         self._tensors = tensors
         self._family = family
         self._names = family.tensors
@@ -199,7 +204,11 @@ class EncoderReader:
             weights, biases = self._read_rows(names, 3 * hidden)
             rows = weights.reshape(3, heads, head_size, hidden)
             offsets = biases.reshape(3, heads, head_size)
-        if self._network.architecture.layers[layer].rotary_base and not self._family.interleaved:
+        if self._query_factors[layer] != 1:
+            rows[0] *= np.float32(self._query_factors[layer])
+            offsets[0] *= np.float32(self._query_factors[layer])
+        architecture = self._network.architecture
+        if architecture.rotation(architecture.layers[layer]) and not self._family.interleaved:
             order = np.arange(head_size).reshape(2, -1).T.reshape(-1)
             rows[:2], offsets[:2] = rows[:2][:, :, order], offsets[:2][:, :, order]
         d = padded(head_size)
@@ -228,13 +237,16 @@ class EncoderReader:
             return
         source, expand = self._family.position_bias
         name, most = "layers.0.attention.position_bias", self._sizes.max_positions
-        table = self._tensors.read(f"{source}.weight", (self._tensors.rows(f"{source}.weight"), self._sizes.num_heads))
+        sources = [] if source is None else [f"{source}.weight"]
+        table = np.zeros((0, self._sizes.num_heads), np.float32)
+        for stored in sources:
+            table = self._tensors.read(stored, (self._tensors.rows(stored), self._sizes.num_heads))
         columns = distances(most)
         first = columns // 2 - LANES // 2 - (most - 1)
         biases = np.zeros((self._sizes.num_heads, columns), np.float32)
         biases[:, first : first + 2 * most - 1] = expand(table, most) * np.float32(LOG2_E)
         self._network.attention_tables[name] = biases
-        self._network.origins[name] = self._tensors.origin(f"{source}.weight")
+        self._network.origins[name] = self._tensors.origin(*sources)
         for layer in range(1, self._sizes.num_layers):
             self._network.aliases[f"layers.{layer}.attention.position_bias"] = name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,13 @@ import numpy.typing as npt
 from minibert.format.constants import Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.network import Float32Array
+
+if TYPE_CHECKING:
+    from minibert_converter.checkpoints.rotary import Rotary
+    from minibert_converter.checkpoints.sizes import Sizes
+
+#: How far each layer's attention reaches, and its rotary positions.
+Attention: TypeAlias = "Sequence[tuple[int, Rotary]]"
 
 
 @dataclass(frozen=True)
@@ -93,11 +100,11 @@ class Family:
             buffers and the heads of pre-training.
         padding_id: key of the padding token's id, where positions are counted from behind it: the rows of the
             position table up to that one are never used.
-        attention: from config.json and the number of layers, how far each layer's attention reaches to either side (0:
-            everywhere), and the base of its rotary positions (0: none).
+        attention: from config.json and its sizes, how far each layer's attention reaches to either side (0:
+            everywhere), and its rotary positions.
         interleaved: whether rotary positions turn neighbouring features, not feature i with i + head_size / 2.
-        position_bias: name of a table of biases, without `.weight`, and from its numbers [rows, heads] the biases
-            [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
+        position_bias: name of a table of biases, without `.weight`, or None for one without rows; and from its numbers
+            [rows, heads] the biases [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
         relative: from config.json and the number of positions, how attention knows of distances beside the biases.
         biases_by_head: names of the biases of queries and values, where layers.{layer}.attention.qkv has Q, K and V of
             a head together, head after head, and keys have no bias.
@@ -106,18 +113,21 @@ class Family:
         gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix, a above b
             (layers.{layer}.ffn.up) or b above a (layers.{layer}.ffn.up_gate), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
-        bias_keys: regular expressions of the names of linears and norms -> the key that says whether they have one.
+        bias_keys: regular expressions of the names of linears and norms -> the key that says whether they have one; one
+            without a name where its default does.
         tokenizer: the class of its tokenizers in transformers, where a checkpoint names none.
         other_types: what else checkpoints of the same network have as their `model_type`.
         layouts: other tables like `tensors`; the first counts of which a checkpoint has all of the first layer.
         code: regular expression of the classes in config.json's `auto_map`, code that comes with checkpoints, that
             compute what this table says. With any other class the network is not known.
+        told_by: keys of config.json and their values by which it is told from the others of its `model_type`.
+        configured: makes of this table the one that config.json calls for, where more than sizes goes by it.
     """
 
     model_type: str
     prefixes: tuple[str, ...]
     sizes: Mapping[str, Key]
-    activation: Key
+    activation: Key | Activation
     layer_norm_eps: Key
     tensors: Mapping[str, str]
     heads: Mapping[TaskKind, Head]
@@ -127,9 +137,9 @@ class Family:
     must_be: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     padding_id: Key | None = None
-    attention: Callable[[ConfigFile, int], Sequence[tuple[int, float]]] | None = None
+    attention: Callable[[ConfigFile, Sizes], Attention] | None = None
     interleaved: bool = False
-    position_bias: tuple[str, Callable[[Float32Array, int], Float32Array]] | None = None
+    position_bias: tuple[str | None, Callable[[Float32Array, int], Float32Array]] | None = None
     relative: Callable[[ConfigFile, int], RelativePositions] | None = None
     biases_by_head: tuple[str, str] | None = None
     last_norm: str | None = None
@@ -140,6 +150,8 @@ class Family:
     other_types: tuple[str, ...] = ()
     layouts: tuple[Mapping[str, str], ...] = ()
     code: str | None = None
+    told_by: Mapping[str, Any] = field(default_factory=dict)
+    configured: Callable[[Family, ConfigFile], Family] | None = None
 
 
 def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
+from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.bge_m3 import TokenHeads, read_token_heads
 from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
-from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
-from minibert_converter.checkpoints.family import Family, Head, RelativePositions
+from minibert_converter.checkpoints.families import FAMILIES, NOT_READ, VARIANTS
+from minibert_converter.checkpoints.family import Attention, Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.static import is_static, read_static
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
-from minibert_converter.network import Network
+from minibert_converter.network import Network, Origin
 from minibert_converter.progress import OnProgress, no_progress
 
+FROM_SETFIT = "task text-classification, from the classifier of SetFit"
 #: Tasks that are made of the modules of sentence-transformers and PyLate, and not of a head in the encoder's file.
 OF_MODULES: tuple[TaskKind, ...] = ("sentence-embedding", "multi-vector")
 
@@ -50,7 +54,11 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     path = Path(folder)
     _refuse_wrong_path(path)
     with refusing(path):
-        whole, home, modules, config, family, setfit, kind, notes = _opened(path, task)
+        whole = Folder(path)
+        modules = read_colbert(whole) or read_sentence_modules(whole)
+        if modules.static if modules else is_static(whole):
+            return _read_static(whole, modules, task)
+        home, config, family, setfit, kind, notes = _opened(whole, modules, task)
         sentence = modules if modules and (setfit or (kind == modules.task and kind in OF_MODULES)) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
@@ -89,7 +97,9 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         max_length = min(limit for limit in limits if limit)
         if modules and modules.sides and kind == modules.task:
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
-        architecture = _architecture(config, family, sizes, head, sentence, score, setfit, relative)
+        everywhere = [(0, Rotary(0.0))] * sizes.num_layers
+        attention = family.attention(config, sizes) if family.attention else everywhere
+        architecture = _architecture(config, family, sizes, attention, head, sentence, score, setfit, relative)
         alone = sentence is None or kind != "sentence-embedding"
         token_heads = None if alone else read_token_heads(home, family.model_type)
         if token_heads:
@@ -102,7 +112,11 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
             provenance=_provenance(path, config, stored),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, relative, token_heads, progress)
+    # Both queries and keys are multiplied by the factor.
+    query_factors = [rotary.factor**2 for _, rotary in attention]
+    _read_tensors(
+        network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, token_heads, progress
+    )
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -114,15 +128,17 @@ def task_of_checkpoint(folder: str | Path, task: str | None = None) -> TaskKind:
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
-        return _opened(Path(folder), task).kind
+        whole = Folder(Path(folder))
+        modules = read_colbert(whole) or read_sentence_modules(whole)
+        if modules.static if modules else is_static(whole):
+            return _static_kind(whole, modules, task)[1]
+        return _opened(whole, modules, task).kind
 
 
 class _Opened(NamedTuple):
     """What a folder says of itself: see `read_checkpoint`."""
 
-    whole: Folder
     home: Folder
-    modules: SentenceModules | None
     config: ConfigFile
     family: Family
     setfit: SetFit | None
@@ -130,10 +146,8 @@ class _Opened(NamedTuple):
     notes: list[str]
 
 
-def _opened(path: Path, task: str | None) -> _Opened:
-    """Which family a folder is of and what for, and what other libraries put around its encoder."""
-    whole = Folder(path)
-    modules = read_colbert(whole) or read_sentence_modules(whole)
+def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) -> _Opened:
+    """Which family a folder is of and what for."""
     home = modules.transformer_folder if modules else whole
     if not home.has("config.json"):
         raise no_config(home)
@@ -141,18 +155,74 @@ def _opened(path: Path, task: str | None) -> _Opened:
     family = _family(config)
     config.refuse_code(family.code)
     config.refuse_other_networks(family.must_be)
+    if family.configured:
+        family = family.configured(family, config)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
-        kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
+        kind, notes = "text-classification", [FROM_SETFIT]
     else:
         kind, notes = _task_kind(config, family, task, modules)
-    return _Opened(whole, home, modules, config, family, setfit, kind, notes)
+    return _Opened(home, config, family, setfit, kind, notes)
+
+
+def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | None) -> tuple[SetFit | None, TaskKind]:
+    """What a static model is for."""
+    setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
+    if setfit:
+        return setfit, "text-classification"
+    if task not in (None, "sentence-embedding"):
+        raise UnsupportedError(f"{whole}: a static model has vectors of texts only; task {task!r} is not supported")
+    return None, "sentence-embedding"
+
+
+def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None) -> Network:
+    """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
+    setfit, kind = _static_kind(whole, modules, task)
+    behind = setfit is not None or bool(modules and modules.dense)
+    home = modules.transformer_folder if modules else whole
+    static = read_static(home, modules.normalize if modules else None, behind=behind)
+    if setfit:
+        task_of_file = Task(kind, labels=setfit.labels, problem_type="single_label")
+    elif modules:
+        prompts, default = modules.prompts, modules.default_prompt
+        task_of_file = Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity)
+    else:
+        task_of_file = Task(kind)
+    words = "embeddings.word"
+    network = Network(
+        architecture=Architecture(
+            model_type="static",
+            hidden_size=static.hidden_size,
+            head_size=1,
+            vocab_size=static.text.empty_id + 1,
+            max_positions=MAX_POSITIONS,
+            token_types=0,
+            layer_norm_eps=1e-12,
+            activation="none",
+            layers=(),
+            pooling="mean",
+            head=tuple(_layers_behind(modules, setfit)),
+            normalize=static.normalize,
+            position_table=False,
+        ),
+        task=task_of_file,
+        text=static.text,
+        tokenizer_json=static.tokenizer_json,
+        tables={words: static.table},
+        origins={words: Origin(static.parameters, static.nbytes)},
+        provenance={"checkpoint": whole.path.resolve().name, "dtypes": list(static.dtypes)},
+        notes=[FROM_SETFIT if setfit else f"task {kind}: a static model", *static.notes],
+    )
+    _read_behind(network, static.hidden_size, modules, setfit)
+    network.notes.extend(whole.account())
+    return network
 
 
 def _read_tensors(
     network: Network,
     family: Family,
     sizes: Sizes,
+    query_factors: Sequence[float],
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
@@ -163,7 +233,7 @@ def _read_tensors(
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
-    reader = EncoderReader(tensors, family, sizes, network)
+    reader = EncoderReader(tensors, family, sizes, network, query_factors)
     with refusing(tensors.folder):
         reader.check_names(head, relative)
         reader.read_embeddings()
@@ -193,10 +263,23 @@ def _read_heads(
 ) -> None:
     """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
-    width = sizes.hidden_size
+    _read_behind(network, sizes.hidden_size, modules, setfit, tensors)
+    left = tensors.refuse_strangers()
+    if left:
+        network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
+
+
+def _read_behind(
+    network: Network,
+    width: int,
+    modules: SentenceModules | None,
+    setfit: SetFit | None,
+    tensors: NamedTensors | None = None,
+) -> None:
+    """What sentence-transformers and SetFit put behind vectors that are `width` wide; `tensors` are the encoder's."""
     for index, dense in enumerate(modules.dense if modules else ()):
         name = f"head.projection.{index}"
-        if modules and modules.model_type == STANFORD:  # it lies among the encoder's own tensors
+        if tensors and modules and modules.model_type == STANFORD:  # it lies among the encoder's own tensors
             outputs = tensors.rows(f"{STANFORD_LINEAR}.weight")
             read_linear(network, tensors, name, f"{STANFORD_LINEAR}.weight", None, outputs, width)
             continue
@@ -213,9 +296,6 @@ def _read_heads(
         own.refuse_strangers()
     if setfit:
         setfit.read_head(network, width)
-    left = tensors.refuse_strangers()
-    if left:
-        network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
 
 
 def _refuse_wrong_path(folder: Path) -> None:
@@ -238,6 +318,10 @@ def _family(config: ConfigFile) -> Family:
             if any(name in family.architectures for name in config.architectures()):
                 return family
         raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
+    for family in VARIANTS:
+        told = (config.values.get(key) == value for key, value in family.told_by.items())
+        if model_type in (family.model_type, *family.other_types) and all(told):
+            return family
     if model_type not in FAMILIES:
         reason = f": {NOT_READ[model_type]}" if model_type in NOT_READ else ""
         raise UnsupportedError(
@@ -254,7 +338,8 @@ def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTenso
             bias = name.removesuffix(".weight") + ".bias"
             if (bias in tensors) != bool(config.value(key)):
                 there = "there is" if bias in tensors else "there is no"
-                raise CheckpointError(f"{config.path}: {key.name} is {config.value(key)!r:.40}, but {there} {bias!r}")
+                said = f"{key.name} is {config.value(key)!r:.40}, but " if key.name else "of the weights, "
+                raise CheckpointError(f"{config.path}: {said}{there} {bias!r}")
 
 
 def _task_kind(
@@ -291,10 +376,18 @@ def _listed_tasks(family: Family) -> str:
     return ", ".join(kind for kind in TASK_KINDS if kind in family.heads)
 
 
+def _layers_behind(modules: SentenceModules | None, setfit: SetFit | None) -> list[HeadLayer]:
+    """The layers of the head that sentence-transformers and SetFit put behind vectors."""
+    dense = enumerate(modules.dense if modules else ())
+    layers = [HeadLayer(f"head.projection.{index}", each.activation) for index, each in dense]
+    return [*layers, HeadLayer(NAME)] if setfit else layers
+
+
 def _architecture(
     config: ConfigFile,
     family: Family,
     sizes: Sizes,
+    attention: Attention,
     head: Head,
     modules: SentenceModules | None,
     score: Activation,
@@ -304,12 +397,8 @@ def _architecture(
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
     if score != "none":
         layers[-1] = replace(layers[-1], activation=score)
-    for index, dense in enumerate(modules.dense if modules else ()):
-        layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
-    if setfit:
-        layers.append(HeadLayer(NAME))
-    everywhere = [(0, 0.0)] * sizes.num_layers
-    attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
+    layers += _layers_behind(modules, setfit)
+    frequencies = tuple(dict.fromkeys(rotary.frequencies for _, rotary in attention if rotary.frequencies))
     return Architecture(
         model_type=family.model_type,
         hidden_size=sizes.hidden_size,
@@ -319,7 +408,16 @@ def _architecture(
         token_types=sizes.token_types,
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
-        layers=tuple(Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in attention),
+        layers=tuple(
+            Layer(
+                sizes.num_heads,
+                sizes.ffn_size,
+                window,
+                rotary.base,
+                rotary=frequencies.index(rotary.frequencies) + 1 if rotary.frequencies else 0,
+            )
+            for window, rotary in attention
+        ),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
@@ -329,6 +427,7 @@ def _architecture(
         relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        rotary_frequencies=frequencies,
     )
 
 

@@ -44,10 +44,19 @@ ARGUMENTS_HARMLESS = (
 #: Keys of a SpladePooling, and what they may be; the second logarithm is that of its second activation.
 SPLADE = {"pooling_strategy": ("max", "sum"), "activation_function": ("relu", "log1p_relu")}
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
-SUPPORTED_MODULES = ("Transformer", "MLMTransformer", "Pooling", "SpladePooling", "Dense", "Normalize", "Dropout")
+SUPPORTED_MODULES = (
+    "Transformer",
+    "MLMTransformer",
+    "StaticEmbedding",
+    "Pooling",
+    "SpladePooling",
+    "Dense",
+    "Normalize",
+    "Dropout",
+)
 #: What a folder may be, as its config_sentence_transformers.json says, and how it is made of modules.
 LAYOUTS = {
-    "SentenceTransformer": "Transformer, Pooling, any number of Dense, and at most one Normalize",
+    "SentenceTransformer": "Transformer and Pooling, or StaticEmbedding; any number of Dense; at most one Normalize",
     "SparseEncoder": "Transformer and SpladePooling",
     "CrossEncoder": "Transformer alone",
 }
@@ -77,9 +86,10 @@ class DenseModule:
 
 @dataclass(frozen=True)
 class SentenceModules:
-    """A sentence-transformers folder, without its weights."""
+    """A sentence-transformers folder, without its weights; `static`: its encoder is a table of tokens' vectors."""
 
     transformer_folder: Folder
+    static: bool = False
     model_type: str = "SentenceTransformer"
     pooling: Pooling = "mean"
     dense: tuple[DenseModule, ...] = ()
@@ -125,12 +135,14 @@ def read_sentence_modules(folder: Folder) -> SentenceModules | None:
     paths = dict(modules)
     if "Normalize" in kinds:
         _refuse_other_values(paths["Normalize"] / "config.json", paths["Normalize"].json_if_present("config.json"))
-    max_length, lowercase = read_settings(paths["Transformer"])
+    static = "StaticEmbedding" in paths
+    max_length, lowercase = (None, False) if static else read_settings(paths["Transformer"])
     prompts, default_prompt, similarity = read_prompts(config_path, config)
     if default_prompt is not None and prompts[default_prompt] and model_type != "SentenceTransformer":
         raise UnsupportedError(f"{config_path}: a {model_type} that puts a prompt before each text is not supported")
     return SentenceModules(
-        transformer_folder=paths["Transformer"],
+        transformer_folder=paths["StaticEmbedding" if static else "Transformer"],
+        static=static,
         model_type=model_type,
         pooling=_read_pooling(paths["Pooling"]) if "Pooling" in paths else "mean",
         dense=tuple(_read_dense(path) for kind, path in modules if kind == "Dense"),
@@ -171,7 +183,8 @@ def _expected(model_type: str, kinds: list[str]) -> list[str]:
         return ["Transformer"]
     if model_type == "SparseEncoder":
         return ["Transformer", "SpladePooling"]
-    return ["Transformer", "Pooling", *["Dense"] * kinds.count("Dense"), *["Normalize"] * ("Normalize" in kinds)]
+    first = ["StaticEmbedding"] if kinds[:1] == ["StaticEmbedding"] else ["Transformer", "Pooling"]
+    return [*first, *["Dense"] * kinds.count("Dense"), *["Normalize"] * ("Normalize" in kinds)]
 
 
 def read_settings(folder: Folder, besides: str = "") -> tuple[int | None, bool]:

@@ -10,6 +10,7 @@ from minibert_converter.checkpoints.families.dpr import DPR
 from minibert_converter.checkpoints.families.electra import ELECTRA
 from minibert_converter.checkpoints.families.ernie import ERNIE
 from minibert_converter.checkpoints.families.gte import GTE
+from minibert_converter.checkpoints.families.jina_embeddings_v2 import JINA_EMBEDDINGS_V2
 from minibert_converter.checkpoints.families.jina_embeddings_v3 import JINA_EMBEDDINGS_V3
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
@@ -41,6 +42,8 @@ FAMILIES: dict[str, Family] = {
     )
     for model_type in (family.model_type, *family.other_types)
 }
+#: Families whose checkpoints have the model_type of another one.
+VARIANTS: tuple[Family, ...] = (JINA_EMBEDDINGS_V2,)
 #: Encoders of transformers that are asked for and not read, by model_type, and what they compute that no table can say.
 NOT_READ: dict[str, str] = {
     **dict.fromkeys(
