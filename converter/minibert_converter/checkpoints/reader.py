@@ -10,7 +10,11 @@ from typing import NamedTuple
 from minibert.errors import CheckpointError, InputError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+<<<<<<< HEAD
 from minibert_converter.checkpoints.adapter import Adapter, read_adapter
+=======
+from minibert_converter.checkpoints.bge_m3 import TokenHeads, read_token_heads
+>>>>>>> 937fc12cbebb1eaf00b8816edbc9ed1f90940143
 from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
@@ -111,8 +115,13 @@ def read_checkpoint(
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
         everywhere = [(0, Rotary(0.0))] * sizes.num_layers
         attention = family.attention(config, sizes) if family.attention else everywhere
+        architecture = _architecture(config, family, sizes, attention, head, sentence, score, setfit, relative)
+        alone = sentence is None or kind != "sentence-embedding"
+        token_heads = None if alone else read_token_heads(home, family.model_type)
+        if token_heads:
+            architecture, task_of_file = token_heads.added_to(architecture, task_of_file, tokenizer.json)
         network = Network(
-            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit, relative),
+            architecture=architecture,
             task=task_of_file,
             text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
@@ -121,7 +130,9 @@ def read_checkpoint(
         )
     # Both queries and keys are multiplied by the factor.
     query_factors = [rotary.factor**2 for _, rotary in attention]
-    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, progress)
+    _read_tensors(
+        network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, token_heads, progress
+    )
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -250,6 +261,7 @@ def _read_tensors(
     modules: SentenceModules | None,
     setfit: SetFit | None,
     relative: RelativePositions | None,
+    token_heads: TokenHeads | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
@@ -268,6 +280,8 @@ def _read_tensors(
     progress(stage, sizes.num_layers + 1, steps)
     with refusing(tensors.folder):
         _read_heads(network, reader, sizes, tensors, head, modules, setfit)
+        if token_heads:
+            token_heads.read(network, sizes.hidden_size)
     progress(stage, steps, steps)
 
 
@@ -465,7 +479,8 @@ def _task(
         prompts, default = modules.prompts, modules.default_prompt
         return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity), "none"
     if kind not in LABELED_TASKS:
-        return Task(kind), "none"
+        pooling, logs = modules.sparse if modules and modules.sparse else ("max", 1)
+        return Task(kind, sparse_pooling=pooling, sparse_logs=logs), "none"
     outputs = tensors.rows(f"{head.linears[-1].source}.weight")
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs)), "none"
