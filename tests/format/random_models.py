@@ -67,13 +67,8 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         architecture["sum_of_embeddings"] = rng.random() < 0.5
     if pooled and rng.random() < 0.1:
         architecture |= {"layers": [], "token_types": 0, "position_table": False, "embedding_size": 0, "word_size": 0}
-        architecture |= {
-            "position_bias": False,
-            "relative_rows": 0,
-            "gated": False,
-            "pre_norm": False,
-            "sum_of_embeddings": False,
-        }
+        architecture |= {"position_bias": False, "relative_rows": 0, "gated": False, "pre_norm": False}
+        architecture |= {"sum_of_embeddings": False, "norm": "layer", "rotary_frequencies": []}
     config = {
         "architecture": architecture,
         "task": {"kind": task},

@@ -82,6 +82,7 @@ def search(
     seed: int = 0,
     task: str | None = None,
     max_length: int | None = None,
+    base: str | Path | None = None,
     progress: OnProgress | None = None,
 ) -> SearchResult:
     """Finds a recipe that meets a goal at the least measured loss, and writes the file; or writes nothing.
@@ -104,6 +105,7 @@ def search(
         seed: of every random choice.
         task: as `convert` has it.
         max_length: as `convert` has it.
+        base: as `convert` has it.
         progress: called as `progress(stage, done, total)`.
 
     Raises:
@@ -117,8 +119,10 @@ def search(
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
     inputs = [folder_key(source, target), asdict(goal), texts, score_key, passes, seed, task, max_length, _SPACE]
+    if base is not None:
+        inputs.append(folder_key(Path(base), target))
     state = State(target, inputs)
-    probe = Probe(source, texts, passes, seed, task, state, progress or no_progress)
+    probe = Probe(source, texts, passes, seed, task, base, state, progress or no_progress)
     made = _Search(probe, goal, score, max_length)
     found, path = made.best()
     os.replace(path, target)
@@ -253,6 +257,7 @@ class _Search:
             task=self.probe.task,
             calibrate=texts,
             max_length=self.max_length,
+            base=self.probe.base,
             progress=self.probe.progress,
         )
         self._reports[path] = report

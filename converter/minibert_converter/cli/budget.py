@@ -63,7 +63,7 @@ def check_examples(arguments: argparse.Namespace) -> None:
         from minibert.evaluate.examples import read_examples
         from minibert_converter.checkpoints import task_of_checkpoint
 
-        kind = task_of_checkpoint(arguments.source, arguments.task)
+        kind = task_of_checkpoint(arguments.source, arguments.task, arguments.base)
         read_examples(arguments.eval, options_of(arguments), kind)
 
 
@@ -84,6 +84,7 @@ def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple
         seed=arguments.seed or 0,
         task=arguments.task,
         max_length=arguments.max_length,
+        base=arguments.base,
         progress=progress,
     )
     return found.report, found
@@ -96,8 +97,8 @@ def before_and_after(
     figures = [_figures(arguments, Path(arguments.output))]
     with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
         before = Path(folder) / "float32"
-        task, length = arguments.task, arguments.max_length
-        convert(arguments.source, before, task=task, max_length=length, quantize="none", progress=progress)
+        same = {"task": arguments.task, "max_length": arguments.max_length, "base": arguments.base}
+        convert(arguments.source, before, quantize="none", progress=progress, **same)
         return [*figures, _figures(arguments, before)]
 
 

@@ -16,7 +16,7 @@ HELP = "turn a checkpoint folder into one model file"
 
 
 #: Options that name what is read.
-INPUTS = ("source", "recipe", "calibrate", "vocab_from", "eval")
+INPUTS = ("source", "base", "recipe", "calibrate", "vocab_from", "eval")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
     parser.add_argument(
         "--task", metavar="TASK", help="what the model is for, such as fill-mask (default: as SRC says)"
+    )
+    parser.add_argument(
+        "--base", metavar="FOLDER", help="of an adapter of PEFT, its base model (default: the one that SRC names)"
     )
     parser.add_argument(
         "--recipe", metavar="TOML", help="a file that says what to do, pass after pass, instead of the flags below"
@@ -65,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.output,
                 task=arguments.task,
                 max_length=arguments.max_length,
+                base=arguments.base,
                 progress=stages,
                 recipe=arguments.recipe,
                 **flags,
