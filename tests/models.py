@@ -77,6 +77,7 @@ def random_model(
     eps: float = 1e-12,
     activation: str = "gelu",
     pooling: str = "cls",
+    pool_after: int = 0,
     head: Sequence[tuple[int, str, bool]] = (),
     normalize: bool = False,
     tables: str | Table = "int8",
@@ -114,6 +115,7 @@ def random_model(
         eps: of LayerNorm.
         activation: between the halves of the feed-forward network.
         pooling: how tokens become a row.
+        pool_after: how many layers of the head come before.
         head: (out_features, activation, norm) of each layer after pooling.
         normalize: whether rows end with length 1.
         tables: kind of the embedding tables, or how all of them are stored.
@@ -189,6 +191,7 @@ def random_model(
             activation=activation,
             layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, keeps, rotary, strict=True)),
             pooling=pooling,
+            pool_after=pool_after,
             head=tuple(head_layers),
             normalize=normalize,
             embedding_size=embedding_size,

@@ -150,6 +150,7 @@ class Architecture(FromJson):
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
+        pool_after: how many layers of the head every token goes through before rows are pooled.
         norm: what stands for LayerNorm: "layer" itself, or "rms", which takes no mean away (RMSNorm, arXiv 1910.07467).
         sum_of_embeddings: whether, with `pre_norm`, the residual sum begins with what `embeddings.norm` is given rather
             than with its result.
@@ -176,6 +177,7 @@ class Architecture(FromJson):
     gated: bool = key(boolean, default=False)
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
+    pool_after: int = key(integer(0, MAX_HEAD_LAYERS), default=0, written=False)
     norm: NormKind = key(choice(NORM_KINDS), default="layer", written=False)
     sum_of_embeddings: bool = key(boolean, default=False, written=False)
     relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)

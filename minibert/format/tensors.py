@@ -104,6 +104,7 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     linears.end()
     _check_work(config)
     _check_task(config, width)
+    _check_pooling(architecture)
     _check_adaptive(config)
     _check_aliases(config.aliases, specs.by_name)
     return specs.by_name
@@ -388,6 +389,15 @@ def _check_sides(task: Task, architecture: Architecture) -> None:
             )
         if side.fill_to > window + 1 and not side.attend_to_fill:
             raise FormatError(f"{where}.fill_to is {side.fill_to}: filling would see no token within {window}")
+
+
+def _check_pooling(architecture: Architecture) -> None:
+    after = architecture.pool_after
+    if after > len(architecture.head) or (after and architecture.pooling == "none"):
+        raise FormatError(
+            f"config.architecture.pool_after is {after}, but there are {len(architecture.head)} layers of the head, "
+            f"and pooling is {shown(architecture.pooling)}"
+        )
 
 
 def _check_adaptive(config: Config) -> None:

@@ -267,13 +267,20 @@ def _token_heads(build: _Builder, hidden: Buffer) -> tuple[tuple[Buffer, int], .
 def _head(build: _Builder, hidden: Buffer) -> Buffer:
     """Pooling, the layers after it, and normalization."""
     architecture = build.config.architecture
-    current = hidden
-    if architecture.pooling != "none" and hidden.rows == "tokens":
-        current = Buffer("pooled", "texts", hidden.width)
-        build.steps.append(Pool(architecture.pooling, hidden, current))
-    source: Buffer | Codes = build.quantize(current, architecture.head[0].name) if architecture.head else current
-    for number, layer in enumerate(architecture.head):
-        following = architecture.head[number + 1].name if number + 1 < len(architecture.head) else None
+    layers, current = architecture.head, hidden
+    pooling = architecture.pool_after if architecture.pooling != "none" and hidden.rows == "tokens" else None
+    source: Buffer | Codes | None = None  # what the next layer reads, once it is there
+    for number in range(len(layers) + 1):
+        if number == pooling:
+            rows, source = current, None
+            current = _of_one_width("pooled", "texts", rows.width) if number else Buffer("pooled", "texts", rows.width)
+            build.steps.append(Pool(architecture.pooling, rows, current))
+        if number == len(layers):
+            break
+        layer = layers[number]
+        if source is None:
+            source = build.quantize(current, layer.name)
+        following = layers[number + 1].name if number + 1 < len(layers) and number + 1 != pooling else None
         width = padded(build.config.linears[layer.name].out_features)
         current = _of_one_width(f"head{number % 2}", current.rows, width)
         norm = f"{layer.name}.norm" if layer.norm else None

@@ -155,10 +155,3 @@ def test_heads_share_keys_and_values_only_in_equal_groups(tmp_path):
     change_config(folder, {"num_key_value_heads": 4})
     with pytest.raises(CheckpointError, match="num_key_value_heads is 4, which does not divide num_attention_heads, 6"):
         read_checkpoint(folder)
-
-
-def test_classifiers_of_eurobert_that_pool_last_are_refused(tmp_path):
-    folder = folder_of(tmp_path / "checkpoint", "eurobert", "text-classification")
-    change_config(folder, {"classifier_pooling": "late"})
-    with pytest.raises(UnsupportedError, match="classifier_pooling is 'late'; supported are cls, bos, mean"):
-        read_checkpoint(folder)

@@ -141,10 +141,17 @@ class Textbook:
                 y = ACTIVATIONS[a.activation](self.linear(f"{name}.ffn.up", x))
             total = (total if a.pre_norm else x) + self.linear(f"{name}.ffn.down", y)
             x = self.norm(f"{name}.ffn.norm", total)
-        x = {"none": x, "cls": x[:1], "last": x[-1:], "mean": x.mean(0)[None], "max": x.max(0)[None]}[a.pooling]
-        for layer in a.head:
-            x = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
-            x = self.norm(f"{layer.name}.norm", x) if layer.norm else x
+        return self.head(x)
+
+    def head(self, x: np.ndarray) -> np.ndarray:
+        """From the rows of a text's tokens to its answer."""
+        a = self.architecture
+        for number in range(len(a.head) + 1):
+            if number == a.pool_after:
+                x = {"none": x, "cls": x[:1], "last": x[-1:], "mean": x.mean(0)[None], "max": x.max(0)[None]}[a.pooling]
+            for layer in a.head[number : number + 1]:
+                x = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
+                x = self.norm(f"{layer.name}.norm", x) if layer.norm else x
         return x / np.linalg.norm(x, axis=1, keepdims=True) if a.normalize else x
 
     def positions(self, name: str) -> np.ndarray:

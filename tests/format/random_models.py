@@ -134,6 +134,8 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
         architecture["head"].append({"name": name, "activation": rng.choice(ACTIVATIONS), "norm": norm})
         add(name, width, outputs)
         width = outputs
+    if architecture["pooling"] != "none":
+        architecture["pool_after"] = rng.choice([0, 0, 0, rng.randint(0, len(names))])
     if task["kind"] in ("text-classification", "token-classification"):
         task["labels"] = [f"label {number}" for number in range(width)]
     exits = len(architecture["layers"]) - 1

@@ -50,6 +50,8 @@ def test_tensors_of_families():
     [
         ({"rotary_bases": [10000.0], "head_size": 13}, "layers.0.rotary_base.*head_size is odd"),
         ({"windows": [5], "position_bias": True}, "layers.0.window is 5"),
+        ({"pool_after": 2, "head": [(3, "none", False)]}, "pool_after is 2, but there are 1 layers of the head"),
+        ({"pool_after": 1, "pooling": "none", "head": [(3, "none", False)]}, "pool_after is 1, .* pooling is 'none'"),
         ({"sum_of_embeddings": True}, "sum_of_embeddings is true, but it goes with pre_norm"),
         (
             {"sum_of_embeddings": True, "pre_norm": True, "embedding_size": 20},
@@ -92,7 +94,8 @@ def test_frequencies_that_are_not_there():
 def test_keys_of_later_releases_are_not_written_where_nothing_needs_them():
     plain = random_model().config.to_json()["architecture"]
     assert (
-        not {"rotary_frequencies", "norm", "sum_of_embeddings"} & plain.keys() | {"rotary"} & plain["layers"][0].keys()
+        not {"rotary_frequencies", "norm", "sum_of_embeddings", "pool_after"} & plain.keys()
+        | {"rotary"} & plain["layers"][0].keys()
     )
     assert {"gated", "exits"} <= plain.keys()
 

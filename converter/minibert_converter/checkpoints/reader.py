@@ -455,6 +455,7 @@ def _architecture(
             for window, rotary in attention
         ),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
+        pool_after=0 if modules else head.pool_after(config),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize),
         embedding_size=sizes.embedding_size,
