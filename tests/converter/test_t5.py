@@ -119,6 +119,15 @@ def test_outliers_cost_int8_little(tmp_path):
     assert cosine.min() > 0.998
 
 
+def test_layers_that_have_the_same_biases_may_share_their_matrices(tmp_path):
+    folder = folder_of(tmp_path / "checkpoint")
+    texts = [ids for ids, _types in cases(SETUPS["t5"]["config"])]
+    assert np.isfinite(vectors(folder, texts, share="pairs", quantize="none")).all()
+    aliases = read_model(folder.with_suffix(".safetensors")).config.aliases
+    assert aliases["layers.1.ffn.up.weight"] == "layers.0.ffn.up.weight"
+    assert aliases["layers.1.attention.position_bias"] == "layers.0.attention.position_bias"
+
+
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
