@@ -31,6 +31,7 @@ from minibert.format.constants import (
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
     MODEL_TYPES,
+    NORM_KINDS,
     POOLINGS,
     PROBLEM_TYPES,
     SIMILARITIES,
@@ -39,6 +40,7 @@ from minibert.format.constants import (
     TOKEN_HEADS,
     TOKEN_SIMILARITIES,
     Activation,
+    NormKind,
     Pooling,
     ProblemType,
     TaskKind,
@@ -149,6 +151,9 @@ class Architecture(FromJson):
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
         token_heads: what else is made of every token, where the answer is one row a text.
+        norm: what stands for LayerNorm: "layer" itself, or "rms", which takes no mean away (RMSNorm, arXiv 1910.07467).
+        sum_of_embeddings: whether, with `pre_norm`, the residual sum begins with what `embeddings.norm` is given rather
+            than with its result.
         rotary_frequencies: by which pairs of features are rotated, in layers that have no base: each names one row.
     """
 
@@ -173,6 +178,8 @@ class Architecture(FromJson):
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
     relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
     token_heads: tuple[TokenHead, ...] = key(items(TokenHead.from_json, 0, MAX_TOKEN_HEADS), default=(), written=False)
+    norm: NormKind = key(choice(NORM_KINDS), default="layer", written=False)
+    sum_of_embeddings: bool = key(boolean, default=False, written=False)
     rotary_frequencies: tuple[tuple[float, ...], ...] = key(
         items(items(number(0.0, MAX_ROTARY_FREQUENCY, also=0.0), 1, MAX_HEAD_SIZE // 2), 0, MAX_ROTARIES),
         default=(),

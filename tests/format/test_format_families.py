@@ -26,6 +26,7 @@ def test_configs_of_families_survive_json():
         gated=True,
         position_table=False,
         embedding_size=20,
+        norm="rms",
         rotary_frequencies=[[1.0, 0.1, 0.3, 0.0, 2.0, 1e-9]],
     )
     assert Config.from_json(model.config.to_json()) == model.config
@@ -51,6 +52,11 @@ def test_tensors_of_families():
         ({"windows": [5], "position_bias": True}, "layers.0.window is 5"),
         ({"windows": [5], "relative_rows": 40}, "layers.0.window is 5, but relative_rows"),
         ({"position_bias": True, "relative_rows": 40}, "position_bias is true, but relative_rows"),
+        ({"sum_of_embeddings": True}, "sum_of_embeddings is true, but it goes with pre_norm"),
+        (
+            {"sum_of_embeddings": True, "pre_norm": True, "embedding_size": 20},
+            "sum_of_embeddings .* without embedding_s",
+        ),
         ({"rotary_frequencies": [[1.0] * 5]}, "layers.1.rotary has 5 frequencies, but head_size is 12"),
         ({"rotary_frequencies": [[1.0] * 6], "rotary_bases": [2.0, 2.0]}, "layers.1.rotary is 1, but rotary_base 2.0"),
     ],
@@ -85,7 +91,9 @@ def test_frequencies_that_are_not_there():
 
 def test_keys_of_later_releases_are_not_written_where_nothing_needs_them():
     plain = random_model().config.to_json()["architecture"]
-    assert not {"rotary_frequencies"} & plain.keys() | {"rotary"} & plain["layers"][0].keys()
+    assert (
+        not {"rotary_frequencies", "norm", "sum_of_embeddings"} & plain.keys() | {"rotary"} & plain["layers"][0].keys()
+    )
     assert {"gated", "exits"} <= plain.keys()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,8 @@ from typing import NamedTuple
 from minibert.errors import CheckpointError, InputError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
-<<<<<<< HEAD
 from minibert_converter.checkpoints.adapter import Adapter, read_adapter
-=======
 from minibert_converter.checkpoints.bge_m3 import TokenHeads, read_token_heads
->>>>>>> 937fc12cbebb1eaf00b8816edbc9ed1f90940143
 from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
@@ -27,7 +25,8 @@ from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
-from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.sizes import Sizes
+from minibert_converter.checkpoints.sizing import read_sizes
 from minibert_converter.checkpoints.static import is_static, read_static
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
@@ -103,7 +102,10 @@ def read_checkpoint(
             usual=family.tokenizer,
         )
         # sentence-transformers sets its own limit in the place of the tokenizer's, be it lower or higher.
-        limits = [sizes.max_positions, (modules and modules.max_length) or tokenizer.max_length]
+        longest = (modules and modules.max_length) or tokenizer.max_length
+        if family.any_length and longest:
+            sizes = replace(sizes, max_positions=min(max(sizes.max_positions, longest), MAX_POSITIONS))
+        limits = [sizes.max_positions, longest]
         if setfit:
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
@@ -129,7 +131,8 @@ def read_checkpoint(
             notes=[*notes, *tokenizer.notes],
         )
     # Both queries and keys are multiplied by the factor.
-    query_factors = [rotary.factor**2 for _, rotary in attention]
+    unscaled = math.sqrt(sizes.head_size) if family.unscaled else 1.0
+    query_factors = [rotary.factor**2 * unscaled for _, rotary in attention]
     _read_tensors(
         network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, token_heads, progress
     )
@@ -460,6 +463,8 @@ def _architecture(
         relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        norm=family.norm,
+        sum_of_embeddings=family.sum_of_embeddings,
         rotary_frequencies=frequencies,
     )
 
