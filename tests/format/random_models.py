@@ -70,12 +70,12 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "word_size": rng.choice([0, 0, 0, 8, 32]),
         "norm": rng.choice(["layer", "layer", "rms"]),
     }
+    if architecture["pre_norm"] and not architecture["embedding_size"]:
+        architecture["sum_of_embeddings"] = rng.random() < 0.5
     if pooled and rng.random() < 0.1:
         architecture |= {"layers": [], "token_types": 0, "position_table": False, "embedding_size": 0, "word_size": 0}
         architecture |= {"position_bias": False, "relative_rows": 0, "gated": False, "pre_norm": False}
-        architecture |= {"rotary_frequencies": [], "norm": "layer"}
-    if architecture["pre_norm"] and not architecture["embedding_size"]:
-        architecture["sum_of_embeddings"] = rng.random() < 0.5
+        architecture |= {"sum_of_embeddings": False, "norm": "layer", "rotary_frequencies": []}
     config = {
         "architecture": architecture,
         "task": {"kind": task},

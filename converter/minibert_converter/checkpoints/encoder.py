@@ -193,26 +193,25 @@ class EncoderReader:
         """Q, K and V as one matrix, heads padded; features that rotary positions turn together become neighbours."""
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
         groups = self._sizes.key_heads or heads
+        heights = [heads * head_size, groups * head_size, groups * head_size]
         if "attention.qkv" in sources:
-            names = [sources["attention.qkv"]]
-            if self._family.biases_by_head:
-                weights = self._tensors.read(f"{names[0]}.weight", (3 * hidden, hidden))
-                stored = [self._tensors.read(n.format(layer=layer), (hidden,)) for n in self._family.biases_by_head]
-                parts = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]]).reshape(3, heads, head_size)
-                biases = parts.transpose(1, 0, 2)
-            else:
-                weights, biases = self._read_rows(names, [(heads + 2 * groups) * head_size])
+            names, heights = [sources["attention.qkv"]], [sum(heights)]
         else:
             names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
-            weights, biases = self._read_rows(names, [heads * head_size, groups * head_size, groups * head_size])
-        rows, offsets = weights.reshape(-1, head_size, hidden), biases.reshape(-1, head_size)
         # Queries share keys and values in groups of neighbours; here each has its own.
-        order = np.concatenate(
-            [np.arange(heads), *(heads + n * groups + np.arange(heads) // (heads // groups) for n in (0, 1))]
-        )
+        shared = np.arange(heads) // (heads // groups)
+        order = np.concatenate([np.arange(heads), heads + shared, heads + groups + shared])
         if self._family.qkv_by_head:
             order = np.arange(3 * heads).reshape(heads, 3).T.reshape(-1)
-        rows, offsets = rows[order].reshape(3, heads, head_size, hidden), offsets[order].reshape(3, heads, head_size)
+        if self._family.biases_by_head:
+            weights = self._tensors.read(f"{names[0]}.weight", (3 * hidden, hidden))
+            stored = [self._tensors.read(name.format(layer=layer), (hidden,)) for name in self._family.biases_by_head]
+            offsets = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]])
+        else:
+            weights, biases = self._read_rows(names, heights)
+            offsets = biases.reshape(-1, head_size)[order]
+        rows = weights.reshape(-1, head_size, hidden)[order].reshape(3, heads, head_size, hidden)
+        offsets = offsets.reshape(3, heads, head_size)
         if self._query_factors[layer] != 1:
             rows[0] *= np.float32(self._query_factors[layer])
             offsets[0] *= np.float32(self._query_factors[layer])
