@@ -88,6 +88,8 @@ def random_model(
     relative_rows: int = 0,
     pre_norm: bool = False,
     gated: bool = False,
+    norm: str = "layer",
+    sum_of_embeddings: bool = False,
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
     rotary_frequencies: Sequence[Sequence[float]] = (),
@@ -122,6 +124,8 @@ def random_model(
         position_bias: whether scores of attention depend on distance.
         relative_rows: rows of the tables of keys and queries of distances; 0 for none.
         pre_norm: whether LayerNorms stand before what they are for.
+        norm: "layer" or "rms".
+        sum_of_embeddings: whether the residual sum begins with the embeddings as they are before their norm.
         gated: whether one half of the feed-forward's neurons gates the other.
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
@@ -158,9 +162,9 @@ def random_model(
         add(f"layers.{number}.ffn.up", hidden, 2 * padded(ffn_size[number]) if gated else ffn_size[number])
         add(f"layers.{number}.ffn.down", padded(ffn_size[number]), hidden_size)
     width, head_layers = hidden_size, []
-    for number, (out_features, head_activation, norm) in enumerate(head):
+    for number, (out_features, head_activation, normed) in enumerate(head):
         add(f"head.{number}", padded(width), out_features)
-        head_layers.append(HeadLayer(f"head.{number}", head_activation, norm))
+        head_layers.append(HeadLayer(f"head.{number}", head_activation, normed))
         width = out_features
 
     for after, _threshold in exits:
@@ -193,6 +197,8 @@ def random_model(
             relative_rows=relative_rows,
             pre_norm=pre_norm,
             gated=gated,
+            norm=norm,
+            sum_of_embeddings=sum_of_embeddings,
             word_size=word_size,
             exits=tuple(Exit(*each) for each in exits),
             rotary_frequencies=tuple(tuple(row) for row in rotary_frequencies),

@@ -58,7 +58,8 @@ def norm_of(network: Network, name: str) -> Norm:
 
 def is_plain(architecture: Architecture) -> bool:
     """Whether the encoder is BERT's: what the passes that take something out have learned to do without."""
-    return not (architecture.pre_norm or architecture.gated or architecture.goes_by_places)
+    beyond = architecture.pre_norm or architecture.gated or architecture.norm != "layer"
+    return not (beyond or architecture.goes_by_places)
 
 
 def real_rows_and_columns(architecture: Architecture, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -40,6 +40,7 @@ MAX_LAYERS = 256
 MAX_HEAD_LAYERS = 16
 #: Linears on every token beside the answer: as many places as a job has for their rows.
 MAX_TOKEN_HEADS = 2
+TOKEN_HEADS = ("tokens.vectors", "tokens.weights")
 MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
 MAX_ROTARY_FREQUENCY = 1024.0
@@ -66,6 +67,7 @@ TaskKind = Literal[
     "question-answering",
     "fill-mask",
 ]
+NormKind = Literal["layer", "rms"]
 ProblemType = Literal["single_label", "multi_label", "regression"]
 
 #: What this release reads of each.
@@ -80,13 +82,17 @@ MODEL_TYPES = (
     "dpr",
     "electra",
     "ernie",
+    "eurobert",
     "gte",
     "jina_embeddings_v3",
     "modernbert",
     "mpnet",
+    "mt5",
+    "neobert",
     "nomic_bert",
     "roberta",
     "static",
+    "t5",
     "xlm-roberta",
 )
 LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)
@@ -96,9 +102,12 @@ TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
+NORM_KINDS: tuple[NormKind, ...] = get_args(NormKind)
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
 LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")
+#: How the weights of a word at all tokens become one.
+SPARSE_POOLINGS = ("max", "sum")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 #: Those of one vector a token (late interaction): the sum or the mean over a query's tokens of the best match.
 TOKEN_SIMILARITIES = ("maxsim", "meanmaxsim")

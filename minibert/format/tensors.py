@@ -78,6 +78,10 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         specs.norm("embeddings.norm", padded(architecture.table_size))
     if architecture.relative_rows:
         specs.add(DISTANCE_ROWS, "I32", 2 * architecture.max_positions - 1)
+    if architecture.sum_of_embeddings and (architecture.embedding_size or not architecture.pre_norm):
+        raise FormatError(
+            "config.architecture.sum_of_embeddings is true, but it goes with pre_norm and without embedding_size"
+        )
     linears = _Linears(config.linears)
     if architecture.word_size:
         name = "embeddings.word_projection"
@@ -90,6 +94,7 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     for early in architecture.exits:
         name = f"exits.{early.after}"
         specs.linear(name, linears.take(name, padded(architecture.hidden_size), len(config.task.labels)))
+    _add_token_heads(specs, linears, config)
     width = architecture.hidden_size
     for head_layer in architecture.head:
         linear = _add_linear(specs, linears, head_layer.name, padded(width), None)
@@ -102,6 +107,19 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     _check_adaptive(config)
     _check_aliases(config.aliases, specs.by_name)
     return specs.by_name
+
+
+def _add_token_heads(specs: _Specs, linears: _Linears, config: Config) -> None:
+    architecture, where = config.architecture, "config.architecture.token_heads"
+    if not architecture.token_heads:
+        return
+    if config.task.kind != "sentence-embedding" or architecture.pooling == "none" or not architecture.layers:
+        raise FormatError(f"{where} are for sentence-embedding by layers, with a row a text")
+    if any(layer.keep_tokens < 1 for layer in architecture.layers):
+        raise FormatError(f"{where} need a row for each token, but tokens leave (keep_tokens)")
+    for head in architecture.token_heads:
+        outputs = 1 if head.name == "tokens.weights" else None
+        specs.linear(head.name, linears.take(head.name, padded(architecture.hidden_size), outputs))
 
 
 class _Specs:

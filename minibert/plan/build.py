@@ -107,12 +107,14 @@ def _of_one_width(name: str, rows: Rows, width: int) -> Buffer:
     return Buffer(f"{name}.{width}", rows, width)
 
 
-def build_plan(config: Config, every_token: bool = False) -> Plan:
+def build_plan(config: Config, every_token: bool = False, token_heads: bool = False) -> Plan:
     """The plan of a model (shapes only: no tensor is looked at).
 
     What nobody reads is not computed: with "cls" pooling, only the first token of each text goes on from the last
-    layer's attention. `every_token` lets all of them through all layers, for whoever wants to see what linears read.
+    layer's attention. `every_token` lets all of them through all layers and heads, for whoever wants to see what
+    linears read; `token_heads` hands out what token heads make of them beside the answer.
     """
+    token_heads = token_heads or every_token
     architecture = config.architecture
     build = _Builder(config, every_token)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
@@ -122,15 +124,17 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
         source = _layer(build, number, source, hidden, hidden)
     queries = hidden
     if architecture.layers:
-        if architecture.pooling == "cls" and not every_token:
+        every_row = every_token or (token_heads and architecture.token_heads)
+        if architecture.pooling == "cls" and not every_row:
             queries = Buffer("pooled", "texts", hidden.width)
         _layer(build, last, source, hidden, queries)
 
+    token_outputs = _token_heads(build, hidden) if token_heads else ()
     output = _head(build, queries)
     features = (
         config.linears[architecture.head[-1].name].out_features if architecture.head else architecture.hidden_size
     )
-    return Plan(tuple(build.steps), output, features)
+    return Plan(tuple(build.steps), output, features, token_outputs)
 
 
 def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
@@ -141,7 +145,9 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
         build.steps.append(Embed(tables, None, hidden, None))
         return hidden
     first = "layers.0.attention.qkv"
-    following, embedded = first, hidden
+    following, embedded, total = first, hidden, None
+    if architecture.sum_of_embeddings:
+        embedded, total = Buffer("normed", "tokens", hidden.width), hidden
     if architecture.embedding_size:
         following, embedded = "embeddings.projection", Buffer("embedded", "tokens", padded(architecture.embedding_size))
     if architecture.word_size:
@@ -152,11 +158,17 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
             build.steps.append(Embed(others, None, embedded, None))
         residual = embedded if others else None
         source = build.matmul(
-            "embeddings.word_projection", codes or words, embedded, following=following, residual=residual, norm=norm
+            "embeddings.word_projection",
+            codes or words,
+            embedded,
+            following=following,
+            residual=residual,
+            norm=norm,
+            total=total,
         )
     else:
         codes = build.codes_for(following)
-        build.steps.append(Embed(tables, norm, embedded, codes))
+        build.steps.append(Embed(tables, norm, embedded, codes, total))
         source = codes or embedded
     if architecture.embedding_size:
         return build.matmul("embeddings.projection", source, hidden, following=first)
@@ -237,6 +249,19 @@ def _exit(build: _Builder, number: int, hidden: Buffer) -> Buffer | Codes:
     build.matmul(name, build.quantize(pooled, name), logits)
     build.steps.append(Exit(logits, hidden, labels, build.exits[number]))
     return build.quantize(hidden, f"layers.{number + 1}.attention.qkv")
+
+
+def _token_heads(build: _Builder, hidden: Buffer) -> tuple[tuple[Buffer, int], ...]:
+    """What is made of every token's last row; returns where it is, with how many columns."""
+    outputs = []
+    for head in build.config.architecture.token_heads:
+        features = build.config.linears[head.name].out_features
+        out = _of_one_width(head.name, "tokens", padded(features))
+        build.matmul(head.name, build.quantize(hidden, head.name), out, activation=head.activation)
+        if head.normalize:
+            build.steps.append(Normalize(out))
+        outputs.append((out, features))
+    return tuple(outputs)
 
 
 def _head(build: _Builder, hidden: Buffer) -> Buffer:

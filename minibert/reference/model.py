@@ -28,12 +28,19 @@ class Reference:
         config: the description of the model.
         tensors: its tensors by name, in the file's layouts.
         every_token: rows of all tokens go through all linears, also where nothing reads them: see `build_plan`.
+        token_heads: what token heads make of each token is handed out.
     """
 
-    def __init__(self, config: Config, tensors: Mapping[str, np.ndarray], every_token: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tensors: Mapping[str, np.ndarray],
+        every_token: bool = False,
+        token_heads: bool = False,
+    ) -> None:
         self.config = config
         self.tensors = tensors
-        self.plan = build_plan(config, every_token)
+        self.plan = build_plan(config, every_token, token_heads)
 
     def forward(
         self,
@@ -151,9 +158,14 @@ class Run:
             self.codes[codes.name] = functions.quantize(rows, factor)
 
     def norm(self, rows: np.ndarray, name: str, size: int) -> np.ndarray:
-        """LayerNorm by that name's weight and bias."""
-        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        return functions.layer_norm(rows, weight, bias, size, self.config.architecture.layer_norm_eps)
+        """LayerNorm, or what stands for it, by that name's weight and bias."""
+        weight, bias, architecture = (
+            self.tensors[f"{name}.weight"],
+            self.tensors[f"{name}.bias"],
+            self.config.architecture,
+        )
+        normalize = functions.rms_norm if architecture.norm == "rms" else functions.layer_norm
+        return normalize(rows, weight, bias, size, architecture.layer_norm_eps)
 
     def multiply(self, linear: str, source: np.ndarray) -> np.ndarray:
         """What a float32 matrix makes of float32 rows."""
@@ -171,6 +183,8 @@ class Run:
         for name in step.tables:
             table = self.config.tables[name]
             rows = rows + look_up(name, table, self.tensors, index[name.removeprefix("embeddings.")])
+        if step.total is not None:
+            self.rows[step.total.name] = rows
         if step.norm is not None:
             rows = self.norm(rows, step.norm, self.config.architecture.table_size)
         self.finish(rows, step.out, step.codes)

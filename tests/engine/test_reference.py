@@ -51,10 +51,9 @@ class Textbook:
 
     def norm(self, name: str, x: np.ndarray) -> np.ndarray:
         weight, bias = (self.tensors[f"{name}.{part}"][: x.shape[1]] for part in ("weight", "bias"))
-        variance = x.var(axis=1, keepdims=True)
-        return (x - x.mean(axis=1, keepdims=True)) / np.sqrt(
-            variance + self.architecture.layer_norm_eps
-        ) * weight + bias
+        mean = x.mean(axis=1, keepdims=True) if self.architecture.norm == "layer" else 0
+        variance = np.square(x - mean).mean(axis=1, keepdims=True)
+        return (x - mean) / np.sqrt(variance + self.architecture.layer_norm_eps) * weight + bias
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
         columns = (name == "word" and self.architecture.word_size) or self.architecture.table_size
@@ -96,11 +95,12 @@ class Textbook:
             x = x + self.table("position", np.arange(len(ids)))
         if a.token_types:
             x = x + self.table("token_type", np.array(types))
+        total = x
         if a.layers:
             x = self.norm("embeddings.norm", x)
         if a.embedding_size:
             x = self.linear("embeddings.projection", x)
-        total = x
+        total = total if a.sum_of_embeddings else x
         width = -(-a.head_size // 16) * 16
         for number, layer in enumerate(a.layers):
             name = f"layers.{number}"

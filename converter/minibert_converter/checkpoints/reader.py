@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from minibert.errors import CheckpointError, InputError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.adapter import Adapter, read_adapter
+from minibert_converter.checkpoints.bge_m3 import TokenHeads, read_token_heads
 from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
@@ -23,7 +25,8 @@ from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
-from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.sizes import Sizes
+from minibert_converter.checkpoints.sizing import read_sizes
 from minibert_converter.checkpoints.static import is_static, read_static
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
@@ -100,7 +103,10 @@ def read_checkpoint(
             usual=family.tokenizer,
         )
         # sentence-transformers sets its own limit in the place of the tokenizer's, be it lower or higher.
-        limits = [sizes.max_positions, (modules and modules.max_length) or tokenizer.max_length]
+        longest = (modules and modules.max_length) or tokenizer.max_length
+        if family.any_length and longest:
+            sizes = replace(sizes, max_positions=min(max(sizes.max_positions, longest), MAX_POSITIONS))
+        limits = [sizes.max_positions, longest]
         if setfit:
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
@@ -112,8 +118,13 @@ def read_checkpoint(
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
         everywhere = [(0, Rotary(0.0))] * sizes.num_layers
         attention = family.attention(config, sizes) if family.attention else everywhere
+        architecture = _architecture(config, family, sizes, attention, head, sentence, score, setfit, relative)
+        alone = sentence is None or kind != "sentence-embedding"
+        token_heads = None if alone else read_token_heads(home, family.model_type)
+        if token_heads:
+            architecture, task_of_file = token_heads.added_to(architecture, task_of_file, tokenizer.json)
         network = Network(
-            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit, relative),
+            architecture=architecture,
             task=task_of_file,
             text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
@@ -121,8 +132,11 @@ def read_checkpoint(
             notes=[*notes, *tokenizer.notes],
         )
     # Both queries and keys are multiplied by the factor.
-    query_factors = [rotary.factor**2 for _, rotary in attention]
-    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, progress)
+    unscaled = math.sqrt(sizes.head_size) if family.unscaled else 1.0
+    query_factors = [rotary.factor**2 * unscaled for _, rotary in attention]
+    _read_tensors(
+        network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, token_heads, progress
+    )
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -251,6 +265,7 @@ def _read_tensors(
     modules: SentenceModules | None,
     setfit: SetFit | None,
     relative: RelativePositions | None,
+    token_heads: TokenHeads | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
@@ -269,6 +284,8 @@ def _read_tensors(
     progress(stage, sizes.num_layers + 1, steps)
     with refusing(tensors.folder):
         _read_heads(network, reader, sizes, tensors, head, modules, setfit)
+        if token_heads:
+            token_heads.read(network, sizes.hidden_size)
     progress(stage, steps, steps)
 
 
@@ -453,6 +470,8 @@ def _architecture(
         relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        norm=family.norm,
+        sum_of_embeddings=family.sum_of_embeddings,
         rotary_frequencies=frequencies,
     )
 
@@ -472,7 +491,8 @@ def _task(
         prompts, default = modules.prompts, modules.default_prompt
         return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity), "none"
     if kind not in LABELED_TASKS:
-        return Task(kind), "none"
+        pooling, logs = modules.sparse if modules and modules.sparse else ("max", 1)
+        return Task(kind, sparse_pooling=pooling, sparse_logs=logs), "none"
     outputs = tensors.rows(f"{head.linears[-1].source}.weight")
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs)), "none"

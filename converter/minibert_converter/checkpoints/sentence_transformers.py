@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import MAX_HEAD_LAYERS, Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ACTIVATIONS_OF_TORCH
 from minibert_converter.checkpoints.folder import Folder, JsonObject
-
-if TYPE_CHECKING:
-    from minibert_converter.checkpoints.colbert import Sides
+from minibert_converter.checkpoints.sides import Sides
 
 MODULES_FILE = "modules.json"
 #: As many linears as a head may have, and what may stand around them.
@@ -43,6 +41,8 @@ ARGUMENTS_HARMLESS = (
     "trust_remote_code|attn_implementation|torch_dtype|dtype|device_map|use_fast|padding_side|token|revision"
     "|cache_dir|local_files_only|low_cpu_mem_usage|use_safetensors|add_pooling_layer"
 )
+#: Keys of a SpladePooling, and what they may be; the second logarithm is that of its second activation.
+SPLADE = {"pooling_strategy": ("max", "sum"), "activation_function": ("relu", "log1p_relu")}
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 SUPPORTED_MODULES = (
     "Transformer",
@@ -101,6 +101,8 @@ class SentenceModules:
     similarity: str = "cosine"
     score_function: str | None = None
     sides: Sides | None = None
+    #: How weights of a word at tokens become one, and how often their logarithm is taken.
+    sparse: tuple[str, int] | None = None
 
     @property
     def task(self) -> TaskKind | None:
@@ -133,8 +135,6 @@ def read_sentence_modules(folder: Folder) -> SentenceModules | None:
     paths = dict(modules)
     if "Normalize" in kinds:
         _refuse_other_values(paths["Normalize"] / "config.json", paths["Normalize"].json_if_present("config.json"))
-    if model_type == "SparseEncoder":
-        _check_splade(paths["SpladePooling"])
     static = "StaticEmbedding" in paths
     max_length, lowercase = (None, False) if static else read_settings(paths["Transformer"])
     prompts, default_prompt, similarity = read_prompts(config_path, config)
@@ -153,6 +153,7 @@ def read_sentence_modules(folder: Folder) -> SentenceModules | None:
         default_prompt=default_prompt,
         similarity=similarity,
         score_function=config.get("activation_fn"),
+        sparse=_read_splade(paths["SpladePooling"]) if model_type == "SparseEncoder" else None,
     )
 
 
@@ -244,12 +245,16 @@ def _read_pooling(folder: Folder) -> Pooling:
     return POOLINGS[modes[0]]
 
 
-def _check_splade(folder: Folder) -> None:
-    """Checks that sparse vectors are the ones that `Model.encode_sparse` makes: max of log(1 + relu)."""
+def _read_splade(folder: Folder) -> tuple[str, int]:
+    """How weights at tokens become one, and how often their logarithm is taken."""
     path, config = folder / "config.json", folder.json_if_present("config.json")
-    for key, value in (("pooling_strategy", "max"), ("activation_function", "relu")):
-        if config.get(key, value) != value:
-            raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only {value!r} is supported")
+    read = [config.get(key, known[0]) for key, known in SPLADE.items()]
+    for value, (key, known) in zip(read, SPLADE.items(), strict=True):
+        if value not in known:
+            raise UnsupportedError(
+                f"{path}: {key} is {value!r:.40}; only {' and '.join(map(repr, known))} are supported"
+            )
+    return read[0], 1 + SPLADE["activation_function"].index(read[1])
 
 
 def _read_dense(folder: Folder) -> DenseModule:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
-from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
-from minibert_converter.checkpoints.rotary import Rotary, read_rotary
+from minibert_converter.checkpoints.family import Attention, Family, Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.rotary import read_rotary
 from minibert_converter.checkpoints.sizes import Sizes
 
 _DEFAULT_BASES = {"full_attention": ("global_rope_theta", 160000.0), "sliding_attention": ("local_rope_theta", 10000.0)}
 
 
-def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
+def _attention(config: ConfigFile, sizes: Sizes) -> Attention:
     """Every third layer attends to all tokens; the others to half of `local_attention` to either side."""
     every = config.size(Key("global_attn_every_n_layers", 3))
     kinds = config.values.get("layer_types") or [
