@@ -93,6 +93,7 @@ def read_checkpoint(
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
         head = family.heads["sentence-embedding" if setfit or kind == "multi-vector" else kind]
         config.refuse_other_networks(head.must_be)
+        _refuse_untied(config, head, tensors)
         relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
             adapter.tokenizer if adapter else home,
@@ -376,6 +377,12 @@ def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTenso
                 there = "there is" if bias in tensors else "there is no"
                 said = f"{key.name} is {config.value(key)!r:.40}, but " if key.name else "of the weights, "
                 raise CheckpointError(f"{config.path}: {said}{there} {bias!r}")
+
+
+def _refuse_untied(config: ConfigFile, head: Head, tensors: NamedTensors) -> None:
+    """Checks that a matrix that is the words' own isn't said to be another: transformers would draw one."""
+    if not config.values.get("tie_word_embeddings", True):
+        tensors.refuse_missing([f"{linear.source}.weight" for linear in head.linears if linear.tied])
 
 
 def _task_kind(
