@@ -147,7 +147,8 @@ class Engine:
             ids: token ids of each text, special tokens included.
             token_types: segment ids in the same shape, or None for zeros.
             wanted: for a model without pooling, of each text the rising places of the tokens whose rows are wanted;
-                None for all. Others are not computed beyond the last layer's attention.
+                None for all. Others are not computed beyond the last layer's attention. For a model that doesn't pool
+                prompts, the tokens that are pooled.
 
         Returns:
             float32 [texts, out_features]; for a model without pooling [tokens, out_features], texts end to end.
@@ -160,9 +161,9 @@ class Engine:
         """
         batch = pack(ids, token_types, self.config.architecture)
         if wanted is not None:
-            if self.pooled:
+            if self.pooled and self.config.architecture.pool_prompt:
                 raise InputError("wanted is for models without pooling: this one has a row a text")
-            batch = with_wanted(batch, wanted)
+            batch = with_wanted(batch, wanted, least=int(self.pooled))
         executor = self._compiled()
         try:
             return self._in_numpy(batch) if executor is None else executor.run(batch)

@@ -24,9 +24,13 @@ else:
 _T = TypeVar("_T")
 
 
-def key(read: Read[Any], *, default: Any = MISSING, default_factory: Any = MISSING) -> Any:
-    """A field that is a key of a JSON object; the key may be missing if there is a default."""
-    return field(default=default, default_factory=default_factory, metadata={"read": read})
+def key(read: Read[Any], *, default: Any = MISSING, default_factory: Any = MISSING, written: bool = True) -> Any:
+    """A field that is a key of a JSON object; the key may be missing if there is a default.
+
+    `written` false leaves it out of what is written while it has its default: files that don't need the key have the
+    bytes that they had before there was one, and older releases read them.
+    """
+    return field(default=default, default_factory=default_factory, metadata={"read": read, "written": written})
 
 
 class FromJson:
