@@ -74,6 +74,7 @@ class Probe:
         first: passes that are done in any case, ahead of all.
         seed: of every random choice.
         task: as `convert` has it.
+        route: as `convert` has it.
         state: of the search.
         progress: called as `progress(stage, done, total)`.
     """
@@ -83,6 +84,7 @@ class Probe:
     first: list[dict[str, Any]]
     seed: int
     task: str | None
+    route: str | None
     state: State
     progress: OnProgress
 
@@ -95,7 +97,7 @@ class Probe:
     def network(self) -> Network:
         """A copy of the checkpoint's network that passes may change."""
         if self._network is None:
-            self._network = read_checkpoint(self.source, self.task, self.progress)
+            self._network = read_checkpoint(self.source, self.task, self.progress, route=self.route)
             self._run(self.first, self._network)
         return self._network.copy()
 

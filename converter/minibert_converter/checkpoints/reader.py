@@ -9,8 +9,9 @@ from typing import NamedTuple
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+from minibert_converter.checkpoints.chain import read_chain, read_layer_weights
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, as_stored, read_linear
+from minibert_converter.checkpoints.encoder import EncoderReader, as_stored
 from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
 from minibert_converter.checkpoints.family import Family, Head
 from minibert_converter.checkpoints.folder import Folder
@@ -27,13 +28,20 @@ from minibert_converter.network import Network
 from minibert_converter.progress import OnProgress, no_progress
 
 
-def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnProgress = no_progress) -> Network:
+def read_checkpoint(
+    folder: str | Path,
+    task: str | None = None,
+    progress: OnProgress = no_progress,
+    *,
+    route: str | None = None,
+) -> Network:
     """Reads a Hugging Face checkpoint folder, or one of sentence-transformers.
 
     Args:
         folder: holds config.json, weights and a tokenizer; nothing in it is ever executed.
         task: what the model is for, if not what its `architectures` say: one of `minibert.format.constants.TASK_KINDS`.
         progress: told of every layer.
+        route: of a folder of sentence-transformers with a Router, which of its routes texts take.
 
     Returns:
         The model in float32, names and padding as in a minibert file. Its `notes` say what was guessed.
@@ -45,8 +53,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     path = Path(folder)
     _refuse_wrong_path(path)
     with refusing(path):
-        whole, home, modules, config, family, setfit, kind, notes = _opened(path, task)
-        sentence = modules if modules and (setfit or kind == modules.task == "sentence-embedding") else None
+        whole, home, modules, config, family, setfit, kind, notes = _opened(path, task, route)
+        sentence = modules if modules and (setfit or kind == modules.task != "fill-mask") else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -65,7 +73,8 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         _refuse_other_biases(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-        head = family.heads["sentence-embedding" if setfit else kind]
+        scores = sentence.scores if sentence else 0
+        head = family.heads["sentence-embedding" if setfit or scores else kind]
         tokenizer = read_tokenizer(
             home,
             sizes.vocab_size,
@@ -78,13 +87,14 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
         if setfit:
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
-            task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+            outputs = scores or (tensors.rows(f"{head.linears[-1].source}.weight") if kind in LABELED_TASKS else 0)
+            task_of_file, score = _task(config, kind, outputs, modules, notes)
         network = Network(
             architecture=_architecture(config, family, sizes, head, sentence, score, setfit),
             task=task_of_file,
             text=TextConfig(max_length=min(limit for limit in limits if limit)),
             tokenizer_json=tokenizer.json,
-            provenance=_provenance(path, config, stored),
+            provenance=_provenance(path, config, stored, route),
             notes=[*notes, *tokenizer.notes],
         )
     _read_tensors(network, family, sizes, tensors, head, sentence, setfit, progress)
@@ -95,11 +105,11 @@ def read_checkpoint(folder: str | Path, task: str | None = None, progress: OnPro
     return network
 
 
-def task_of_checkpoint(folder: str | Path, task: str | None = None) -> TaskKind:
+def task_of_checkpoint(folder: str | Path, task: str | None = None, route: str | None = None) -> TaskKind:
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
-        return _opened(Path(folder), task).kind
+        return _opened(Path(folder), task, route).kind
 
 
 class _Opened(NamedTuple):
@@ -115,10 +125,10 @@ class _Opened(NamedTuple):
     notes: list[str]
 
 
-def _opened(path: Path, task: str | None) -> _Opened:
+def _opened(path: Path, task: str | None, route: str | None) -> _Opened:
     """Which family a folder is of and what for, and what other libraries put around its encoder."""
     whole = Folder(path)
-    modules = read_sentence_modules(whole)
+    modules = read_sentence_modules(whole, route)
     home = modules.transformer_folder if modules else whole
     if not home.has("config.json"):
         raise no_config(home)
@@ -131,6 +141,7 @@ def _opened(path: Path, task: str | None) -> _Opened:
         kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
     else:
         kind, notes = _task_kind(config, family, task, modules)
+    notes = [*notes, *(modules.notes if modules else ())]
     return _Opened(whole, home, modules, config, family, setfit, kind, notes)
 
 
@@ -172,18 +183,7 @@ def _read_heads(
 ) -> None:
     """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
-    width = sizes.hidden_size
-    for index, dense in enumerate(modules.dense if modules else ()):
-        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
-        name = f"head.projection.{index}"
-        if dense.in_features != width:
-            raise CheckpointError(
-                f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
-            )
-        bias = "linear.bias" if dense.bias else None
-        read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
-        width = dense.out_features
-        own.refuse_strangers()
+    width = read_chain(network, modules, sizes.hidden_size) if modules else sizes.hidden_size
     if setfit:
         setfit.read_head(network, width)
     left = tensors.refuse_strangers()
@@ -271,11 +271,13 @@ def _architecture(
     setfit: SetFit | None,
 ) -> Architecture:
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
+    layers += [module.layer for module in (modules.chain if modules else ())]
     if score != "none":
+        if layers[-1].activation != "none":
+            raise UnsupportedError(f"{config.path}: the score is {score} of an output that has an activation already")
         layers[-1] = replace(layers[-1], activation=score)
-    for index, dense in enumerate(modules.dense if modules else ()):
-        layers.append(HeadLayer(f"head.projection.{index}", dense.activation))
     if setfit:
+        layers += [HeadLayer("head.normalize", kind="normalize")] * setfit.normalized
         layers.append(HeadLayer(NAME))
     everywhere = [(0, 0.0)] * sizes.num_layers
     attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
@@ -291,24 +293,26 @@ def _architecture(
         layers=tuple(Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in attention),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
-        normalize=bool(modules and modules.normalize),
+        normalize=bool(modules and modules.normalize and not setfit),
         embedding_size=sizes.embedding_size,
         position_table="embeddings.position" in family.tensors,
         position_bias=family.position_bias is not None,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        pool_after=modules.pool_after if modules else 0,
+        pool_prompt=modules.pool_prompt if modules else True,
+        layer_weights=read_layer_weights(modules, sizes.num_layers) if modules else (),
     )
 
 
 def _task(
     config: ConfigFile,
     kind: TaskKind,
-    tensors: NamedTensors,
-    head: Head,
+    outputs: int,
     modules: SentenceModules | None,
     notes: list[str],
 ) -> tuple[Task, Activation]:
-    """The task, and what becomes of the last output."""
+    """The task, and what becomes of the outputs, of which a classifier has so many."""
     if kind == "sentence-embedding":
         if modules is None or modules.task != kind:
             return Task(kind), "none"
@@ -316,7 +320,6 @@ def _task(
         return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity), "none"
     if kind not in LABELED_TASKS:
         return Task(kind), "none"
-    outputs = tensors.rows(f"{head.linears[-1].source}.weight")
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs)), "none"
     problem_type, score = config.problem_type(), "none"
@@ -329,16 +332,28 @@ def _task(
         notes.append(
             f"one output, {'as the cross-encoder says' if named else 'and no problem_type'}: the score is {said}"
         )
-    return Task(kind, labels=config.labels(outputs), problem_type=problem_type or "single_label"), score
+    elif named and named != ("regression", "none"):  # of several outputs, Identity leaves open what they mean
+        if named[1] != "none":
+            raise UnsupportedError(f"{config.path}: scores that are {named[1]} of several outputs are not supported")
+        problem_type = named[0]
+    if modules and modules.scores:  # what config.json names are outputs that the encoder is without
+        labels = tuple(f"LABEL_{index}" for index in range(outputs))
+    else:
+        labels = config.labels(outputs)
+    return Task(kind, labels=labels, problem_type=problem_type or "single_label"), score
 
 
-def _provenance(folder: Path, config: ConfigFile, stored: dict[str, StoredTensor]) -> dict[str, object]:
+def _provenance(
+    folder: Path, config: ConfigFile, stored: dict[str, StoredTensor], route: str | None
+) -> dict[str, object]:
     """Where the model came from; no dates and no paths, so that the same checkpoint makes the same bytes."""
     provenance: dict[str, object] = {
         "checkpoint": folder.resolve().name,
         "architectures": config.architectures(),
         "dtypes": sorted({tensor.dtype for tensor in stored.values()}),
     }
+    if route is not None:
+        provenance["route"] = route
     for key in ("_name_or_path", "transformers_version"):
         if isinstance(value := config.values.get(key), str) and value:
             provenance[key.strip("_")] = value

@@ -63,7 +63,7 @@ def check_examples(arguments: argparse.Namespace) -> None:
         from minibert.evaluate.examples import read_examples
         from minibert_converter.checkpoints import task_of_checkpoint
 
-        kind = task_of_checkpoint(arguments.source, arguments.task)
+        kind = task_of_checkpoint(arguments.source, arguments.task, arguments.route)
         read_examples(arguments.eval, options_of(arguments), kind)
 
 
@@ -83,6 +83,7 @@ def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple
         first=() if arguments.vocab_from is None else [{"vocab_from": arguments.vocab_from}],
         seed=arguments.seed or 0,
         task=arguments.task,
+        route=arguments.route,
         max_length=arguments.max_length,
         progress=progress,
     )
@@ -96,8 +97,8 @@ def before_and_after(
     figures = [_figures(arguments, Path(arguments.output))]
     with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
         before = Path(folder) / "float32"
-        task, length = arguments.task, arguments.max_length
-        convert(arguments.source, before, task=task, max_length=length, quantize="none", progress=progress)
+        same = {name: getattr(arguments, name) for name in ("task", "route", "max_length")}
+        convert(arguments.source, before, **same, quantize="none", progress=progress)
         return [*figures, _figures(arguments, before)]
 
 

@@ -29,6 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--task", metavar="TASK", help="what the model is for, such as fill-mask (default: as SRC says)"
     )
     parser.add_argument(
+        "--route",
+        metavar="NAME",
+        help="of a sentence-transformers Router, the route to take, such as query or document",
+    )
+    parser.add_argument(
         "--recipe", metavar="TOML", help="a file that says what to do, pass after pass, instead of the flags below"
     )
     for option in FLAGS.values():
@@ -64,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.source,
                 arguments.output,
                 task=arguments.task,
+                route=arguments.route,
                 max_length=arguments.max_length,
                 progress=stages,
                 recipe=arguments.recipe,
