@@ -85,6 +85,8 @@ def one_text(model: Model, seconds: float) -> dict[str, Any]:
     recorded.pipeline = Pipeline(_Recorded(model.forward(ids)), lambda: tokenizer, model.config)
 
     def answer(model: Model) -> Any:
+        if model.task.kind == "multi-vector":
+            return model.encode_document(SENTENCE)
         return model.predict(SENTENCE) if model.labels else model.encode(SENTENCE)
 
     around = measure(lambda: answer(recorded), seconds)
@@ -106,7 +108,7 @@ class _Recorded:
         self.threads = 1
         self.out_features = rows.shape[1]
 
-    def forward(self, ids: Any, token_types: Any = None, wanted: Any = None) -> np.ndarray:
+    def forward(self, ids: Any, token_types: Any = None, wanted: Any = None, attended: Any = None) -> np.ndarray:
         return self._rows
 
 

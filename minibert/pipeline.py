@@ -18,7 +18,7 @@ from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Window
-from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning, tokenizes_alone
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
@@ -74,6 +74,7 @@ class Forward(Protocol):
         ids: Sequence[Sequence[int]],
         token_types: Sequence[Sequence[int]] | None = None,
         wanted: Sequence[Sequence[int]] | None = None,
+        attended: Sequence[int] | None = None,
     ) -> np.ndarray:
         """Rows of token ids: float32 [texts, out_features], or [wanted tokens, out_features]."""
         ...
@@ -122,6 +123,8 @@ class Pipeline:
         self._max_length = config.text.max_length
         self._max_positions = config.architecture.max_positions
         self._pools_prompts = config.architecture.pool_prompt
+        # Without layers nearly all the work is the tokenizer's: it may use threads of its own where the engine may.
+        self._at_once = not config.architecture.layers and (engine.threads > 1 or tokenizes_alone())
 
     def limits(self, known: type = ReadOptions, /, **given: Any) -> Limits:
         """Checked limits.
@@ -251,7 +254,8 @@ class Pipeline:
             batch = [windows[place] for place in places]
             wanted = [reader.wanted(each) for each in batch]
             all_of_them = sum(map(len, wanted)) == sum(len(each.ids) for each in batch)
-            rows = self._engine.forward([each.ids for each in batch], _types(batch), None if all_of_them else wanted)
+            ids, wanted_places = [each.ids for each in batch], None if all_of_them else wanted
+            rows = self._engine.forward(ids, _types(batch), wanted_places, _attended(batch))
             end = 0
             for place, each, tokens in zip(places, batch, wanted, strict=True):
                 start, end = end, end + len(tokens)
@@ -259,8 +263,8 @@ class Pipeline:
         return [found[place] for place in range(len(windows))]
 
     def _encode(self, texts: Sequence[TextPair], limits: Limits) -> list[Encoded]:
-        encode = self._tokenizer().encode
-        return [encode(text, pair, limits.max_length, limits.only_first) for text, pair in texts]
+        tokenizer = self._tokenizer()
+        return tokenizer.encode_many(texts, limits.max_length, limits.only_first, at_once=self._at_once)
 
     def _encode_ahead(
         self, texts: Iterator[Sequence[TextPair]], limits: Limits
@@ -312,8 +316,13 @@ class Pipeline:
         return out, cut
 
     def _too_long(self, text: str, pair: str | None, which: str, limits: Limits) -> InputError:
-        count = self._tokenizer().count(text, pair)
-        return InputError(f"{which} has {count} tokens, more than {self._read(limits)}, and truncation is off")
+        count, most = self._tokenizer().count(text, pair), self._read(limits)
+        if count <= most:
+            characters = len(text) + len(pair or "")
+            return InputError(
+                f"{which} has {characters} characters, more than are read for {most} tokens, and truncation is off"
+            )
+        return InputError(f"{which} has {count} tokens, more than {most}, and truncation is off")
 
     def _warn(self, cut: int, seen: int, limits: Limits) -> None:
         which = "the text was" if seen == 1 else f"{cut} of {seen} texts {'was' if cut == 1 else 'were'}"
@@ -355,6 +364,13 @@ def _begun(work: Callable[[], list[Encoded]]) -> Callable[[], list[Encoded]]:
     except RuntimeError:
         return work
     return beside.result
+
+
+def _attended(batch: Sequence[Window]) -> list[int] | None:
+    """How many tokens of each window are attended to, or None when all are."""
+    if all(each.attended is None for each in batch):
+        return None
+    return [len(each.ids) if each.attended is None else each.attended for each in batch]
 
 
 def _types(batch: Sequence[Encoded | Window]) -> list[Sequence[int]] | None:

@@ -44,6 +44,15 @@ _MODERN = _SIZES | {
     **dict.fromkeys(("eos_token_id", "sep_token_id"), 3),
 }
 
+_DEBERTA = _SIZES | {
+    "relative_attention": True,
+    "position_biased_input": False,
+    "pos_att_type": "c2p|p2c",
+    "type_vocab_size": 0,
+    "layer_norm_eps": 1e-7,
+    "pooler_hidden_act": "gelu",
+}
+
 _DPR = _SIZES | {"model_type": "dpr", "num_hidden_layers": 1}
 
 #: Family -> the name that transformers' classes begin with, and a config.
@@ -86,6 +95,21 @@ SETUPS: dict[str, dict[str, Any]] = {
         "config": _SIZES
         | {"model_type": "nomic_bert", "rope_parameters": {"rope_theta": 1000.0, "rope_type": "default"}},
     },
+    "nomic-yarn": {
+        "class": "NomicBert",
+        "config": _SIZES
+        | {
+            "model_type": "nomic_bert",
+            "num_hidden_layers": 1,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 1000.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+                "beta_fast": 4,
+            },
+        },
+    },
     "gte": {
         "class": "Gte",
         "config": _SIZES
@@ -112,6 +136,24 @@ SETUPS: dict[str, dict[str, Any]] = {
         "config": _ROBERTA
         | {"model_type": "jina_embeddings_v3", "rope_parameters": {"rope_theta": 20000.0, "rope_type": "default"}},
     },
+    "deberta-v2": {
+        "class": "DebertaV2",
+        "config": _DEBERTA
+        | {
+            "model_type": "deberta-v2",
+            "position_buckets": 16,
+            "max_relative_positions": -1,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+        },
+    },
+    "deberta-v2-unshared": {
+        "class": "DebertaV2",
+        "config": _DEBERTA
+        | {"model_type": "deberta-v2", "num_hidden_layers": 1, "max_relative_positions": 40, "type_vocab_size": 2},
+    },
+    "deberta": {"class": "Deberta", "config": _DEBERTA | {"model_type": "deberta", "max_relative_positions": -1}},
     "dpr-question": {"class": "DPRQuestionEncoder", "config": _DPR},
     "dpr-context": {"class": "DPRContextEncoder", "config": _DPR},
     "modernbert": {

@@ -32,6 +32,7 @@ from minibert.format import (
     padded,
 )
 from minibert.format.constants import CODEBOOK_ENTRIES, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.relative import DISTANCE_ROWS
 from minibert.reference import Reference
 
 #: Kind of a linear, for all of them or by name.
@@ -84,10 +85,12 @@ def random_model(
     embedding_size: int = 0,
     position_table: bool = True,
     position_bias: bool = False,
+    relative_rows: int = 0,
     pre_norm: bool = False,
     gated: bool = False,
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
+    rotary_frequencies: Sequence[Sequence[float]] = (),
     tied: bool = False,
     low_rank: int = 0,
     word_size: int = 0,
@@ -121,10 +124,12 @@ def random_model(
         embedding_size: columns of the embedding tables, if a matrix follows them.
         position_table: whether there is a table of positions.
         position_bias: whether scores of attention depend on distance.
+        relative_rows: rows of the tables of keys and queries of distances; 0 for none.
         pre_norm: whether LayerNorms stand before what they are for.
         gated: whether one half of the feed-forward's neurons gates the other.
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
+        rotary_frequencies: of the last layers, one row for each.
         tied: whether the last layer of the head is the table of words.
         low_rank: rank of what is added to every matrix but gated ones; 0 for nothing.
         word_size: columns of the table of words, if a matrix of their own follows them.
@@ -178,6 +183,7 @@ def random_model(
     extras = [windows[n] if n < len(windows) else 0 for n in range(layers)]
     keeps = [keep_tokens[n] if n < len(keep_tokens) else 1.0 for n in range(layers)]
     bases = [rotary_bases[n] if n < len(rotary_bases) else 0.0 for n in range(layers)]
+    rotary = [max(0, n + 1 + len(rotary_frequencies) - layers) for n in range(layers)]
     stored = Table(tables, 1) if isinstance(tables, str) else tables
     config = Config(
         Architecture(
@@ -189,17 +195,19 @@ def random_model(
             token_types=token_types,
             layer_norm_eps=eps,
             activation=activation,
-            layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, keeps, strict=True)),
+            layers=tuple(Layer(*each) for each in zip(heads, ffn_size, extras, bases, keeps, rotary, strict=True)),
             pooling=pooling,
             head=tuple(head_layers),
             normalize=normalize,
             embedding_size=embedding_size,
             position_table=position_table,
             position_bias=position_bias,
+            relative_rows=relative_rows,
             pre_norm=pre_norm,
             gated=gated,
             word_size=word_size,
             exits=tuple(Exit(*each) for each in exits),
+            rotary_frequencies=tuple(tuple(row) for row in rotary_frequencies),
             pool_after=pool_after,
             pool_prompt=pool_prompt,
             layer_weights=tuple(layer_weights),
@@ -240,6 +248,19 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
                 tensors[name][: size // 13] *= 4
         elif name.endswith(".position_bias"):
             tensors[name] = _generator(seed, name).standard_normal(spec.shape).astype(np.float32)
+        elif name == DISTANCE_ROWS:
+            rows, furthest = architecture.relative_rows, architecture.max_positions - 1
+            places = np.arange(-furthest, furthest + 1)
+            buckets = np.sign(places) * np.minimum(np.abs(places), np.int64(8 * np.log1p(np.abs(places))))
+            tensors[name] = np.clip(buckets + rows // 2, 0, rows - 1).astype(np.int32)
+        elif ".attention.position_" in name:
+            values = np.zeros(spec.shape, np.float32)
+            random = _generator(seed, name)
+            if name.endswith(".scale"):
+                tensors[name] = random.uniform(0.005, 0.02, spec.shape).astype(np.float32)
+                continue
+            values[..., : architecture.head_size] = random.standard_normal((*spec.shape[:2], architecture.head_size))
+            tensors[name] = values if spec.dtype == "F32" else np.clip(np.rint(values * 50), -127, 127).astype(np.int8)
 
     for name, table in config.tables.items():
         if table.kind.endswith("panels"):

@@ -25,6 +25,7 @@ from minibert.format import (
     padded,
     write_model,
 )
+from minibert.format.schema import Side
 
 WORDS = "a great movie plot the was good bad is it and actor film hello world not very i like this one query : -"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz0123456789.,!?'"]
@@ -102,15 +103,22 @@ def embedding_config(**task) -> Config:
 def token_config(kind: str, labels=()) -> Config:
     """A model that answers for each token."""
     config = classifier_config()
-    outputs = {"question-answering": 2, "fill-mask": len(VOCABULARY)}.get(kind, len(labels))
+    outputs = {"question-answering": 2, "fill-mask": len(VOCABULARY), "multi-vector": 12}.get(kind, len(labels))
     linears = {name: linear for name, linear in config.linears.items() if name.startswith("layers.")}
     linears["head.output"] = Linear("int8", padded(config.architecture.hidden_size), outputs)
     return replace(
         config,
         architecture=replace(config.architecture, pooling="none", head=(HeadLayer("head.output"),)),
         linears=linears,
-        task=Task(kind, tuple(labels)),
+        task=_multi_vector() if kind == "multi-vector" else Task(kind, tuple(labels)),
     )
+
+
+def _multi_vector() -> Task:
+    """Queries of ten tokens, documents without full stops."""
+    mask, stop = VOCABULARY.index("[MASK]"), VOCABULARY.index(".")
+    query, document = Side(10, prefix=5, fill_to=10, fill_token=mask), Side(16, skip=(stop,))
+    return Task("multi-vector", similarity="maxsim", query=query, document=document)
 
 
 def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
@@ -178,6 +186,7 @@ def tiny_folder(tmp_path_factory) -> Path:
     write(folder / "inference.safetensors", classifier_config(("entailment", "neutral", "contradiction")))
     write(folder / "tokens.safetensors", token_config("token-classification", ENTITIES))
     write(folder / "questions.safetensors", token_config("question-answering"))
+    write(folder / "vectors.safetensors", token_config("multi-vector"))
     write(folder / "masks.safetensors", token_config("fill-mask"))
     (folder / "tokenizer.json").write_text(tokenizer_json())
     return folder
@@ -223,6 +232,11 @@ def answerer(tiny_folder):
 @pytest.fixture(scope="session")
 def filler(tiny_folder):
     return _model(tiny_folder / "masks.safetensors")
+
+
+@pytest.fixture(scope="session")
+def colbert(tiny_folder):
+    return _model(tiny_folder / "vectors.safetensors")
 
 
 @pytest.fixture(scope="session")

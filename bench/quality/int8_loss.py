@@ -11,7 +11,6 @@ not. The data stays where it is: only figures are kept.
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,11 +20,9 @@ import minibert
 from bench import common
 from bench.quality import data as examples
 from minibert.datasets import read_columns, read_conll
-from minibert.evaluate import evaluate, evaluate_entities, evaluate_ranking, metrics
+from minibert.evaluate import evaluate, evaluate_entities, evaluate_ranking
 from minibert_converter.convert import convert
 
-#: Ranks that count for nDCG.
-DEPTH = 10
 FORMS = {"float32": "none", "int8": "int8"}
 
 
@@ -56,22 +53,9 @@ def trec_qa(model: minibert.Model, data: Path) -> list[float]:
 
 def cranfield(model: minibert.Model, data: Path) -> list[float]:
     """Mean nDCG over the queries that have relevant abstracts."""
-    folder = data / "cranfield"
-    relevant: dict[str, set[str]] = defaultdict(set)
-    for query, document, grade in read_columns(folder / "qrels.tsv", ["query_id", "doc_id", "grade"]):
-        if int(grade) > 0:
-            relevant[query].add(document)
-    queries = [row for row in read_columns(folder / "queries.tsv", ["query_id", "text"]) if row[0] in relevant]
-    documents = list(read_columns(folder / "corpus.tsv.gz", ["doc_id", "text"]))
-    similar = model.similarity(
-        model.encode_query([text for _, text in queries]),
-        model.encode_document([text for _, text in documents], show_progress_bar=True),
-    )
-    scores = []
-    for (query, _text), row in zip(queries, similar, strict=True):
-        gains = np.array([name in relevant[query] for name, _text in documents], float)
-        scores.append(metrics.ndcg(gains[np.argsort(-row, kind="stable")], DEPTH))
-    return [float(np.mean(scores))]
+    queries, documents, relevant = examples.cranfield(data / "cranfield")
+    similar = model.similarity(model.encode_query(queries), model.encode_document(documents))
+    return [float(np.mean(examples.ndcg(similar, relevant)))]
 
 
 Measure = Callable[[minibert.Model, Path], list[float]]

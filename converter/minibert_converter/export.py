@@ -22,6 +22,9 @@ from minibert.format import (
 )
 from minibert.format.constants import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
 from minibert.format.parts import Table
+from minibert.format.relative import POSITION_TABLES
+from minibert.numerics import ATTENTION_LIMIT
+from minibert.reference.functions import quantize_symmetric
 from minibert_converter.network import (
     AnyTable,
     CodebookGrid,
@@ -75,7 +78,8 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         tensors |= stored
     for name, norm in network.norms.items():
         tensors |= {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
-    tensors |= network.position_biases
+    relative = {name: table for name, table in network.attention_tables.items() if name.endswith(POSITION_TABLES)}
+    tensors |= {name: table for name, table in network.attention_tables.items() if name not in relative}
     tables = {name: _table_schema(table) for name, table in network.tables.items()}
     aliases: dict[str, str] = {}
     for name, linear in network.linears.items():
@@ -93,6 +97,9 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
             parts = [part for part in parts if not part.startswith(".norm.")]
             linears[alias] = linears[target]
         aliases |= {f"{alias}{part}": f"{target}{part}" for part in parts}
+    for name, table in relative.items():
+        exact = linears[f"{name.rpartition('.')[0]}.qkv"].kind == "float32"
+        tensors |= {f"{name}.weight": table} if exact else _quantized_rows(name, table)
     tensors |= {alias: tensors[name] for alias, name in aliases.items()}
     tensors["tokenizer.json"] = pack_tokenizer(network.tokenizer_json)
     config = Config(
@@ -161,6 +168,12 @@ def table_tensors(name: str, table: AnyTable) -> Tensors:
     if isinstance(table, CodebookTable):
         return {f"{name}.codes": table.codes, f"{name}.codebook": table.codebook} | scale
     return {f"{name}.weight": table.q} | scale
+
+
+def _quantized_rows(name: str, table: npt.NDArray[Any]) -> Tensors:
+    """A table [rows, heads, d] in int8, one scale for each row and head, as attention has queries and keys."""
+    q, scale = quantize_symmetric(table, ATTENTION_LIMIT)
+    return {f"{name}.weight": q.astype(np.int8), f"{name}.scale": scale}
 
 
 def _table_schema(table: AnyTable) -> Table:

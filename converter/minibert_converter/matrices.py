@@ -58,8 +58,8 @@ def norm_of(network: Network, name: str) -> Norm:
 
 def is_plain(architecture: Architecture) -> bool:
     """Whether the encoder is BERT's: what the passes that take something out have learned to do without."""
-    beyond = architecture.pre_norm or architecture.gated or architecture.position_bias or architecture.layer_weights
-    return not beyond and not any(layer.window or layer.rotary_base for layer in architecture.layers)
+    beyond = architecture.pre_norm or architecture.gated or architecture.layer_weights
+    return not (beyond or architecture.goes_by_places)
 
 
 def has_plain_head(architecture: Architecture) -> bool:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minibert.errors import InputError
 from minibert.format.constants import NIBBLE_GROUP
 from minibert.format.parts import Linear, Table
 from minibert.format.schema import Architecture, Task, TextConfig
@@ -236,9 +237,10 @@ class Network:
         tables: embedding tables by name.
         linears: matrices by name.
         norms: LayerNorms by name (without `.weight` and `.bias`).
-        position_biases: what layers add to attention scores by distance, float32 [heads, columns] as in the file, by
-            name.
-        aliases: linears, norms and position biases that are another one: the name of each -> the name of that one.
+        attention_tables: what attention knows of distances, by name: layers.L.attention.position_bias, float32 [heads,
+            columns] as in the file; layers.L.attention.position_key and position_query, float32 [rows, heads, d]; and
+            embeddings.distance_rows, int32, the row of each distance.
+        aliases: linears, norms and tables of attention that are another one: the name of each -> the name of that one.
             They are stored once, and a pass that changes the one changes all. "embeddings.word" may be a linear of the
             head, which then has no input_factor.
         origins: for each name in `tables`, `linears` and `norms`, what it was in the checkpoint.
@@ -255,7 +257,7 @@ class Network:
     tables: dict[str, AnyTable] = field(default_factory=dict)
     linears: dict[str, AnyLinear] = field(default_factory=dict)
     norms: dict[str, Norm] = field(default_factory=dict)
-    position_biases: dict[str, Float32Array] = field(default_factory=dict)
+    attention_tables: dict[str, Float32Array | npt.NDArray[np.int32]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -266,6 +268,11 @@ class Network:
     def copy(self) -> Network:
         """A network whose entries passes may replace; the arrays are the same."""
         return Network(**{each.name: copy.copy(getattr(self, each.name)) for each in fields(self)})
+
+    def need_layers(self, what: str) -> None:
+        """Raise InputError if `what` is done to layers and there are none."""
+        if not self.architecture.layers:
+            raise InputError(f"{what} is for layers, and the model has none: only a table of tokens' vectors")
 
     @property
     def checkpoint_layers(self) -> tuple[int, ...]:

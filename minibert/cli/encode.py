@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
 from minibert.cli.options import add_model, add_texts, lines, load_model, positive, reading
@@ -23,6 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_model(parser)
     add_texts(parser)
+    parser.add_argument(
+        "--side",
+        choices=("query", "document"),
+        help="read texts as queries or as documents, with the prompt that the model has for these; a multi-vector "
+        "model (ColBERT) reads them in no other way, and gives a list of vectors, one for each token",
+    )
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--prompt-name", metavar="NAME", help="which of the model's prompts goes before each sentence")
     prompt.add_argument("--prompt", metavar="TEXT", help="what goes before each sentence")
@@ -46,28 +52,42 @@ def run(arguments: argparse.Namespace) -> int:
     model = load_model(arguments)
     if arguments.sparse:
         return _write_words(arguments, model)
-    vectors = model.iter_encode(
-        lines(arguments, lazily=arguments.npy is None),
-        arguments.prompt_name,
-        arguments.prompt,
-        precision=arguments.precision,
-        normalize_embeddings=arguments.normalize,
-        truncate_dim=arguments.truncate_dim,
-        **reading(arguments),
+    if arguments.npy is not None and model.task.kind == "multi-vector":
+        raise InputError("--npy writes one matrix, of one vector a text; this model has one for each token")
+    sides = {"query": model.iter_encode_query, "document": model.iter_encode_document}
+    vectors = sides.get(arguments.side, model.iter_encode)(
+        lines(arguments, lazily=arguments.npy is None), **_options(arguments), **reading(arguments)
     )
     if arguments.npy is None:
         for vector in vectors:
-            # float32 numbers in as few digits as bring them back exactly: float64 would print seventeen.
-            console.say(f"[{', '.join(map(str, vector))}]")
+            console.say(_list(vector))
             if arguments.stream:
                 console.flush()
         return 0
     return _write_matrix(arguments, model, vectors)
 
 
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for, as methods take it; a model of one vector a token takes less."""
+    options = {
+        "prompt_name": arguments.prompt_name,
+        "prompt": arguments.prompt,
+        "precision": None if arguments.precision == "float32" else arguments.precision,
+        "normalize_embeddings": arguments.normalize or None,
+        "truncate_dim": arguments.truncate_dim,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _list(numbers: np.ndarray) -> str:
+    """Numbers, or rows of them, in JSON."""
+    # float32 numbers in as few digits as bring them back exactly: float64 would print seventeen.
+    return f"[{', '.join(map(_list if numbers.ndim > 1 else str, numbers))}]"
+
+
 def _write_words(arguments: argparse.Namespace, model: Model) -> int:
     """A JSON object for each text, tokens and their weights, as search engines take them; the heaviest first."""
-    for option in ("prompt_name", "prompt", "normalize", "truncate_dim", "npy"):
+    for option in ("side", "prompt_name", "prompt", "normalize", "truncate_dim", "npy"):
         if getattr(arguments, option) not in (None, False):
             raise InputError(f"--{option.replace('_', '-')} is no option of --sparse")
     if arguments.precision != "float32":

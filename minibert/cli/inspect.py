@@ -39,8 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     console.say(console.table(_facts(file)))
     console.say()
     console.say(_parts_table(file, parts))
-    console.say()
-    console.say(matrices_table(matrices, each=arguments.tensors))
+    if matrices:
+        console.say()
+        console.say(matrices_table(matrices, each=arguments.tensors))
     if passes := passes_table(file.config.report):
         console.say(f"\n{passes}")
     report = {key: each for key, each in file.config.report.items() if key not in ("parts", "passes")}
@@ -148,9 +149,14 @@ def _facts(file: ModelFile) -> list[tuple[str, str]]:
         facts.append(("labels", f"{len(task.labels)}: {console.one_line(', '.join(task.labels), 80)}"))
     if task.prompts:
         facts.append(("prompts", ", ".join(f"{name}={text!r}" for name, text in task.prompts.items())))
+    for name, side in (("queries", task.query), ("documents", task.document)):
+        if side is not None:
+            filled = f", filled up to {side.fill_to}" if side.fill_to else ""
+            skipped = f", {len(side.skip)} tokens skipped" if side.skip else ""
+            facts.append((name, f"{side.max_length} tokens{filled}{skipped}; a vector for each"))
     heads = sorted({layer.num_heads for layer in a.layers})
     facts += [
-        ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}, {_some(heads)} heads"),
+        ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}{_some(heads)}"),
         ("vocabulary", f"{a.vocab_size:,} tokens"),
         ("reads", f"{file.config.text.max_length} tokens of a text, {a.max_positions} at most"),
         ("pooling", _pooling(a)),
@@ -169,8 +175,10 @@ def _pooling(architecture: Architecture) -> str:
     return ", ".join([*parts, "normalized"] if architecture.normalize else parts)
 
 
-def _some(numbers: list[int]) -> str:
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+def _some(heads: list[int]) -> str:
+    if not heads:
+        return ""
+    return f", {heads[0]} heads" if len(heads) == 1 else f", {heads[0]} to {heads[-1]} heads"
 
 
 def _lines(value: Any, name: str = "") -> list[str]:

@@ -60,6 +60,6 @@ class Addresses:
         table = self._window_biases(window)
         return self._of(table) + 4 * bias_middle(len(table)), 0
 
-    def rotary(self, base: float, head_size: int, positions: int) -> int:
+    def rotary(self, rotation: float | tuple[float, ...], head_size: int, positions: int) -> int:
         """Address of the cosines and sines by which queries and keys are rotated."""
-        return self._of(self._rotary_table(base, head_size, positions))
+        return self._of(self._rotary_table(rotation, head_size, positions))

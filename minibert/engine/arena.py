@@ -30,7 +30,8 @@ class Arena:
         self.size = 0
         self._places: dict[str, int] = {}
         self._widths: dict[str, int] = {}
-        for part in [plan.output, *(part for step in plan.steps for part in step)]:
+        answers = [plan.output, *(buffer for buffer, _ in plan.token_outputs)]
+        for part in [*answers, *(part for step in plan.steps for part in step)]:
             if isinstance(part, Buffer | Codes):
                 self._widths[part.name] = max(self._widths.get(part.name, 0), part.width)
         self.widest = max(self._widths.values())

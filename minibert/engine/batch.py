@@ -21,12 +21,14 @@ class PackedBatch(NamedTuple):
         token_types: int32 [tokens].
         starts: int64 [texts + 1], text i is ids[starts[i]:starts[i + 1]].
         wanted: bool [tokens], of which tokens a row is wanted; None for all.
+        attended: int64 [texts], how many of each text's first tokens are attended to; None for all of them.
     """
 
     ids: np.ndarray
     token_types: np.ndarray
     starts: np.ndarray
     wanted: np.ndarray | None = None
+    attended: np.ndarray | None = None
 
     def output_starts(self, pooled: bool) -> np.ndarray:
         """Where the output rows of each text start: int64 [texts + 1]."""
@@ -85,6 +87,24 @@ def with_wanted(batch: PackedBatch, wanted: Sequence[Sequence[int]], least: int 
             raise InputError(f"text {number} of the batch has no token that is wanted: there is nothing to pool")
         flags[first + rising] = True
     return batch._replace(wanted=flags)
+
+
+def with_attended(batch: PackedBatch, attended: Sequence[int], architecture: Architecture) -> PackedBatch:
+    """The batch with keys and values of each text's first tokens only; the others have queries.
+
+    Raises:
+        InputError: numbers for more or fewer texts than there are, ones that are no number of a text's tokens, or a
+            token to which no other one is near enough to be attended to.
+    """
+    lengths, counts = np.diff(batch.starts), np.array(attended, np.int64)
+    if len(counts) != len(lengths) or (counts < 1).any() or (counts > lengths).any():
+        raise InputError(f"attended must have a number of tokens for each text, from 1 to all: {list(attended)}")
+    if architecture.relative_rows and (counts < lengths).any():
+        raise InputError("attended must be all tokens where attention has tables for distances (DeBERTa)")
+    window = min((layer.window for layer in architecture.layers if layer.window), default=0)
+    if window and (lengths - counts > window).any():
+        raise InputError(f"tokens more than {window} behind the last one that is attended to would see none")
+    return batch._replace(attended=counts)
 
 
 def _wrong_length(number: int, count: int, architecture: Architecture) -> InputError:

@@ -10,9 +10,9 @@ import numpy as np
 
 from minibert.engine.adaptive import adapted
 from minibert.engine.backends import choose_backend, warn_of_numpy
-from minibert.engine.batch import PackedBatch, pack, with_wanted
+from minibert.engine.batch import PackedBatch, pack, with_attended, with_wanted
 from minibert.engine.chunks import CHUNK_TOKENS, cut
-from minibert.engine.executor import Executor
+from minibert.engine.executor import Executor, empty_rows
 from minibert.engine.expand import expand
 from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
@@ -132,7 +132,8 @@ class Engine:
             workspace=executor.workspace_bytes,
             # int64 while they are checked, then int32, and the types.
             batch=tokens * (8 + 4 + 4) + (texts + 1) * 8,
-            answer=(texts if self.pooled else tokens) * self.out_features * 4,
+            answer=4 * (texts if self.pooled else tokens) * self.out_features
+            + 4 * tokens * sum(columns for _, columns in self.plan.token_outputs),
         )
 
     def forward(
@@ -140,6 +141,7 @@ class Engine:
         ids: Sequence[Sequence[int]],
         token_types: Sequence[Sequence[int]] | None = None,
         wanted: Sequence[Sequence[int]] | None = None,
+        attended: Sequence[int] | None = None,
     ) -> np.ndarray:
         """Answers for a ragged batch of token ids, without padding.
 
@@ -149,40 +151,57 @@ class Engine:
             wanted: for a model without pooling, of each text the rising places of the tokens whose rows are wanted;
                 None for all. Others are not computed beyond the last layer's attention. For a model that doesn't pool
                 prompts, the tokens that are pooled.
+            attended: for a model without pooling, how many of each text's first tokens are attended to; None for all.
 
         Returns:
             float32 [texts, out_features]; for a model without pooling [tokens, out_features], texts end to end.
 
         Raises:
-            InputError: ids out of range, an empty text, one longer than the model's positions, or places that a text
-                hasn't.
+            InputError: ids out of range, an empty text, one longer than the model's positions, or places or tokens
+                that a text hasn't.
             UnsupportedError: the model's longest text would need more than 32 GiB to work in.
             MinibertError: the machine has not enough memory.
         """
         batch = pack(ids, token_types, self.config.architecture)
+        pools = self.pooled and (wanted is None or self.config.architecture.pool_prompt)
+        if (pools and wanted is not None) or (self.pooled and attended is not None):
+            raise InputError("wanted and attended are for models without pooling: this one has a row a text")
         if wanted is not None:
-            if self.pooled and self.config.architecture.pool_prompt:
-                raise InputError("wanted is for models without pooling: this one has a row a text")
             batch = with_wanted(batch, wanted, least=int(self.pooled))
+        if attended is not None:
+            batch = with_attended(batch, attended, self.config.architecture)
+        return self._run(batch)[0]
+
+    def forward_all(
+        self, ids: Sequence[Sequence[int]], token_types: Sequence[Sequence[int]] | None = None
+    ) -> list[np.ndarray]:
+        """`forward`, and what the token heads make of each token: float32 [tokens, outputs] for each of them."""
+        return self._run(pack(ids, token_types, self.config.architecture))
+
+    def _run(self, batch: PackedBatch) -> list[np.ndarray]:
         executor = self._compiled()
         try:
             return self._in_numpy(batch) if executor is None else executor.run(batch)
         except MemoryError as error:
             raise MinibertError(f"not enough memory for {len(batch.ids)} tokens at once: {error}") from error
 
-    def _in_numpy(self, batch: PackedBatch) -> np.ndarray:
+    def _in_numpy(self, batch: PackedBatch) -> list[np.ndarray]:
         if self._reference is None:
             with unforked():
                 from minibert.reference import Reference
 
             self._reference = Reference(self.config, self.tensors)
         output_starts = batch.output_starts(self.pooled)
-        out = np.empty((int(output_starts[-1]), self.out_features), np.float32)
+        outs = empty_rows(self.plan, batch, output_starts)
         for first, end in cut(batch.starts, CHUNK_TOKENS):
             part = slice(int(batch.starts[first]), int(batch.starts[end]))
             starts = batch.starts[first : end + 1] - part.start
             wanted = None if batch.wanted is None else batch.wanted[part]
-            out[output_starts[first] : output_starts[end]] = self._reference.forward_packed(
-                batch.ids[part], batch.token_types[part], starts, wanted=wanted
+            attended = None if batch.attended is None else batch.attended[first:end]
+            rows, *of_tokens = self._reference.forward_packed(
+                batch.ids[part], batch.token_types[part], starts, wanted=wanted, attended=attended
             )
-        return out
+            outs[0][output_starts[first] : output_starts[end]] = rows
+            for out, rows in zip(outs[1:], of_tokens, strict=True):
+                out[part] = rows
+        return outs

@@ -20,7 +20,7 @@ from minibert.engine.lower import Program, lower
 from minibert.engine.memory import address, empty
 from minibert.engine.threads import Team
 from minibert.errors import UnsupportedError
-from minibert.format.constants import ALIGNMENT
+from minibert.format.constants import ALIGNMENT, MAX_TOKEN_HEADS
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.plan import Plan
@@ -105,8 +105,8 @@ class Executor:
             )
         self.kernels = kernels
         self.threads = threads
+        self.plan = plan
         self.pooled = plan.output.rows == "texts"
-        self.out_features = plan.out_features
         # Lent and given back by operations that are atomic: no lock that a fork could catch closed, or an interruption.
         self._most = max_concurrency
         self._own()
@@ -153,12 +153,13 @@ class Executor:
         with suppress(IndexError):
             self._waiting.popleft().release()
 
-    def run(self, batch: PackedBatch) -> np.ndarray:
-        """Rows of the plan's output for a packed batch: float32 [texts or tokens, out_features]."""
+    def run(self, batch: PackedBatch) -> list[np.ndarray]:
+        """Rows of the plan's output for a packed batch, and of its token outputs: as of `empty_rows`."""
         output_starts = batch.output_starts(self.pooled)
-        out = np.empty((int(output_starts[-1]), self.out_features), np.float32)
+        outs = empty_rows(self.plan, batch, output_starts)
         if len(batch.starts) == 1:
-            return out
+            return outs
+        places = [address(out) for out in outs]
         # Little work is done before another thread has woken up; with enough spans, each thread works by itself.
         workers = self.threads if int(batch.starts[-1]) * self.program.macs > WORTH_WAKING else 1
         spans = cut_evenly(batch.starts, self.chunk_tokens, workers)
@@ -175,9 +176,11 @@ class Executor:
                 address(batch.starts),
                 address(spans),
                 len(spans),
-                address(out),
+                *places,
+                *[0] * (MAX_TOKEN_HEADS + 1 - len(places)),
                 0 if batch.wanted is None else address(batch.wanted),
                 address(output_starts),
+                0 if batch.attended is None else address(batch.attended),
                 workers,
                 not alone,
             )
@@ -186,4 +189,14 @@ class Executor:
             workspace.team.run(workers - 1)
         finally:
             self._give_back(workspace)
-        return out
+        return outs
+
+
+def empty_rows(plan: Plan, batch: PackedBatch, output_starts: np.ndarray) -> list[np.ndarray]:
+    """Room for the rows of a plan's output, float32 [texts or tokens, out_features], and of its token outputs.
+
+    Those are float32 [tokens, columns] each.
+    """
+    tokens = int(batch.starts[-1])
+    shapes = [(int(output_starts[-1]), plan.out_features), *((tokens, columns) for _, columns in plan.token_outputs)]
+    return [np.empty(shape, np.float32) for shape in shapes]

@@ -16,11 +16,12 @@ from minibert.engine.addresses import Addresses
 from minibert.engine.arena import Arena
 from minibert.format.constants import ALIGNMENT, Pooling, padded
 from minibert.format.parts import Linear
+from minibert.format.relative import DISTANCE_ROWS
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.kernels.isa import TARGETS
 from minibert.kernels.opcodes import Op
-from minibert.kernels.scratch import attention_scratch
+from minibert.kernels.scratch import attention_scratch, position_scratch
 from minibert.plan import Buffer, Codes, Plan
 from minibert.reference.selection import kept_parts
 
@@ -37,6 +38,8 @@ _TABLE_KINDS = {
     "int4": (op.INT4_ROWS, "codes", "multiplier"),
     "codebook": (op.CODEBOOK, "codes", "codebook"),
 }
+#: Where the caller's rows of tokens are, beside those of the answer itself.
+_TOKEN_OUTS = (op.JOB_TOKEN_OUT, op.JOB_SECOND_TOKEN_OUT)
 _POOLS: Mapping[Pooling, int] = {
     "cls": op.POOL_CLS,
     "last": op.POOL_LAST,
@@ -85,11 +88,14 @@ def lower(
     capacity = {"tokens": tokens, "texts": texts}
     lowering = _Lowering(plan, config, tensors, capacity, dense_tokens, TARGETS[isa].block_rows)
     rows = [lowering.lower(step) for step in plan.steps]
-    rows.append(lowering.output(plan.output, plan.out_features))
+    token_outputs = zip(plan.token_outputs, _TOKEN_OUTS, strict=False)
+    rows += [lowering.output(buffer, columns, place) for (buffer, columns), place in token_outputs]
+    rows.append(lowering.output(plan.output, plan.out_features, op.JOB_OUT))
     table = np.array([[row.get(field, 0) for field in range(op.STEP_FIELDS)] for row in rows], np.int64)
     sums = lowering.block_rows * (lowering.most_width + op.SUMS_PADDING) * 4
     # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see run_span.
-    free = max(attention_scratch(tokens, lowering.most_head_width), lowering.most_packed)
+    attention = attention_scratch(tokens, lowering.most_head_width) + lowering.most_positions
+    free = max(attention, lowering.most_packed)
     scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
     used = tuple(lowering.addresses.used)
     return Program(table, lowering.arena.size, scratch, sums, lowering.most_width, lowering.macs, used)
@@ -114,6 +120,7 @@ class _Lowering:
         self.addresses = Addresses(tensors, self.arena.widest)
         self.most_width = 0
         self.most_head_width = 16
+        self.most_positions = 0
         self.most_packed = 0
         self.macs = 0
 
@@ -231,8 +238,20 @@ class _Lowering:
         elif step.window:
             table, stride = self.addresses.biases_of_window(step.window)
         else:
-            return {op.WINDOW: _NO_WINDOW}
+            return {op.WINDOW: _NO_WINDOW} | (self._relative(step.relative, step) if step.relative else {})
         return {op.BIAS_TABLE: table, op.BIAS_STRIDE: stride, op.WINDOW: step.window or _NO_WINDOW}
+
+    def _relative(self, names: tuple[str, str], step: steps.Attend) -> dict[int, int]:
+        """The entries for tables of keys and queries of distances."""
+        furthest = self.config.architecture.max_positions - 1
+        row = {op.DISTANCE_ROWS: self.addresses.tensor(DISTANCE_ROWS) + 4 * furthest, op.MOST_DISTANCE: furthest}
+        for name, entry in zip(names, (op.POSITION_KEY, op.POSITION_QUERY), strict=True):
+            row[entry] = self.addresses.tensor(f"{name}.weight")
+            if not step.exact:
+                row[entry + 1] = self.addresses.tensor(f"{name}.scale")
+        memory = position_scratch(self.arena.capacity["tokens"], step.padded_head_size, step.exact)
+        self.most_positions = max(self.most_positions, memory)
+        return row
 
     @lower.register
     def _(self, step: steps.Rotate) -> dict[int, int]:
@@ -243,7 +262,7 @@ class _Lowering:
             op.WIDTH: step.buffer.width,
             op.HEADS: 2 * step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
-            op.ROTARY_TABLE: self.addresses.rotary(step.base, step.head_size, positions),
+            op.ROTARY_TABLE: self.addresses.rotary(step.rotation, step.head_size, positions),
         }
 
     @lower.register
@@ -257,7 +276,7 @@ class _Lowering:
             op.WIDTH: step.out.width,
             op.HEADS: step.num_heads,
             op.HEAD_WIDTH: step.padded_head_size,
-            op.HEAD_SCALE: _bits(numerics.LOG2_E / math.sqrt(step.head_size)),
+            op.HEAD_SCALE: _bits(numerics.LOG2_E / math.sqrt(step.products * step.head_size)),
             op.EXACT: int(step.exact),
         }
 
@@ -330,14 +349,15 @@ class _Lowering:
         buffer = step.buffer
         return {op.OP: Op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}
 
-    def output(self, buffer: Buffer, columns: int) -> dict[int, int]:
-        """The last step: the answer goes to the caller."""
+    def output(self, buffer: Buffer, columns: int, place: int) -> dict[int, int]:
+        """A last step: rows go to the caller, to what the job has at `place`."""
         return {
             op.OP: Op.OUTPUT,
             op.ROWS: _rows(buffer),
             op.SOURCE: self.arena.buffer(buffer),
             op.WIDTH: buffer.width,
             op.COLUMNS: columns,
+            op.PLACE: place,
         }
 
 

@@ -106,6 +106,7 @@ def read_examples(data: str | Path, options: Options, kind: str, task: str | Non
     if task is None:
         implied = {"reranking": options.query, "zero-shot-classification": options.labels}
         task = next((name for name, option in implied.items() if option is not None), kind)
+        task = "reranking" if task == "multi-vector" else task  # all that is measured of it
     task = ALIASES.get(task, task)
     measured = TASKS.get(task)
     if measured is None:
@@ -166,6 +167,8 @@ def _ranking(model: Model, rows: Sequence[Any], _: Options, progress: Told) -> d
 
 
 _COLUMNS = ("text", "label")
+#: Kinds of models that rank.
+RANKERS = ("text-classification", "sentence-embedding", "multi-vector")
 TASKS = {
     "text-classification": Measured(("text-classification",), _COLUMNS, ("text_pair",), _table, _labels),
     "sentence-embedding": Measured(("sentence-embedding",), _COLUMNS, ("text_pair",), _table, _labels),
@@ -175,5 +178,5 @@ TASKS = {
     "zero-shot-classification": Measured(
         ("text-classification",), _COLUMNS, ("labels", "template"), _table, _zero_shot
     ),
-    "reranking": Measured(("text-classification", "sentence-embedding"), ("query", *_COLUMNS), (), _table, _ranking),
+    "reranking": Measured(RANKERS, ("query", *_COLUMNS), (), _table, _ranking),
 }

@@ -28,7 +28,7 @@ def evaluate_ranking(
     """Rank the documents of each query and compare.
 
     Args:
-        model: a cross-encoder (text classification with one output), or an embedding model.
+        model: a cross-encoder (text classification with one output), or a model of vectors.
         queries: a query for each document; documents of the same query are ranked together.
         documents: what to rank.
         grades: how relevant each document is: above 0 it is, and the more the better.
@@ -71,8 +71,6 @@ def evaluate_ranking(
 
 def _scores(model: Model, query: str, documents: list[str]) -> np.ndarray:
     """How well each document answers: float32 [documents]."""
-    if model.task.kind == "sentence-embedding":
-        return model.similarity(model.encode_query(query), model.encode_document(documents))[0]
     scores = np.zeros(len(documents), np.float32)
     for each in model.rank(query, documents):
         scores[each["corpus_id"]] = each["score"]

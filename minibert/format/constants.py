@@ -40,10 +40,18 @@ MAX_LAYERS = 256
 MAX_HEAD_LAYERS = 16
 #: What one layer counts for, where the rows of all of them are mixed.
 MAX_LAYER_WEIGHT = 1e6
+#: Linears on every token beside the answer: as many places as a job has for their rows.
+MAX_TOKEN_HEADS = 2
 MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
+MAX_ROTARY_FREQUENCY = 1024.0
+#: Different rotations in one model: each has a table of all positions.
+MAX_ROTARIES = 4
 MAX_TOKEN_TYPES = 256
 MAX_VOCAB_SIZE = 1 << 24
+MAX_CHARACTERS_PER_TOKEN = 1 << 16
+#: Tokens that have no vectors, where every token has one: punctuation, perhaps stop words.
+MAX_SKIPPED = 4096
 #: Numbers in one tensor: products of any two of a tensor's sizes stay far inside int64, as bytes too.
 MAX_ELEMENTS = 1 << 40
 MAX_LABELS = MAX_OUTPUTS
@@ -54,7 +62,12 @@ Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last", "weighted_mean", "mean_sqrt_length"]
 HeadKind = Literal["linear", "norm", "normalize"]
 TaskKind = Literal[
-    "text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask"
+    "text-classification",
+    "sentence-embedding",
+    "multi-vector",
+    "token-classification",
+    "question-answering",
+    "fill-mask",
 ]
 ProblemType = Literal["single_label", "multi_label", "regression"]
 
@@ -64,6 +77,8 @@ MODEL_TYPES = (
     "bert",
     "camembert",
     "data2vec-text",
+    "deberta",
+    "deberta-v2",
     "distilbert",
     "dpr",
     "electra",
@@ -74,6 +89,7 @@ MODEL_TYPES = (
     "mpnet",
     "nomic_bert",
     "roberta",
+    "static",
     "xlm-roberta",
 )
 LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)
@@ -88,6 +104,8 @@ PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
 LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+#: Those of one vector a token (late interaction): the sum or the mean over a query's tokens of the best match.
+TOKEN_SIMILARITIES = ("maxsim", "meanmaxsim")
 
 
 def distances(max_positions: int) -> int:

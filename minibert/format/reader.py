@@ -20,6 +20,7 @@ from minibert.format.blocks import prove_blocks
 from minibert.format.constants import ALIGNMENT
 from minibert.format.content import CONVERT, Content, opened, own_copy
 from minibert.format.four_bit import prove_multiplier
+from minibert.format.relative import DISTANCE_ROWS, prove_distance_rows
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer
@@ -53,7 +54,8 @@ class ModelFile:
         tensors: every tensor of `expected_tensors(config)`, and "tokenizer.json", as read-only views into one mapping
             of the file (float32, int32, uint16, int8, uint8), 64-byte aligned but for the tokenizer. An alias is the
             very same array object as the tensor that it names. The mapping lives as long as any of them. Only the
-            index and starts of block-sparse matrices, which kernels turn into addresses, are copies.
+            index and starts of block-sparse matrices and the rows of distances, which kernels turn into addresses, are
+            copies.
         path: where the file was; "bytes" for a model that was given as such.
         size: bytes of the file.
         data: the whole file, where it was read into memory; None where it is mapped.
@@ -121,11 +123,14 @@ def _read(buffer: Content, path: str) -> ModelFile:
         views.add(name, entry, _spec_of(name, entry, specs))
     views.prove_ranges()
     sparse = {name: linear for name, linear in config.linears.items() if linear.kind == "int8-4x4"}
-    for name in (f"{linear}.{part}" for linear in sparse for part in ("index", "starts")):
+    offsets = [f"{linear}.{part}" for linear in sparse for part in ("index", "starts")]
+    for name in (*offsets, DISTANCE_ROWS):
         if name in views.tensors:
             views.tensors[name] = own_copy(views.tensors[name])
     tensors = {name: views.tensors[config.aliases.get(name, name)] for name in specs}
     tensors[TOKENIZER] = views.tensors[TOKENIZER]
+    if DISTANCE_ROWS in tensors:
+        prove_distance_rows(tensors[DISTANCE_ROWS], config.architecture.relative_rows)
     for name, linear in sparse.items():
         prove_blocks(name, linear, tensors[f"{name}.index"], tensors[f"{name}.starts"])
     for name, linear in config.linears.items():

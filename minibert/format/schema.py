@@ -15,6 +15,7 @@ from minibert.errors import FormatError
 from minibert.format.constants import (
     ACTIVATIONS,
     HEAD_KINDS,
+    MAX_CHARACTERS_PER_TOKEN,
     MAX_HEAD_LAYERS,
     MAX_HEAD_SIZE,
     MAX_HEADS,
@@ -23,7 +24,10 @@ from minibert.format.constants import (
     MAX_LAYER_WEIGHT,
     MAX_LAYERS,
     MAX_POSITIONS,
+    MAX_ROTARIES,
     MAX_ROTARY_BASE,
+    MAX_ROTARY_FREQUENCY,
+    MAX_SKIPPED,
     MAX_TOKEN_TYPES,
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
@@ -32,6 +36,7 @@ from minibert.format.constants import (
     PROBLEM_TYPES,
     SIMILARITIES,
     TASK_KINDS,
+    TOKEN_SIMILARITIES,
     Activation,
     HeadKind,
     Pooling,
@@ -40,7 +45,20 @@ from minibert.format.constants import (
 )
 from minibert.format.parts import Linear, Table
 from minibert.format.record import FromJson, key, record
-from minibert.format.values import boolean, choice, free_form, integer, items, mapping, number, shown, string, wrong
+from minibert.format.values import (
+    Read,
+    T,
+    boolean,
+    choice,
+    free_form,
+    integer,
+    items,
+    mapping,
+    number,
+    shown,
+    string,
+    wrong,
+)
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
@@ -55,6 +73,7 @@ class Layer(FromJson):
         ffn_size: neurons between the two halves of the feed-forward network.
         window: tokens to either side that a token attends to; 0 for all.
         rotary_base: base of the frequencies by which queries and keys are rotated (RoPE, arXiv 2104.09864); 0 for none.
+        rotary: which of the architecture's `rotary_frequencies` they are instead, from 1 on; 0 for none.
         keep_tokens: fraction of a text's tokens that go on from this layer's attention (token pruning); 1 for all.
     """
 
@@ -63,6 +82,12 @@ class Layer(FromJson):
     window: int = key(integer(0, MAX_POSITIONS), default=0)
     rotary_base: float = key(number(1.0, MAX_ROTARY_BASE, also=0.0), default=0.0)
     keep_tokens: float = key(number(0.0, 1.0), default=1.0)
+    rotary: int = key(integer(0, MAX_ROTARIES), default=0, written=False)
+
+    @property
+    def by_place(self) -> bool:
+        """Whether attention asks where in the text a token stands, beside what is added to its embedding."""
+        return bool(self.window or self.rotary_base or self.rotary)
 
 
 @record
@@ -139,6 +164,8 @@ def _layer_weight(value: Any, where: str) -> float:
 class Architecture(FromJson):
     """The shape of the network, from token ids to the rows that `forward` returns.
 
+    Without layers a text's vector is made of the rows of its words as they are: no positions, no types, no norm.
+
     Attributes:
         embedding_size: columns of the embedding tables, which `embeddings.projection` brings to `hidden_size`; 0 where
             the tables have `hidden_size` columns and there is no projection.
@@ -146,9 +173,12 @@ class Architecture(FromJson):
             tables before they are added up; 0 where it has as many as they.
         position_table: whether there is a table of position embeddings.
         position_bias: whether each layer adds a number for each head and distance of two tokens to attention scores.
+        relative_rows: rows of the tables of keys and queries that each layer's attention has for distances of two
+            tokens (DeBERTa, arXiv 2006.03654); 0 for no such tables.
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
+        rotary_frequencies: by which pairs of features are rotated, in layers that have no base: each names one row.
         pooling: how the rows of a text's tokens become one: one of POOLINGS, or several joined by "+", whose rows then
             lie one behind another; "none" leaves every token its row.
         head: what becomes of rows behind the encoder.
@@ -166,7 +196,7 @@ class Architecture(FromJson):
     token_types: int = key(integer(0, MAX_TOKEN_TYPES))
     layer_norm_eps: float = key(number(0.0, 1.0))
     activation: Activation = key(choice(ACTIVATIONS))
-    layers: tuple[Layer, ...] = key(items(Layer.from_json, 1, MAX_LAYERS))
+    layers: tuple[Layer, ...] = key(items(Layer.from_json, 0, MAX_LAYERS))
     pooling: str = key(_pooling)
     head: tuple[HeadLayer, ...] = key(items(HeadLayer.from_json, 0, MAX_HEAD_LAYERS), default=())
     normalize: bool = key(boolean, default=False)
@@ -177,9 +207,26 @@ class Architecture(FromJson):
     gated: bool = key(boolean, default=False)
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
+    relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
+    rotary_frequencies: tuple[tuple[float, ...], ...] = key(
+        items(items(number(0.0, MAX_ROTARY_FREQUENCY, also=0.0), 1, MAX_HEAD_SIZE // 2), 0, MAX_ROTARIES),
+        default=(),
+        written=False,
+    )
     pool_after: int = key(integer(0, MAX_HEAD_LAYERS), default=0, written=False)
     pool_prompt: bool = key(boolean, default=True, written=False)
     layer_weights: tuple[float, ...] = key(items(_layer_weight, 0, MAX_LAYERS + 1), default=(), written=False)
+
+    @property
+    def goes_by_places(self) -> bool:
+        """Whether attention asks how far apart two tokens stand."""
+        if self.position_bias or self.relative_rows:
+            return True
+        return any([layer.by_place for layer in self.layers])
+
+    def rotation(self, layer: Layer) -> float | tuple[float, ...]:
+        """The frequencies by which a layer's queries and keys are rotated, or the base of them; 0 if they are not."""
+        return self.rotary_frequencies[layer.rotary - 1] if layer.rotary else layer.rotary_base
 
     @property
     def table_size(self) -> int:
@@ -192,6 +239,34 @@ class Architecture(FromJson):
         return () if self.pooling == "none" else cast("tuple[Pooling, ...]", tuple(self.pooling.split("+")))
 
 
+def _optional(read: Read[T]) -> Read[T | None]:
+    return lambda value, where: None if value is None else read(value, where)
+
+
+_TOKEN_ID = integer(0, MAX_VOCAB_SIZE - 1)
+
+
+@record
+class Side(FromJson):
+    """How a model of one vector a token reads queries, or documents (ColBERT, arXiv 2004.12832).
+
+    Attributes:
+        max_length: tokens to which texts are cut, special ones and the prefix included.
+        prefix: id of a token that is put behind a text's first one; None for none.
+        fill_to: tokens up to which shorter texts are filled with `fill_token` (query expansion); 0 for no filling.
+        fill_token: id of that token.
+        attend_to_fill: whether filling is attended to; if not, it still has vectors.
+        skip: ids of tokens that have no vectors.
+    """
+
+    max_length: int = key(integer(1, MAX_POSITIONS))
+    prefix: int | None = key(_optional(_TOKEN_ID), default=None)
+    fill_to: int = key(integer(0, MAX_POSITIONS), default=0)
+    fill_token: int = key(_TOKEN_ID, default=0)
+    attend_to_fill: bool = key(boolean, default=False)
+    skip: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=())
+
+
 @record
 class Task(FromJson):
     """What the outputs mean."""
@@ -201,7 +276,9 @@ class Task(FromJson):
     problem_type: ProblemType = key(choice(PROBLEM_TYPES), default="single_label")
     prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
     default_prompt: str | None = key(lambda value, _: value, default=None)
-    similarity: str = key(choice(SIMILARITIES), default="cosine")
+    similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
+    query: Side | None = key(_optional(Side.from_json), default=None)
+    document: Side | None = key(_optional(Side.from_json), default=None)
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""
@@ -212,9 +289,19 @@ class Task(FromJson):
 
 @record
 class TextConfig(FromJson):
-    """How text becomes ids, beside what tokenizer.json says itself."""
+    """How text becomes ids, beside what tokenizer.json says itself.
+
+    Attributes:
+        max_length: tokens that are kept of a text, unless a caller says otherwise.
+        characters_per_token: of a text, no more is looked at than so many characters for each token kept; 0 for all.
+        ignored_id: id of tokens that are left out once a text is cut; -1 for none.
+        empty_id: id of the one token that a text without tokens has; -1 where every text has some.
+    """
 
     max_length: int = key(integer(1, MAX_POSITIONS))
+    characters_per_token: int = key(integer(0, MAX_CHARACTERS_PER_TOKEN), default=0, written=False)
+    ignored_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
+    empty_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
 
 
 @record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import NamedTuple
 
 from minibert.errors import FormatError
@@ -17,13 +18,16 @@ from minibert.format.constants import (
     LANES,
     MAX_ELEMENTS,
     MAX_OUTPUTS,
+    MAX_ROTARIES,
     MAX_WIDTH,
     NIBBLE_GROUP,
+    TOKEN_SIMILARITIES,
     distances,
     padded,
 )
 from minibert.format.parts import Linear, Table, low_rank_part
-from minibert.format.schema import Architecture, Config, Layer
+from minibert.format.relative import DISTANCE_ROWS, POSITION_TABLES
+from minibert.format.schema import Architecture, Config, Layer, Task
 from minibert.format.values import shown
 
 #: The tensor that holds tokenizer.json, compressed; its length is the one thing that the config doesn't tell.
@@ -34,11 +38,14 @@ TOKENIZER = "tokenizer.json"
 MAX_MULTIPLICATIONS = 1 << 34
 #: Numbers that one linear may return for one text, 8 GiB: 8,192 tokens and a vocabulary of 262,144.
 MAX_ACTIVATIONS = 1 << 31
-#: Bases of rotary position embeddings in one model: each has a table of all positions.
-MAX_ROTARY_BASES = 4
 
 #: Tasks whose answer is made of one row a token.
-_TOKEN_TASKS = ("token-classification", "question-answering", "fill-mask")
+_TOKEN_TASKS = ("multi-vector", "token-classification", "question-answering", "fill-mask")
+#: Keys of the architecture that mean something without layers; what all others are then.
+_OF_ROWS = ("model_type", "hidden_size", "head_size", "vocab_size", "max_positions", "layer_norm_eps", "activation")
+_OF_ROWS += ("layers", "pooling", "head", "normalize")
+_NO_LAYERS = {key.name: key.default for key in fields(Architecture) if key.name not in _OF_ROWS}
+_NO_LAYERS |= {"token_types": 0, "position_table": False}
 
 
 class TensorSpec(NamedTuple):
@@ -64,9 +71,13 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         FormatError: naming the linear, table, tensor or key that doesn't fit.
     """
     architecture = config.architecture
+    _check_static(config)
     specs = _Specs()
     _add_tables(specs, config.tables, architecture)
-    specs.norm("embeddings.norm", padded(architecture.table_size))
+    if architecture.layers:
+        specs.norm("embeddings.norm", padded(architecture.table_size))
+    if architecture.relative_rows:
+        specs.add(DISTANCE_ROWS, "I32", 2 * architecture.max_positions - 1)
     linears = _Linears(config.linears)
     if architecture.word_size:
         name = "embeddings.word_projection"
@@ -133,6 +144,12 @@ class _Specs:
         if linear.input_factor:
             self.add(f"{name}.input_factor", "F32", linear.in_features)
 
+    def relative(self, name: str, architecture: Architecture, heads: int, exact: bool) -> None:
+        rows = architecture.relative_rows
+        self.add(f"{name}.weight", "F32" if exact else "I8", rows, heads, padded(architecture.head_size))
+        if not exact:
+            self.add(f"{name}.scale", "F32", rows, heads)
+
     def table(self, name: str, table: Table, width: int) -> None:
         rows, panels = table.rows, padded(table.rows) // LANES
         if table.kind == "float32":
@@ -189,11 +206,26 @@ def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, arch
         )
     if layer.rotary_base and architecture.head_size % 2:
         raise FormatError(f"{prefix}.rotary_base is {layer.rotary_base}, but head_size is odd: features turn in pairs")
+    if layer.rotary:
+        if layer.rotary_base or layer.rotary > len(architecture.rotary_frequencies):
+            raise FormatError(
+                f"{prefix}.rotary is {layer.rotary}, but rotary_base {layer.rotary_base}, and rotary_frequencies has "
+                f"{len(architecture.rotary_frequencies)} rows"
+            )
+        pairs = len(architecture.rotary_frequencies[layer.rotary - 1])
+        if 2 * pairs != architecture.head_size:
+            raise FormatError(f"{prefix}.rotary has {pairs} frequencies, but head_size is {architecture.head_size}")
     if architecture.position_bias:
         if layer.window:
             raise FormatError(f"{prefix}.window is {layer.window}, but position_bias is for attention to all tokens")
         specs.add(f"{prefix}.attention.position_bias", "F32", layer.num_heads, distances(architecture.max_positions))
-    _add_linear(specs, linears, f"{prefix}.attention.qkv", hidden, 3 * attention)
+    qkv = _add_linear(specs, linears, f"{prefix}.attention.qkv", hidden, 3 * attention)
+    if architecture.relative_rows:
+        if layer.window or architecture.position_bias:
+            also = f"{prefix}.window is {layer.window}" if layer.window else "position_bias is true"
+            raise FormatError(f"{also}, but relative_rows is for attention to all tokens without biases")
+        for name in POSITION_TABLES:
+            specs.relative(f"{prefix}.attention.{name}", architecture, layer.num_heads, qkv.kind == "float32")
     _add_linear(specs, linears, f"{prefix}.attention.output", attention, hidden_size)
     specs.norm(f"{prefix}.attention.norm", hidden)
     up = 2 * padded(layer.ffn_size) if architecture.gated else layer.ffn_size
@@ -303,10 +335,12 @@ def _check_work(config: Config) -> None:
                 f"config.linears[{shown(name)}] returns {numbers} numbers for a text of max_positions tokens; "
                 f"the limit is {MAX_ACTIVATIONS}"
             )
-    bases = {layer.rotary_base for layer in config.architecture.layers if layer.rotary_base}
-    if len(bases) > MAX_ROTARY_BASES:
+    architecture = config.architecture
+    rotations = {architecture.rotation(layer) for layer in architecture.layers} - {0.0}
+    if len(rotations) > MAX_ROTARIES:
         raise FormatError(
-            f"config.architecture.layers have {len(bases)} values of rotary_base; the limit is {MAX_ROTARY_BASES}"
+            f"config.architecture.layers have {len(rotations)} values of rotary_base and rotary; the limit is "
+            f"{MAX_ROTARIES}"
         )
 
 
@@ -332,6 +366,7 @@ def _check_task(config: Config, out_features: int) -> None:
         raise FormatError(
             f"config.architecture.pooling is {shown(architecture.pooling)}, but {task.kind} needs a row for each token"
         )
+    _check_sides(task, architecture)
     if config.text.max_length > architecture.max_positions:
         raise FormatError(
             f"config.text.max_length is {config.text.max_length}, the model has {architecture.max_positions} positions"
@@ -350,6 +385,30 @@ def _check_layer_weights(architecture: Architecture) -> None:
         raise FormatError(f"{where} are for models that pool what all layers made: without exits, with a pooling")
 
 
+def _check_sides(task: Task, architecture: Architecture) -> None:
+    """That queries and documents of a model of one vector a token are within its vocabulary and positions."""
+    several = task.kind == "multi-vector"
+    if (task.similarity in TOKEN_SIMILARITIES) != several:
+        raise FormatError(f"config.task.similarity is {shown(task.similarity)}, which is none of {task.kind}")
+    for name, side in (("query", task.query), ("document", task.document)):
+        where = f"config.task.{name}"
+        if (side is not None) != several:
+            raise FormatError(f"{where} is {'missing' if several else 'there'}, but the task is {task.kind}")
+        if side is None:
+            continue
+        if max(side.max_length, side.fill_to) > architecture.max_positions:
+            raise FormatError(f"{where} has more tokens than the model has positions, {architecture.max_positions}")
+        if max((side.prefix or 0, side.fill_token, *side.skip)) >= architecture.vocab_size:
+            raise FormatError(f"{where} names a token beyond the vocabulary, {architecture.vocab_size}")
+        window = min((layer.window for layer in architecture.layers if layer.window), default=side.fill_to)
+        if side.fill_to and not side.attend_to_fill and architecture.relative_rows:
+            raise FormatError(
+                f"{where}.attend_to_fill is false, but attention has tables for distances (relative_rows)"
+            )
+        if side.fill_to > window + 1 and not side.attend_to_fill:
+            raise FormatError(f"{where}.fill_to is {side.fill_to}: filling would see no token within {window}")
+
+
 def _check_adaptive(config: Config) -> None:
     """That texts and tokens may leave early: nothing after it counts on where a token stood."""
     task, architecture = config.task, config.architecture
@@ -361,7 +420,7 @@ def _check_adaptive(config: Config) -> None:
             raise FormatError(f"{where} is {layer.keep_tokens}, but {task.kind} needs a row for each token")
         if architecture.layer_weights or not architecture.pool_prompt or "weighted_mean" in architecture.poolings:
             raise FormatError(f"{where} is {layer.keep_tokens}, but pooling asks which tokens there were")
-        if architecture.position_bias or any(later.window or later.rotary_base for later in architecture.layers):
+        if architecture.goes_by_places:
             raise FormatError(f"{where} is {layer.keep_tokens}, but attention goes by the places of tokens here")
     layers = [early.after for early in architecture.exits]
     if not layers:
@@ -373,6 +432,26 @@ def _check_adaptive(config: Config) -> None:
         raise FormatError(f"{where} are not for models whose LayerNorms stand before what they are for")
     if layers != sorted(set(layers)) or layers[-1] > len(architecture.layers) - 2:
         raise FormatError(f"{where} are after the layers {layers}; they must rise, and end before the last layer")
+
+
+def _check_static(config: Config) -> None:
+    """That a model without layers has nothing that only layers have, and that only it has texts without tokens."""
+    architecture, text = config.architecture, config.text
+    if architecture.layers:
+        for key, none in (("characters_per_token", 0), ("ignored_id", -1), ("empty_id", -1)):
+            if getattr(text, key) != none:
+                raise FormatError(f"config.text.{key} is {getattr(text, key)}, which is for models without layers")
+        return
+    for key, none in _NO_LAYERS.items():
+        if getattr(architecture, key) != none:
+            raise FormatError(f"config.architecture.{key} is {getattr(architecture, key)}, but there are no layers")
+    if architecture.pooling == "none":
+        raise FormatError("config.architecture.pooling is 'none', but without layers a text has no other row")
+    for key in ("ignored_id", "empty_id"):
+        if getattr(text, key) >= architecture.vocab_size:
+            raise FormatError(
+                f"config.text.{key} is {getattr(text, key)}, but there are {architecture.vocab_size} words"
+            )
 
 
 def _check_aliases(aliases: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> None:

@@ -20,6 +20,7 @@ from minibert.format.constants import ALIGNMENT, MAX_MULTIPLIER
 from minibert.format.four_bit import prove_int4_codes, prove_multiplier
 from minibert.format.layout import unpack_nibbles
 from minibert.format.reader import DTYPES, PADDING, read_model
+from minibert.format.relative import DISTANCE_ROWS, prove_distance_rows
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
 from minibert.format.tokenizer import unpack_tokenizer
@@ -108,7 +109,9 @@ def _stored(config: Config, tensors: Mapping[str, NDArray[Any]]) -> dict[str, ND
 
 
 def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Blocks lie within their matrix, sums are the sums of the weights, and codes of 4 bits are symmetric."""
+    """What the reader proves of tensors, and that sums are the sums of weights, and codes of 4 bits symmetric."""
+    if DISTANCE_ROWS in tensors:
+        prove_distance_rows(tensors[DISTANCE_ROWS], config.architecture.relative_rows)
     for name, table in config.tables.items():
         if table.kind == "int4":
             if unpack_nibbles(tensors[f"{name}.codes"]).min() < -7:

@@ -19,13 +19,21 @@ import numpy as np
 from minibert import numerics
 from minibert.kernels import attention_vectors
 from minibert.kernels.attention_codes import pack_panel, transpose
-from minibert.kernels.attention_vectors import make_rows
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
+from minibert.kernels.relative_attention import (
+    add_positions_float32,
+    add_positions_integer,
+    float32_rows,
+    pack_positions_float32,
+    pack_positions_integer,
+)
 from minibert.kernels.scratch import (
     CORRECTION,
     KEYS,
     OFFSET,
+    POSITION_FACTORS,
+    POSITION_REST,
     QUERY_SCALE,
     ROW,
     SCORES,
@@ -62,9 +70,6 @@ _ONE, _STEPS = np.float32(1), np.float32(numerics.DISTANCE_STEPS)
 _NOTHING = np.int32(0)
 
 
-_float32_rows = make_rows(_isa.float32)
-
-
 @kernel(void, int64, int64, int64, int64, int64, int64)
 def store_context(context, width, transposed, count, out, stride):
     """Context [dim][16 queries] becomes `count` rows of `width` columns, `stride` bytes apart."""
@@ -93,13 +98,16 @@ def _make_attend_integer(products: Any) -> Any:
     Rows of float32 `stride` bytes apart in; context rows of the first `queries`, `out_stride` apart, out.
     `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
     next entry is for a query one further behind its key. No key further than `window` from all of 16 queries is read.
+    `relative` is the step, where its head number `head` has scores that depend on distance, or 0.
     Up to 15 rows beyond the last token are read (and ignored).
     """
     key_bytes, pad_panel = products.key_bytes, products.pad_panel
     pack_keys, pack_values = products.pack_keys, products.pack_values
     score_block, weigh_block, context_block = products.score_block, products.weigh_block, products.context_block
 
-    def attend(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
+    def attend(
+        query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, relative, head, scratch
+    ):
         unit = width * ROW
         transposed = scratch + SOFTMAX_BYTES
         panel = transposed + unit
@@ -110,12 +118,15 @@ def _make_attend_integer(products: Any) -> Any:
         capacity = (tokens + KEYS - 1) & -KEYS
         key_codes = key_scale + capacity * 4
         value_codes = key_codes + capacity * key_bytes(width)
+        positions = value_codes + capacity * 2 * width
 
         for first in range(0, tokens, 16):
             transpose(key + first * stride, stride, width, transposed)
             pack_keys(transposed, width, sums, key_codes + first * key_bytes(width), key_scale + first * 4)
         pack_values(value, stride, tokens, width, capacity, value_codes, value_scale, transposed)
         pad_panel(panel, width)
+        if relative != 0:
+            pack_positions_integer(relative, head, tokens, queries, width, positions)
 
         for first in range(0, queries, 16):
             transpose(query + first * stride, stride, width, transposed)
@@ -123,6 +134,8 @@ def _make_attend_integer(products: Any) -> Any:
             store_f32x16(scratch + QUERY_SCALE, load_f32x16(scratch + QUERY_SCALE) * splat_f32(scale * _STEPS))
             # Keys are stored with an offset added: what that adds to every score of a query.
             store_i32x16(scratch + OFFSET, total * splat_i32(_KEY_OFFSET))
+            if relative != 0:
+                pack_panel(transposed, width, _KEY_OFFSET, positions + POSITION_REST, positions + POSITION_FACTORS)
 
             softmax_start(scratch)
             end = min(tokens, first + 16 + window)
@@ -130,7 +143,26 @@ def _make_attend_integer(products: Any) -> Any:
             for block in range(start, end, _BLOCK):
                 keys = min(end - block, _BLOCK)
                 score_block(scratch, key_codes, block, keys, width, panel)
-                if bias != 0:
+                if relative != 0:
+                    add_positions_integer(
+                        scratch,
+                        positions,
+                        tokens,
+                        queries,
+                        width,
+                        positions + POSITION_REST,
+                        key_codes,
+                        4,
+                        ROW,
+                        16 * width,
+                        key_scale,
+                        min(queries - first, 16),
+                        scale * _STEPS,
+                        first,
+                        block,
+                        keys,
+                    )
+                elif bias != 0:
                     scale_and_bias_scores(scratch, keys, key_scale + 4 * block, bias + 4 * (first - block))
                 else:
                     scale_scores(scratch, keys, key_scale + 4 * block)
@@ -144,7 +176,7 @@ def _make_attend_integer(products: Any) -> Any:
                 store_f32x16(row, (load_f32x16(row) * splat_f32(load_f32(value_scale + 4 * dim))) * inverse)
             store_context(context, width, transposed, min(queries - first, 16), out + first * out_stride, out_stride)
 
-    return kernel(void, *[int64] * 7, float32, *[int64] * 5)(attend)
+    return kernel(void, *[int64] * 7, float32, *[int64] * 7)(attend)
 
 
 attend_integer = _make_attend_integer(attention_vectors)
@@ -153,17 +185,25 @@ if _isa.tile_registers:
 
     _attend_by_dots, _attend_by_tiles = attend_integer, _make_attend_integer(attention_tiles)
 
-    @kernel(void, *[int64] * 7, float32, *[int64] * 5)
-    def attend_integer(q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
-        """Texts of more than a few tokens by tiles."""
-        if tokens > _FEW_TOKENS:
-            _attend_by_tiles(q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
+    @kernel(void, *[int64] * 7, float32, *[int64] * 7)
+    def attend_integer(
+        q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, relative, head, scratch
+    ):
+        """Texts of more than a few tokens by tiles; scores that depend on distance are made of other operands."""
+        if tokens > _FEW_TOKENS and relative == 0:
+            _attend_by_tiles(
+                q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, relative, head, scratch
+            )
         else:
-            _attend_by_dots(q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch)
+            _attend_by_dots(
+                q, k, v, stride, tokens, queries, width, scale, out, out_stride, bias, window, relative, head, scratch
+            )
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, int64, float32, int64, int64, int64, int64, int64)
-def attend_float32(query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch):
+@kernel(void, *[int64] * 7, float32, *[int64] * 7)
+def attend_float32(
+    query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, relative, head, scratch
+):
     """`attend_integer` with float32 products; keys and values are read where they are."""
     unit = width * ROW
     transposed = scratch + SOFTMAX_BYTES
@@ -171,6 +211,9 @@ def attend_float32(query, key, value, stride, tokens, queries, width, scale, out
     sums = panel + unit
     context = sums + unit
     scales = splat_f32(scale)
+    positions = context + unit
+    if relative != 0:
+        pack_positions_float32(relative, head, tokens, queries, width, positions)
 
     for first in range(0, queries, 16):
         transpose(query + first * stride, stride, width, panel)
@@ -182,15 +225,35 @@ def attend_float32(query, key, value, stride, tokens, queries, width, scale, out
         start = max(0, first - window) & -16
         for block in range(start, end, _BLOCK):
             keys = min(end - block, _BLOCK)
-            _float32_rows(key + block * stride, keys, stride, 4, panel, width, scratch + SCORES)
-            if bias != 0:
-                add_biases(scratch, keys, bias + 4 * (first - block), _ONE)
-            score_maximum(scratch, keys, _ONE)
+            float32_rows(key + block * stride, keys, stride, 4, panel, width, scratch + SCORES)
+            if relative != 0:
+                add_positions_float32(
+                    scratch,
+                    positions,
+                    tokens,
+                    queries,
+                    width,
+                    query + first * stride,
+                    key,
+                    stride,
+                    4,
+                    16 * stride,
+                    0,
+                    min(queries - first, 16),
+                    scale,
+                    first,
+                    block,
+                    keys,
+                )
+            else:
+                if bias != 0:
+                    add_biases(scratch, keys, bias + 4 * (first - block), _ONE)
+                score_maximum(scratch, keys, _ONE)
             softmax_float32(scratch, keys)
             if block == start:
-                _float32_rows(value + block * stride, width, 4, stride, scratch + WEIGHTS, keys, context)
+                float32_rows(value + block * stride, width, 4, stride, scratch + WEIGHTS, keys, context)
             else:
-                _float32_rows(value + block * stride, width, 4, stride, scratch + WEIGHTS, keys, sums)
+                float32_rows(value + block * stride, width, 4, stride, scratch + WEIGHTS, keys, sums)
                 correction = load_f32x16(scratch + CORRECTION)
                 for dim in range(width):
                     row = context + dim * ROW

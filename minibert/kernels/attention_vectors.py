@@ -38,7 +38,7 @@ def make_rows(microkernel: Microkernel) -> Any:
     return kernel(void, *[int64] * 7)(rows)
 
 
-_int8_rows = make_rows(_isa.int8)
+int8_rows = make_rows(_isa.int8)
 _int16_rows = make_rows(_isa.int16)
 
 
@@ -78,7 +78,7 @@ def score_block(scratch, key_codes, block, keys, width, panel):
     for group in range(0, keys, 16):
         rows = key_codes + (block + group) * width
         count = min(keys - group, 16)
-        _int8_rows(rows, count, 4, ROW, panel, width >> 2, scratch + SCORES + group * ROW)
+        int8_rows(rows, count, 4, ROW, panel, width >> 2, scratch + SCORES + group * ROW)
 
 
 @kernel(void, int64, int64)

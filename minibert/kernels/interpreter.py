@@ -42,11 +42,12 @@ from minibert.kernels.tile_registers import close_registers, open_registers
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, int64)
-def attend(step, arena, scratch, starts, texts, thread, threads):
+@kernel(void, *[int64] * 8)
+def attend(step, arena, scratch, starts, texts, attended, thread, threads):
     """Attention of all heads of all texts; heads are shared out among the threads.
 
-    Where the step's rows are texts, the query of each text's first token is the only one.
+    Where the step's rows are texts, the query of each text's first token is the only one. `attended` is where it stands
+    how many of each text's tokens have keys and values that count, or 0 if all have.
     """
     width = field(step, op.HEAD_WIDTH)
     heads = field(step, op.HEADS)
@@ -57,28 +58,62 @@ def attend(step, arena, scratch, starts, texts, thread, threads):
     offset = load_i64(starts)
     for item in range(thread, texts * heads, threads):
         text = item // heads
-        column = (item - text * heads) * width * 4
+        head = item - text * heads
+        column = head * width * 4
         first = load_i64(starts + 8 * text) - offset
         tokens = load_i64(starts + 8 * (text + 1)) - offset - first
         query = arena + field(step, op.SOURCE) + first * stride + column
         key = query + heads * width * 4
         value = key + heads * width * 4
-        queries, row = tokens, first
+        queries, keys, row = tokens, tokens, first
         if field(step, op.ROWS) == op.TEXTS:
             queries, row = 1, text
+        if attended != 0:
+            keys = load_i64(attended + 8 * text)
         out = arena + field(step, op.OUT) + row * out_stride + column
         bias = biases
         if tokens - 1 <= window and field(step, op.BIAS_STRIDE) == 0:  # biases that only mask what is far away
             bias = 0
         elif biases != 0:
-            bias = biases + (item - text * heads) * field(step, op.BIAS_STRIDE)
+            bias = biases + head * field(step, op.BIAS_STRIDE)
+        relative = 0
+        if field(step, op.DISTANCE_ROWS) != 0:
+            relative = step
         if field(step, op.EXACT) != 0:
             attend_float32(
-                query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch
+                query,
+                key,
+                value,
+                stride,
+                keys,
+                queries,
+                width,
+                scale,
+                out,
+                out_stride,
+                bias,
+                window,
+                relative,
+                head,
+                scratch,
             )
         else:
             attend_integer(
-                query, key, value, stride, tokens, queries, width, scale, out, out_stride, bias, window, scratch
+                query,
+                key,
+                value,
+                stride,
+                keys,
+                queries,
+                width,
+                scale,
+                out,
+                out_stride,
+                bias,
+                window,
+                relative,
+                head,
+                scratch,
             )
 
 
@@ -165,10 +200,13 @@ def mix(step, arena, first, end):
             store_rows(out + column, stride, value)
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64)
-def output(step, arena, first, end, numbers, out):
+@kernel(void, *[int64] * 8)
+def output(step, job, arena, first, end, numbers, first_output, first_token):
     """The meaningful columns of rows first..end, to the caller's memory."""
-    columns = field(step, op.COLUMNS)
+    columns, place, before = field(step, op.COLUMNS), field(step, op.PLACE), first_output
+    if place != op.JOB_OUT:  # rows of all tokens, beside the answer
+        before = first_token
+    out = field(job, place) + before * columns * 4
     source = arena + field(step, op.SOURCE)
     for row in range(first, end):
         target = out + number_of(numbers, row) * columns * 4
@@ -214,13 +252,13 @@ def shares(starts, texts, thread, threads):
     return tokens, first, end
 
 
-@kernel(int64, int64, int64)
-def wanted_from(job, token):
-    """Where it stands which tokens from this one on are wanted; 0 if all are."""
-    wanted = field(job, op.JOB_WANTED)
-    if wanted != 0:
-        wanted += token
-    return wanted
+@kernel(int64, int64, int64, int64)
+def entry_from(job, entry, offset):
+    """The address in a job's entry, so many bytes further on; 0 where there is none."""
+    place = field(job, entry)
+    if place != 0:
+        place += offset
+    return place
 
 
 @kernel(void, *[int64] * 8)
@@ -250,7 +288,8 @@ def run_span(job, span):
     starts = field(job, op.JOB_STARTS) + 8 * first_text
     first_token = load_i64(starts)
     ids, types = field(job, op.JOB_IDS) + 4 * first_token, field(job, op.JOB_TYPES) + 4 * first_token
-    numbers, wanted = 0, wanted_from(job, first_token)
+    numbers, wanted = 0, entry_from(job, op.JOB_WANTED, first_token)
+    attended = entry_from(job, op.JOB_ATTENDED, 8 * first_text)
     first_output = load_i64(field(job, op.JOB_OUT_STARTS) + 8 * first_text)
     tokens, first_row, end_row = shares(starts, texts, thread, threads)
 
@@ -273,7 +312,7 @@ def run_span(job, span):
             matmul_rows(step, arena, row_scratch, free_scratch, scratch, first, end)
         elif code == Op.ATTEND:
             wait_for_team(barrier, threads)
-            attend(step, arena, free_scratch, starts, texts, thread, threads)
+            attend(step, arena, free_scratch, starts, texts, attended, thread, threads)
             wait_for_team(barrier, threads)
         elif code >= Op.PRUNE_TOKENS and (code != Op.SELECT_TOKENS or wanted != 0):  # else all tokens are wanted
             wait_for_team(barrier, threads)
@@ -288,8 +327,7 @@ def run_span(job, span):
                 break
             tokens, first_row, end_row = shares(starts, texts, thread, threads)
         elif code == Op.OUTPUT:
-            out = field(job, op.JOB_OUT) + first_output * field(step, op.COLUMNS) * 4
-            output(step, arena, first, end, numbers, out)
+            output(step, job, arena, first, end, numbers, first_output, first_token)
         else:
             run_rows(step, arena, row_scratch, ids, types, starts, wanted, first, end)
     wait_for_team(barrier, threads)

@@ -64,6 +64,9 @@ OUTPUTS, TOTAL = range(28, 30)
 HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(14, 18)
 #: ATTEND: address of the bias of distance 0, or 0; bytes between two heads' biases; how far away keys may be.
 BIAS_TABLE, BIAS_STRIDE, WINDOW = range(18, 21)
+#: ATTEND where scores depend on distance in another way: address of the row of distance 0, or 0; the furthest distance
+#: that has one; the two tables and, if they are codes, their scales.
+DISTANCE_ROWS, MOST_DISTANCE, POSITION_KEY, POSITION_KEY_SCALE, POSITION_QUERY, POSITION_QUERY_SCALE = range(21, 27)
 
 #: ROTATE, on rows of SOURCE and WIDTH: HEADS counts those of queries and keys; cosines and sines of each position.
 ROTARY_TABLE = 16
@@ -86,8 +89,8 @@ POOLS, SOURCE_WIDTH = range(15, 17)
 #: MIX: what rows of SOURCE are multiplied by, and whether OUT has something already that they are added to.
 MIX_WEIGHT, MIX_ADDS = range(14, 16)
 
-#: OUTPUT: the first COLUMNS columns of SOURCE go to the caller's rows.
-COLUMNS = 14
+#: OUTPUT: the first COLUMNS columns of SOURCE go to the caller's rows, at the job's entry PLACE.
+COLUMNS, PLACE = range(14, 16)
 
 #: Activations, in ACTIVATION.
 ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4, "tanh": 5, "silu": 6}
@@ -100,8 +103,11 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_SPANS,
     JOB_SPAN_COUNT,
     JOB_OUT,
+    JOB_TOKEN_OUT,
+    JOB_SECOND_TOKEN_OUT,
     JOB_WANTED,
     JOB_OUT_STARTS,
+    JOB_ATTENDED,
     JOB_THREADS,
     JOB_TEAM,
     JOB_ARENA,
@@ -119,7 +125,7 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_KIND,
     JOB_CALLS,
     JOB_SLEEPS,
-) = range(25)
+) = range(28)
 #: Jobs lie one behind another, each on cache lines of its own.
 JOB_FIELDS = 32
 #: The first entries are what changes from call to call.

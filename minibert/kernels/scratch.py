@@ -14,6 +14,13 @@ WEIGHTS = SCORES + (numerics.KEY_BLOCK + 16) * ROW
 SOFTMAX_BYTES = WEIGHTS + numerics.KEY_BLOCK * ROW
 #: Keys are counted in these: as many as a tile takes of a row at once, and no operand ends within 64 bytes of its own.
 KEYS = 64
+#: Scores by distance (relative_attention), in bytes from where these begin: a factor for each row, the number 1 in
+#: each of four bytes, sums of 16 rows, 16 x 16 scores, two panels' scores of 16 queries ...
+POSITION_FACTORS, POSITION_ONES, POSITION_SUMS, POSITION_SQUARE = 0, ROW, 2 * ROW, 18 * ROW
+POSITION_QUERIES = POSITION_SQUARE + 16 * ROW
+#: ... which lie so far apart; then codes of 16 queries, two panels' scores of all keys, and the panels.
+POSITION_PITCH = 2 * ROW
+POSITION_REST = POSITION_QUERIES + 16 * POSITION_PITCH
 # Behind the softmax's, in units of `width` rows: transposed rows, query panel, sums, context, the values' scales.
 _UNITS = 5
 
@@ -23,3 +30,10 @@ def attention_scratch(tokens: int, width: int) -> int:
     keys = -(-tokens // KEYS) * KEYS
     # ... and last scales of the keys, codes of the keys (1 byte, in whole tiles) and of the values (2 bytes).
     return SOFTMAX_BYTES + _UNITS * width * ROW + keys * (4 + -(-width // 64) * 64 + 2 * width) + KEYS
+
+
+def position_scratch(tokens: int, width: int, exact: bool) -> int:
+    """Bytes that scores by distance need besides, by float32 products (`exact`) or by those of codes."""
+    blocks = -(-tokens // 16)
+    panel = (width if exact else width // 4) * ROW + 2 * ROW  # with its rows' scales, and what codes' offsets add
+    return POSITION_REST + 16 * width + blocks * 16 * POSITION_PITCH + 4 * blocks * panel

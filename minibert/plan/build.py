@@ -134,7 +134,7 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
 def _is_of_first_token(architecture: Architecture) -> bool:
     """Whether nobody reads more of the last layer's rows than that of each text's first token."""
     everything = architecture.layer_weights or architecture.pool_after or not architecture.pool_prompt
-    return architecture.pooling == "cls" and not everything
+    return bool(architecture.layers) and architecture.pooling == "cls" and not everything
 
 
 def _mix(build: _Builder, number: int, hidden: Buffer, mixed: Buffer) -> Buffer:
@@ -151,6 +151,9 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
     """Token ids to `hidden`; returns what the first layer reads."""
     architecture, norm = build.config.architecture, "embeddings.norm"
     tables = tuple(name for name in TABLES if name in build.config.tables)
+    if not architecture.layers:
+        build.steps.append(Embed(tables, None, hidden, None))
+        return hidden
     first = "layers.0.attention.qkv"
     following, embedded = first, hidden
     if architecture.embedding_size:
@@ -187,15 +190,18 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
     inner = Buffer("inner", queries.rows, padded(layer.ffn_size))
     exact = build.config.linears[f"{name}.attention.qkv"].kind == "float32"
     bias = f"{name}.attention.position_bias" if architecture.position_bias else None
+    relative = (f"{name}.attention.position_key", f"{name}.attention.position_query")
     heads = (layer.num_heads, architecture.head_size, head_width)
     # Before a norm that stands ahead of what reads it, the sum itself stays in `hidden` for the residual.
     pre_norm = architecture.pre_norm
     normed = Buffer("normed", queries.rows, hidden.width) if pre_norm else queries
 
     build.matmul(f"{name}.attention.qkv", source, qkv)
-    if layer.rotary_base:
-        build.steps.append(Rotate(qkv, *heads, layer.rotary_base))
-    build.steps.append(Attend(qkv, context, *heads, exact, bias, layer.window))
+    if rotation := architecture.rotation(layer):
+        build.steps.append(Rotate(qkv, *heads, rotation))
+    build.steps.append(
+        Attend(qkv, context, *heads, exact, bias, layer.window, relative if architecture.relative_rows else None)
+    )
     if queries != hidden:
         build.steps.append(Pool(("cls",), hidden, queries, architecture.hidden_size))
     elif layer.keep_tokens < 1 and not build.every_token:

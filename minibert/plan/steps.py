@@ -74,13 +74,16 @@ class Matmul(NamedTuple):
 
 
 class Rotate(NamedTuple):
-    """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size)."""
+    """Features 2i and 2i + 1 of queries and keys are rotated by the angle position * base**(-2i / head_size).
+
+    Or by position * frequency[i], where not the base is given but the frequencies.
+    """
 
     buffer: Buffer
     num_heads: int
     head_size: int
     padded_head_size: int
-    base: float
+    rotation: float | tuple[float, ...]
 
 
 class Attend(NamedTuple):
@@ -89,6 +92,8 @@ class Attend(NamedTuple):
     `head_size` is the model's own (it sets the scale 1/sqrt(head_size)); in memory a head is `padded_head_size` wide.
     With `exact` the products are float32, else of integer codes. `bias` names a tensor of what is added to the scores
     by head and distance of query and key; keys further away than `window` are left out, if it isn't 0.
+    `relative` names tables of keys and queries of distances, whose products with queries and keys are added to scores
+    before the scale, which is then 1/sqrt(3 head_size), as each score is three products (DeBERTa, arXiv 2006.03654).
     If the rows of `out` are texts, the only query of each is its first token's.
     """
 
@@ -100,6 +105,12 @@ class Attend(NamedTuple):
     exact: bool
     bias: str | None = None
     window: int = 0
+    relative: tuple[str, str] | None = None
+
+    @property
+    def products(self) -> int:
+        """How many products of vectors a score is the sum of."""
+        return 3 if self.relative else 1
 
 
 class Mix(NamedTuple):
@@ -178,8 +189,12 @@ Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | SelectTokens 
 
 
 class Plan(NamedTuple):
-    """Steps in order, and the buffer that holds the answer (its first `out_features` columns)."""
+    """Steps in order, and the buffer that holds the answer (its first `out_features` columns).
+
+    `token_outputs` are the buffers of more that is handed out of each token, with how many of their columns.
+    """
 
     steps: tuple[Step, ...]
     output: Buffer
     out_features: int
+    token_outputs: tuple[tuple[Buffer, int], ...] = ()

@@ -139,11 +139,11 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, e
     return (centred * scale[:, None]) * weight + bias
 
 
-def rotary_table(base: float, head_size: int, positions: int) -> np.ndarray:
+def rotary_table(rotation: float | tuple[float, ...], head_size: int, positions: int) -> np.ndarray:
     """Cosines and sines of rotary position embeddings (arXiv 2104.09864), for features whose pairs are neighbours.
 
     Args:
-        base: of the frequencies base**(-2i / head_size).
+        rotation: the base of the frequencies base**(-2i / head_size), or the frequencies.
         head_size: features of a head, an even number.
         positions: rows.
 
@@ -151,7 +151,10 @@ def rotary_table(base: float, head_size: int, positions: int) -> np.ndarray:
         float32 [positions, 2, padded(head_size)], zero in the padding: x becomes x * cosine + swapped(x) * sine, where
         `swapped` exchanges neighbours and each even feature's sine is negative.
     """
-    frequency = (1.0 / base ** (np.arange(0, head_size, 2) / head_size)).astype(f32)
+    if isinstance(rotation, tuple):
+        frequency = np.array(rotation, f32)
+    else:
+        frequency = (1.0 / rotation ** (np.arange(0, head_size, 2) / head_size)).astype(f32)
     # The angle is rounded to float32, as it was when models were trained; its cosine is exact to the last bit or so.
     angle = (np.arange(positions, dtype=f32)[:, None] * frequency).astype(np.float64)
     table = np.zeros((positions, 2, padded(head_size)), f32)

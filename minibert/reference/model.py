@@ -8,10 +8,11 @@ from functools import singledispatchmethod
 import numpy as np
 
 from minibert import plan as steps
+from minibert.format.relative import DISTANCE_ROWS
 from minibert.format.schema import Config
 from minibert.plan import Buffer, Codes, build_plan
 from minibert.reference import functions
-from minibert.reference.attention import attend
+from minibert.reference.attention import RelativeTables, attend
 from minibert.reference.linear import apply_float32, apply_int8
 from minibert.reference.selection import first_token_attention, is_sure, tokens_to_keep
 from minibert.reference.tables import look_up
@@ -56,7 +57,7 @@ class Reference:
             if token_types is None
             else np.concatenate([np.asarray(t, np.int32) for t in token_types])
         )
-        return self.forward_packed(flat, types, np.cumsum([0, *map(len, ids)]), hook)
+        return self.forward_packed(flat, types, np.cumsum([0, *map(len, ids)]), hook)[0]
 
     def forward_packed(
         self,
@@ -65,13 +66,15 @@ class Reference:
         starts: np.ndarray,
         hook: Hook | None = None,
         wanted: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """`forward` on a packed batch: ids and types int32 [tokens], starts int [texts + 1], wanted bool [tokens]."""
-        run = Run(self.config, self.tensors, ids, token_types, starts, hook, wanted)
+        attended: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """`forward` on a packed batch, as `PackedBatch` has it; behind the rows those of the plan's token outputs."""
+        run = Run(self.config, self.tensors, ids, token_types, starts, hook, wanted, attended)
         for step in self.plan.steps:
             if len(run.starts) > 1:  # else all texts have left
                 run.execute(step)
-        return run.output(self.plan)
+        of_tokens = [run.rows[buffer.name][:, :columns] for buffer, columns in self.plan.token_outputs]
+        return [run.output(self.plan), *of_tokens]
 
 
 class Run:
@@ -85,6 +88,7 @@ class Run:
         starts: int [texts + 1], where each text's tokens start.
         hook: called with the input of every linear.
         wanted: bool [tokens], of which tokens a row is wanted; None for all.
+        attended: int [texts], how many of each text's first tokens are attended to; None for all of them.
 
     Attributes:
         rows: float32 buffers by name.
@@ -100,6 +104,7 @@ class Run:
         starts: np.ndarray,
         hook: Hook | None,
         wanted: np.ndarray | None,
+        attended: np.ndarray | None = None,
     ) -> None:
         self.config = config
         self.tensors = tensors
@@ -109,6 +114,7 @@ class Run:
         self.positions = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
         self.hook = hook
         self.wanted = wanted
+        self.attended = attended
         self.rows: dict[str, np.ndarray] = {}
         self.codes: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         #: Which text of the batch each text is that hasn't left, and the output rows of those that have.
@@ -199,7 +205,7 @@ class Run:
 
     @execute.register
     def _(self, step: steps.Rotate) -> None:
-        table = functions.rotary_table(step.base, step.head_size, int(self.positions.max()) + 1)
+        table = functions.rotary_table(step.rotation, step.head_size, int(self.positions.max()) + 1)
         cosine, sine = table[self.positions].transpose(1, 0, 2)
         rows = self.rows[step.buffer.name]
         width = 2 * step.num_heads * step.padded_head_size
@@ -213,20 +219,34 @@ class Run:
         source = self.rows[step.source.name]
         width = step.padded_head_size
         bias = self.tensors[step.bias] if step.bias else [None] * step.num_heads
+        tables = [None] * step.num_heads if step.relative is None else self._relative(step.relative, step)
         context = np.empty((len(source), step.out.width), np.float32)
-        for first, end in self.spans():
+        counts = np.diff(self.starts) if self.attended is None else self.attended
+        for (first, end), keys in zip(self.spans(), counts.tolist(), strict=True):
             heads = source[first:end].reshape(end - first, 3, step.num_heads, width)
             for head in range(step.num_heads):
                 context[first:end, head * width : (head + 1) * width] = attend(
                     heads[:, 0, head],
-                    heads[:, 1, head],
-                    heads[:, 2, head],
+                    heads[:keys, 1, head],
+                    heads[:keys, 2, head],
                     step.head_size,
                     exact=step.exact,
                     bias=bias[head],
                     window=step.window,
+                    relative=tables[head],
                 )
         self.rows[step.out.name] = context if step.out.rows == "tokens" else context[self.starts[:-1]]
+
+    def _relative(self, names: tuple[str, str], step: steps.Attend) -> list[RelativeTables]:
+        """Each head's tables of keys and queries of distances."""
+        keys, queries = (self.tensors[f"{name}.weight"] for name in names)
+        ones = np.ones(keys.shape[:2], np.float32)
+        key_scales, query_scales = (ones if step.exact else self.tensors[f"{name}.scale"] for name in names)
+        rows = self.tensors[DISTANCE_ROWS]
+        return [
+            RelativeTables(rows, keys[:, head], key_scales[:, head], queries[:, head], query_scales[:, head])
+            for head in range(step.num_heads)
+        ]
 
     @execute.register
     def _(self, step: steps.PruneTokens) -> None:

@@ -36,8 +36,8 @@ class _Tokenizers:
             config = self._file.config
             self._tokenizer = Tokenizer(
                 self._file.tokenizer_json(),
-                max_length=config.text.max_length,
                 token_types=config.architecture.token_types,
+                **vars(config.text),
             )
         return self._tokenizer
 

@@ -1,4 +1,4 @@
-"""Reranking with a cross-encoder: how well documents answer a query, each pair read as one."""
+"""Reranking: how well documents answer a query, each pair read as one (cross-encoders) or by their vectors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from minibert import options
 from minibert.errors import InputError, UnsupportedError
 from minibert.pipeline import ReadOptions
-from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import sigmoid, softmax
+from minibert.tasks.sentence_embedding import SentenceEmbedding
 from minibert.tasks.text_classification import BEST, Classifier, ScoreOptions
 from minibert.text.inputs import Text, flat_pair, is_one, many, single, split
 
@@ -26,8 +26,11 @@ class RankOptions(ScoreOptions, total=False):
     return_documents: bool
 
 
-class Reranking(BaseModel):
-    """What a text-classification model does that was trained on pairs: CrossEncoder of sentence-transformers."""
+class Reranking(SentenceEmbedding):
+    """What a text-classification model does that was trained on pairs: CrossEncoder of sentence-transformers.
+
+    Models of vectors rank as well, by the similarity of query and documents.
+    """
 
     def score(
         self, pairs: Text | Iterable[Text], *, function_to_apply: str | None = None, **read: Unpack[ReadOptions]
@@ -75,20 +78,22 @@ class Reranking(BaseModel):
 
         Args:
             query: the first text of each pair.
-            documents: the second ones. Of a pair that is too long the longer text is cut, as in `score`.
+            documents: the second ones. Of a pair that is too long the longer text is cut, as in `score`; a model of
+                vectors reads both apart, as `encode_query` and `encode_document` do.
             top_k: so many of the best; None for all.
             return_documents: whether results hold the documents' texts.
-            score: options of `score`.
+            score: options of `score`; `function_to_apply` is for cross-encoders.
 
         Returns:
             `[{"corpus_id": int, "score": float}, ...]`, best first, with "text" if asked for.
 
         Raises:
             InputError: query or documents are no texts, or `top_k` is below 1.
-            UnsupportedError: the model has several outputs, or is no classifier.
+            UnsupportedError: the model has several outputs, or makes neither scores nor vectors.
         """
-        self.need("text-classification")
-        if len(self.labels) != 1:
+        self.need("text-classification", "sentence-embedding", "multi-vector")
+        by_vectors = self.task.kind != "text-classification"
+        if not by_vectors and len(self.labels) != 1:
             raise UnsupportedError(f"ranking needs a model with one output; {self.path.name} has {len(self.labels)}")
         if top_k is not None:
             top_k = options.integer("top_k", top_k)
@@ -97,7 +102,12 @@ class Reranking(BaseModel):
         if not isinstance(query, str):
             raise InputError(f"query must be str, got {type(query).__name__}")
         texts = [single(each, place, "ranking") for place, each in enumerate(many(documents, pair=False))]
-        scores = self.score([(query, text) for text in texts], **score)
+        if by_vectors:
+            score.pop("function_to_apply", None)
+            vectors = self.encode_query(query, **score), self.encode_document(texts, **score)
+            scores = self.similarity(*vectors)[0] if texts else np.zeros(0, np.float32)
+        else:
+            scores = self.score([(query, text) for text in texts], **score)
         order = np.argsort(-scores, kind="stable")[:top_k].tolist()
         return [
             {"corpus_id": place, "score": float(scores[place])} | ({"text": texts[place]} if return_documents else {})

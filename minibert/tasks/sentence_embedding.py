@@ -1,4 +1,4 @@
-"""Sentence embeddings of a model: encode and its variants, similarity."""
+"""Sentence embeddings of a model, one vector a text or one a token: encode and its variants, similarity."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from minibert import options
+from minibert import options as choices
 from minibert.errors import InputError, UnsupportedError
-from minibert.pipeline import CutOptions, ReadOptions
+from minibert.format.constants import TOKEN_SIMILARITIES
+from minibert.format.schema import Side
+from minibert.pipeline import CutOptions, Limits, ReadOptions
 from minibert.tasks import vectors
 from minibert.tasks.base import BaseModel
+from minibert.tasks.token_vectors import SideReader, maxsim, maxsim_pairwise
 from minibert.text.inputs import is_one, many, split
 from minibert.text.packing import BATCH_SIZE, READ_AHEAD
 
@@ -33,8 +36,18 @@ class EncodeOptions(ReadOptions, total=False):
     truncate_dim: int | None
 
 
+class SideOptions(ReadOptions, total=False):
+    """Options of `encode_query` and `encode_document` for a model of one vector a token."""
+
+    sentences: Any
+    convert_to_numpy: bool
+    prompt_name: str | None
+    prompt: str | None
+    normalize_embeddings: bool
+
+
 class SentenceEmbedding(BaseModel):
-    """What a sentence-embedding model does."""
+    """What a model does that makes vectors of texts: one for each text, or one for each of its tokens."""
 
     def encode(
         self,
@@ -78,8 +91,8 @@ class SentenceEmbedding(BaseModel):
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
         limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
-        convert_to_numpy = options.flag("convert_to_numpy", convert_to_numpy)
-        shown = show_progress_bar is not None and options.flag("show_progress_bar", show_progress_bar)
+        convert_to_numpy = choices.flag("convert_to_numpy", convert_to_numpy)
+        shown = show_progress_bar is not None and choices.flag("show_progress_bar", show_progress_bar)
         if sentences is not None:
             if inputs is not None:
                 raise InputError("give either inputs or sentences, which are the same")
@@ -111,28 +124,93 @@ class SentenceEmbedding(BaseModel):
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
         limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
-        read_ahead = options.integer("read_ahead", read_ahead)
+        read_ahead = choices.integer("read_ahead", read_ahead)
         rows = self.pipeline.stream(many(inputs, pair=False), limits, prefix=prefix, read_ahead=read_ahead)
         return (finish(row[None])[0] for row in rows)
 
     def encode_query(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeOptions]) -> Any:
-        """`encode` with the prompt that the model has for queries, unless the options name another."""
-        return self.encode(inputs, **self._with_prompt(options, vectors.QUERY_PROMPTS))
+        """`encode` with the prompt that the model has for queries, unless the options name another.
+
+        A multi-vector model (ColBERT) gives a vector for each token of a query as it reads queries: cut, with its
+        prefix, and filled up with masks if it does so; float32 [tokens, dim], or a list of such matrices. Its options
+        are `prompt`, `prompt_name`, `normalize_embeddings` and those of `minibert.pipeline.Limits`.
+        """
+        return self._encode_as(self.task.query, vectors.QUERY_PROMPTS, inputs, options)
 
     def encode_document(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeOptions]) -> Any:
-        """`encode` with the prompt that the model has for documents, passages or a corpus, unless the options do."""
-        return self.encode(inputs, **self._with_prompt(options, vectors.DOCUMENT_PROMPTS))
+        """`encode` with the prompt that the model has for documents, passages or a corpus, unless the options do.
 
-    def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Similarity, by the model's own function, of each vector of `a` to each of `b`: [n, dim], [m, dim] to [n, m].
-
-        One vector [dim] counts as one row.
+        A multi-vector model gives a vector for each token that it does not skip: see `encode_query`.
         """
-        return vectors.similarity(a, b, self.task.similarity)
+        return self._encode_as(self.task.document, vectors.DOCUMENT_PROMPTS, inputs, options)
 
-    def similarity_pairwise(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Similarity of each vector of `a` to the one of `b` in the same place: two [n, dim] to [n]."""
-        return vectors.similarity_pairwise(a, b, self.task.similarity)
+    def iter_encode_query(self, inputs: Iterable[str], **options: Any) -> Iterator[np.ndarray]:
+        """`encode_query` for inputs without end, as `iter_encode`."""
+        return self._iter_encode_as(self.task.query, vectors.QUERY_PROMPTS, inputs, options)
+
+    def iter_encode_document(self, inputs: Iterable[str], **options: Any) -> Iterator[np.ndarray]:
+        """`encode_document` for inputs without end, as `iter_encode`."""
+        return self._iter_encode_as(self.task.document, vectors.DOCUMENT_PROMPTS, inputs, options)
+
+    def _encode_as(self, side: Side | None, names: Sequence[str], inputs: Any, options: EncodeOptions) -> Any:
+        """Vectors of queries or of documents: those of `side`, if the model has one a token."""
+        if side is None:
+            return self.encode(inputs, **self._with_prompt(options, names))
+        own, limits = self.pipeline.options(SideOptions, options)
+        if (sentences := own.pop("sentences", None)) is not None:
+            inputs = sentences
+        choices.flag("convert_to_numpy", own.pop("convert_to_numpy", True))  # a list of arrays in any case
+        one = is_one(inputs, pair=False)
+        found = list(self._token_vectors(side, names, [inputs] if one else inputs, limits, **own))
+        return found[0] if one else found
+
+    def _iter_encode_as(
+        self, side: Side | None, names: Sequence[str], inputs: Iterable[str], options: dict[str, Any]
+    ) -> Iterator[np.ndarray]:
+        if side is None:
+            return self.iter_encode(inputs, **self._with_prompt(options, names))  # pyright: ignore[reportArgumentType]
+        read_ahead = choices.integer("read_ahead", options.pop("read_ahead", READ_AHEAD))
+        own, limits = self.pipeline.options(SideOptions, options)
+        return self._token_vectors(side, names, inputs, limits, read_ahead, **own)
+
+    def _token_vectors(
+        self,
+        side: Side,
+        names: Sequence[str],
+        inputs: Iterable[Any],
+        limits: Limits,
+        read_ahead: int = READ_AHEAD,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        normalize_embeddings: bool = False,
+    ) -> Iterator[np.ndarray]:
+        """For each text the vectors of its tokens: float32 [tokens, dim]."""
+        if prompt is None and prompt_name is None:
+            prompt_name = vectors.first_prompt(self.task, names)
+        prefix = vectors.resolve_prompt(self.task, prompt_name, prompt)
+        normalize = choices.flag("normalize_embeddings", normalize_embeddings)
+        limits = limits._replace(max_length=limits.max_length or side.max_length)
+        reader = SideReader(side, prefix)
+        found = self.pipeline.answers(many(inputs, pair=False), reader, limits, read_ahead=read_ahead)
+        return map(vectors.normalized, found) if normalize else found
+
+    def similarity(self, a: Any, b: Any) -> np.ndarray:
+        """Similarity, by the model's own function, of each text of `a` to each of `b`: float32 [n, m].
+
+        Of one vector a text: [n, dim] and [m, dim], where one vector [dim] counts as one row. Of one a token: two
+        sequences of [tokens, dim], queries and documents, where one matrix counts as one text (MaxSim).
+        """
+        name = self.task.similarity
+        if name in TOKEN_SIMILARITIES:
+            return maxsim(a, b, mean=name == "meanmaxsim")
+        return vectors.similarity(a, b, name)
+
+    def similarity_pairwise(self, a: Any, b: Any) -> np.ndarray:
+        """Similarity of each text of `a` to the one of `b` in the same place, given as to `similarity`: float32 [n]."""
+        name = self.task.similarity
+        if name in TOKEN_SIMILARITIES:
+            return maxsim_pairwise(a, b, mean=name == "meanmaxsim")
+        return vectors.similarity_pairwise(a, b, name)
 
     def _embedding(
         self,
@@ -143,13 +221,18 @@ class SentenceEmbedding(BaseModel):
         precision: Literal["float32", "binary", "ubinary"] | None,
     ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
         """What makes vectors of rows, and the prompt, from checked options."""
+        if self.task.kind == "multi-vector":
+            raise UnsupportedError(
+                f"{self.path.name} reads queries and documents differently, a vector for each token: use encode_query "
+                "or encode_document"
+            )
         self.need("sentence-embedding")
         if self.config.architecture.pooling == "none":
             raise UnsupportedError(f"{self.path.name} has no pooling, so a text has no one vector: use features")
         precision = vectors.checked_precision(precision)
         if truncate_dim is not None:
-            truncate_dim = options.integer("truncate_dim", truncate_dim)
-        normalize = options.flag("normalize_embeddings", normalize)
+            truncate_dim = choices.integer("truncate_dim", truncate_dim)
+        normalize = choices.flag("normalize_embeddings", normalize)
         prefix = vectors.resolve_prompt(self.task, prompt_name, prompt)
         return partial(vectors.finish, truncate_dim=truncate_dim, normalize=normalize, precision=precision), prefix
 

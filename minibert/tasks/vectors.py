@@ -106,7 +106,7 @@ def quantize_embeddings(
         InputError: for an unknown precision, what is no vectors, or one vector alone to take ranges from.
     """
     precision = cast(Precision, choice("precision", precision, get_args(Precision)))
-    embeddings = _numbers(embeddings, "embeddings")
+    embeddings = numbers(embeddings, "embeddings")
     if precision == "float32":
         return embeddings.astype(np.float32)
     if precision in ("binary", "ubinary"):
@@ -115,11 +115,11 @@ def quantize_embeddings(
         return bits if precision == "ubinary" else (bits ^ 0x80).view(np.int8)
     if ranges is None:
         source = embeddings if calibration_embeddings is None else calibration_embeddings
-        source = np.atleast_2d(_numbers(source, "calibration_embeddings"))
+        source = np.atleast_2d(numbers(source, "calibration_embeddings"))
         if len(source) < 2:
             raise InputError(f"{precision} needs ranges, or calibration_embeddings of at least two vectors")
         ranges = np.stack([source.min(axis=0), source.max(axis=0)])
-    ranges = _numbers(ranges, "ranges").astype(np.float32)
+    ranges = numbers(ranges, "ranges").astype(np.float32)
     if ranges.shape != (2, embeddings.shape[-1]):
         raise InputError(f"ranges must be [2, {embeddings.shape[-1]}], as embeddings have it, got {list(ranges.shape)}")
     low, high = ranges
@@ -161,13 +161,13 @@ def _matrices(a: np.ndarray, b: np.ndarray, name: str) -> tuple[np.ndarray, np.n
     """Both sides as matrices; normalized for "cosine", which then is the dot product."""
     if name not in SIMILARITIES:
         raise InputError(f'similarity must be "cosine", "dot", "euclidean" or "manhattan", got {name!r}')
-    a, b = (np.atleast_2d(_numbers(each, "vectors").astype(np.float32)) for each in (a, b))
+    a, b = (np.atleast_2d(numbers(each, "vectors").astype(np.float32)) for each in (a, b))
     if a.shape[1] != b.shape[1]:
         raise InputError(f"similarity needs [n, dim] and [m, dim], got shapes {a.shape} and {b.shape}")
     return (normalized(a), normalized(b)) if name == "cosine" else (a, b)
 
 
-def _numbers(value: Any, what: str) -> np.ndarray:
+def numbers(value: Any, what: str) -> np.ndarray:
     """One vector [dim] or many [n, dim], of any type of real numbers; InputError if it is neither."""
     try:
         array = np.asarray(value)

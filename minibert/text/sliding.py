@@ -18,6 +18,7 @@ class Window(NamedTuple):
         tokens: what the vocabulary calls the text's tokens in this window.
         offsets: (start, end) of each one's characters in the text, as indices of the Python string.
         words: number of the word that each token belongs to.
+        attended: how many of the first tokens are attended to; None for all.
     """
 
     ids: list[int]
@@ -26,6 +27,7 @@ class Window(NamedTuple):
     tokens: list[str]
     offsets: list[tuple[int, int]]
     words: list[int | None]
+    attended: int | None = None
 
 
 def slide(

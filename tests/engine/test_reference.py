@@ -99,7 +99,8 @@ class Textbook:
             x = x + self.table("position", np.arange(len(ids)))
         if a.token_types:
             x = x + self.table("token_type", np.array(types))
-        x = self.norm("embeddings.norm", x)
+        if a.layers:
+            x = self.norm("embeddings.norm", x)
         if a.embedding_size:
             x = self.linear("embeddings.projection", x)
         total, hidden = x, [x]
@@ -111,10 +112,20 @@ class Textbook:
                 self.linear(f"{name}.attention.qkv", x, columns + part * layer.num_heads * width) for part in range(3)
             ]
             q, k, v = (part.reshape(len(ids), layer.num_heads, a.head_size).transpose(1, 0, 2) for part in parts)
-            if layer.rotary_base:
-                q, k = self.rotated(q, layer.rotary_base), self.rotated(k, layer.rotary_base)
+            if layer.rotary_base or layer.rotary:
+                if layer.rotary:
+                    frequency = np.array(a.rotary_frequencies[layer.rotary - 1])
+                else:
+                    frequency = layer.rotary_base ** (-np.arange(0, a.head_size, 2) / a.head_size)
+                q, k = self.rotated(q, frequency), self.rotated(k, frequency)
             distance = np.arange(len(ids))[:, None] - np.arange(len(ids))
-            scores = q @ k.transpose(0, 2, 1) / np.sqrt(a.head_size)
+            scores = q @ k.transpose(0, 2, 1)
+            if a.relative_rows:
+                row = self.tensors["embeddings.distance_rows"][distance + a.max_positions - 1]
+                keys, queries = (self.positions(f"{name}.attention.position_{part}") for part in ("key", "query"))
+                of_query = np.einsum("hid,hijd->hij", q, keys[:, row])
+                scores = (scores + of_query + np.einsum("hjd,hijd->hij", k, queries[:, row])) / np.sqrt(3)
+            scores = scores / np.sqrt(a.head_size)
             if a.position_bias:
                 table = self.tensors[f"{name}.attention.position_bias"]
                 scores = scores + table[:, distance + (table.shape[1] // 2 - 8)] * np.log(2)
@@ -134,6 +145,11 @@ class Textbook:
             total = (total if a.pre_norm else x) + self.linear(f"{name}.ffn.down", y)
             x = self.norm(f"{name}.ffn.norm", total)
             hidden.append(total if a.pre_norm and number + 1 < len(a.layers) else x)
+        return self.behind(x, hidden)
+
+    def behind(self, x: np.ndarray, hidden: list[np.ndarray]) -> np.ndarray:
+        """What stands behind the encoder, whose layers left `hidden`."""
+        a = self.architecture
         if a.layer_weights:
             x = np.tensordot(np.array(a.layer_weights), np.array(hidden), 1)
         for number, layer in enumerate([*a.head, None]):
@@ -160,9 +176,13 @@ class Textbook:
         y = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
         return self.norm(f"{layer.name}.norm", y) if layer.norm else y + x if layer.residual else y
 
-    def rotated(self, x: np.ndarray, base: float) -> np.ndarray:
+    def positions(self, name: str) -> np.ndarray:
+        """A table of distances, [heads, rows, d]."""
+        scale = self.tensors.get(f"{name}.scale", np.ones(1))[..., None]
+        return (self.tensors[f"{name}.weight"] * scale)[..., : self.architecture.head_size].transpose(1, 0, 2)
+
+    def rotated(self, x: np.ndarray, frequency: np.ndarray) -> np.ndarray:
         """Pairs of neighbours as complex numbers, turned by angles that grow with the position: [heads, tokens, d]."""
-        frequency = base ** (-np.arange(0, x.shape[-1], 2) / x.shape[-1])
         turn = np.exp(1j * np.arange(x.shape[1])[:, None] * frequency)
         turned = (x[..., 0::2] + 1j * x[..., 1::2]) * turn
         return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)

@@ -25,6 +25,7 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
+from minibert.format.relative import DISTANCE_ROWS
 
 TOKENIZER = json.dumps(
     {"model": {"type": "WordPiece", "vocab": {f"wörd{i}": i for i in range(40)}}}, ensure_ascii=False
@@ -91,6 +92,8 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
             tensors[name] = random.integers(0, 256, spec.shape, dtype=np.uint8)
         elif spec.dtype == "I8":
             tensors[name] = random.integers(-127, 128, spec.shape, dtype=np.int8)
+        elif name == DISTANCE_ROWS:
+            tensors[name] = random.integers(0, config.architecture.relative_rows, spec.shape, dtype=np.int32)
     for name, table in config.tables.items():  # as a converter makes them
         if table.kind == "int4":
             codes, multiplier = tensors[f"{name}.codes"], tensors[f"{name}.multiplier"]
@@ -194,6 +197,17 @@ def compact_config() -> Config:
     return replace(config, tables=tables)
 
 
+def static_config() -> Config:
+    """Words alone, and how texts become them."""
+    config = embedding_config()
+    architecture = replace(
+        config.architecture, model_type="static", layers=(), position_table=False, max_positions=65536
+    )
+    text = TextConfig(512, characters_per_token=6, ignored_id=1, empty_id=22)
+    tables = {"embeddings.word": Table("int8", 23)}
+    return replace(config, architecture=architecture, linears={}, tables=tables, text=text)
+
+
 CONFIGS = {
     "int8": make_config(),
     "float32": make_config("float32", "float32"),
@@ -205,5 +219,6 @@ CONFIGS = {
     "low_rank": low_rank_config(),
     "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
     "compact": compact_config(),
+    "static": static_config(),
     "mixed": make_config("int8", "float32", layers=1, heads=1, labels=("x",)),
 }

@@ -8,6 +8,7 @@ import random
 
 import numpy as np
 
+from minibert.format.relative import DISTANCE_ROWS
 from tests.format.forge import Forge
 
 #: Values that break the assumptions of a parser, a size computation or a loop.
@@ -24,7 +25,8 @@ def mutate(forge: Forge, rng: random.Random) -> bytes:
     """The bytes of a damaged file; `forge` is spoiled."""
     sparse = any(name.endswith(".index") for name in forge.header)
     small = any(linear["group_size"] for linear in forge.config["linears"].values())
-    kind = rng.choice(_KINDS + sparse * _SPARSE_KINDS + small * _SMALL_KINDS)
+    places = (sparse or DISTANCE_ROWS in forge.header) * [_places] * 6
+    kind = rng.choice(_KINDS + places + sparse * [_block_counts] * 2 + small * _SMALL_KINDS)
     return kind(forge, rng)
 
 
@@ -210,16 +212,16 @@ def _spliced(forge: Forge, rng: random.Random) -> bytes:
     return content[:begin] + rng.choice([b"", content[source : source + size]]) + content[begin + keep :]
 
 
-def _sparse_tensor(forge: Forge, rng: random.Random, parts: list[str]) -> np.ndarray:
+def _tensor_of(forge: Forge, rng: random.Random, parts: list[str]) -> np.ndarray:
     """The contents of one of the tensors that are called so and have any."""
     names = [name for name in forge.header if name.rpartition(".")[2] in parts and forge.header[name]["shape"] != [0]]
     return forge.tensor(rng.choice(names))
 
 
-def _block_places(forge: Forge, rng: random.Random) -> bytes:
-    """Numbers of index or starts replaced, nudged, exchanged, copied, shifted, sorted, or as noise."""
+def _places(forge: Forge, rng: random.Random) -> bytes:
+    """Numbers of index, starts or distance_rows replaced, nudged, exchanged, copied, shifted, sorted, or as noise."""
     for _ in range(rng.choice([1, 1, 1, 3])):
-        values = _sparse_tensor(forge, rng, ["index", "starts"])
+        values = _tensor_of(forge, rng, ["index", "starts", "distance_rows"])
         first, second = rng.randrange(values.size), rng.randrange(values.size)
         limits = np.iinfo(values.dtype)
         nasty = [value for value in NASTY if type(value) is int and limits.min <= value <= limits.max]
@@ -273,14 +275,13 @@ def _group_sizes(forge: Forge, rng: random.Random) -> bytes:
 
 
 def _multipliers(forge: Forge, rng: random.Random) -> bytes:
-    values = _sparse_tensor(forge, rng, ["multiplier"]).reshape(-1)
+    values = _tensor_of(forge, rng, ["multiplier"]).reshape(-1)
     for _ in range(rng.choice([1, 1, 9])):
         values[rng.randrange(values.size)] = rng.choice([0, 1, 18, 19, 127, 128, 255])
     return forge.bytes()
 
 
 _SMALL_KINDS = [_group_sizes, _multipliers, _multipliers]
-_SPARSE_KINDS = [_block_places] * 6 + [_block_counts] * 2
 _KINDS = [
     *(_header_values, _header_values, _config_values, _config_values, _config_values, _metadata_values),
     *(_sizes, _shapes, _offsets, _offsets, _dtypes, _aliases),

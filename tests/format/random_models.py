@@ -17,6 +17,7 @@ KINDS = ("int8", "int8-4x4", "int4", "codebook", "float32")
 TABLE_KINDS = ("float32", "int8", "int4", "codebook")
 TASKS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
+_ROTARIES = 2
 HEAD_NAMES = ("head.dense", "head.output", "head.projection.0", "head.projection.1", "head.a", "head.b")
 
 
@@ -37,7 +38,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
     kinds = ("float32",) if rng.random() < 0.2 else KINDS if rng.random() < 0.2 else KINDS[:-1]
     task, hidden, head_size = rng.choice(TASKS), rng.choice([1, 16, 24, 40, 64]), rng.choice([1, 2, 12, 16, 33, 64])
     pooled = task in TASKS[:1] or (task == "sentence-embedding" and rng.random() < 0.8)
-    style = rng.choice(["plain", "plain", "plain", "rotary", "window", "rotary window", "bias"])
+    style = rng.choice(["plain", "plain", "plain", "rotary", "window", "rotary window", "bias", "relative"])
     architecture: dict[str, Any] = {
         "model_type": "bert",
         "hidden_size": hidden,
@@ -48,15 +49,22 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "layer_norm_eps": rng.choice([1e-12, 1e-5, 1.0]),
         "activation": rng.choice(ACTIVATIONS),
         "layers": [_layer(rng, style, head_size) for _ in range(rng.randint(1, 3))],
+        "rotary_frequencies": [[rng.choice([0, 1, 0.3, 1024]) for _ in range(head_size // 2)] for _ in range(_ROTARIES)]
+        if "rotary" in style and head_size % 2 == 0
+        else [],
         "pooling": _pooling(rng) if pooled else "none",
         "normalize": rng.random() < 0.2,
         "position_bias": style == "bias",
+        "relative_rows": rng.choice([1, 2, 30, 200]) if style == "relative" else 0,
         "position_table": rng.random() < 0.8,
         "gated": rng.random() < 0.2,
         "pre_norm": rng.random() < 0.2,
         "embedding_size": rng.choice([0, 0, 0, 1, 24, 48]),
         "word_size": rng.choice([0, 0, 0, 8, 32]),
     }
+    if pooled and rng.random() < 0.1:
+        architecture |= {"layers": [], "token_types": 0, "position_table": False, "embedding_size": 0, "word_size": 0}
+        architecture |= {"position_bias": False, "relative_rows": 0, "gated": False, "pre_norm": False}
     config = {
         "architecture": architecture,
         "task": {"kind": task},
@@ -65,14 +73,18 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "tables": {},
         "aliases": {},
     }
-    if pooled and rng.random() < 0.2:
+    if not architecture["layers"]:
+        ids = [-1, *range(architecture["vocab_size"])]
+        config["text"] |= {"ignored_id": rng.choice(ids), "empty_id": rng.choice(ids)}
+        config["text"]["characters_per_token"] = rng.choice([0, 1, 6])
+    if pooled and architecture["layers"] and rng.random() < 0.2:
         architecture["layer_weights"] = [rng.choice([0, 0.5, -3, 1]) for _ in architecture["layers"]] + [1]
     elif pooled and style == "plain" and "weighted" not in architecture["pooling"]:
         for layer in architecture["layers"]:
             layer["keep_tokens"] = rng.choice([1, 1, 1, 1e-6, 0.3, 0.9])
     _add_linears(rng, config, kinds)
     _add_tables(rng, config)
-    if rng.random() < 0.3:
+    if architecture["layers"] and rng.random() < 0.3:
         _share(rng, config)
     return config
 
@@ -87,7 +99,7 @@ def _layer(rng: random.Random, style: str, head_size: int) -> dict[str, Any]:
     if "window" in style:
         layer["window"] = rng.choice([1, 7, 16, 64, 1000])
     if "rotary" in style and head_size % 2 == 0:
-        layer["rotary_base"] = rng.choice([2.0, 10000.0])
+        layer |= rng.choice([{"rotary_base": 2.0}, {"rotary_base": 10000.0}, {"rotary": 1}, {"rotary": _ROTARIES}])
     return layer
 
 
@@ -117,7 +129,8 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
     task, width = config["task"], hidden
     names = rng.sample(HEAD_NAMES, rng.randint(task["kind"] != "sentence-embedding", 3 if rng.random() < 0.9 else 6))
     pools = 1 + architecture["pooling"].count("+")
-    architecture["pool_after"] = rng.randint(0, len(names)) if architecture["pooling"] != "none" else 0
+    pools_late = architecture["pooling"] != "none" and architecture["layers"]
+    architecture["pool_after"] = rng.randint(0, len(names)) if pools_late else 0
     architecture["head"] = []
     for place, name in enumerate(names):
         width *= pools if place == architecture["pool_after"] else 1
@@ -137,7 +150,7 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
     if task["kind"] in ("text-classification", "token-classification"):
         task["labels"] = [f"label {number}" for number in range(width)]
     exits = len(architecture["layers"]) - 1
-    leaves = exits and "layer_weights" not in architecture
+    leaves = exits > 0 and "layer_weights" not in architecture
     if task["kind"] == "text-classification" and leaves and not architecture["pre_norm"] and rng.random() < 0.5:
         architecture["exits"] = [
             {"after": after, "threshold": rng.choice([1e-300, 0.3, 0.6, 1.0])}

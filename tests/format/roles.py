@@ -16,6 +16,7 @@ from tests.format.random_models import ACTIVATIONS, KINDS, TABLE_KINDS, TASKS, r
 PARTS = (
     *("low_rank.down", "low_rank.up", "low_rank", "norm", "weight", "scale", "weight_sum", "bias", "input_factor"),
     *("codes", "codebook", "multiplier", "blocks", "index", "starts", "padding", "position_bias", "0"),
+    *("position_key", "position_query", "distance_rows"),
 )
 
 
@@ -155,9 +156,14 @@ def _feature(config: dict[str, Any], rng: random.Random) -> None:
     """Another pooling, task, or feature, as if the tensors were made for it."""
     architecture = config["architecture"]
     key = rng.choice(
-        ["pooling", "gated", "pre_norm", "normalize", "position_bias", "position_table", "activation", "layers", "task"]
+        [
+            *("pooling", "gated", "pre_norm", "normalize", "position_bias", "position_table", "relative_rows"),
+            *("activation", "layers", "task"),
+        ]
     )
-    if key == "pooling":
+    if key == "relative_rows":
+        architecture[key] = rng.choice([0, 1, 40, 131072])
+    elif key == "pooling":
         architecture[key] = rng.choice(["none", "cls", "mean", "max", "last"])
     elif key == "activation":
         architecture[key] = rng.choice(ACTIVATIONS)
@@ -165,6 +171,7 @@ def _feature(config: dict[str, Any], rng: random.Random) -> None:
         config["task"]["kind"] = rng.choice(TASKS)
     elif key == "layers":
         values = {"window": [0, 1, 64, 65536], "rotary_base": [0, 2.0, 1e9], "keep_tokens": [1, 1e-300, 0.5]}
+        values["rotary"] = [0, 1, 2, 3]
         part = rng.choice(list(values))
         rng.choice(architecture["layers"])[part] = rng.choice(values[part])
     else:

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from minibert.errors import FormatError
-from minibert.format import Config, HeadLayer, Layer, Linear, Table, Task, TensorSpec, expected_tensors
+from minibert.format import Config, Exit, HeadLayer, Layer, Linear, Table, Task, TensorSpec, expected_tensors
 from tests.format.models import CONFIGS, make_config
 
 
@@ -191,6 +191,49 @@ def test_block_sparse_tensors_of_a_known_model():
         "weight_sum": TensorSpec("I32", (64,)),
         "bias": TensorSpec("F32", (64,)),
         "input_factor": TensorSpec("F32", (48,)),
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"token_types": 2},
+        {"embedding_size": 8},
+        {"word_size": 8},
+        {"position_table": True},
+        {"position_bias": True},
+        {"pre_norm": True},
+        {"gated": True},
+        {"pooling": "none"},
+        {"exits": (Exit(0, 0.5),)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_without_layers_there_is_nothing_that_layers_have(change):
+    config = CONFIGS["static"]
+    assert list(expected_tensors(config)) == ["embeddings.word.weight", "embeddings.word.scale"]
+    with pytest.raises(FormatError, match=next(iter(change))):
+        expected_tensors(replace(config, architecture=replace(config.architecture, **change)))
+
+
+@pytest.mark.parametrize(("key", "value"), [("characters_per_token", 1), ("ignored_id", 0), ("empty_id", 0)])
+def test_only_without_layers_texts_may_have_no_token(key, value):
+    config, static = make_config(), CONFIGS["static"]
+    with pytest.raises(FormatError, match=f"config.text.{key} is {value}, which is for models without layers"):
+        expected_tensors(replace(config, text=replace(config.text, **{key: value})))
+    if key != "characters_per_token":
+        with pytest.raises(FormatError, match=f"config.text.{key} is 23, but there are 23 words"):
+            expected_tensors(replace(static, text=replace(static.text, **{key: 23})))
+
+
+def test_keys_that_came_later_are_written_where_they_say_something():
+    """Files that have no use for them keep their bytes."""
+    assert set(make_config().to_json()["text"]) == {"max_length"}
+    assert CONFIGS["static"].to_json()["text"] == {
+        "max_length": 512,
+        "characters_per_token": 6,
+        "ignored_id": 1,
+        "empty_id": 22,
     }
 
 

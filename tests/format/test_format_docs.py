@@ -21,7 +21,7 @@ from minibert.format import (
     unpack_int8,
 )
 from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
-from minibert.format.tensors import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS, MAX_ROTARY_BASES
+from minibert.format.tensors import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS
 from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
 from minibert.text.components import MAX_GROWTH, MAX_WORD
 
@@ -45,7 +45,8 @@ def block(language: str, number: int = 0) -> str:
         f"`vocab_size` | 1 to {constants.MAX_VOCAB_SIZE:,}",
         f"`max_positions` | 1 to {constants.MAX_POSITIONS:,}",
         f"`token_types` | 0 to {constants.MAX_TOKEN_TYPES}",
-        f"`layers` | 1 to {constants.MAX_LAYERS}",
+        f"`layers` | 0 to {constants.MAX_LAYERS}",
+        f"`text.characters_per_token` | default 0, up to {constants.MAX_CHARACTERS_PER_TOKEN:,}",
         f"1 to {constants.MAX_HEADS:,} heads, 1 to {constants.MAX_WIDTH:,} neurons",
         f"`head` | 0 to {constants.MAX_HEAD_LAYERS}",
         f"at most {constants.MAX_WIDTH:,} inputs, a multiple of {constants.LANES}",
@@ -58,7 +59,7 @@ def block(language: str, number: int = 0) -> str:
         f"at most {constants.MAX_WIDTH * 255 * 128:,} < 2³¹",
         f"each time ≤ {MAX_MULTIPLICATIONS:,}",
         f"of any linear ≤ {MAX_ACTIVATIONS:,}",
-        f"`rotary_base` ≤ {MAX_ROTARY_BASES}",
+        f"`rotary` ≤ {constants.MAX_ROTARIES}",
         f"at most {MAX_GROWTH} times as long, words of at most {MAX_WORD} characters",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
         f"multiple of {constants.ALIGNMENT} bytes",

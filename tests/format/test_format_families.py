@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from minibert.errors import FormatError
-from minibert.format import Config, Linear, Table, Task, expected_tensors
+from minibert.format import Config, Linear, Table, Task, expected_tensors, write_model
+from minibert.format.relative import DISTANCE_ROWS
 from tests.models import random_model
 
 
@@ -18,7 +20,13 @@ def changed(config: Config, **values: Any) -> Config:
 
 def test_configs_of_families_survive_json():
     model = random_model(
-        windows=[3], rotary_bases=[10000.0], pre_norm=True, gated=True, position_table=False, embedding_size=20
+        windows=[3],
+        rotary_bases=[10000.0],
+        pre_norm=True,
+        gated=True,
+        position_table=False,
+        embedding_size=20,
+        rotary_frequencies=[[1.0, 0.1, 0.3, 0.0, 2.0, 1e-9]],
     )
     assert Config.from_json(model.config.to_json()) == model.config
 
@@ -41,6 +49,10 @@ def test_tensors_of_families():
     [
         ({"rotary_bases": [10000.0], "head_size": 13}, "layers.0.rotary_base.*head_size is odd"),
         ({"windows": [5], "position_bias": True}, "layers.0.window is 5"),
+        ({"windows": [5], "relative_rows": 40}, "layers.0.window is 5, but relative_rows"),
+        ({"position_bias": True, "relative_rows": 40}, "position_bias is true, but relative_rows"),
+        ({"rotary_frequencies": [[1.0] * 5]}, "layers.1.rotary has 5 frequencies, but head_size is 12"),
+        ({"rotary_frequencies": [[1.0] * 6], "rotary_bases": [2.0, 2.0]}, "layers.1.rotary is 1, but rotary_base 2.0"),
     ],
 )
 def test_features_that_do_not_go_together(options, message):
@@ -54,6 +66,27 @@ def test_bases_that_are_none(base):
     config["architecture"]["layers"][0]["rotary_base"] = base
     with pytest.raises(FormatError, match="rotary_base"):
         Config.from_json(config)
+
+
+@pytest.mark.parametrize("rows", [[[1, -0.5]], [[1, 1025]], [[]], [[1] * 129], [[1]] * 5, [1.0], [[True]], None])
+def test_frequencies_that_are_none(rows):
+    config = random_model().config.to_json()
+    config["architecture"]["rotary_frequencies"] = rows
+    with pytest.raises(FormatError, match="rotary_frequencies"):
+        Config.from_json(config)
+
+
+def test_frequencies_that_are_not_there():
+    config = random_model(rotary_frequencies=[[1.0] * 6]).config
+    layers = tuple(replace(layer, rotary=2) for layer in config.architecture.layers)
+    with pytest.raises(FormatError, match=r"layers.0.rotary is 2, .* rotary_frequencies has 1 rows"):
+        expected_tensors(changed(config, layers=layers))
+
+
+def test_keys_of_later_releases_are_not_written_where_nothing_needs_them():
+    plain = random_model().config.to_json()["architecture"]
+    assert not {"rotary_frequencies"} & plain.keys() | {"rotary"} & plain["layers"][0].keys()
+    assert {"gated", "exits"} <= plain.keys()
 
 
 @pytest.mark.parametrize(
@@ -98,3 +131,12 @@ def test_the_words_are_a_head_of_the_same_kind():
     linears = {**config.linears, "head.0": Linear("float32", 48, 101)}
     with pytest.raises(FormatError, match=r"embeddings.word.weight"):
         expected_tensors(replace(config, linears=linears))
+
+
+@pytest.mark.parametrize("row", [-1, 40, 2**31 - 1])
+def test_rows_of_distances_that_no_table_has(tmp_path, row):
+    model = random_model(relative_rows=40, position_table=False)
+    tensors = {**model.tensors, DISTANCE_ROWS: model.tensors[DISTANCE_ROWS].copy()}
+    tensors[DISTANCE_ROWS][7] = row
+    with pytest.raises(FormatError, match=r"'embeddings.distance_rows' must hold rows from 0 to 39"):
+        write_model(tmp_path / "model.safetensors", model.config, {**tensors, "tokenizer.json": np.ones(1, np.uint8)})

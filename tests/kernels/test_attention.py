@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minibert import numerics, plan
-from minibert.reference.attention import attend
+from minibert.reference.attention import RelativeTables, attend
 from minibert.reference.functions import softmax_weights
 from tests.kernels.inputs import ROWS, rows
 from tests.kernels.steps import Steps, padding_of_heads
@@ -192,6 +192,49 @@ def test_position_biases(kernels):
         return weights @ value / weights.sum(axis=1, keepdims=True)
 
     np.testing.assert_allclose(made, expected(exact, 3, lengths, source), rtol=0, atol=1e-5)
+
+
+def relative_tables(kind: str) -> list[RelativeTables]:
+    """What `random_model` draws for the two heads of the first layer."""
+    model = random_model(
+        kind, heads=2, head_size=26, layers=2, max_positions=512, relative_rows=90, position_table=False
+    )
+    names = ("layers.0.attention.position_key", "layers.0.attention.position_query")
+    ones = np.ones((90, 2), np.float32)
+    parts = [model.tensors[f"{name}.weight"] for name in names]
+    scales = [model.tensors.get(f"{name}.scale", ones) for name in names]
+    rows = model.tensors["embeddings.distance_rows"]
+    return [
+        RelativeTables(rows, parts[0][:, head], scales[0][:, head], parts[1][:, head], scales[1][:, head])
+        for head in range(2)
+    ]
+
+
+def test_scores_by_relative_position(kernels):
+    """Int8: NumPy's bits; float32: DeBERTa's three terms, one after another."""
+    lengths = [*range(1, 36, 3), 63, 64, 65, 127, 129, 257, 512]
+    source = source_rows("random", sum(lengths), 2, 26)
+    options = {"relative_rows": 90, "position_table": False}
+    tables = iter(relative_tables("int8") * len(lengths))
+    made = run(kernels, "int8", 2, 26, lengths, source, **options)
+
+    def twin(query, key, value):
+        return attend(query, key, value, 26, exact=False, relative=next(tables))
+
+    np.testing.assert_array_equal(made, expected(twin, 2, lengths, source))
+    tables = iter(relative_tables("float32") * len(lengths))
+    made = run(kernels, "float32", 2, 26, lengths, source, **options)
+
+    def exact(query, key, value):
+        head, place = next(tables), np.arange(len(query))
+        row = head.rows[place[:, None] - place + 511]
+        scores = query.astype(np.float64) @ key.T
+        scores += np.take_along_axis(query @ head.keys.T, row, axis=1)
+        scores += np.take_along_axis(key @ head.queries.T, row.T, axis=1).T
+        weights = np.exp((scores - scores.max(axis=1, keepdims=True)) / np.sqrt(3 * 26))
+        return weights @ value / weights.sum(axis=1, keepdims=True)
+
+    np.testing.assert_allclose(made, expected(exact, 2, lengths, source), rtol=0, atol=1e-5)
 
 
 def test_work_within_a_window_does_not_grow_with_the_text(kernels):

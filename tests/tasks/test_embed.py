@@ -6,6 +6,7 @@ import pytest
 from minibert import InputError, quantize_embeddings
 from minibert.format.schema import Task
 from minibert.tasks import vectors as embed
+from minibert.tasks.token_vectors import maxsim, maxsim_pairwise
 
 TASK = Task("sentence-embedding", prompts={"query": "query: ", "corpus": "doc: "}, default_prompt="corpus")
 
@@ -118,3 +119,21 @@ def test_what_is_no_vectors(vectors, wrong):
     ):
         with pytest.raises(InputError):
             work()
+
+
+def test_maxsim():
+    random = np.random.default_rng(1)
+    queries = [random.standard_normal((n, 4)).astype(np.float32) for n in (3, 1, 5)]
+    documents = [random.standard_normal((n, 4)).astype(np.float32) for n in (2, 6)]
+    expected = np.array([[sum(max(q @ d for d in text) for q in query) for text in documents] for query in queries])
+    np.testing.assert_allclose(maxsim(queries, documents), expected, rtol=1e-5)
+    np.testing.assert_allclose(maxsim(queries, documents, mean=True), expected / [[3], [1], [5]], rtol=1e-5)
+    np.testing.assert_allclose(maxsim_pairwise(queries[:2], documents), np.diag(expected[:2]), rtol=1e-5)
+    assert maxsim(queries[0], documents[0]).shape == (1, 1)
+    assert maxsim([], documents).shape == (0, 2)
+    with pytest.raises(InputError, match="different widths"):
+        maxsim(queries, [np.ones((2, 5))])
+    with pytest.raises(InputError, match="of a vector at least"):
+        maxsim(queries, [np.ones((0, 4))])
+    with pytest.raises(InputError, match="or a list of them"):
+        maxsim(queries, 3)

@@ -98,6 +98,7 @@ class Probe:
         """A copy of the checkpoint's network that passes may change."""
         if self._network is None:
             self._network = read_checkpoint(self.source, self.task, self.progress, route=self.route)
+            self._network.need_layers("a budget")
             self._run(self.first, self._network)
         return self._network.copy()
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from minibert.errors import CheckpointError
-from minibert_converter.checkpoints.encoder import read_linear, read_norm
+from minibert_converter.checkpoints.encoder import add_residual, read_linear, read_norm
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sentence_transformers import ChainModule, SentenceModules
 from minibert_converter.checkpoints.weights import read_weights
-from minibert_converter.network import LinearWeights, Network
+from minibert_converter.network import Network
 
 
-def read_chain(network: Network, modules: SentenceModules, width: int) -> int:
+def read_chain(network: Network, modules: SentenceModules, width: int, encoder: NamedTensors | None) -> int:
     """Reads the linears and norms of a chain into `network`, whose encoder makes rows of `width` columns.
+
+    Args:
+        network: receives them.
+        modules: the chain.
+        width: columns of the encoder's rows.
+        encoder: the encoder's own tensors, among which one may lie.
 
     Returns:
         How many columns the rows have at the end.
@@ -24,8 +30,12 @@ def read_chain(network: Network, modules: SentenceModules, width: int) -> int:
     """
     for place, module in enumerate((*modules.chain, None)):
         if place == modules.pool_after:
-            width *= len(network.architecture.poolings)
-        if module is not None and module.sizes is not None:
+            width *= len(network.architecture.poolings) or 1
+        if module is not None and module.source and encoder:
+            outputs = encoder.rows(f"{module.source}.weight")
+            read_linear(network, encoder, module.layer.name, f"{module.source}.weight", None, outputs, width)
+            width = outputs
+        elif module is not None and module.sizes is not None:
             width = _read_module(network, module, *module.sizes, width)
     return width
 
@@ -40,10 +50,7 @@ def _read_module(network: Network, module: ChainModule, inputs: int, outputs: in
     else:
         read_linear(network, tensors, name, "linear.weight", "linear.bias" if module.bias else None, outputs, width)
     if module.residual:
-        # Without an activation in between, both are one matrix.
-        linear = network.linears[name]
-        assert isinstance(linear, LinearWeights)
-        linear.weight[:, :width] += tensors.read("residual.weight", (outputs, width))
+        add_residual(network, tensors, name, width)
     tensors.refuse_strangers()
     return outputs
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import MAX_ROTARY_BASE, MAX_VOCAB_SIZE, Activation, Pooling, ProblemType
+from minibert.format.constants import MAX_VOCAB_SIZE, Activation, Pooling, ProblemType
 from minibert_converter.checkpoints.folder import Folder, JsonObject
 
 PROBLEM_TYPES: dict[str, ProblemType] = {
@@ -56,7 +56,7 @@ HARMLESS_KEYS = (
     "|layer_norm_type|embedding_type|net_structure_type|hidden_dropout_prob_emb|ignore_mismatched_sizes|fp16|bf16|pruned"
     "|seed|learning_rate|weight_decay|batch_size|train_.*|eval_.*|num_train_epochs|max_seq_length|sinusoidal_pos_embds"
     "|qa_dropout|seq_classif_dropout|classifier_.*|decoder_bias|global_attn_every_n_layers|local_rope_theta|global_rope_theta"
-    "|pack_qkv|unpad_inputs|use_memory_efficient_attention"
+    "|emb_pooler|pack_qkv|unpad_inputs|use_memory_efficient_attention"
 )
 
 
@@ -148,34 +148,6 @@ class ConfigFile:
         if value not in ("cls", "mean"):
             raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are cls, mean")
         return value
-
-    def rotary_base(self, kind: str | None, older: str, default: float) -> float:
-        """The base of rotary position embeddings.
-
-        Args:
-            kind: the entry of rope_parameters that is for some layers only; None where one is for all.
-            older: what the key was called before there were rope_parameters.
-            default: where the checkpoint does not say.
-
-        Raises:
-            UnsupportedError: positions are scaled as well.
-        """
-        parameters = self.values.get("rope_parameters") or {}
-        if kind is not None and isinstance(parameters, dict):
-            parameters = parameters.get(kind) or {}
-        if not isinstance(parameters, dict):
-            raise self.wrong("rope_parameters", "an object")
-        scaled = self.values.get("rope_scaling") or parameters.get("rope_type", "default") != "default"
-        if scaled:
-            said = "rope_scaling" if self.values.get("rope_scaling") else "rope_parameters"
-            raise UnsupportedError(
-                f"{self.path}: rotary positions that are scaled (rope_type, rope_scaling) are not supported; {said} is "
-                f"{self.values.get(said)!r:.120}"
-            )
-        value = parameters.get("rope_theta", self.values.get(older)) or default
-        if type(value) not in (int, float) or not 1 < value <= MAX_ROTARY_BASE:
-            raise self.wrong("rope_parameters" if parameters else older, "a base above 1")
-        return float(value)
 
     def architectures(self) -> list[str]:
         """The classes of transformers that the checkpoint was saved from; may be empty."""

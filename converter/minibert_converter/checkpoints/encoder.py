@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from minibert.format.constants import LANES, distances, padded
+from minibert.format.relative import DISTANCE_ROWS, POSITION_TABLES
 from minibert.numerics import LOG2_E
-from minibert_converter.checkpoints.family import Family, Head, HeadSource
+from minibert_converter.checkpoints.family import Family, Head, HeadSource, RelativePositions
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sizes import Sizes
 from minibert_converter.matrices import LAYER_PARTS
@@ -32,16 +34,20 @@ class EncoderReader:
         family: the table of names.
         sizes: what the shapes must be.
         network: receives tables, linears, norms and origins.
+        query_factors: what each layer's queries are multiplied by, beside the 1 / sqrt(head_size) of all networks.
     """
 
-    def __init__(self, tensors: NamedTensors, family: Family, sizes: Sizes, network: Network) -> None:
+    def __init__(
+        self, tensors: NamedTensors, family: Family, sizes: Sizes, network: Network, query_factors: Sequence[float]
+    ) -> None:
+        self._query_factors = query_factors
         self._tensors = tensors
         self._family = family
         self._names = family.tensors
         self._sizes = sizes
         self._network = network
 
-    def check_names(self, head: Head) -> None:
+    def check_names(self, head: Head, relative: RelativePositions | None = None) -> None:
         """Finds everything that is missing before anything large is read.
 
         Raises:
@@ -57,7 +63,15 @@ class EncoderReader:
             endings = (".weight",) if _is_table(name) or self._family.optional_biases else (".weight", ".bias")
             layers = range(self._sizes.num_layers) if "{" in source else (0,)
             sources = dict.fromkeys(self._source(name, layer) for layer in layers)
+            if name.endswith("attention.qkv") and self._family.biases_by_head:
+                endings = (".weight",)
+                wanted += [bias.format(layer=layer) for bias in self._family.biases_by_head for layer in layers]
             wanted += [stored + ending for stored in sources for ending in endings]
+        if relative:
+            wanted.append(f"{relative.table}.weight")
+            wanted += [f"{relative.norm}{ending}" for ending in (".weight", ".bias") if relative.norm]
+            for source in (relative.key, relative.query):
+                wanted += [f"{source.format(layer=layer)}.weight" for layer in range(self._sizes.num_layers)]
         for linear in head.linears:
             wanted += [linear.source + ".weight"] if not linear.tied else []
             if not self._family.optional_biases and linear.bias is None:
@@ -181,10 +195,20 @@ class EncoderReader:
             names = [sources["attention.qkv"]]
         else:
             names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
-        weights, biases = self._read_rows(names, 3 * hidden)
-        rows = weights.reshape(3, heads, head_size, hidden)
-        offsets = biases.reshape(3, heads, head_size)
-        if self._network.architecture.layers[layer].rotary_base and not self._family.interleaved:
+        if self._family.biases_by_head:
+            weights = self._tensors.read(f"{names[0]}.weight", (3 * hidden, hidden))
+            rows = weights.reshape(heads, 3, head_size, hidden).transpose(1, 0, 2, 3)
+            stored = [self._tensors.read(name.format(layer=layer), (hidden,)) for name in self._family.biases_by_head]
+            offsets = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]]).reshape(3, heads, head_size)
+        else:
+            weights, biases = self._read_rows(names, 3 * hidden)
+            rows = weights.reshape(3, heads, head_size, hidden)
+            offsets = biases.reshape(3, heads, head_size)
+        if self._query_factors[layer] != 1:
+            rows[0] *= np.float32(self._query_factors[layer])
+            offsets[0] *= np.float32(self._query_factors[layer])
+        architecture = self._network.architecture
+        if architecture.rotation(architecture.layers[layer]) and not self._family.interleaved:
             order = np.arange(head_size).reshape(2, -1).T.reshape(-1)
             rows[:2], offsets[:2] = rows[:2][:, :, order], offsets[:2][:, :, order]
         d = padded(head_size)
@@ -213,15 +237,42 @@ class EncoderReader:
             return
         source, expand = self._family.position_bias
         name, most = "layers.0.attention.position_bias", self._sizes.max_positions
-        table = self._tensors.read(f"{source}.weight", (self._tensors.rows(f"{source}.weight"), self._sizes.num_heads))
+        sources = [] if source is None else [f"{source}.weight"]
+        table = np.zeros((0, self._sizes.num_heads), np.float32)
+        for stored in sources:
+            table = self._tensors.read(stored, (self._tensors.rows(stored), self._sizes.num_heads))
         columns = distances(most)
         first = columns // 2 - LANES // 2 - (most - 1)
         biases = np.zeros((self._sizes.num_heads, columns), np.float32)
         biases[:, first : first + 2 * most - 1] = expand(table, most) * np.float32(LOG2_E)
-        self._network.position_biases[name] = biases
-        self._network.origins[name] = self._tensors.origin(f"{source}.weight")
+        self._network.attention_tables[name] = biases
+        self._network.origins[name] = self._tensors.origin(*sources)
         for layer in range(1, self._sizes.num_layers):
             self._network.aliases[f"layers.{layer}.attention.position_bias"] = name
+
+    def read_relative_positions(self, relative: RelativePositions) -> None:
+        """Each layer's keys and queries of distances: embeddings of these, and what the layer makes of them."""
+        hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
+        table = self._tensors.read(f"{relative.table}.weight", (relative.rows, hidden)).astype(np.float64)
+        common = [f"{relative.table}.weight"]
+        if relative.norm:
+            common += [f"{relative.norm}.weight", f"{relative.norm}.bias"]
+            weight, bias = (self._tensors.read(name, (hidden,)) for name in common[1:])
+            eps = self._network.architecture.layer_norm_eps
+            centred = table - table.mean(axis=1, keepdims=True)
+            table = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + eps) * weight + bias
+        tables = self._network.attention_tables
+        tables[DISTANCE_ROWS] = relative.row_of
+        self._network.origins[DISTANCE_ROWS] = self._tensors.origin(*common)
+        for layer in range(self._sizes.num_layers):
+            for name, source in zip(POSITION_TABLES, (relative.key, relative.query), strict=True):
+                source = source.format(layer=layer)
+                rows = table @ self._tensors.read(f"{source}.weight", (hidden, hidden)).T.astype(np.float64)
+                if f"{source}.bias" in self._tensors:
+                    rows = rows + self._tensors.read(f"{source}.bias", (hidden,))
+                shape = (relative.rows, heads, padded(head_size))
+                rows = _pad(rows.reshape(relative.rows, heads, head_size).astype(np.float32), shape)
+                tables[f"layers.{layer}.attention.{name}"] = rows
 
     def _read_attention_output(self, name: str, source: str) -> None:
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
@@ -279,6 +330,20 @@ def read_norm(network: Network, tensors: NamedTensors, name: str, weight: str, b
     values = tensors.read(weight, (size,)), _read_bias(tensors, bias, size)
     network.norms[name] = Norm(*(_pad(each, (padded(size),)) for each in values))
     network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
+
+
+def add_residual(network: Network, tensors: NamedTensors, name: str, width: int) -> None:
+    """Adds what came in to what a matrix without an activation makes of it: W x + R x is (W + R) x.
+
+    R is `residual.weight`, or leaves x as it is where the width stays.
+    """
+    linear = network.linears[name]
+    assert isinstance(linear, LinearWeights)
+    outputs = len(linear.weight)
+    if outputs == width:
+        linear.weight[:, :width] += np.eye(width, dtype=np.float32)
+    else:
+        linear.weight[:, :width] += tensors.read("residual.weight", (outputs, width))
 
 
 def _read_bias(tensors: NamedTensors, name: str | None, size: int) -> Float32Array:

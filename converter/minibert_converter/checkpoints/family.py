@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from minibert.format.constants import Activation, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.network import Float32Array
+
+if TYPE_CHECKING:
+    from minibert_converter.checkpoints.rotary import Rotary
+    from minibert_converter.checkpoints.sizes import Sizes
+
+#: How far each layer's attention reaches, and its rotary positions.
+Attention: TypeAlias = "Sequence[tuple[int, Rotary]]"
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,34 @@ class HeadSource:
 class Head:
     """What a task adds to the encoder: how tokens become rows, and the linears that follow.
 
-    A `pooling` that is a Key is config.json's to say.
+    A `pooling` that is a Key is config.json's to say. `must_be` are keys that change the head -> the one value that is
+    understood.
     """
 
     pooling: Pooling | Key
     linears: tuple[HeadSource, ...] = ()
+    must_be: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RelativePositions:
+    """Where a checkpoint has what becomes tables of keys and queries of distances (DeBERTa, arXiv 2006.03654).
+
+    Attributes:
+        rows: embeddings of distances.
+        row_of: int32 [2 n - 1], the one of each distance i - j of query i and key j, -(n - 1) to n - 1.
+        table: the checkpoint's name of them, without `.weight`.
+        norm: that of the LayerNorm behind them, if any.
+        key: that of the linear which makes a layer's keys of them; it may have no bias.
+        query: that of the one which makes queries.
+    """
+
+    rows: int
+    row_of: npt.NDArray[np.int32]
+    table: str
+    norm: str | None
+    key: str
+    query: str
 
 
 @dataclass(frozen=True)
@@ -67,28 +100,34 @@ class Family:
             buffers and the heads of pre-training.
         padding_id: key of the padding token's id, where positions are counted from behind it: the rows of the
             position table up to that one are never used.
-        attention: from config.json and the number of layers, how far each layer's attention reaches to either side (0:
-            everywhere), and the base of its rotary positions (0: none).
+        attention: from config.json and its sizes, how far each layer's attention reaches to either side (0:
+            everywhere), and its rotary positions.
         interleaved: whether rotary positions turn neighbouring features, not feature i with i + head_size / 2.
-        position_bias: name of a table of biases, without `.weight`, and from its numbers [rows, heads] the biases
-            [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
+        position_bias: name of a table of biases, without `.weight`, or None for one without rows; and from its numbers
+            [rows, heads] the biases [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
+        relative: from config.json and the number of positions, how attention knows of distances beside the biases.
+        biases_by_head: names of the biases of queries and values, where layers.{layer}.attention.qkv has Q, K and V of
+            a head together, head after head, and keys have no bias.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
             they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
         gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix, a above b
             (layers.{layer}.ffn.up) or b above a (layers.{layer}.ffn.up_gate), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
-        bias_keys: regular expressions of the names of linears and norms -> the key that says whether they have one.
+        bias_keys: regular expressions of the names of linears and norms -> the key that says whether they have one; one
+            without a name where its default does.
         tokenizer: the class of its tokenizers in transformers, where a checkpoint names none.
         other_types: what else checkpoints of the same network have as their `model_type`.
         layouts: other tables like `tensors`; the first counts of which a checkpoint has all of the first layer.
         code: regular expression of the classes in config.json's `auto_map`, code that comes with checkpoints, that
             compute what this table says. With any other class the network is not known.
+        told_by: keys of config.json and their values by which it is told from the others of its `model_type`.
+        configured: makes of this table the one that config.json calls for, where more than sizes goes by it.
     """
 
     model_type: str
     prefixes: tuple[str, ...]
     sizes: Mapping[str, Key]
-    activation: Key
+    activation: Key | Activation
     layer_norm_eps: Key
     tensors: Mapping[str, str]
     heads: Mapping[TaskKind, Head]
@@ -98,9 +137,11 @@ class Family:
     must_be: Mapping[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     padding_id: Key | None = None
-    attention: Callable[[ConfigFile, int], Sequence[tuple[int, float]]] | None = None
+    attention: Callable[[ConfigFile, Sizes], Attention] | None = None
     interleaved: bool = False
-    position_bias: tuple[str, Callable[[Float32Array, int], Float32Array]] | None = None
+    position_bias: tuple[str | None, Callable[[Float32Array, int], Float32Array]] | None = None
+    relative: Callable[[ConfigFile, int], RelativePositions] | None = None
+    biases_by_head: tuple[str, str] | None = None
     last_norm: str | None = None
     gated: bool = False
     optional_biases: bool = False
@@ -109,6 +150,8 @@ class Family:
     other_types: tuple[str, ...] = ()
     layouts: tuple[Mapping[str, str], ...] = ()
     code: str | None = None
+    told_by: Mapping[str, Any] = field(default_factory=dict)
+    configured: Callable[[Family, ConfigFile], Family] | None = None
 
 
 def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]:
@@ -128,7 +171,7 @@ def task_classes(name: str, *, pretraining: bool = False) -> dict[str, TaskKind]
     return {**classes, f"{name}ForPreTraining": "fill-mask"} if pretraining else classes
 
 
-def classifier(dense: str, activation: Activation, output: str) -> Head:
+def classifier(dense: str, activation: Activation | Key, output: str) -> Head:
     """A classifier on the first token: a dense layer, and the linear behind it."""
     return Head("cls", (HeadSource("head.dense", dense, activation), HeadSource("head.output", output)))
 

@@ -39,6 +39,8 @@ REFUSED = {
 LEFT_OUT = {
     "model_head.pkl": "the classifier of SetFit",
     "model_head.joblib": "the classifier of SetFit",
+    "head.safetensors": "the classifier of model2vec",
+    "pipeline.skops": "the classifier of model2vec",
     "sparse_linear.pt": "the weights of sparse vectors",
     "colbert_linear.pt": "the projection of one vector a token",
 }

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from minibert.errors import CheckpointError
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.network import Float32Array, Origin
@@ -76,6 +79,17 @@ class NamedTensors:
         Raises:
             CheckpointError: it is missing, of another shape, or holds values that are not finite.
         """
+        return self._taken(name, shape).read()
+
+    def integers(self, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+        """The tensor in whole numbers.
+
+        Raises:
+            CheckpointError: it is missing, of another shape, or of another type.
+        """
+        return self._taken(name, shape).integers()
+
+    def _taken(self, name: str, shape: tuple[int, ...]) -> StoredTensor:
         tensor = self._find(name)
         if tensor.shape != shape:
             raise CheckpointError(
@@ -83,7 +97,7 @@ class NamedTensors:
                 f"{list(shape)}"
             )
         self._unread.discard(name)
-        return tensor.read()
+        return tensor
 
     def origin(self, *names: str) -> Origin:
         """How large these tensors together were in the checkpoint."""

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from minibert.errors import CheckpointError, UnsupportedError
-from minibert.format.constants import LABELED_TASKS, TASK_KINDS, Activation, TaskKind
+from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.chain import read_chain, read_layer_weights
+from minibert_converter.checkpoints.colbert import read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.encoder import EncoderReader, as_stored
-from minibert_converter.checkpoints.families import FAMILIES, NOT_READ
-from minibert_converter.checkpoints.family import Family, Head
+from minibert_converter.checkpoints.families import FAMILIES, NOT_READ, VARIANTS
+from minibert_converter.checkpoints.family import Attention, Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.foreign import no_config
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
 from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.static import is_static, read_static
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
-from minibert_converter.network import Network
+from minibert_converter.network import Network, Origin
 from minibert_converter.progress import OnProgress, no_progress
+
+FROM_SETFIT = "task text-classification, from the classifier of SetFit"
+#: Tasks that are made of the modules of sentence-transformers and PyLate, and not of a head in the encoder's file.
+OF_MODULES: tuple[TaskKind, ...] = ("sentence-embedding", "multi-vector")
 
 
 def read_checkpoint(
@@ -53,8 +61,12 @@ def read_checkpoint(
     path = Path(folder)
     _refuse_wrong_path(path)
     with refusing(path):
-        whole, home, modules, config, family, setfit, kind, notes = _opened(path, task, route)
-        sentence = modules if modules and (setfit or kind == modules.task != "fill-mask") else None
+        whole = Folder(path)
+        modules = _modules(whole, route)
+        if modules.static if modules else is_static(whole):
+            return _read_static(whole, modules, task, route)
+        home, config, family, setfit, kind, notes = _opened(whole, modules, task)
+        sentence = modules if modules and (setfit or (kind == modules.task and kind != "fill-mask")) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -74,7 +86,9 @@ def read_checkpoint(
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
         scores = sentence.scores if sentence else 0
-        head = family.heads["sentence-embedding" if setfit or scores else kind]
+        head = family.heads["sentence-embedding" if setfit or scores or kind == "multi-vector" else kind]
+        config.refuse_other_networks(head.must_be)
+        relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
             home,
             sizes.vocab_size,
@@ -89,15 +103,22 @@ def read_checkpoint(
         else:
             outputs = scores or (tensors.rows(f"{head.linears[-1].source}.weight") if kind in LABELED_TASKS else 0)
             task_of_file, score = _task(config, kind, outputs, modules, notes)
+        max_length = min(limit for limit in limits if limit)
+        if modules and modules.sides and kind == modules.task:
+            task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
+        everywhere = [(0, Rotary(0.0))] * sizes.num_layers
+        attention = family.attention(config, sizes) if family.attention else everywhere
         network = Network(
-            architecture=_architecture(config, family, sizes, head, sentence, score, setfit),
+            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit, relative),
             task=task_of_file,
-            text=TextConfig(max_length=min(limit for limit in limits if limit)),
+            text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
-            provenance=_provenance(path, config, stored, route),
+            provenance=_provenance(path, config, stored) | ({} if route is None else {"route": route}),
             notes=[*notes, *tokenizer.notes],
         )
-    _read_tensors(network, family, sizes, tensors, head, sentence, setfit, progress)
+    # Both queries and keys are multiplied by the factor.
+    query_factors = [rotary.factor**2 for _, rotary in attention]
+    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, progress)
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
@@ -109,15 +130,27 @@ def task_of_checkpoint(folder: str | Path, task: str | None = None, route: str |
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
-        return _opened(Path(folder), task, route).kind
+        whole = Folder(Path(folder))
+        modules = _modules(whole, route)
+        if modules.static if modules else is_static(whole):
+            return _static_kind(whole, modules, task)[1]
+        return _opened(whole, modules, task).kind
+
+
+def _modules(whole: Folder, route: str | None) -> SentenceModules | None:
+    """What a folder says of modules around its encoder; None where it says nothing."""
+    modules = read_colbert(whole)
+    if modules is None:
+        return read_sentence_modules(whole, route)
+    if route is not None:
+        raise UnsupportedError(f"{whole}: a model of one vector a token has no Router, and so no route {route!r:.80}")
+    return modules
 
 
 class _Opened(NamedTuple):
     """What a folder says of itself: see `read_checkpoint`."""
 
-    whole: Folder
     home: Folder
-    modules: SentenceModules | None
     config: ConfigFile
     family: Family
     setfit: SetFit | None
@@ -125,10 +158,8 @@ class _Opened(NamedTuple):
     notes: list[str]
 
 
-def _opened(path: Path, task: str | None, route: str | None) -> _Opened:
-    """Which family a folder is of and what for, and what other libraries put around its encoder."""
-    whole = Folder(path)
-    modules = read_sentence_modules(whole, route)
+def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) -> _Opened:
+    """Which family a folder is of and what for."""
     home = modules.transformer_folder if modules else whole
     if not home.has("config.json"):
         raise no_config(home)
@@ -136,32 +167,96 @@ def _opened(path: Path, task: str | None, route: str | None) -> _Opened:
     family = _family(config)
     config.refuse_code(family.code)
     config.refuse_other_networks(family.must_be)
+    if family.configured:
+        family = family.configured(family, config)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
-        kind, notes = "text-classification", ["task text-classification, from the classifier of SetFit"]
+        kind, notes = "text-classification", [FROM_SETFIT]
     else:
         kind, notes = _task_kind(config, family, task, modules)
     notes = [*notes, *(modules.notes if modules else ())]
-    return _Opened(whole, home, modules, config, family, setfit, kind, notes)
+    return _Opened(home, config, family, setfit, kind, notes)
+
+
+def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | None) -> tuple[SetFit | None, TaskKind]:
+    """What a static model is for."""
+    setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
+    if setfit:
+        return setfit, "text-classification"
+    if task not in (None, "sentence-embedding"):
+        raise UnsupportedError(f"{whole}: a static model has vectors of texts only; task {task!r} is not supported")
+    return None, "sentence-embedding"
+
+
+def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None, route: str | None) -> Network:
+    """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
+    setfit, kind = _static_kind(whole, modules, task)
+    behind = setfit is not None or bool(modules and modules.chain)
+    home = modules.transformer_folder if modules else whole
+    static = read_static(home, modules.normalize if modules else None, behind=behind)
+    if setfit:
+        task_of_file = Task(kind, labels=setfit.labels, problem_type="single_label")
+    elif modules:
+        prompts, default = modules.prompts, modules.default_prompt
+        task_of_file = Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity)
+    else:
+        task_of_file = Task(kind)
+    words = "embeddings.word"
+    network = Network(
+        architecture=Architecture(
+            model_type="static",
+            hidden_size=static.hidden_size,
+            head_size=1,
+            vocab_size=static.text.empty_id + 1,
+            max_positions=MAX_POSITIONS,
+            token_types=0,
+            layer_norm_eps=1e-12,
+            activation="none",
+            layers=(),
+            pooling="mean",
+            head=tuple(_layers_behind(modules, setfit)),
+            normalize=static.normalize and not setfit,
+            position_table=False,
+        ),
+        task=task_of_file,
+        text=static.text,
+        tokenizer_json=static.tokenizer_json,
+        tables={words: static.table},
+        origins={words: Origin(static.parameters, static.nbytes)},
+        provenance={"checkpoint": whole.path.resolve().name, "dtypes": list(static.dtypes)}
+        | ({} if route is None else {"route": route}),
+        notes=[
+            FROM_SETFIT if setfit else f"task {kind}: a static model",
+            *(modules.notes if modules else ()),
+            *static.notes,
+        ],
+    )
+    _read_behind(network, static.hidden_size, modules, setfit)
+    network.notes.extend(whole.account())
+    return network
 
 
 def _read_tensors(
     network: Network,
     family: Family,
     sizes: Sizes,
+    query_factors: Sequence[float],
     tensors: NamedTensors,
     head: Head,
     modules: SentenceModules | None,
     setfit: SetFit | None,
+    relative: RelativePositions | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
     progress(stage, 0, steps)
-    reader = EncoderReader(tensors, family, sizes, network)
+    reader = EncoderReader(tensors, family, sizes, network, query_factors)
     with refusing(tensors.folder):
-        reader.check_names(head)
+        reader.check_names(head, relative)
         reader.read_embeddings()
         reader.read_position_bias()
+        if relative:
+            reader.read_relative_positions(relative)
     for layer in range(sizes.num_layers):
         progress(stage, layer + 1, steps)
         with refusing(tensors.folder):
@@ -183,12 +278,24 @@ def _read_heads(
 ) -> None:
     """The linears of the task, what sentence-transformers and SetFit put behind them, and what is left over."""
     reader.read_head(head)
-    width = read_chain(network, modules, sizes.hidden_size) if modules else sizes.hidden_size
-    if setfit:
-        setfit.read_head(network, width)
+    _read_behind(network, sizes.hidden_size, modules, setfit, tensors)
     left = tensors.refuse_strangers()
     if left:
         network.notes.append(f"left out, as this task does not need them: {', '.join(left)}")
+
+
+def _read_behind(
+    network: Network,
+    width: int,
+    modules: SentenceModules | None,
+    setfit: SetFit | None,
+    tensors: NamedTensors | None = None,
+) -> None:
+    """What sentence-transformers and SetFit put behind vectors that are `width` wide; `tensors` are the encoder's."""
+    if modules:
+        width = read_chain(network, modules, width, tensors)
+    if setfit:
+        setfit.read_head(network, width)
 
 
 def _refuse_wrong_path(folder: Path) -> None:
@@ -211,6 +318,10 @@ def _family(config: ConfigFile) -> Family:
             if any(name in family.architectures for name in config.architectures()):
                 return family
         raise CheckpointError(f"{config.path}: says neither model_type nor known architectures")
+    for family in VARIANTS:
+        told = (config.values.get(key) == value for key, value in family.told_by.items())
+        if model_type in (family.model_type, *family.other_types) and all(told):
+            return family
     if model_type not in FAMILIES:
         reason = f": {NOT_READ[model_type]}" if model_type in NOT_READ else ""
         raise UnsupportedError(
@@ -227,13 +338,17 @@ def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTenso
             bias = name.removesuffix(".weight") + ".bias"
             if (bias in tensors) != bool(config.value(key)):
                 there = "there is" if bias in tensors else "there is no"
-                raise CheckpointError(f"{config.path}: {key.name} is {config.value(key)!r:.40}, but {there} {bias!r}")
+                said = f"{key.name} is {config.value(key)!r:.40}, but " if key.name else "of the weights, "
+                raise CheckpointError(f"{config.path}: {said}{there} {bias!r}")
 
 
 def _task_kind(
     config: ConfigFile, family: Family, asked: str | None, modules: SentenceModules | None
 ) -> tuple[TaskKind, list[str]]:
     """The task, and a note that says why it is this one."""
+    own = modules.task if modules is not None else None
+    if own is not None and asked == own:
+        return own, []
     if asked is not None:
         for kind in family.heads:
             if kind == asked:
@@ -261,26 +376,33 @@ def _listed_tasks(family: Family) -> str:
     return ", ".join(kind for kind in TASK_KINDS if kind in family.heads)
 
 
+def _layers_behind(modules: SentenceModules | None, setfit: SetFit | None) -> list[HeadLayer]:
+    """The layers of the head that sentence-transformers and SetFit put behind vectors."""
+    layers = [module.layer for module in (modules.chain if modules else ())]
+    if setfit:
+        layers += [HeadLayer("head.normalize", kind="normalize")] * setfit.normalized
+        layers.append(HeadLayer(NAME))
+    return layers
+
+
 def _architecture(
     config: ConfigFile,
     family: Family,
     sizes: Sizes,
+    attention: Attention,
     head: Head,
     modules: SentenceModules | None,
     score: Activation,
     setfit: SetFit | None,
+    relative: RelativePositions | None,
 ) -> Architecture:
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
-    layers += [module.layer for module in (modules.chain if modules else ())]
+    layers += _layers_behind(modules, setfit)
     if score != "none":
         if layers[-1].activation != "none":
             raise UnsupportedError(f"{config.path}: the score is {score} of an output that has an activation already")
         layers[-1] = replace(layers[-1], activation=score)
-    if setfit:
-        layers += [HeadLayer("head.normalize", kind="normalize")] * setfit.normalized
-        layers.append(HeadLayer(NAME))
-    everywhere = [(0, 0.0)] * sizes.num_layers
-    attention = family.attention(config, sizes.num_layers) if family.attention else everywhere
+    frequencies = tuple(dict.fromkeys(rotary.frequencies for _, rotary in attention if rotary.frequencies))
     return Architecture(
         model_type=family.model_type,
         hidden_size=sizes.hidden_size,
@@ -290,15 +412,26 @@ def _architecture(
         token_types=sizes.token_types,
         layer_norm_eps=config.layer_norm_eps(family.layer_norm_eps),
         activation=config.activation(family.activation),
-        layers=tuple(Layer(sizes.num_heads, sizes.ffn_size, window, base) for window, base in attention),
+        layers=tuple(
+            Layer(
+                sizes.num_heads,
+                sizes.ffn_size,
+                window,
+                rotary.base,
+                rotary=frequencies.index(rotary.frequencies) + 1 if rotary.frequencies else 0,
+            )
+            for window, rotary in attention
+        ),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
         normalize=bool(modules and modules.normalize and not setfit),
         embedding_size=sizes.embedding_size,
         position_table="embeddings.position" in family.tensors,
         position_bias=family.position_bias is not None,
+        relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        rotary_frequencies=frequencies,
         pool_after=modules.pool_after if modules else 0,
         pool_prompt=modules.pool_prompt if modules else True,
         layer_weights=read_layer_weights(modules, sizes.num_layers) if modules else (),
@@ -313,7 +446,7 @@ def _task(
     notes: list[str],
 ) -> tuple[Task, Activation]:
     """The task, and what becomes of the outputs, of which a classifier has so many."""
-    if kind == "sentence-embedding":
+    if kind in OF_MODULES:
         if modules is None or modules.task != kind:
             return Task(kind), "none"
         prompts, default = modules.prompts, modules.default_prompt
@@ -343,17 +476,13 @@ def _task(
     return Task(kind, labels=labels, problem_type=problem_type or "single_label"), score
 
 
-def _provenance(
-    folder: Path, config: ConfigFile, stored: dict[str, StoredTensor], route: str | None
-) -> dict[str, object]:
+def _provenance(folder: Path, config: ConfigFile, stored: dict[str, StoredTensor]) -> dict[str, object]:
     """Where the model came from; no dates and no paths, so that the same checkpoint makes the same bytes."""
     provenance: dict[str, object] = {
         "checkpoint": folder.resolve().name,
         "architectures": config.architectures(),
         "dtypes": sorted({tensor.dtype for tensor in stored.values()}),
     }
-    if route is not None:
-        provenance["route"] = route
     for key in ("_name_or_path", "transformers_version"):
         if isinstance(value := config.values.get(key), str) and value:
             provenance[key.strip("_")] = value

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import MAX_HEAD_LAYERS, Pooling, TaskKind
 from minibert.format.schema import HeadLayer
 from minibert_converter.checkpoints.config_file import ACTIVATIONS_OF_TORCH
 from minibert_converter.checkpoints.folder import Folder, JsonObject
+
+if TYPE_CHECKING:
+    from minibert_converter.checkpoints.colbert import Sides
 
 MODULES_FILE = "modules.json"
 #: As many layers as a head may have, and what may stand around them.
@@ -66,13 +69,13 @@ OUTPUTS = {
 CHAIN_MODULES = ("Dense", "LayerNorm", "Normalize")
 ROUTERS = ("Router", "Asym")
 SUPPORTED_MODULES = (
-    *("Transformer", "MLMTransformer", "WeightedLayerPooling", "Pooling", "SpladePooling"),
+    *("Transformer", "MLMTransformer", "StaticEmbedding", "WeightedLayerPooling", "Pooling", "SpladePooling"),
     *(*CHAIN_MODULES, "Dropout", *ROUTERS),
 )
 #: What a folder may be, as its config_sentence_transformers.json says, and how it is made of modules.
 LAYOUTS = {
     "SentenceTransformer": "Transformer, perhaps WeightedLayerPooling, any number of Dense and Normalize of tokens, "
-    "Pooling, any number of Dense, LayerNorm and Normalize",
+    "and Pooling, or StaticEmbedding; then any number of Dense, LayerNorm and Normalize",
     "SparseEncoder": "Transformer and SpladePooling",
     "CrossEncoder": "Transformer alone, or as a SentenceTransformer, with a Dense at the end that makes scores",
 }
@@ -81,6 +84,9 @@ TASKS: Mapping[str, TaskKind | None] = {
     "SentenceTransformer": "sentence-embedding",
     "SparseEncoder": "fill-mask",
     "CrossEncoder": None,
+    "ColBERT": "multi-vector",
+    "MultiVectorEncoder": "multi-vector",
+    "HF_ColBERT": "multi-vector",
 }
 
 
@@ -93,7 +99,9 @@ class ChainModule:
         folder: where its weights lie: linear.weight, linear.bias and residual.weight, or norm.weight and norm.bias.
         sizes: the columns that come in and go out, as its config says; None where it says nothing.
         bias: whether a linear has one.
-        residual: whether a linear has another beside it, without activation, whose result is added.
+        residual: whether what came in is added to what a linear makes without an activation, by residual.weight where
+            it has another width.
+        source: what the linear is called among the encoder's own tensors, if it lies there.
     """
 
     layer: HeadLayer
@@ -101,6 +109,7 @@ class ChainModule:
     sizes: tuple[int, int] | None = None
     bias: bool = True
     residual: bool = False
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,7 @@ class SentenceModules:
     """A sentence-transformers folder, without its weights.
 
     Attributes:
+        static: whether its encoder is a table of tokens' vectors.
         chain: what stands behind the encoder beside pooling, but for a Normalize at the end.
         pool_after: how many of these come before pooling.
         pool_prompt: whether the tokens of prompts are pooled as well.
@@ -126,6 +136,7 @@ class SentenceModules:
     """
 
     transformer_folder: Folder
+    static: bool = False
     model_type: str = "SentenceTransformer"
     pooling: str = "mean"
     chain: tuple[ChainModule, ...] = ()
@@ -140,6 +151,7 @@ class SentenceModules:
     default_prompt: str | None = None
     similarity: str = "cosine"
     score_function: str | None = None
+    sides: Sides | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -165,7 +177,7 @@ def read_sentence_modules(folder: Folder, route: str | None = None) -> SentenceM
         if route is not None:
             raise UnsupportedError(f"{folder}: has no {MODULES_FILE}, and so no route {route!r:.80}")
         return None
-    modules = [_module(where, folder, entry) for entry in _entries(folder.json(MODULES_FILE, list), where)]
+    modules = read_modules(folder)
     routers = [kind for kind, _ in modules if kind in ROUTERS]
     if route is not None and not routers:
         raise UnsupportedError(f"{where}: there is no Router, and so no route {route!r:.80}")
@@ -181,17 +193,21 @@ def read_sentence_modules(folder: Folder, route: str | None = None) -> SentenceM
             f"{where}: the modules are {', '.join(kind for kind, _ in modules)}; a {model_type} may be "
             f"{LAYOUTS[model_type]}, in this order"
         )
-    transformer, chained = modules[0][1], len(modules) > 1 and model_type != "SparseEncoder"
+    (first, encoder), chained = modules[0], len(modules) > 1 and model_type != "SparseEncoder"
+    static = first == "StaticEmbedding"
     if model_type == "SparseEncoder":
         _check_splade(modules[1][1])
     outputs = OUTPUTS["SentenceTransformer" if chained else model_type]
-    max_length, lowercase, every_layer = _read_settings(transformer, outputs)
-    prompts, default_prompt, similarity = _read_prompts(config_path, config)
+    max_length, lowercase, every_layer = (None, False, False) if static else read_settings(encoder, outputs)
+    prompts, default_prompt, similarity = read_prompts(config_path, config)
     if default_prompt is not None and prompts[default_prompt] and model_type != "SentenceTransformer":
         raise UnsupportedError(f"{config_path}: a {model_type} that puts a prompt before each text is not supported")
-    behind = _read_chain(modules[1:], every_layer, model_type == "CrossEncoder", notes) if chained else {}
+    behind: dict[str, Any] = {"pooling": "mean", "pool_after": 0} if static else {}
+    if chained:
+        behind = _read_chain(modules[1:], behind, every_layer, model_type == "CrossEncoder", notes)
     return SentenceModules(
-        transformer_folder=transformer,
+        transformer_folder=encoder,
+        static=static,
         model_type=model_type,
         max_length=max_length,
         lowercase=lowercase,
@@ -210,9 +226,30 @@ def _is_laid_out(model_type: str, kinds: list[str]) -> bool:
         return kinds == ["Transformer", "SpladePooling"]
     if model_type == "CrossEncoder" and kinds[-1:] != ["Dense"]:
         return kinds == ["Transformer"]
+    if kinds[:1] == ["StaticEmbedding"]:
+        return model_type == "SentenceTransformer" and all(kind in CHAIN_MODULES for kind in kinds[1:])
     start = 2 if kinds[1:2] == ["WeightedLayerPooling"] else 1
     free = [kind for kind in kinds[start:] if kind not in CHAIN_MODULES]
     return kinds[:1] == ["Transformer"] and free == ["Pooling"]
+
+
+def read_modules(
+    folder: Folder, supported: Sequence[str] = SUPPORTED_MODULES, packages: Sequence[str] = ()
+) -> list[tuple[str, Folder]]:
+    """The class name and folder of each module, in their order.
+
+    Args:
+        folder: what holds modules.json.
+        supported: names of classes.
+        packages: where they may come from besides sentence_transformers.
+
+    Raises:
+        CheckpointError: the file is broken.
+        UnsupportedError: there are too many, or one is of another class.
+    """
+    where = folder / MODULES_FILE
+    entries = _entries(folder.json(MODULES_FILE, list), where)
+    return [_module(where, folder, entry, supported, packages) for entry in entries]
 
 
 def _entries(entries: list[Any], where: PurePath) -> list[Any]:
@@ -222,18 +259,18 @@ def _entries(entries: list[Any], where: PurePath) -> list[Any]:
 
 
 def _read_chain(
-    modules: Sequence[tuple[str, Folder]], every_layer: bool, scores: bool, notes: list[str]
+    modules: Sequence[tuple[str, Folder]], behind: dict[str, Any], every_layer: bool, scores: bool, notes: list[str]
 ) -> dict[str, Any]:
     """What stands behind the encoder, module by module: the fields of SentenceModules that tell of it.
 
     Args:
         modules: their kinds and folders.
+        behind: the fields so far: pooling where a text has one row from the start.
         every_layer: whether the encoder keeps the rows of all its layers.
         scores: whether the last module makes scores of the vector.
         notes: receives what the user should know.
     """
     chain: list[ChainModule] = []
-    behind: dict[str, Any] = {}
     for place, (kind, folder) in enumerate(modules):
         rows = "sentence_embedding" if "pooling" in behind else "token_embeddings"
         made = "scores" if scores and place == len(modules) - 1 else rows
@@ -244,12 +281,12 @@ def _read_chain(
             behind["pooling"], behind["pool_prompt"] = _read_pooling(folder)
             behind["pool_after"] = len(chain)
         elif kind == "Dense":
-            chain.append(_read_dense(folder, f"head.projection.{numbers['linear']}", rows, made))
+            chain.append(read_dense(folder, f"head.projection.{numbers['linear']}", rows, made))
         elif kind == "LayerNorm":
             chain.append(_read_layer_norm(folder, f"head.layer_norm.{numbers['norm']}", rows))
         else:
             config = JsonObject(folder.json_if_present("config.json"))
-            _refuse_other_features(folder / "config.json", config, rows, rows)
+            refuse_other_features(folder / "config.json", config, rows, rows)
             layer = HeadLayer(f"head.normalize.{numbers['normalize']}", kind="normalize")
             chain.append(ChainModule(layer, folder))
     if len(chain) > behind["pool_after"] and chain[-1].layer.kind == "normalize":
@@ -293,8 +330,16 @@ def _routed(kind: str, folder: Folder, route: str | None, notes: list[str]) -> l
     return modules
 
 
-def _read_settings(folder: Folder, outputs: tuple[str, str, str]) -> tuple[int | None, bool, bool]:
-    """The longest text in tokens, or None where nothing is said; whether texts are lowered first, and layers kept."""
+def read_settings(
+    folder: Folder, outputs: tuple[str, str, str] = OUTPUTS["SentenceTransformer"], besides: str = ""
+) -> tuple[int | None, bool, bool]:
+    """The longest text in tokens, or None where nothing is said; whether texts are lowered first, and layers kept.
+
+    Args:
+        folder: of the Transformer.
+        outputs: what it is asked for.
+        besides: keys that somebody else reads, as a regular expression.
+    """
     read = ((name, folder.json_if_present(name)) for name in SETTINGS_FILES)
     name, values = next(((name, values) for name, values in read if values), ("", {}))
     path, settings = folder / name, JsonObject(values)
@@ -311,7 +356,7 @@ def _read_settings(folder: Folder, outputs: tuple[str, str, str]) -> tuple[int |
             raise UnsupportedError(f"{path}: {group} sets {', '.join(strange)}, which is not understood here")
     _refuse_other_outputs(path, settings, *outputs)
     length = _read_processing(path, settings, length)
-    if strange := settings.not_asked(SETTINGS_HARMLESS):
+    if strange := settings.not_asked(f"{SETTINGS_HARMLESS}|{besides}"):
         raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
     if length is not None and (type(length) is not int or length < 1):
         raise CheckpointError(f"{path}: max_seq_length is {length!r}")
@@ -350,14 +395,20 @@ def _refuse_other_outputs(path: PurePath, settings: JsonObject, task: str, made:
         raise UnsupportedError(f"{path}: texts that go through a chat template (modality message) are not supported")
 
 
-def _module(where: PurePath, folder: Folder, entry: Any) -> tuple[str, Folder]:
+def _module(
+    where: PurePath,
+    folder: Folder,
+    entry: Any,
+    supported: Sequence[str] = SUPPORTED_MODULES,
+    packages: Sequence[str] = (),
+) -> tuple[str, Folder]:
     """The class name and folder of a module that the file `where` names."""
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or not isinstance(entry.get("path"), str):
         raise CheckpointError(f"{where}: a module has no type and path")
     package, _, kind = entry["type"].rpartition(".")
-    if package.split(".")[0] != "sentence_transformers" or kind not in SUPPORTED_MODULES:
+    if package.split(".")[0] not in ("sentence_transformers", *packages) or kind not in supported:
         raise UnsupportedError(
-            f"{where}: module {entry['type']} is not supported; supported are {', '.join(SUPPORTED_MODULES)}"
+            f"{where}: module {entry['type']} is not supported; supported are {', '.join(supported)}"
         )
     path = PurePath(entry["path"])
     if path.is_absolute() or ".." in path.parts:
@@ -410,12 +461,25 @@ def _check_splade(folder: Folder) -> None:
             raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only {value!r} is supported")
 
 
-def _read_dense(folder: Folder, name: str, rows: str, made: str) -> ChainModule:
+def read_dense(folder: Folder, name: str, rows: str, made: str, usual: str = "sentence_embedding") -> ChainModule:
+    """A linear, from what its config says.
+
+    Args:
+        folder: of the module.
+        name: of the layer of the head.
+        rows: the feature that the module before it gave.
+        made: the one that it must make.
+        usual: the one that it takes and makes where its config does not say.
+
+    Raises:
+        CheckpointError: sizes are missing or make no sense.
+        UnsupportedError: it takes or makes another feature, or its activation is not supported.
+    """
     path, config = folder / "config.json", JsonObject(folder.json("config.json"))
     sizes = config.get("in_features"), config.get("out_features")
     if any(type(size) is not int or size < 1 for size in sizes):
         raise CheckpointError(f"{path}: in_features and out_features must be whole numbers")
-    _refuse_other_features(path, config, rows, made)
+    refuse_other_features(path, config, rows, made, usual)
     function = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     package, _, activation = function.rpartition(".")
     if not package.startswith("torch.nn") or activation not in ACTIVATIONS_OF_TORCH:
@@ -426,14 +490,14 @@ def _read_dense(folder: Folder, name: str, rows: str, made: str) -> ChainModule:
     bias, residual = bool(config.get("bias", True)), bool(config.get("use_residual"))
     if strange := config.not_asked(""):
         raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
-    projected = residual and sizes[0] != sizes[1]
-    if projected and ACTIVATIONS_OF_TORCH[activation] != "none":
+    linear = ACTIVATIONS_OF_TORCH[activation] == "none"
+    if residual and not linear and sizes[0] != sizes[1]:
         raise UnsupportedError(
             f"{path}: a projection of what came in is added behind {activation} (use_residual); it is supported where "
             "as many numbers go out as come in, or without an activation"
         )
-    layer = HeadLayer(name, ACTIVATIONS_OF_TORCH[activation], residual=residual and not projected)
-    return ChainModule(layer, folder, sizes, bias, projected)
+    layer = HeadLayer(name, ACTIVATIONS_OF_TORCH[activation], residual=residual and not linear)
+    return ChainModule(layer, folder, sizes, bias, residual and linear)
 
 
 def _read_layer_norm(folder: Folder, name: str, rows: str) -> ChainModule:
@@ -448,16 +512,19 @@ def _read_layer_norm(folder: Folder, name: str, rows: str) -> ChainModule:
     return ChainModule(HeadLayer(name, kind="norm", eps=NORM_EPS), folder, (size, size))
 
 
-def _refuse_other_features(path: PurePath, config: JsonObject, rows: str, made: str) -> None:
-    """Checks that a module takes what the one before it gave, rows of tokens or those of texts, and what it makes."""
-    taken = config.get("module_input_name") or "sentence_embedding"
+def refuse_other_features(
+    path: PurePath, config: JsonObject, rows: str, made: str, usual: str = "sentence_embedding"
+) -> None:
+    """Checks that a module takes what the one before it gave, and what it makes: as of `read_dense`."""
+    taken = config.get("module_input_name") or usual
     given = config.get("module_output_name") or taken
     for key, value, due in (("module_input_name", taken, rows), ("module_output_name", given, made)):
         if value != due:
             raise UnsupportedError(f"{path}: {key} is {value!r:.80}; where it stands only {due!r} is supported")
 
 
-def _read_prompts(path: PurePath, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None, str]:
+def read_prompts(path: PurePath, config: Mapping[str, Any]) -> tuple[dict[str, str], str | None, str]:
+    """Prompts by name, the name of the one that is put before texts where nobody chooses, and the similarity."""
     prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
         raise CheckpointError(f"{path}: prompts must be an object of strings")

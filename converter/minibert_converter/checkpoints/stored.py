@@ -19,6 +19,7 @@ ITEM_SIZES = {
 #: Sizes of one tensor: weights have two.
 MAX_DIMENSIONS = 8
 FLOATS = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2"}
+INTEGERS = {"I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1", "U32": "u4", "U16": "u2", "U8": "u1"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ class StoredTensor:
             count = int(np.size(values) - np.isfinite(values).sum())
             raise CheckpointError(f"{self.file}: tensor {self.name!r} holds {count} values that are NaN or infinite")
         return values
+
+    def integers(self) -> npt.NDArray[np.int64]:
+        """The values of a C-contiguous tensor of whole numbers, as int64.
+
+        Raises:
+            CheckpointError: the type is another one.
+        """
+        if self.dtype not in INTEGERS or self.strides != contiguous_strides(self.shape):
+            raise CheckpointError(f"{self.file}: tensor {self.name!r} is stored as {self.dtype}, not as whole numbers")
+        item = np.dtype(self.byte_order + INTEGERS[self.dtype])
+        return np.memmap(self.file, item, "r", self.offset, self.shape).astype(np.int64)
 
     def _widen(self, stored: npt.NDArray) -> npt.NDArray[np.float32]:
         if self.dtype == "BF16":

@@ -102,6 +102,8 @@ def distill(
     target = check_target(Path(teacher), Path(out), inputs)
     teaching = read_checkpoint(Path(teacher), None, watcher.stage)
     learning = read_checkpoint(Path(student or teacher), None, watcher.stage)
+    for network in (teaching, learning):
+        network.need_layers("distillation")
     work = {
         "recipe": chosen.to_json(),
         "teacher": _checksum(teaching),

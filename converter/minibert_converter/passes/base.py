@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from minibert_converter.network import Network
 from minibert_converter.passes.options import options, write_table
@@ -58,7 +58,12 @@ class Pass(ABC):
     """A pass of a recipe: a frozen dataclass whose fields are the options of a `[[pass]]` table (see `options.option`).
 
     The first of them is its verb, the key that tells this kind of pass from the others: `prune = "4x4:0.5"`.
+
+    Attributes:
+        for_layers: whether it has nothing to do to a model without layers.
     """
+
+    for_layers: ClassVar[bool] = True
 
     @classmethod
     def verb(cls) -> str:

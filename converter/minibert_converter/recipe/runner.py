@@ -67,6 +67,10 @@ def run(recipe: Recipe, network: Network, context: Context) -> list[PassReport]:
         steps = (Prune(), *steps)
     reports = []
     for step in steps:
+        if step.for_layers and not network.architecture.layers:
+            if step in recipe.passes:
+                network.need_layers(step.verb())
+            continue
         start = time.perf_counter()
         outcome = step.run(network, context)
         if step in recipe.passes or outcome.details:

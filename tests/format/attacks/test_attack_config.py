@@ -130,8 +130,8 @@ def test_unknown_keys_are_refused_for_they_would_mean_something(forge, path):
     part = forge.config
     for key in path:
         part = part[key]
-    part["rotary"] = True
-    forge.refused("'rotary'", "unknown to this release")
+    part["rotation"] = True
+    forge.refused("'rotation'", "unknown to this release")
 
 
 @pytest.mark.parametrize(
@@ -299,10 +299,11 @@ def test_parts_of_tokens_out_of_range(forge, part):
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-@pytest.mark.parametrize("change", [{"window": 4}, {"rotary_base": 10000.0}], ids=str)
+@pytest.mark.parametrize("change", [{"window": 4}, {"rotary_base": 10000.0}, {"rotary": 1}], ids=str)
 def test_tokens_pruned_where_attention_goes_by_places(forge, layer, change):
     forge.config["architecture"]["layers"][0]["keep_tokens"] = 0.5
     forge.config["architecture"]["layers"][layer].update(change)
+    forge.config["architecture"]["rotary_frequencies"] = [[1.0] * (forge.config["architecture"]["head_size"] // 2)]
     forge.refused("config.architecture.layers[0].keep_tokens", "places of tokens")
 
 

@@ -116,7 +116,7 @@ def test_a_base_of_rotation_for_each_layer():
     layers = [replace(layer, rotary_base=2.0 + number % 4) for number, layer in enumerate(config.architecture.layers)]
     expected_tensors(changed(config, layers=tuple(layers)))
     layers[0] = replace(layers[0], rotary_base=9.0)
-    with pytest.raises(FormatError, match="5 values of rotary_base; the limit is 4"):
+    with pytest.raises(FormatError, match="5 values of rotary_base and rotary; the limit is 4"):
         expected_tensors(changed(config, layers=tuple(layers)))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from minibert_converter.checkpoints.families.albert import ALBERT
 from minibert_converter.checkpoints.families.bert import BERT
+from minibert_converter.checkpoints.families.deberta import DEBERTA, DEBERTA_V2
 from minibert_converter.checkpoints.families.distilbert import DISTILBERT
 from minibert_converter.checkpoints.families.dpr import DPR
 from minibert_converter.checkpoints.families.electra import ELECTRA
 from minibert_converter.checkpoints.families.ernie import ERNIE
 from minibert_converter.checkpoints.families.gte import GTE
+from minibert_converter.checkpoints.families.jina_embeddings_v2 import JINA_EMBEDDINGS_V2
 from minibert_converter.checkpoints.families.jina_embeddings_v3 import JINA_EMBEDDINGS_V3
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
@@ -24,6 +26,8 @@ FAMILIES: dict[str, Family] = {
         BERT,
         CAMEMBERT,
         DATA2VEC_TEXT,
+        DEBERTA,
+        DEBERTA_V2,
         DISTILBERT,
         DPR,
         ELECTRA,
@@ -38,6 +42,8 @@ FAMILIES: dict[str, Family] = {
     )
     for model_type in (family.model_type, *family.other_types)
 }
+#: Families whose checkpoints have the model_type of another one.
+VARIANTS: tuple[Family, ...] = (JINA_EMBEDDINGS_V2,)
 #: Encoders of transformers that are asked for and not read, by model_type, and what they compute that no table can say.
 NOT_READ: dict[str, str] = {
     **dict.fromkeys(
@@ -46,5 +52,4 @@ NOT_READ: dict[str, str] = {
     **dict.fromkeys(("eurobert", "neobert"), "it has RMSNorm, which takes no mean away, in the place of LayerNorm"),
     "xmod": "its layers have a part of their own for each language",
     "mobilebert": "its layers have four feed-forward networks and no LayerNorm",
-    **dict.fromkeys(("deberta", "deberta-v2"), "its attention adds products of contents and positions"),
 }

@@ -11,12 +11,15 @@ from dataclasses import replace
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.families.bert import BERT
 from minibert_converter.checkpoints.family import classifier, heads, masked_words, task_classes
+from minibert_converter.checkpoints.rotary import Rotary, read_rotary
+from minibert_converter.checkpoints.sizes import Sizes
 
 
-def _attention(config: ConfigFile, num_layers: int) -> list[tuple[int, float]]:
+def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
     """One base for all layers, which the code of the checkpoints and transformers take to be different ones."""
-    default = 10000.0 if config.values.get("model_type") == "new" else 160000.0
-    return [(0, config.rotary_base(None, "rope_theta", default))] * num_layers
+    new = config.values.get("model_type") == "new"
+    rotary = read_rotary(config, sizes, "rope_theta", 10000.0 if new else 160000.0, ntk=new)
+    return [(0, rotary)] * sizes.num_layers
 
 
 _EMBEDDINGS = {name: BERT.tensors[name] for name in ("embeddings.word", "embeddings.token_type", "embeddings.norm")}

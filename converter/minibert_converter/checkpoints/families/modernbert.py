@@ -5,25 +5,27 @@ from __future__ import annotations
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.rotary import Rotary, read_rotary
+from minibert_converter.checkpoints.sizes import Sizes
 
 _DEFAULT_BASES = {"full_attention": ("global_rope_theta", 160000.0), "sliding_attention": ("local_rope_theta", 10000.0)}
 
 
-def _attention(config: ConfigFile, num_layers: int) -> list[tuple[int, float]]:
+def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
     """Every third layer attends to all tokens; the others to half of `local_attention` to either side."""
     every = config.size(Key("global_attn_every_n_layers", 3))
     kinds = config.values.get("layer_types") or [
-        "sliding_attention" if layer % every else "full_attention" for layer in range(num_layers)
+        "sliding_attention" if layer % every else "full_attention" for layer in range(sizes.num_layers)
     ]
-    if not isinstance(kinds, list) or len(kinds) != num_layers or not set(kinds) <= set(_DEFAULT_BASES):
+    if not isinstance(kinds, list) or len(kinds) != sizes.num_layers or not set(kinds) <= set(_DEFAULT_BASES):
         raise CheckpointError(f"{config.path}: layer_types must name {', '.join(_DEFAULT_BASES)} for each layer")
     reach = config.size(Key("local_attention", 128)) // 2
     if reach < 1:
         raise UnsupportedError(
             f"{config.path}: local_attention is below 2, so that a token would attend to itself alone"
         )
-    bases = {kind: config.rotary_base(kind, *default) for kind, default in _DEFAULT_BASES.items()}
-    return [(reach if kind == "sliding_attention" else 0, bases[kind]) for kind in kinds]
+    rotary = {kind: read_rotary(config, sizes, *default, kind=kind) for kind, default in _DEFAULT_BASES.items()}
+    return [(reach if kind == "sliding_attention" else 0, rotary[kind]) for kind in kinds]
 
 
 _HEAD = HeadSource("head.dense", "head.dense", activation=Key("classifier_activation", "gelu"), norm="head.norm")

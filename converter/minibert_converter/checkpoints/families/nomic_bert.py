@@ -7,10 +7,12 @@ from dataclasses import replace
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.families.bert import BERT
 from minibert_converter.checkpoints.family import heads, masked_words, task_classes
+from minibert_converter.checkpoints.rotary import Rotary, read_rotary
+from minibert_converter.checkpoints.sizes import Sizes
 
 
-def _attention(config: ConfigFile, num_layers: int) -> list[tuple[int, float]]:
-    return [(0, config.rotary_base(None, "rotary_emb_base", 1000.0))] * num_layers
+def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
+    return [(0, read_rotary(config, sizes, "rotary_emb_base", 1000.0))] * sizes.num_layers
 
 
 NOMIC_BERT = replace(

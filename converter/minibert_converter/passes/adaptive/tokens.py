@@ -42,7 +42,7 @@ def prune_tokens(
     architecture = network.architecture
     if architecture.pooling == "none":
         raise UnsupportedError(f"tokens cannot be pruned: {network.task.kind} answers for each of them")
-    if architecture.position_bias or any(layer.window or layer.rotary_base for layer in architecture.layers):
+    if architecture.goes_by_places:
         raise UnsupportedError(f"tokens cannot be pruned: attention of {architecture.model_type} goes by their places")
     if architecture.layer_weights or not architecture.pool_prompt or "weighted_mean" in architecture.poolings:
         raise UnsupportedError("tokens cannot be pruned: pooling asks which tokens there were")

@@ -160,6 +160,10 @@ def _narrow(
     architecture = network.architecture
     if architecture.word_size:
         raise InputError(f"the words have been brought to {architecture.word_size} dimensions before")
+    if not architecture.layers:
+        raise InputError(
+            f"low-rank:{rank} is for models with layers: of vectors without any, callers may keep the first numbers"
+        )
     if rank >= architecture.table_size:
         raise InputError(f"low-rank:{rank} is not fewer dimensions than the words have: {architecture.table_size}")
     words, projection = low_rank(table, architecture.table_size, rank, weights)

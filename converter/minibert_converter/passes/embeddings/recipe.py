@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from minibert_converter.calibration.texts import iter_texts
 from minibert_converter.network import Network
@@ -18,6 +18,8 @@ from minibert_converter.passes.options import FILE, TEXTS, option
 @dataclass(frozen=True)
 class Vocabulary(Pass):
     """Keeps the words that the texts of a file use, and what spells any other."""
+
+    for_layers: ClassVar[bool] = False
 
     vocab_from: str = option(
         FILE,
@@ -43,6 +45,8 @@ class Vocabulary(Pass):
 @dataclass(frozen=True)
 class Embeddings(Pass):
     """Stores the embedding tables in less: fewer bits, codebooks, fewer dimensions; several forms one after another."""
+
+    for_layers: ClassVar[bool] = False
 
     embeddings: tuple[str, ...] = option(
         TEXTS,

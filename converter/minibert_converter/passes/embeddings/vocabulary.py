@@ -41,14 +41,17 @@ def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgr
     """
     used = used_tokens(network, texts, progress or no_progress)
     tokenizer_json, kept = cut_tokenizer(network.tokenizer_json, used)
-    before, rows = network.architecture.vocab_size, np.array(kept)
+    before, empty = network.architecture.vocab_size, network.text.empty_id
+    rows = np.array([*kept, empty] if empty >= 0 else kept)  # no word, but it has a row: the last
     if kept[-1] >= before:
         raise InputError(f"the tokenizer has the id {kept[-1]}, but there are only {before} words")
     for name in _decoders(network):
         network.linears[name] = _cut_linear(name, network.linears[name], rows)
     if WORDS in network.tables:
         network.tables[WORDS] = _cut_table(network.tables[WORDS], rows)
-    network.architecture = replace(network.architecture, vocab_size=len(kept))
+    network.architecture = replace(network.architecture, vocab_size=len(rows))
+    new_ids = {old: new for new, old in enumerate(rows.tolist())} | {-1: -1}
+    network.text = replace(network.text, ignored_id=new_ids[network.text.ignored_id], empty_id=new_ids[empty])
     network.tokenizer_json = tokenizer_json
     return Outcome(details={"tokens_before": before, "tokens_after": len(kept), "used": len(used)})
 

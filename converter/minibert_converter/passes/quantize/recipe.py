@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import filter as filter_names
+from typing import ClassVar
 
 from minibert_converter.network import Network
 from minibert_converter.passes.base import Context, Outcome, Pass
@@ -17,6 +18,7 @@ from minibert_converter.passes.quantize.quantizer import quantize
 class Quantize(Pass):
     """Rounds every matrix and table that is still float32."""
 
+    for_layers: ClassVar[bool] = False
     quantize: Form = option(choice(*MATRIX_FORMS), "how weights are kept", "int8", flag="--quantize", off="none")
     tensors: Mapping[str, str] = option(
         mapping(choice(*MATRIX_FORMS, "none")),

@@ -156,5 +156,5 @@ def most_pairs(layers: Sequence[Layer]) -> int:
 
 def _alike(layers: Sequence[Layer]) -> list[int]:
     """The layers whose matrices have the shapes of the next one's."""
-    shapes = [replace(layer, window=0, rotary_base=0.0) for layer in layers]
+    shapes = [replace(layer, window=0, rotary_base=0.0, rotary=0) for layer in layers]
     return [first for first in range(len(shapes) - 1) if shapes[first] == shapes[first + 1]]
