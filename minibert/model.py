@@ -13,6 +13,7 @@ from minibert.tasks.fill_mask import FillMask
 from minibert.tasks.question_answering import QuestionAnswering
 from minibert.tasks.reranking import Reranking
 from minibert.tasks.sentence_embedding import SentenceEmbedding
+from minibert.tasks.several_vectors import SeveralVectors
 from minibert.tasks.text_classification import TextClassification
 from minibert.tasks.token_classification import TokenClassification
 from minibert.tasks.zero_shot import ZeroShotClassification
@@ -73,6 +74,7 @@ class Model(
     QuestionAnswering,
     FillMask,
     SentenceEmbedding,
+    SeveralVectors,
     Features,
 ):
     """A converted model. Make one with `minibert.load`.

@@ -32,6 +32,7 @@ def convert(
     route: str | None = None,
     calibrate: str | Path | Sequence[str] | None = None,
     max_length: int | None = None,
+    base: str | Path | None = None,
     progress: OnProgress | None = None,
     **flags: Any,
 ) -> Report:
@@ -46,6 +47,7 @@ def convert(
         calibrate: texts like those to come, or a file of them (see `read_texts`); where None those that the recipe
             names, or else those that ship with the converter.
         max_length: longest text in tokens, if not what the checkpoint says itself.
+        base: where `src` is an adapter of PEFT, the folder of its base model, if not the one that it names.
         progress: called as `progress(stage, done, total)`.
         flags: common recipes in short, such as `prune=["4x4:0.5"]` and `quantize="none"`: see `recipe.flags.FLAGS`.
 
@@ -64,13 +66,13 @@ def convert(
     if calibrate is None and chosen.calibrate is not None:
         calibrate = chosen.folder / chosen.calibrate
     vocabularies = [chosen.folder / step.vocab_from for step in chosen.passes if isinstance(step, Vocabulary)]
-    inputs = [*vocabularies, *(each for each in (recipe, calibrate) if isinstance(each, (str, Path)))]
+    inputs = [*vocabularies, *(each for each in (recipe, calibrate, base) if isinstance(each, (str, Path)))]
     check_target(source, target, inputs)
     if calibrate is not None and not chosen.reads_texts:
         raise InputError("calibration texts are given, but nothing that is asked for reads them")
     texts = None if calibrate is None else read_texts(calibrate)
 
-    network = read_checkpoint(source, task, progress, route=route)
+    network = read_checkpoint(source, task, progress, route=route, base=base)
     if max_length is not None:
         _set_max_length(network, max_length)
     passes = run(chosen, network, Context(texts, chosen.seed, chosen.folder, progress))

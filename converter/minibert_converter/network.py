@@ -13,7 +13,7 @@ H = padded(hidden_size), d = padded(head_size) and F = padded(ffn_size):
              layers.L.ffn.down           [hidden_size, F]
              NAME.low_rank.down, NAME.low_rank.up   [rank, in], [out, padded(rank)]   what is added to NAME's result;
                                          once quantized, down reads the codes that NAME reads, its input_factor included
-             head.*                      [out, padded(in)]
+             head.*, tokens.*            [out, padded(in)]
              embeddings.projection       [hidden_size, padded(embedding_size)]   where embeddings are narrower
              embeddings.word_projection  [hidden_size, padded(word_size)]        where words alone are
 

@@ -179,7 +179,7 @@ def format_bytes(count: int) -> str:
 def _place(name: str) -> tuple[int, int]:
     """Sorts names as a forward pass meets them."""
     parts = name.split(".")
-    return ("embeddings", "layers", "head").index(parts[0]), int(parts[1]) if parts[0] == "layers" else 0
+    return ("embeddings", "layers", "tokens", "head").index(parts[0]), int(parts[1]) if parts[0] == "layers" else 0
 
 
 def _name_now(network: Network, name: str) -> str | None:
@@ -196,4 +196,4 @@ def _name_now(network: Network, name: str) -> str | None:
 def _part_of(name: str) -> str:
     """The row that a tensor belongs to: each table by itself, a layer in two halves, the head as one."""
     parts = name.split(".")
-    return {"embeddings": name, "layers": ".".join(parts[:3]), "head": "head"}[parts[0]]
+    return {"embeddings": name, "layers": ".".join(parts[:3]), "tokens": "tokens", "head": "head"}[parts[0]]

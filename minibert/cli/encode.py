@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from minibert.model import Model
+    from minibert.tasks.features import SparseVector
 
 HELP = "turn sentences into vectors"
 
@@ -37,8 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=("float32", "binary", "ubinary"), default="float32", help="type of the numbers"
     )
-    parser.add_argument(
-        "--sparse", action="store_true", help="the weight of each word that matters, from a SPLADE model (fill-mask)"
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--sparse",
+        action="store_true",
+        help="the weight of each word that matters, from a SPLADE model (fill-mask) or BGE-M3",
+    )
+    kind.add_argument(
+        "--all", action="store_true", help="dense, sparse and token vectors in one pass, from a model such as BGE-M3"
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--npy", metavar="OUT", help="write one matrix to this .npy file instead of lines to stdout")
@@ -50,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.npy is not None:
         check_target(arguments.npy, [arguments.file])
     model = load_model(arguments)
-    if arguments.sparse:
+    if arguments.sparse or arguments.all:
         return _write_words(arguments, model)
     if arguments.npy is not None and model.task.kind == "multi-vector":
         raise InputError("--npy writes one matrix, of one vector a text; this model has one for each token")
@@ -86,21 +93,34 @@ def _list(numbers: np.ndarray) -> str:
 
 
 def _write_words(arguments: argparse.Namespace, model: Model) -> int:
-    """A JSON object for each text, tokens and their weights, as search engines take them; the heaviest first."""
+    """A JSON object for each text: words and their weights, as search engines take them, and with --all the vectors."""
     for option in ("side", "prompt_name", "prompt", "normalize", "truncate_dim", "npy"):
         if getattr(arguments, option) not in (None, False):
-            raise InputError(f"--{option.replace('_', '-')} is no option of --sparse")
+            raise InputError(f"--{option.replace('_', '-')} is no option of --{'all' if arguments.all else 'sparse'}")
     if arguments.precision != "float32":
-        raise InputError("--precision is no option of --sparse")
-    for vector in model.iter_encode_sparse(lines(arguments), **reading(arguments)):
-        order = (-vector.values).argsort(kind="stable")
-        words = zip(vector.indices[order].tolist(), vector.values[order], strict=True)
-        # A vocabulary may have fewer words than the matrix has rows.
-        shown = (f"{console.json_of(model.tokenizer.token(id) or str(id))}: {weight!s}" for id, weight in words)
-        console.say(f"{{{', '.join(shown)}}}")
+        raise InputError(f"--precision is no option of --{'all' if arguments.all else 'sparse'}")
+    if arguments.all:
+        answers = (
+            f'{{"dense": {_list(each.dense)}, "sparse": {_words(model, each.sparse)}, "tokens": {_list(each.tokens)}}}'
+            for each in model.iter_encode_all(lines(arguments), **reading(arguments))
+        )
+    else:
+        found = model.iter_encode_sparse(lines(arguments), **reading(arguments))
+        answers = (_words(model, vector) for vector in found)
+    for answer in answers:
+        console.say(answer)
         if arguments.stream:
             console.flush()
     return 0
+
+
+def _words(model: Model, vector: SparseVector) -> str:
+    """Words and their weights in JSON, the heaviest first."""
+    order = (-vector.values).argsort(kind="stable")
+    words = zip(vector.indices[order].tolist(), vector.values[order], strict=True)
+    # A vocabulary may have fewer words than the matrix has rows.
+    shown = (f"{console.json_of(model.tokenizer.token(id) or str(id))}: {weight!s}" for id, weight in words)
+    return f"{{{', '.join(shown)}}}"
 
 
 def _write_matrix(arguments: argparse.Namespace, model: Model, vectors: Iterator[np.ndarray]) -> int:

@@ -136,7 +136,7 @@ def _part_of(name: str) -> str:
         return ".".join(words[:3])
     if words[0] == "embeddings":
         return ".".join(words[:2])
-    return "head" if words[0] == "head" else "tokenizer"
+    return words[0] if words[0] in ("head", "tokens") else "tokenizer"
 
 
 def _facts(file: ModelFile) -> list[tuple[str, str]]:

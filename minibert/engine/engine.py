@@ -46,6 +46,7 @@ class Engine:
             MINIBERT_BACKEND overrides None).
         early_exit: for a file with exits: True for its thresholds, False for none, a number for that threshold.
         token_pruning: whether tokens are left out where the file says so.
+        token_heads: whether `forward_all` gives what token heads make of each token.
         max_concurrency: forward passes at once, each with memory and threads of its own; callers beyond that wait. If
             None, as many as keep the CPUs busy, and a few at least.
 
@@ -62,6 +63,7 @@ class Engine:
         backend: str | None = None,
         early_exit: bool | float = True,
         token_pruning: bool = True,
+        token_heads: bool = False,
         max_concurrency: int | None = None,
     ) -> None:
         with unforked():
@@ -76,7 +78,7 @@ class Engine:
         except MemoryError as error:
             raise MinibertError(f"not enough memory to expand the model's four-bit matrices: {error}") from error
         self.config = adapted(config, early_exit, token_pruning)
-        self.plan = build_plan(self.config)
+        self.plan = build_plan(self.config, token_heads=token_heads)
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"
         self.threads = 1 if self.backend == "numpy" else threads or default_threads()
@@ -190,7 +192,7 @@ class Engine:
             with unforked():
                 from minibert.reference import Reference
 
-            self._reference = Reference(self.config, self.tensors)
+            self._reference = Reference(self.config, self.tensors, token_heads=bool(self.plan.token_outputs))
         output_starts = batch.output_starts(self.pooled)
         outs = empty_rows(self.plan, batch, output_starts)
         for first, end in cut(batch.starts, CHUNK_TOKENS):

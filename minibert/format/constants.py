@@ -42,6 +42,7 @@ MAX_HEAD_LAYERS = 16
 MAX_LAYER_WEIGHT = 1e6
 #: Linears on every token beside the answer: as many places as a job has for their rows.
 MAX_TOKEN_HEADS = 2
+TOKEN_HEADS = ("tokens.vectors", "tokens.weights")
 MAX_POSITIONS = 65536
 MAX_ROTARY_BASE = 1e9
 MAX_ROTARY_FREQUENCY = 1024.0
@@ -103,6 +104,8 @@ TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
 LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")
+#: How the weights of a word at all tokens become one.
+SPARSE_POOLINGS = ("max", "sum")
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 #: Those of one vector a token (late interaction): the sum or the mean over a query's tokens of the best match.
 TOKEN_SIMILARITIES = ("maxsim", "meanmaxsim")

@@ -28,6 +28,7 @@ from minibert.format.constants import (
     MAX_ROTARY_BASE,
     MAX_ROTARY_FREQUENCY,
     MAX_SKIPPED,
+    MAX_TOKEN_HEADS,
     MAX_TOKEN_TYPES,
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
@@ -35,7 +36,9 @@ from minibert.format.constants import (
     POOLINGS,
     PROBLEM_TYPES,
     SIMILARITIES,
+    SPARSE_POOLINGS,
     TASK_KINDS,
+    TOKEN_HEADS,
     TOKEN_SIMILARITIES,
     Activation,
     HeadKind,
@@ -133,6 +136,22 @@ class HeadLayer(FromJson):
             raise FormatError(f"{where}: a layer has either a norm or a residual")
 
 
+@record
+class TokenHead(FromJson):
+    """A linear on the last row of every token, beside the answer of the text, and what follows it.
+
+    Attributes:
+        name: "tokens.vectors", whose rows are vectors of all tokens but the first, or "tokens.weights", whose one
+            output is what a token weighs in a sparse vector (BGE-M3, arXiv 2402.03216).
+        activation: after the linear.
+        normalize: whether rows are divided by their L2 norm.
+    """
+
+    name: str = key(choice(TOKEN_HEADS))
+    activation: Activation = key(choice(ACTIVATIONS), default="none")
+    normalize: bool = key(boolean, default=False)
+
+
 def _is_head_name(name: str) -> bool:
     """Whether a file may call a layer so.
 
@@ -178,6 +197,7 @@ class Architecture(FromJson):
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
+        token_heads: what else is made of every token, where the answer is one row a text.
         rotary_frequencies: by which pairs of features are rotated, in layers that have no base: each names one row.
         pooling: how the rows of a text's tokens become one: one of POOLINGS, or several joined by "+", whose rows then
             lie one behind another; "none" leaves every token its row.
@@ -208,6 +228,7 @@ class Architecture(FromJson):
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
     relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
+    token_heads: tuple[TokenHead, ...] = key(items(TokenHead.from_json, 0, MAX_TOKEN_HEADS), default=(), written=False)
     rotary_frequencies: tuple[tuple[float, ...], ...] = key(
         items(items(number(0.0, MAX_ROTARY_FREQUENCY, also=0.0), 1, MAX_HEAD_SIZE // 2), 0, MAX_ROTARIES),
         default=(),
@@ -269,7 +290,12 @@ class Side(FromJson):
 
 @record
 class Task(FromJson):
-    """What the outputs mean."""
+    """What the outputs mean.
+
+    In sparse vectors that a fill-mask head makes, a word's weight at a token is log(1 + max(logit, 0)), the logarithm
+    taken `sparse_logs` times, and that in the text the largest of these or their sum (`sparse_pooling`). In those that
+    token heads make, the tokens `weightless` weigh nothing.
+    """
 
     kind: TaskKind = key(choice(TASK_KINDS))
     labels: tuple[str, ...] = key(items(string, 0, MAX_LABELS), default=())
@@ -277,8 +303,11 @@ class Task(FromJson):
     prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
     default_prompt: str | None = key(lambda value, _: value, default=None)
     similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
-    query: Side | None = key(_optional(Side.from_json), default=None)
-    document: Side | None = key(_optional(Side.from_json), default=None)
+    query: Side | None = key(_optional(Side.from_json), default=None, written=False)
+    document: Side | None = key(_optional(Side.from_json), default=None, written=False)
+    sparse_pooling: str = key(choice(SPARSE_POOLINGS), default="max", written=False)
+    sparse_logs: int = key(integer(1, 2), default=1, written=False)
+    weightless: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=(), written=False)
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""

@@ -90,6 +90,7 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     for early in architecture.exits:
         name = f"exits.{early.after}"
         specs.linear(name, linears.take(name, padded(architecture.hidden_size), len(config.task.labels)))
+    _add_token_heads(specs, linears, config)
     width = _add_head(specs, linears, architecture)
     linears.end()
     _check_work(config)
@@ -98,6 +99,19 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     _check_layer_weights(config.architecture)
     _check_aliases(config.aliases, specs.by_name)
     return specs.by_name
+
+
+def _add_token_heads(specs: _Specs, linears: _Linears, config: Config) -> None:
+    architecture, where = config.architecture, "config.architecture.token_heads"
+    if not architecture.token_heads:
+        return
+    if config.task.kind != "sentence-embedding" or architecture.pooling == "none" or not architecture.layers:
+        raise FormatError(f"{where} are for sentence-embedding by layers, with a row a text")
+    if any(layer.keep_tokens < 1 for layer in architecture.layers):
+        raise FormatError(f"{where} need a row for each token, but tokens leave (keep_tokens)")
+    for head in architecture.token_heads:
+        outputs = 1 if head.name == "tokens.weights" else None
+        specs.linear(head.name, linears.take(head.name, padded(architecture.hidden_size), outputs))
 
 
 class _Specs:

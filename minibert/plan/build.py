@@ -109,17 +109,19 @@ def _of_one_width(name: str, rows: Rows, width: int) -> Buffer:
     return Buffer(f"{name}.{width}", rows, width)
 
 
-def build_plan(config: Config, every_token: bool = False) -> Plan:
+def build_plan(config: Config, every_token: bool = False, token_heads: bool = False) -> Plan:
     """The plan of a model (shapes only: no tensor is looked at).
 
     What nobody reads is not computed: with "cls" pooling, only the first token of each text goes on from the last
-    layer's attention. `every_token` lets all of them through all layers, for whoever wants to see what linears read.
+    layer's attention. `every_token` lets all of them through all layers and heads, for whoever wants to see what
+    linears read; `token_heads` hands out what token heads make of them beside the answer.
     """
+    token_heads = token_heads or every_token
     architecture = config.architecture
     build = _Builder(config, every_token)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
     queries = hidden
-    if _is_of_first_token(architecture) and not every_token:
+    if _is_of_first_token(architecture) and not (every_token or (token_heads and architecture.token_heads)):
         queries = Buffer("pooled", "texts", hidden.width)
     source = _embed(build, hidden)
     mixed = _mix(build, 0, hidden, hidden)
@@ -127,8 +129,9 @@ def build_plan(config: Config, every_token: bool = False) -> Plan:
     for number in range(last + 1):
         source = _layer(build, number, source, hidden, queries if number == last else hidden)
         mixed = _mix(build, number + 1, hidden, mixed)
+    token_outputs = _token_heads(build, hidden) if token_heads else ()
     output, features = _head(build, mixed if architecture.layer_weights else queries)
-    return Plan(tuple(build.steps), output, features)
+    return Plan(tuple(build.steps), output, features, token_outputs)
 
 
 def _is_of_first_token(architecture: Architecture) -> bool:
@@ -251,6 +254,19 @@ def _exit(build: _Builder, number: int, hidden: Buffer) -> Buffer | Codes:
     build.matmul(name, build.quantize(pooled, name), logits)
     build.steps.append(Exit(logits, hidden, labels, build.exits[number]))
     return build.quantize(hidden, f"layers.{number + 1}.attention.qkv")
+
+
+def _token_heads(build: _Builder, hidden: Buffer) -> tuple[tuple[Buffer, int], ...]:
+    """What is made of every token's last row; returns where it is, with how many columns."""
+    outputs = []
+    for head in build.config.architecture.token_heads:
+        features = build.config.linears[head.name].out_features
+        out = _of_one_width(head.name, "tokens", padded(features))
+        build.matmul(head.name, build.quantize(hidden, head.name), out, activation=head.activation)
+        if head.normalize:
+            build.steps.append(Normalize(out))
+        outputs.append((out, features))
+    return tuple(outputs)
 
 
 def _head(build: _Builder, hidden: Buffer) -> tuple[Buffer, int]:

@@ -28,12 +28,19 @@ class Reference:
         config: the description of the model.
         tensors: its tensors by name, in the file's layouts.
         every_token: rows of all tokens go through all linears, also where nothing reads them: see `build_plan`.
+        token_heads: what token heads make of each token is handed out.
     """
 
-    def __init__(self, config: Config, tensors: Mapping[str, np.ndarray], every_token: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        tensors: Mapping[str, np.ndarray],
+        every_token: bool = False,
+        token_heads: bool = False,
+    ) -> None:
         self.config = config
         self.tensors = tensors
-        self.plan = build_plan(config, every_token)
+        self.plan = build_plan(config, every_token, token_heads)
 
     def forward(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,11 +11,9 @@ import numpy as np
 
 from minibert.engine import Engine
 from minibert.format.schema import Task
-from minibert.options import integer
 from minibert.pipeline import Pipeline, Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.text.inputs import Text, is_one, many, split
-from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Tokenizer
 
@@ -57,17 +55,32 @@ class FeatureReader(Reader[tuple[str, "str | None"], Any]):
 
 
 class SparseReader(FeatureReader):
-    """Texts to weights of the vocabulary's words: of each the largest log(1 + max(logit, 0)) over the tokens."""
+    """Texts to weights of the vocabulary's words: log(1 + max(logit, 0)), the largest or the sum over the tokens.
+
+    Args:
+        task: says which, and how often the logarithm is taken.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
 
     def find(self, window: Window, rows: np.ndarray) -> SparseVector:
         """Weights above 0."""
         largest = rows.max(axis=0)
         indices = np.flatnonzero(largest > 0)
-        return SparseVector(indices.astype(np.int32), np.log1p(largest[indices]))
+        if self._task.sparse_pooling == "max":  # the same after the logarithm, of one row instead of many
+            return SparseVector(indices.astype(np.int32), self._weights(largest[indices]))
+        values = self._weights(np.maximum(rows[:, indices], 0)).sum(axis=0)
+        return SparseVector(indices.astype(np.int32), values)
+
+    def _weights(self, logits: np.ndarray) -> np.ndarray:
+        for _ in range(self._task.sparse_logs):
+            logits = np.log1p(logits)
+        return logits
 
 
 class Features(BaseModel):
-    """What every model does, whatever it was made for; and SPLADE, of a fill-mask model."""
+    """What every model does, whatever it was made for."""
 
     def features(self, inputs: Text | Iterable[Text], **read: Unpack[ReadOptions]) -> Any:
         """Vectors of the tokens of one text or many, from the last layer, before pooling and head.
@@ -88,42 +101,17 @@ class Features(BaseModel):
         found = list(self._encoder.answers(items, FeatureReader(), limits))
         return found[0] if one else found
 
-    def encode_sparse(self, inputs: str | Iterable[str], **read: Unpack[ReadOptions]) -> Any:
-        """Sparse vectors of one text or many, as SPLADE models make them: a weight for each word that matters.
-
-        Args:
-            inputs: one text gives one vector, many (also a tuple, as in `encode`) give a list.
-            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
-
-        Returns:
-            `SparseVector(indices, values)`: token ids and their weights.
-
-        Raises:
-            InputError: inputs are no texts, or with `truncation=False` one is too long.
-            UnsupportedError: the model is none for fill-mask.
-        """
-        one = is_one(inputs, pair=False)
-        found = list(self.iter_encode_sparse([inputs] if one else inputs, **read))  # pyright: ignore[reportArgumentType]
-        return found[0] if one else found
-
-    def iter_encode_sparse(
-        self, inputs: Iterable[str], *, read_ahead: int = READ_AHEAD, **read: Unpack[ReadOptions]
-    ) -> Iterator[SparseVector]:
-        """`encode_sparse` for inputs without end: reads `read_ahead` of them, yields their vectors, reads on."""
-        self.need("fill-mask")
-        read_ahead = integer("read_ahead", read_ahead)
-        limits = self.pipeline.limits(**read)
-        return self.pipeline.answers(many(inputs, pair=False), SparseReader(), limits, read_ahead=read_ahead)
-
     @cached_property
     def _encoder(self) -> Pipeline:
         """A pipeline that ends before pooling: the same tensors under a shorter plan."""
         config = self.config
         encoder = replace(
             config,
-            architecture=replace(config.architecture, pooling="none", head=(), normalize=False),
+            architecture=replace(config.architecture, pooling="none", head=(), normalize=False, token_heads=()),
             task=Task("sentence-embedding"),
-            linears={name: linear for name, linear in config.linears.items() if not name.startswith("head.")},
+            linears={
+                name: linear for name, linear in config.linears.items() if not name.startswith(("head.", "tokens."))
+            },
         )
         options = {**self._options, "early_exit": False, "token_pruning": False}
         engine = Engine(replace(self._file, config=encoder), **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from minibert.errors import InputError, UnsupportedError
 from minibert.pipeline import ReadOptions
 from minibert.tasks.scores import sigmoid, softmax
 from minibert.tasks.sentence_embedding import SentenceEmbedding
+from minibert.tasks.several_vectors import SeveralVectors, mixed_scores
 from minibert.tasks.text_classification import BEST, Classifier, ScoreOptions
 from minibert.text.inputs import Text, flat_pair, is_one, many, single, split
 
@@ -24,9 +25,10 @@ class RankOptions(ScoreOptions, total=False):
 
     top_k: int | None
     return_documents: bool
+    weights: Sequence[float] | None
 
 
-class Reranking(SentenceEmbedding):
+class Reranking(SentenceEmbedding, SeveralVectors):
     """What a text-classification model does that was trained on pairs: CrossEncoder of sentence-transformers.
 
     Models of vectors rank as well, by the similarity of query and documents.
@@ -72,6 +74,7 @@ class Reranking(SentenceEmbedding):
         documents: Iterable[str],
         top_k: int | None = None,
         return_documents: bool = False,
+        weights: Sequence[float] | None = None,
         **score: Unpack[ScoreOptions],
     ) -> list[dict[str, Any]]:
         """Documents by how well they answer a query.
@@ -82,6 +85,8 @@ class Reranking(SentenceEmbedding):
                 vectors reads both apart, as `encode_query` and `encode_document` do.
             top_k: so many of the best; None for all.
             return_documents: whether results hold the documents' texts.
+            weights: for a model with token heads (BGE-M3), what dense, sparse and token vectors count, such as
+                (0.4, 0.2, 0.4); by default the dense ones alone.
             score: options of `score`; `function_to_apply` is for cross-encoders.
 
         Returns:
@@ -104,6 +109,11 @@ class Reranking(SentenceEmbedding):
         texts = [single(each, place, "ranking") for place, each in enumerate(many(documents, pair=False))]
         if by_vectors:
             score.pop("function_to_apply", None)
+        if weights is not None:
+            if len(weights) != 3 or min(weights) < 0 or not sum(weights):
+                raise InputError("weights must be three numbers, of dense, sparse and token vectors, and not all zero")
+            scores = mixed_scores(self.encode_all(query, **score), self.encode_all(texts, **score), weights)
+        elif by_vectors:
             vectors = self.encode_query(query, **score), self.encode_document(texts, **score)
             scores = self.similarity(*vectors)[0] if texts else np.zeros(0, np.float32)
         else:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import minibert
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.convert import convert
 from tests.chains import CHAINS, write_chain, write_router
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint, write_json
 from tests.pipelines import write_task
@@ -126,8 +128,8 @@ def test_prompts_and_similarity(folder):
     write_json(path, {"prompts": prompts, "default_prompt_name": "other"})
     with pytest.raises(CheckpointError, match="default_prompt_name"):
         read_checkpoint(folder)
-    write_json(path, {"model_type": "MultiVectorEncoder"})
-    with pytest.raises(UnsupportedError, match="Pooling is not supported"):
+    write_json(path, {"model_type": "Other"})
+    with pytest.raises(UnsupportedError, match="model_type Other"):
         read_checkpoint(folder)
     write_json(path, {"model_type": "SparseEncoder"})
     with pytest.raises(UnsupportedError, match=r"modules\.json.*SparseEncoder may be Transformer and SpladePooling"):
@@ -155,10 +157,28 @@ def test_sparse_encoders_are_for_masked_words(splade):
     assert read_checkpoint(splade, "sentence-embedding").architecture.pooling == "mean"
 
 
-@pytest.mark.parametrize("values", [{"pooling_strategy": "sum"}, {"activation_function": "log1p_relu"}])
-def test_sparse_vectors_that_are_not_computed(splade, values):
-    write_json(splade / "1_SpladePooling/config.json", values)
-    with pytest.raises(UnsupportedError, match=next(iter(values))):
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+@pytest.mark.parametrize(("activation", "logs"), [("relu", 1), ("log1p_relu", 2)])
+def test_sparse_vectors(splade, pooling, activation, logs):
+    """Beside what SpladePooling makes of the same logits."""
+    write_json(splade / "1_SpladePooling/config.json", {"pooling_strategy": pooling, "activation_function": activation})
+    task = read_checkpoint(splade).task
+    assert (task.sparse_pooling, task.sparse_logs) == (pooling, logs)
+    convert(splade, splade / "out.safetensors", quantize="none")
+    model = minibert.load(splade / "out.safetensors", backend="numpy")
+    text = "the old man was good"
+    weights = np.maximum(model.forward([model.tokenizer.encode(text).ids]), 0)
+    for _ in range(logs):
+        weights = np.log1p(weights)
+    expected = getattr(weights, pooling)(axis=0)
+    vector = model.encode_sparse(text)
+    assert vector.indices.tolist() == np.flatnonzero(expected).tolist()
+    np.testing.assert_allclose(vector.values, expected[vector.indices], rtol=1e-6)
+
+
+def test_sparse_vectors_that_are_not_computed(splade):
+    write_json(splade / "1_SpladePooling/config.json", {"pooling_strategy": "mean"})
+    with pytest.raises(UnsupportedError, match="pooling_strategy is 'mean'; only 'max' and 'sum' are supported"):
         read_checkpoint(splade)
 
 

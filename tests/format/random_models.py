@@ -65,6 +65,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
     if pooled and rng.random() < 0.1:
         architecture |= {"layers": [], "token_types": 0, "position_table": False, "embedding_size": 0, "word_size": 0}
         architecture |= {"position_bias": False, "relative_rows": 0, "gated": False, "pre_norm": False}
+        architecture["rotary_frequencies"] = []
     config = {
         "architecture": architecture,
         "task": {"kind": task},

@@ -83,6 +83,7 @@ def search(
     task: str | None = None,
     route: str | None = None,
     max_length: int | None = None,
+    base: str | Path | None = None,
     progress: OnProgress | None = None,
 ) -> SearchResult:
     """Finds a recipe that meets a goal at the least measured loss, and writes the file; or writes nothing.
@@ -106,6 +107,7 @@ def search(
         task: as `convert` has it.
         route: as `convert` has it.
         max_length: as `convert` has it.
+        base: as `convert` has it.
         progress: called as `progress(stage, done, total)`.
 
     Raises:
@@ -119,8 +121,10 @@ def search(
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
     inputs = [folder_key(source, target), asdict(goal), texts, score_key, passes, seed, task, route, max_length, _SPACE]
+    if base is not None:
+        inputs.append(folder_key(Path(base), target))
     state = State(target, inputs)
-    probe = Probe(source, texts, passes, seed, task, route, state, progress or no_progress)
+    probe = Probe(source, texts, passes, seed, task, route, base, state, progress or no_progress)
     made = _Search(probe, goal, score, max_length)
     found, path = made.best()
     os.replace(path, target)
@@ -256,6 +260,7 @@ class _Search:
             route=self.probe.route,
             calibrate=texts,
             max_length=self.max_length,
+            base=self.probe.base,
             progress=self.probe.progress,
         )
         self._reports[path] = report

@@ -7,17 +7,14 @@ sentence-transformers (`MultiVectorEncoder`: modules for all of it), and Stanfor
 
 from __future__ import annotations
 
-import json
 import string
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
-
-from tokenizers import Tokenizer
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import TOKEN_SIMILARITIES
-from minibert.format.schema import HeadLayer, Side, Task
+from minibert.format.schema import HeadLayer
 from minibert_converter.checkpoints.folder import Folder, JsonObject
 from minibert_converter.checkpoints.sentence_transformers import (
     MODULES_FILE,
@@ -30,6 +27,7 @@ from minibert_converter.checkpoints.sentence_transformers import (
     read_settings,
     refuse_other_features,
 )
+from minibert_converter.checkpoints.sides import NamedSide, Sides
 
 CONFIG_FILE, METADATA_FILE = "config_sentence_transformers.json", "artifact.metadata"
 #: The class in config.json of Stanford's, and what it calls its projection in the encoder's own file.
@@ -39,88 +37,9 @@ ROWS = "token_embeddings"
 #: What the libraries take where a folder says nothing.
 QUERY_LENGTH, DOCUMENT_LENGTH = 32, 180
 PUNCTUATION = tuple(string.punctuation)
-MASKS = ("[MASK]", "<mask>")
 LAYOUT = "Transformer, any number of Dense, at most one MultiVectorMask and one Normalize"
 #: Keys of sentence_bert_config.json that a MultiVectorEncoder has besides.
 SIDE_SETTINGS = ("query_length", "document_length", "query_expansion")
-
-
-@dataclass(frozen=True)
-class NamedSide:
-    """A `Side` whose tokens are still names.
-
-    Attributes:
-        max_length: tokens; None for as many as the model reads.
-        prefix: a token that is put behind a text's first one.
-        fill_to: tokens up to which shorter texts are filled.
-        fill_token: the token for that; None for the tokenizer's mask.
-        attend_to_fill: whether filling is attended to.
-        skip: words that have no vectors.
-    """
-
-    max_length: int | None = None
-    prefix: str | None = None
-    fill_to: int = 0
-    fill_token: str | None = None
-    attend_to_fill: bool = False
-    skip: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Sides:
-    """How queries and documents are read.
-
-    Attributes:
-        where: the file that says so, for messages.
-        query: how queries are.
-        document: how documents are.
-        unknown_counts: whether a word to skip that the vocabulary lacks stands for its unknown token, as in PyLate.
-    """
-
-    where: str
-    query: NamedSide
-    document: NamedSide
-    unknown_counts: bool = True
-
-    def resolved(self, task: Task, tokenizer_json: str, max_length: int, most: int) -> Task:
-        """The task with both sides, tokens by their ids.
-
-        Args:
-            task: the rest of it.
-            tokenizer_json: the tokenizer.
-            max_length: tokens to which texts are cut where a side does not say it.
-            most: positions of the model.
-
-        Raises:
-            UnsupportedError: a token that is needed is not in the vocabulary.
-        """
-        tokenizer = Tokenizer.from_str(tokenizer_json)
-        unknown = _unknown(tokenizer, tokenizer_json) if self.unknown_counts else None
-        return replace(
-            task,
-            query=self._side(self.query, tokenizer, unknown, max_length, most),
-            document=self._side(self.document, tokenizer, unknown, max_length, most),
-        )
-
-    def _side(self, side: NamedSide, tokenizer: Tokenizer, unknown: int | None, max_length: int, most: int) -> Side:
-        skipped = (tokenizer.token_to_id(word) for word in side.skip)
-        skip = {unknown if id is None else id for id in skipped} - {None}
-        return Side(
-            max_length=min(side.max_length or max_length, most),
-            prefix=None if side.prefix is None else self._id(tokenizer, [side.prefix], "prefix"),
-            fill_to=min(side.fill_to, most),
-            fill_token=self._id(tokenizer, [side.fill_token] if side.fill_token else MASKS, "mask")
-            if side.fill_to
-            else 0,
-            attend_to_fill=side.attend_to_fill,
-            skip=tuple(sorted(id for id in skip if id is not None)),
-        )
-
-    def _id(self, tokenizer: Tokenizer, names: Sequence[str], what: str) -> int:
-        found = next((id for name in names if (id := tokenizer.token_to_id(name)) is not None), None)
-        if found is None:
-            raise UnsupportedError(f"{self.where}: the vocabulary lacks the {what} token, {' or '.join(names)}")
-        return found
 
 
 def read_colbert(folder: Folder) -> SentenceModules | None:
@@ -262,14 +181,6 @@ def _stanford(folder: Folder) -> SentenceModules:
         similarity="maxsim",
         sides=Sides(ask.where, query, document),
     )
-
-
-def _unknown(tokenizer: Tokenizer, tokenizer_json: str) -> int | None:
-    """The id of the token for what the vocabulary lacks."""
-    model = json.loads(tokenizer_json)["model"]
-    if model.get("unk_id") is not None:
-        return model["unk_id"]
-    return None if model.get("unk_token") is None else tokenizer.token_to_id(model["unk_token"])
 
 
 class _Asked:

@@ -25,12 +25,6 @@ SAVE = 'AutoModel....from_pretrained(...).save_pretrained("folder") of transform
 def no_config(folder: Folder) -> MinibertError:
     """The error for a folder without config.json."""
     names = folder.names()
-    if "adapter_config.json" in names:
-        base = folder.json("adapter_config.json").get("base_model_name_or_path")
-        return UnsupportedError(
-            f"{folder}: a PEFT adapter of {base!r:.120} alone; merge it into that model first: "
-            "AutoPeftModel....from_pretrained(folder).merge_and_unload().save_pretrained(other), and convert the result"
-        )
     if "gliner_config.json" in names:
         return UnsupportedError(
             f"{folder}: a GLiNER model, which scores spans against labels given as text; token classification with "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +51,12 @@ class NamedTensors:
     ) -> None:
         self.folder = folder
         self._unused = tuple(unused)
+        self._prefixes = tuple(prefixes)
+        self._renamed = dict(renamed or {})
         self._tensors: dict[str, StoredTensor] = {}
         wrapper = _wrapper(list(stored), prefixes)
         for tensor in stored.values():
-            name = _plain_name(tensor.name[len(wrapper) :], prefixes, renamed or {})
+            name = self.plain(tensor.name[len(wrapper) :])
             if name in self._tensors:
                 raise CheckpointError(
                     f"{folder}: {self._tensors[name].name!r} and {tensor.name!r} are the same weights"
@@ -64,6 +66,23 @@ class NamedTensors:
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
+
+    def plain(self, name: str) -> str:
+        """The family's name of what a checkpoint calls so."""
+        return _plain_name(name, self._prefixes, self._renamed)
+
+    def replace(self, name: str, tensor: StoredTensor) -> None:
+        """Has another tensor in the place of the one that a checkpoint calls so, or where there is none."""
+        self._tensors[self.plain(name)] = tensor
+        self._unread.add(self.plain(name))
+
+    def change(self, name: str, change: Callable[[Float32Array], Float32Array]) -> None:
+        """Has the tensor that a checkpoint calls so changed when it is read.
+
+        Raises:
+            CheckpointError: there is no such tensor.
+        """
+        self._tensors[self.plain(name)] = self._find(self.plain(name)).changed(change)
 
     def matching(self, pattern: str) -> list[str]:
         """The names that a regular expression fits."""

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from minibert.errors import CheckpointError, UnsupportedError
+from minibert.errors import CheckpointError, InputError, UnsupportedError
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, Activation, TaskKind
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
+from minibert_converter.checkpoints.adapter import Adapter, read_adapter
+from minibert_converter.checkpoints.bge_m3 import TokenHeads, read_token_heads
 from minibert_converter.checkpoints.chain import read_chain, read_layer_weights
 from minibert_converter.checkpoints.colbert import read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
@@ -42,6 +44,7 @@ def read_checkpoint(
     progress: OnProgress = no_progress,
     *,
     route: str | None = None,
+    base: str | Path | None = None,
 ) -> Network:
     """Reads a Hugging Face checkpoint folder, or one of sentence-transformers.
 
@@ -50,6 +53,7 @@ def read_checkpoint(
         task: what the model is for, if not what its `architectures` say: one of `minibert.format.constants.TASK_KINDS`.
         progress: told of every layer.
         route: of a folder of sentence-transformers with a Router, which of its routes texts take.
+        base: of an adapter of PEFT, the folder of its base model, if not the one that it names.
 
     Returns:
         The model in float32, names and padding as in a minibert file. Its `notes` say what was guessed.
@@ -64,8 +68,8 @@ def read_checkpoint(
         whole = Folder(path)
         modules = _modules(whole, route)
         if modules.static if modules else is_static(whole):
-            return _read_static(whole, modules, task, route)
-        home, config, family, setfit, kind, notes = _opened(whole, modules, task)
+            return _read_static(whole, modules, task, route, base)
+        home, adapter, config, family, setfit, kind, notes = _opened(whole, modules, task, base)
         sentence = modules if modules and (setfit or (kind == modules.task and kind != "fill-mask")) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
@@ -76,10 +80,13 @@ def read_checkpoint(
             left_out = ", ".join(prompts)
             notes.append(f"left out the prompts {left_out}: where they are wanted, texts must begin with them")
 
-        stored = read_weights(home)
+        model = adapter.base if adapter else home
+        stored = read_weights(model)
         tensors = NamedTensors(
-            home.path, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused
+            model.path, stored, prefixes=family.prefixes, renamed=family.renamed, unused=family.unused
         )
+        if adapter:
+            adapter.merge(tensors)
         family = as_stored(family, tensors)
         sizes = read_sizes(config, family, tensors)
         _refuse_other_biases(config, family, tensors)
@@ -90,7 +97,7 @@ def read_checkpoint(
         config.refuse_other_networks(head.must_be)
         relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
-            home,
+            adapter.tokenizer if adapter else home,
             sizes.vocab_size,
             lowercase=bool(modules and modules.lowercase),
             class_name=config.text("tokenizer_class"),
@@ -102,14 +109,21 @@ def read_checkpoint(
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
             outputs = scores or (tensors.rows(f"{head.linears[-1].source}.weight") if kind in LABELED_TASKS else 0)
+            if adapter and kind in LABELED_TASKS:
+                adapter.fit_labels(config, outputs, notes)
             task_of_file, score = _task(config, kind, outputs, modules, notes)
         max_length = min(limit for limit in limits if limit)
         if modules and modules.sides and kind == modules.task:
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
         everywhere = [(0, Rotary(0.0))] * sizes.num_layers
         attention = family.attention(config, sizes) if family.attention else everywhere
+        architecture = _architecture(config, family, sizes, attention, head, sentence, score, setfit, relative)
+        alone = sentence is None or kind != "sentence-embedding"
+        token_heads = None if alone else read_token_heads(home, family.model_type)
+        if token_heads:
+            architecture, task_of_file = token_heads.added_to(architecture, task_of_file, tokenizer.json)
         network = Network(
-            architecture=_architecture(config, family, sizes, attention, head, sentence, score, setfit, relative),
+            architecture=architecture,
             task=task_of_file,
             text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
@@ -118,23 +132,28 @@ def read_checkpoint(
         )
     # Both queries and keys are multiplied by the factor.
     query_factors = [rotary.factor**2 for _, rotary in attention]
-    _read_tensors(network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, progress)
+    _read_tensors(
+        network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, token_heads, progress
+    )
     with refusing(path):
         if unknown := config.not_read():
             network.notes.append(f"config.json: not known here, and not read: {', '.join(unknown)}")
-        network.notes.extend(whole.account())
+        for each in (whole, adapter.base) if adapter else (whole,):
+            network.notes.extend(each.account())
     return network
 
 
-def task_of_checkpoint(folder: str | Path, task: str | None = None, route: str | None = None) -> TaskKind:
+def task_of_checkpoint(
+    folder: str | Path, task: str | None = None, route: str | None = None, base: str | Path | None = None
+) -> TaskKind:
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
         whole = Folder(Path(folder))
         modules = _modules(whole, route)
         if modules.static if modules else is_static(whole):
-            return _static_kind(whole, modules, task)[1]
-        return _opened(whole, modules, task).kind
+            return _static_kind(whole, modules, task, base)[1]
+        return _opened(whole, modules, task, base).kind
 
 
 def _modules(whole: Folder, route: str | None) -> SentenceModules | None:
@@ -151,6 +170,7 @@ class _Opened(NamedTuple):
     """What a folder says of itself: see `read_checkpoint`."""
 
     home: Folder
+    adapter: Adapter | None
     config: ConfigFile
     family: Family
     setfit: SetFit | None
@@ -158,12 +178,16 @@ class _Opened(NamedTuple):
     notes: list[str]
 
 
-def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) -> _Opened:
+def _opened(whole: Folder, modules: SentenceModules | None, task: str | None, base: str | Path | None) -> _Opened:
     """Which family a folder is of and what for."""
     home = modules.transformer_folder if modules else whole
-    if not home.has("config.json"):
-        raise no_config(home)
-    config = ConfigFile(home)
+    adapter = read_adapter(home, None if base is None else Path(base))
+    if adapter is None:
+        _refuse_base(home, base)
+    model = adapter.base if adapter else home
+    if not model.has("config.json"):
+        raise no_config(model)
+    config = ConfigFile(model)
     family = _family(config)
     config.refuse_code(family.code)
     config.refuse_other_networks(family.must_be)
@@ -173,13 +197,19 @@ def _opened(whole: Folder, modules: SentenceModules | None, task: str | None) ->
     if setfit:
         kind, notes = "text-classification", [FROM_SETFIT]
     else:
-        kind, notes = _task_kind(config, family, task, modules)
+        asked = task or (adapter.task if adapter and not (modules and modules.task) else None)
+        kind, notes = _task_kind(config, family, asked, modules)
+    if adapter:
+        notes.append(f"the adapter is merged into its base model, {model}" + f", for {kind}" * (task is None))
     notes = [*notes, *(modules.notes if modules else ())]
-    return _Opened(home, config, family, setfit, kind, notes)
+    return _Opened(home, adapter, config, family, setfit, kind, notes)
 
 
-def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | None) -> tuple[SetFit | None, TaskKind]:
+def _static_kind(
+    whole: Folder, modules: SentenceModules | None, task: str | None, base: str | Path | None
+) -> tuple[SetFit | None, TaskKind]:
     """What a static model is for."""
+    _refuse_base(whole, base)
     setfit = read_setfit(whole, modules) if task in (None, "text-classification") else None
     if setfit:
         return setfit, "text-classification"
@@ -188,9 +218,11 @@ def _static_kind(whole: Folder, modules: SentenceModules | None, task: str | Non
     return None, "sentence-embedding"
 
 
-def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None, route: str | None) -> Network:
+def _read_static(
+    whole: Folder, modules: SentenceModules | None, task: str | None, route: str | None, base: str | Path | None
+) -> Network:
     """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
-    setfit, kind = _static_kind(whole, modules, task)
+    setfit, kind = _static_kind(whole, modules, task, base)
     behind = setfit is not None or bool(modules and modules.chain)
     home = modules.transformer_folder if modules else whole
     static = read_static(home, modules.normalize if modules else None, behind=behind)
@@ -236,6 +268,11 @@ def _read_static(whole: Folder, modules: SentenceModules | None, task: str | Non
     return network
 
 
+def _refuse_base(folder: Folder, base: str | Path | None) -> None:
+    if base is not None:
+        raise InputError(f"{folder}: no adapter of PEFT, so there is no base model to be given")
+
+
 def _read_tensors(
     network: Network,
     family: Family,
@@ -246,6 +283,7 @@ def _read_tensors(
     modules: SentenceModules | None,
     setfit: SetFit | None,
     relative: RelativePositions | None,
+    token_heads: TokenHeads | None,
     progress: OnProgress,
 ) -> None:
     stage, steps = "reading weights", sizes.num_layers + 2
@@ -264,6 +302,8 @@ def _read_tensors(
     progress(stage, sizes.num_layers + 1, steps)
     with refusing(tensors.folder):
         _read_heads(network, reader, sizes, tensors, head, modules, setfit)
+        if token_heads:
+            token_heads.read(network, sizes.hidden_size)
     progress(stage, steps, steps)
 
 
@@ -452,7 +492,8 @@ def _task(
         prompts, default = modules.prompts, modules.default_prompt
         return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity), "none"
     if kind not in LABELED_TASKS:
-        return Task(kind), "none"
+        pooling, logs = modules.sparse if modules and modules.sparse else ("max", 1)
+        return Task(kind, sparse_pooling=pooling, sparse_logs=logs), "none"
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs)), "none"
     problem_type, score = config.problem_type(), "none"

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import MAX_HEAD_LAYERS, Pooling, TaskKind
 from minibert.format.schema import HeadLayer
 from minibert_converter.checkpoints.config_file import ACTIVATIONS_OF_TORCH
 from minibert_converter.checkpoints.folder import Folder, JsonObject
-
-if TYPE_CHECKING:
-    from minibert_converter.checkpoints.colbert import Sides
+from minibert_converter.checkpoints.sides import Sides
 
 MODULES_FILE = "modules.json"
 #: As many layers as a head may have, and what may stand around them.
@@ -57,6 +55,8 @@ ARGUMENTS_HARMLESS = (
     "trust_remote_code|attn_implementation|torch_dtype|dtype|device_map|use_fast|padding_side|token|revision"
     "|cache_dir|local_files_only|low_cpu_mem_usage|use_safetensors|add_pooling_layer"
 )
+#: Keys of a SpladePooling, and what they may be; the second logarithm is that of its second activation.
+SPLADE = {"pooling_strategy": ("max", "sum"), "activation_function": ("relu", "log1p_relu")}
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 #: What the encoder of each type is asked for: its task, its output, and the feature that it becomes. (A CrossEncoder
 #: with more than a Transformer asks for what a SentenceTransformer does.)
@@ -152,6 +152,8 @@ class SentenceModules:
     similarity: str = "cosine"
     score_function: str | None = None
     sides: Sides | None = None
+    #: How weights of a word at tokens become one, and how often their logarithm is taken.
+    sparse: tuple[str, int] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -195,8 +197,6 @@ def read_sentence_modules(folder: Folder, route: str | None = None) -> SentenceM
         )
     (first, encoder), chained = modules[0], len(modules) > 1 and model_type != "SparseEncoder"
     static = first == "StaticEmbedding"
-    if model_type == "SparseEncoder":
-        _check_splade(modules[1][1])
     outputs = OUTPUTS["SentenceTransformer" if chained else model_type]
     max_length, lowercase, every_layer = (None, False, False) if static else read_settings(encoder, outputs)
     prompts, default_prompt, similarity = read_prompts(config_path, config)
@@ -215,6 +215,7 @@ def read_sentence_modules(folder: Folder, route: str | None = None) -> SentenceM
         default_prompt=default_prompt,
         similarity=similarity,
         score_function=config.get("activation_fn"),
+        sparse=_read_splade(modules[1][1]) if model_type == "SparseEncoder" else None,
         notes=tuple(notes),
         **behind,
     )
@@ -453,12 +454,16 @@ def _read_layer_weights(folder: Folder, every_layer: bool, notes: list[str]) -> 
     return None
 
 
-def _check_splade(folder: Folder) -> None:
-    """Checks that sparse vectors are the ones that `Model.encode_sparse` makes: max of log(1 + relu)."""
+def _read_splade(folder: Folder) -> tuple[str, int]:
+    """How weights at tokens become one, and how often their logarithm is taken."""
     path, config = folder / "config.json", folder.json_if_present("config.json")
-    for key, value in (("pooling_strategy", "max"), ("activation_function", "relu")):
-        if config.get(key, value) != value:
-            raise UnsupportedError(f"{path}: {key} is {config[key]!r}; only {value!r} is supported")
+    read = [config.get(key, known[0]) for key, known in SPLADE.items()]
+    for value, (key, known) in zip(read, SPLADE.items(), strict=True):
+        if value not in known:
+            raise UnsupportedError(
+                f"{path}: {key} is {value!r:.40}; only {' and '.join(map(repr, known))} are supported"
+            )
+    return read[0], 1 + SPLADE["activation_function"].index(read[1])
 
 
 def read_dense(folder: Folder, name: str, rows: str, made: str, usual: str = "sentence_embedding") -> ChainModule:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,10 @@ class StoredTensor:
             raise CheckpointError(f"{self.file}: tensor {self.name!r} holds {count} values that are NaN or infinite")
         return values
 
+    def changed(self, change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]) -> StoredTensor:
+        """The tensor of what `change` makes of the values, when they are read."""
+        return _Changed(**vars(self), before=self, change=change)
+
     def integers(self) -> npt.NDArray[np.int64]:
         """The values of a C-contiguous tensor of whole numbers, as int64.
 
@@ -98,6 +103,19 @@ class StoredTensor:
             return bits.view(np.float32)
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused above
             return stored.astype(np.float32, order="C")
+
+
+@dataclass(frozen=True)
+class _Changed(StoredTensor):
+    """See `StoredTensor.changed`."""
+
+    _: KW_ONLY
+    before: StoredTensor
+    change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+    def read(self) -> npt.NDArray[np.float32]:
+        """The changed values."""
+        return self.change(self.before.read())
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

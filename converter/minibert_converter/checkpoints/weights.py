@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minibert.errors import CheckpointError
@@ -12,23 +12,24 @@ from minibert_converter.checkpoints.safetensors_file import safetensors_contents
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.torch_file import torch_contents
 
+#: The name of a file, and what reads it.
+WeightFile = tuple[str, Callable[[Path], dict[str, StoredTensor]]]
 #: In order of preference: safe formats first.
-WEIGHT_FILES: tuple[tuple[str, Callable[[Path], dict[str, StoredTensor]]], ...] = (
+WEIGHT_FILES: tuple[WeightFile, ...] = (
     ("model.safetensors", safetensors_contents),
     ("pytorch_model.bin", torch_contents),
 )
 
 
-def read_weights(folder: Folder) -> dict[str, StoredTensor]:
+def read_weights(folder: Folder, files: Sequence[WeightFile] = WEIGHT_FILES) -> dict[str, StoredTensor]:
     """Every tensor of the checkpoint in `folder`, by name, unread.
 
-    Looks for model.safetensors, then model.safetensors.index.json with its shards, then pytorch_model.bin and
-    pytorch_model.bin.index.json.
+    Looks for each of `files`, such as model.safetensors, then for its shards by model.safetensors.index.json.
 
     Raises:
         CheckpointError: none of these files is there, or one is broken.
     """
-    for name, read_contents in WEIGHT_FILES:
+    for name, read_contents in files:
         if folder.has(name):
             return _read_one(folder.file(name), read_contents)
         if folder.has(f"{name}.index.json"):

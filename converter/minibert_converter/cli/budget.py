@@ -63,7 +63,7 @@ def check_examples(arguments: argparse.Namespace) -> None:
         from minibert.evaluate.examples import read_examples
         from minibert_converter.checkpoints import task_of_checkpoint
 
-        kind = task_of_checkpoint(arguments.source, arguments.task, arguments.route)
+        kind = task_of_checkpoint(arguments.source, arguments.task, arguments.route, arguments.base)
         read_examples(arguments.eval, options_of(arguments), kind)
 
 
@@ -85,6 +85,7 @@ def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple
         task=arguments.task,
         route=arguments.route,
         max_length=arguments.max_length,
+        base=arguments.base,
         progress=progress,
     )
     return found.report, found
@@ -97,8 +98,8 @@ def before_and_after(
     figures = [_figures(arguments, Path(arguments.output))]
     with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
         before = Path(folder) / "float32"
-        same = {name: getattr(arguments, name) for name in ("task", "route", "max_length")}
-        convert(arguments.source, before, **same, quantize="none", progress=progress)
+        same = {name: getattr(arguments, name) for name in ("task", "route", "max_length", "base")}
+        convert(arguments.source, before, quantize="none", progress=progress, **same)
         return [*figures, _figures(arguments, before)]
 
 

@@ -16,7 +16,7 @@ HELP = "turn a checkpoint folder into one model file"
 
 
 #: Options that name what is read.
-INPUTS = ("source", "recipe", "calibrate", "vocab_from", "eval")
+INPUTS = ("source", "base", "recipe", "calibrate", "vocab_from", "eval")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--route",
         metavar="NAME",
         help="of a sentence-transformers Router, the route to take, such as query or document",
+    )
+    parser.add_argument(
+        "--base", metavar="FOLDER", help="of an adapter of PEFT, its base model (default: the one that SRC names)"
     )
     parser.add_argument(
         "--recipe", metavar="TOML", help="a file that says what to do, pass after pass, instead of the flags below"
@@ -71,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
                 task=arguments.task,
                 route=arguments.route,
                 max_length=arguments.max_length,
+                base=arguments.base,
                 progress=stages,
                 recipe=arguments.recipe,
                 **flags,

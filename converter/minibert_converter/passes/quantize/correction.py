@@ -47,9 +47,9 @@ class MeanCorrection:
 
 
 def _last_norm(network: Network) -> str | None:
-    """The norm that ends the last layer, if it ends that alone and all tokens get there."""
+    """The norm that ends the last layer, if it ends that alone, all tokens get there and one answer is made of it."""
     architecture = network.architecture
-    if architecture.exits or any(layer.keep_tokens < 1 for layer in architecture.layers):
+    if architecture.exits or architecture.token_heads or any(layer.keep_tokens < 1 for layer in architecture.layers):
         return None
     norm = f"layers.{len(architecture.layers) - 1}.ffn.norm"
     shared = {*network.aliases, *network.aliases.values()}
