@@ -55,7 +55,22 @@ _DEBERTA = _SIZES | {
 
 _DPR = _SIZES | {"model_type": "dpr", "num_hidden_layers": 1}
 
-#: Family -> the name that transformers' classes begin with, and a config.
+#: Heads of 20 features in a hidden state of 96.
+_T5: dict[str, Any] = {
+    "model_type": "t5",
+    "d_model": 96,
+    "d_kv": 20,
+    "d_ff": 100,
+    "num_layers": 2,
+    "num_heads": 3,
+    "n_positions": 64,
+    "vocab_size": 203,
+    "pad_token_id": 0,
+    "num_labels": 3,
+}
+_OF_T5 = ("sentence-embedding", "token-classification")
+
+#: Family -> the name that transformers' classes begin with, the tasks if not all that it has, and a config.
 SETUPS: dict[str, dict[str, Any]] = {
     "bert": {"class": "Bert", "config": _SIZES | {"model_type": "bert", "num_hidden_layers": 1}},
     "distilbert": {
@@ -123,6 +138,45 @@ SETUPS: dict[str, dict[str, Any]] = {
         "class": "Gte",
         "config": _SIZES | {"model_type": "gte", "type_vocab_size": 0, "num_hidden_layers": 1},
     },
+    "t5": {"class": "T5", "tasks": _OF_T5, "config": _T5 | {"feed_forward_proj": "relu"}},
+    "t5-gated": {
+        "class": "T5",
+        "tasks": _OF_T5,
+        "config": _T5
+        | {
+            "feed_forward_proj": "gated-gelu",
+            "num_layers": 1,
+            "relative_attention_num_buckets": 12,
+            "relative_attention_max_distance": 30,
+        },
+    },
+    "mt5": {"class": "MT5", "tasks": _OF_T5, "config": _T5 | {"model_type": "mt5", "num_layers": 1}},
+    "eurobert": {
+        "class": "EuroBert",
+        "config": _SIZES
+        | {
+            "model_type": "eurobert",
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "classifier_pooling": "mean",
+            "rope_parameters": {"rope_theta": 250000.0, "rope_type": "default"},
+        },
+    },
+    "eurobert-biases": {
+        "class": "EuroBert",
+        "config": _SIZES
+        | {
+            "model_type": "eurobert",
+            "num_hidden_layers": 1,
+            "num_attention_heads": 4,
+            "head_dim": 20,
+            "tie_word_embeddings": True,
+            "attention_bias": True,
+            "mlp_bias": True,
+            "classifier_pooling": "bos",
+            "rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 2.0},
+        },
+    },
     "ernie": {
         "class": "Ernie",
         "config": _SIZES | {"model_type": "ernie", "use_task_id": True, "num_hidden_layers": 1},
@@ -175,16 +229,18 @@ SETUPS: dict[str, dict[str, Any]] = {
 
 
 def class_name(family: str, task: str) -> str:
-    """The class of transformers, which has it or not; DPR's encoders are called as they are."""
+    """The class of transformers, which has it or not; DPR's encoders are called as they are, T5's are half of it."""
     name = SETUPS[family]["class"]
-    return name if name.startswith("DPR") and task == "sentence-embedding" else name + TASKS[task]
+    if task == "sentence-embedding" and name.startswith("DPR"):
+        return name
+    return f"{name}Encoder{TASKS[task]}" if task == "sentence-embedding" and name.endswith("T5") else name + TASKS[task]
 
 
 def cases(config: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
     """Ids and token types: a single text, a pair, the longest text, and an empty one."""
     random = np.random.RandomState(7)
     offset = config["pad_token_id"] + 1 if config["model_type"] in _POSITIONS_AFTER_PADDING else 0
-    longest = config["max_position_embeddings"] - offset
+    longest = config.get("max_position_embeddings", config.get("n_positions")) - offset
     pairs = config.get("type_vocab_size", 2) > 1 and config["model_type"] not in _WITHOUT_TYPES
     texts = []
     for first, second in ((9, 0), (7, 12), (longest - 3, 0), (0, 0)):
@@ -198,7 +254,7 @@ def cases(config: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
 
 
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "data2vec-text", "mpnet")
-_WITHOUT_TYPES = ("distilbert", "mpnet", "modernbert")
+_WITHOUT_TYPES = ("distilbert", "mpnet", "modernbert", "t5", "mt5", "eurobert")
 
 
 def shown_rows(count: int) -> list[int]:
@@ -222,6 +278,7 @@ def checkpoint_weights(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
             values = 1 + 0.2 * values if norm else 0.2 * values
         else:
             values *= 0.5 if "embeddings" in name else 1.5 / np.sqrt(shape[-1])
+            values *= 0.25 if "SelfAttention.q." in name else 1  # T5 divides no scores by the root of the head size
         weights[name] = values.astype(np.float16).astype(np.float32)
     return weights
 

@@ -88,6 +88,8 @@ def random_model(
     relative_rows: int = 0,
     pre_norm: bool = False,
     gated: bool = False,
+    norm: str = "layer",
+    sum_of_embeddings: bool = False,
     windows: Sequence[int] = (),
     rotary_bases: Sequence[float] = (),
     rotary_frequencies: Sequence[Sequence[float]] = (),
@@ -126,6 +128,8 @@ def random_model(
         position_bias: whether scores of attention depend on distance.
         relative_rows: rows of the tables of keys and queries of distances; 0 for none.
         pre_norm: whether LayerNorms stand before what they are for.
+        norm: "layer" or "rms".
+        sum_of_embeddings: whether the residual sum begins with the embeddings as they are before their norm.
         gated: whether one half of the feed-forward's neurons gates the other.
         windows: how far attention reaches in the first layers; to all tokens in the others.
         rotary_bases: of the first layers; none in the others.
@@ -170,9 +174,9 @@ def random_model(
         if layer in ("norm", "normalize"):
             head_layers.append(HeadLayer(f"head.{number}", kind=layer, eps=1e-5 if layer == "norm" else 0.0))
             continue
-        out_features, head_activation, norm = (width, layer, False) if isinstance(layer, str) else layer
+        out_features, head_activation, normed = (width, layer, False) if isinstance(layer, str) else layer
         add(f"head.{number}", padded(width), out_features)
-        head_layers.append(HeadLayer(f"head.{number}", head_activation, norm, residual=isinstance(layer, str)))
+        head_layers.append(HeadLayer(f"head.{number}", head_activation, normed, residual=isinstance(layer, str)))
         width = out_features
 
     for after, _threshold in exits:
@@ -205,6 +209,8 @@ def random_model(
             relative_rows=relative_rows,
             pre_norm=pre_norm,
             gated=gated,
+            norm=norm,
+            sum_of_embeddings=sum_of_embeddings,
             word_size=word_size,
             exits=tuple(Exit(*each) for each in exits),
             rotary_frequencies=tuple(tuple(row) for row in rotary_frequencies),

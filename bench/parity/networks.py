@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ from minibert.format import read_model
 from minibert_converter.convert import convert
 from tests.checkpoints import WORDS
 from tests.families import SETUPS, cases, golden, write_family
+from tests.oracles import ORACLES
 
+#: Ids of texts, and their token types.
+Texts: TypeAlias = tuple[list[list[int]], list[list[int]]]
 #: The largest difference of any output, in units of outputs that are about 1.
 TOLERANCE = 1e-4
 
@@ -43,8 +47,19 @@ class Row:
 
 
 def rows(folder: Path) -> Iterator[Row]:
-    """All families and heads, on a single text, a pair, the longest text and an empty one."""
+    """All families and heads, on a single text, a pair, the longest text and an empty one.
+
+    Those that transformers lacks are compared with what is written down of the code of their checkpoints.
+    """
     entries = golden()
+    for name, oracle in ORACLES.items():
+        wanted, errors = oracle.vectors(*oracle.texts()), {}
+        for source in ("float32", "float16"):
+            home = folder / name / source
+            oracle.write(home, {key: value.astype(source) for key, value in oracle.weights().items()})
+            for dtype in ("float32", "int8") if source == "float32" else ("float32",):
+                errors[source, dtype] = _ours(home, oracle.texts(), dtype) - wanted, wanted
+        yield _row(f"{name}: sentence-embedding", errors)
     for family in SETUPS:
         for task in entries[family]["tasks"]:
             errors = {}
@@ -53,18 +68,22 @@ def rows(folder: Path) -> Iterator[Row]:
                 write_family(home, family, task, entries[family], np.dtype(source).type)
                 wanted = _theirs(home, family, task, entries[family]["tasks"][task]["architecture"])
                 for dtype in ("float32", "int8") if source == "float32" else ("float32",):
-                    made = _ours(home, family, dtype)
+                    made = _ours(home, _texts(family), dtype)
                     errors[source, dtype] = made - wanted, wanted
-            plain, half = (float(np.abs(errors[source, "float32"][0]).max()) for source in ("float32", "float16"))
-            error, wanted = errors["float32", "int8"]
-            noise = float(np.sqrt(np.square(error).mean()) / wanted.std())
-            yield Row(
-                f"{family}: {task}",
-                plain,
-                half,
-                noise,
-                int(max(plain, half) > TOLERANCE * max(1, np.abs(wanted).max() / 4)),
-            )
+            yield _row(f"{family}: {task}", errors)
+
+
+def _row(name: str, errors: Mapping[tuple[str, str], tuple[np.ndarray, np.ndarray]]) -> Row:
+    """By the dtypes of checkpoint and file, differences, and what the answers should be."""
+    plain, half = (float(np.abs(errors[source, "float32"][0]).max()) for source in ("float32", "float16"))
+    error, wanted = errors["float32", "int8"]
+    noise = float(np.sqrt(np.square(error).mean()) / wanted.std())
+    return Row(name, plain, half, noise, int(max(plain, half) > TOLERANCE * max(1, np.abs(wanted).max() / 4)))
+
+
+def _texts(family: str) -> Texts:
+    texts = cases(SETUPS[family]["config"])
+    return [ids for ids, _ in texts], [types for _, types in texts]
 
 
 def _theirs(folder: Path, family: str, task: str, architecture: str) -> np.ndarray:
@@ -90,10 +109,9 @@ def _theirs(folder: Path, family: str, task: str, architecture: str) -> np.ndarr
     return torch.cat(found).numpy()
 
 
-def _ours(folder: Path, family: str, dtype: str) -> np.ndarray:
+def _ours(folder: Path, texts: Texts, dtype: str) -> np.ndarray:
     calibration = [" ".join(np.random.RandomState(seed).permutation(WORDS.split())[:30]) for seed in range(8)]
     file = folder / f"{dtype}.safetensors"
     quantized = dtype == "int8"
     convert(folder, file, quantize="int8" if quantized else "none", calibrate=calibration if quantized else None)
-    texts = cases(SETUPS[family]["config"])
-    return Engine(read_model(file), threads=1).forward([ids for ids, _ in texts], [types for _, types in texts])
+    return Engine(read_model(file), threads=1).forward(*texts)

@@ -58,7 +58,7 @@ def norm_of(network: Network, name: str) -> Norm:
 
 def is_plain(architecture: Architecture) -> bool:
     """Whether the encoder is BERT's: what the passes that take something out have learned to do without."""
-    beyond = architecture.pre_norm or architecture.gated or architecture.layer_weights
+    beyond = architecture.pre_norm or architecture.gated or architecture.norm != "layer" or architecture.layer_weights
     return not (beyond or architecture.goes_by_places)
 
 

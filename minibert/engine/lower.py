@@ -155,6 +155,7 @@ class _Lowering:
                 op.NORM_BIAS: self.addresses.tensor(f"{norm}.bias"),
                 op.NORM_SIZE: columns,
                 op.NORM_EPS: _bits(self.config.architecture.layer_norm_eps if eps is None else eps),
+                op.NORM_RMS: int(self.config.architecture.norm == "rms" and eps is None),
             }
         return row
 
@@ -165,7 +166,8 @@ class _Lowering:
     @lower.register
     def _(self, step: steps.Embed) -> dict[int, int]:
         columns = self.config.architecture.table_size if step.norm else step.out.width
-        row = {op.OP: Op.EMBED} | self.result(step.out, step.codes, step.norm, columns)
+        row = {op.OP: Op.EMBED, op.TOTAL: self.arena.buffer(step.total)}
+        row |= self.result(step.out, step.codes, step.norm, columns)
         for name in step.tables:
             first, kind, size = _TABLES[name], self.config.tables[name].kind, self.config.tables[name].subvector_size
             number, rows, decoder = _TABLE_KINDS[kind]

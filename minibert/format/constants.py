@@ -70,6 +70,7 @@ TaskKind = Literal[
     "question-answering",
     "fill-mask",
 ]
+NormKind = Literal["layer", "rms"]
 ProblemType = Literal["single_label", "multi_label", "regression"]
 
 #: What this release reads of each.
@@ -84,13 +85,17 @@ MODEL_TYPES = (
     "dpr",
     "electra",
     "ernie",
+    "eurobert",
     "gte",
     "jina_embeddings_v3",
     "modernbert",
     "mpnet",
+    "mt5",
+    "neobert",
     "nomic_bert",
     "roberta",
     "static",
+    "t5",
     "xlm-roberta",
 )
 LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)
@@ -101,6 +106,7 @@ ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
+NORM_KINDS: tuple[NormKind, ...] = get_args(NormKind)
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)
 #: Tasks whose outputs have names.
 LABELED_TASKS: tuple[TaskKind, ...] = ("text-classification", "token-classification")

@@ -33,6 +33,7 @@ from minibert.format.constants import (
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
     MODEL_TYPES,
+    NORM_KINDS,
     POOLINGS,
     PROBLEM_TYPES,
     SIMILARITIES,
@@ -42,6 +43,7 @@ from minibert.format.constants import (
     TOKEN_SIMILARITIES,
     Activation,
     HeadKind,
+    NormKind,
     Pooling,
     ProblemType,
     TaskKind,
@@ -197,6 +199,9 @@ class Architecture(FromJson):
         pre_norm: whether LayerNorms stand before attention and feed-forward, and residual sums go by them.
         gated: whether the feed-forward is down(activation(a) * b), where `ffn.up` returns a and b.
         exits: where a classifier may answer before its last layer, by rising layer.
+        norm: what stands for LayerNorm: "layer" itself, or "rms", which takes no mean away (RMSNorm, arXiv 1910.07467).
+        sum_of_embeddings: whether, with `pre_norm`, the residual sum begins with what `embeddings.norm` is given rather
+            than with its result.
         token_heads: what else is made of every token, where the answer is one row a text.
         rotary_frequencies: by which pairs of features are rotated, in layers that have no base: each names one row.
         pooling: how the rows of a text's tokens become one: one of POOLINGS, or several joined by "+", whose rows then
@@ -227,6 +232,8 @@ class Architecture(FromJson):
     gated: bool = key(boolean, default=False)
     word_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
     exits: tuple[Exit, ...] = key(items(Exit.from_json, 0, MAX_LAYERS), default=())
+    norm: NormKind = key(choice(NORM_KINDS), default="layer", written=False)
+    sum_of_embeddings: bool = key(boolean, default=False, written=False)
     relative_rows: int = key(integer(0, 2 * MAX_POSITIONS), default=0, written=False)
     token_heads: tuple[TokenHead, ...] = key(items(TokenHead.from_json, 0, MAX_TOKEN_HEADS), default=(), written=False)
     rotary_frequencies: tuple[tuple[float, ...], ...] = key(

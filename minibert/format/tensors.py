@@ -78,6 +78,10 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         specs.norm("embeddings.norm", padded(architecture.table_size))
     if architecture.relative_rows:
         specs.add(DISTANCE_ROWS, "I32", 2 * architecture.max_positions - 1)
+    if architecture.sum_of_embeddings and (architecture.embedding_size or not architecture.pre_norm):
+        raise FormatError(
+            "config.architecture.sum_of_embeddings is true, but it goes with pre_norm and without embedding_size"
+        )
     linears = _Linears(config.linears)
     if architecture.word_size:
         name = "embeddings.word_projection"

@@ -34,6 +34,8 @@ def embed(step, arena, scratch, ids, types, starts, first, end):
             if field(step, op.TYPE + op.TABLE_KIND) != op.NO_TABLE:
                 add_row(step, op.TYPE, np.int64(load_i32(types + 4 * token)), row)
         place = place_of(step, arena, group)
+        if field(step, op.TOTAL) >= 0:
+            copy_rows(scratch, stride, arena + field(step, op.TOTAL) + group * stride)
         if field(step, op.NORM_WEIGHT) != 0:
             normalize_rows(step, scratch, place)
         else:

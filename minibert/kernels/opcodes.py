@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 #: Entries of a step.
-STEP_FIELDS = 30
+STEP_FIELDS = 31
 
 #: First entry of every step: what it does, an `Op`.
 OP = 0
@@ -41,6 +41,9 @@ TOKENS, TEXTS = range(2)
 #: Where a step's result goes: shared by EMBED, MATMUL and QUANTIZE.
 OUT, WIDTH, CODES, CODES_STRIDE, SCALES, FACTOR, NORM_WEIGHT, NORM_BIAS, NORM_SIZE, NORM_EPS = range(2, 12)
 
+#: EMBED and MATMUL: where rows are kept before the norm, or -1; whether the norm takes no mean away.
+TOTAL, NORM_RMS = range(29, 31)
+
 #: EMBED: where the entries of each table begin, ...
 WORD, POSITION, TYPE = range(12, 24, 4)
 #: ... and what they are: rows, scales, what rows are decoded with (multipliers, a codebook), and one of NO_TABLE etc.
@@ -57,8 +60,8 @@ KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_
 #: From DENSE_FROM rows at once on, and below DENSE_BELOW, they take the dense copy of the matrix.
 BLOCK_INDICES, BLOCK_INDPTR, DENSE_WEIGHT, DENSE_FROM, DENSE_BELOW = range(23, 28)
 INT8, FLOAT32, BLOCK_SPARSE = range(3)
-#: MATMUL: columns of the product, twice WIDTH if one half gates the other; where rows are kept before LayerNorm, or -1.
-OUTPUTS, TOTAL = range(28, 30)
+#: MATMUL: columns of the product, twice WIDTH if one half gates the other.
+OUTPUTS = 28
 
 #: ATTEND: source in SOURCE, context in OUT of WIDTH columns.
 HEADS, HEAD_WIDTH, HEAD_SCALE, EXACT = range(14, 18)

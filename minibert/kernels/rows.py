@@ -139,6 +139,20 @@ def layer_norm(y, y_stride, width, size, eps, weight, bias, out, out_stride):
         store_rows(out + column, out_stride, value + every_row(load_f32x16(bias + column)))
 
 
+@kernel(void, int64, int64, int64, int64, float32, int64, int64, int64, int64)
+def rms_norm(y, y_stride, width, size, eps, weight, bias, out, out_stride):
+    """`layer_norm` that takes no mean away: the padding of `y` is zero and stays so, and `y` is as it was."""
+    square = splat_rows(_ZERO)
+    for column in range(0, width * 4, 64):
+        value = load_rows(y + column, y_stride)
+        square = square + value * value
+    mean = fold_row_sums(square) * splat_f32x4(_ONE / np.float32(size)) + splat_f32x4(eps)
+    scale = along_rows(splat_f32x4(_ONE) / sqrt_f32x4(mean))
+    for column in range(0, width * 4, 64):
+        value = (load_rows(y + column, y_stride) * scale) * every_row(load_f32x16(weight + column))
+        store_rows(out + column, out_stride, value + every_row(load_f32x16(bias + column)))
+
+
 @kernel(void, int64, int64, int64, int64, int64, int64, int64)
 def quantize(y, y_stride, width, factor, codes, codes_stride, scale):
     """Codes (bytes, the CPU's offset added) of y * factor, with the scales and zeros of its rows."""

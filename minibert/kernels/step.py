@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minibert.kernels import opcodes as op
 from minibert.kernels.kernel import int64, kernel, void
-from minibert.kernels.rows import layer_norm, quantize
+from minibert.kernels.rows import layer_norm, quantize, rms_norm
 from minibert.kernels.simd import f32_of_bits, load_i64
 
 
@@ -42,8 +42,11 @@ def store_codes(step, arena, rows, number):
 
 @kernel(void, int64, int64, int64)
 def normalize_rows(step, rows, out):
-    """LayerNorm of four rows into `out`."""
-    stride = row_stride(step)
+    """LayerNorm, or RMSNorm, of four rows into `out`."""
+    stride, width, size = row_stride(step), field(step, op.WIDTH), field(step, op.NORM_SIZE)
     eps = f32_of_bits(field(step, op.NORM_EPS))
     weight, bias = field(step, op.NORM_WEIGHT), field(step, op.NORM_BIAS)
-    layer_norm(rows, stride, field(step, op.WIDTH), field(step, op.NORM_SIZE), eps, weight, bias, out, stride)
+    if field(step, op.NORM_RMS) != 0:
+        rms_norm(rows, stride, width, size, eps, weight, bias, out, stride)
+    else:
+        layer_norm(rows, stride, width, size, eps, weight, bias, out, stride)

@@ -158,7 +158,9 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
         build.steps.append(Embed(tables, None, hidden, None))
         return hidden
     first = "layers.0.attention.qkv"
-    following, embedded = first, hidden
+    following, embedded, total = first, hidden, None
+    if architecture.sum_of_embeddings:
+        embedded, total = Buffer("normed", "tokens", hidden.width), hidden
     if architecture.embedding_size:
         following, embedded = "embeddings.projection", Buffer("embedded", "tokens", padded(architecture.embedding_size))
     if architecture.word_size:
@@ -169,11 +171,17 @@ def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
             build.steps.append(Embed(others, None, embedded, None))
         residual = embedded if others else None
         source = build.matmul(
-            "embeddings.word_projection", codes or words, embedded, following=following, residual=residual, norm=norm
+            "embeddings.word_projection",
+            codes or words,
+            embedded,
+            following=following,
+            residual=residual,
+            norm=norm,
+            total=total,
         )
     else:
         codes = build.codes_for(following)
-        build.steps.append(Embed(tables, norm, embedded, codes))
+        build.steps.append(Embed(tables, norm, embedded, codes, total))
         source = codes or embedded
     if architecture.embedding_size:
         return build.matmul("embeddings.projection", source, hidden, following=first)

@@ -40,12 +40,16 @@ class Codes(NamedTuple):
 
 
 class Embed(NamedTuple):
-    """out = LayerNorm(word[id] + position[i] + token_type[type]): the sum of those `tables`, and the norm if any."""
+    """out = LayerNorm(word[id] + position[i] + token_type[type]): the sum of those `tables`, and the norm if any.
+
+    `total` keeps what LayerNorm is given.
+    """
 
     tables: tuple[str, ...]
     norm: str | None
     out: Buffer
     codes: Codes | None
+    total: Buffer | None = None
 
 
 class Quantize(NamedTuple):

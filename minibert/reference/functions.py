@@ -139,6 +139,12 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, e
     return (centred * scale[:, None]) * weight + bias
 
 
+def rms_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, eps: float) -> np.ndarray:
+    """`layer_norm` that takes no mean away (RMSNorm, arXiv 1910.07467)."""
+    scale = f32(1.0) / np.sqrt(lane_sum(x * x) * (f32(1.0) / f32(size)) + f32(eps))
+    return (x * scale[:, None]) * weight + bias
+
+
 def rotary_table(rotation: float | tuple[float, ...], head_size: int, positions: int) -> np.ndarray:
     """Cosines and sines of rotary position embeddings (arXiv 2104.09864), for features whose pairs are neighbours.
 

@@ -157,11 +157,15 @@ class Run:
             )
             self.codes[codes.name] = functions.quantize(rows, factor)
 
-    def norm(self, rows: np.ndarray, name: str, size: int, eps: float | None = None) -> np.ndarray:
-        """LayerNorm by that name's weight and bias."""
-        weight, bias = self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
-        eps = self.config.architecture.layer_norm_eps if eps is None else eps
-        return functions.layer_norm(rows, weight, bias, size, eps)
+    def norm(self, rows: np.ndarray, name: str, size: int) -> np.ndarray:
+        """LayerNorm, or what stands for it, by that name's weight and bias."""
+        architecture = self.config.architecture
+        normalize = functions.rms_norm if architecture.norm == "rms" else functions.layer_norm
+        return normalize(rows, *self.norm_of(name), size, architecture.layer_norm_eps)
+
+    def norm_of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """A norm's weight and bias."""
+        return self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
 
     def multiply(self, linear: str, source: np.ndarray) -> np.ndarray:
         """What a float32 matrix makes of float32 rows."""
@@ -179,6 +183,8 @@ class Run:
         for name in step.tables:
             table = self.config.tables[name]
             rows = rows + look_up(name, table, self.tensors, index[name.removeprefix("embeddings.")])
+        if step.total is not None:
+            self.rows[step.total.name] = rows
         if step.norm is not None:
             rows = self.norm(rows, step.norm, self.config.architecture.table_size)
         self.finish(rows, step.out, step.codes)
@@ -298,7 +304,8 @@ class Run:
 
     @execute.register
     def _(self, step: steps.Norm) -> None:
-        self.rows[step.buffer.name] = self.norm(self.rows[step.buffer.name], step.norm, step.size, step.eps)
+        rows = self.rows[step.buffer.name]
+        self.rows[step.buffer.name] = functions.layer_norm(rows, *self.norm_of(step.norm), step.size, step.eps)
 
     @execute.register
     def _(self, step: steps.Normalize) -> None:

@@ -55,9 +55,9 @@ class Textbook:
 
     def norm(self, name: str, x: np.ndarray, eps: float | None = None) -> np.ndarray:
         weight, bias = (self.tensors[f"{name}.{part}"][: x.shape[1]] for part in ("weight", "bias"))
-        variance = x.var(axis=1, keepdims=True)
-        eps = self.architecture.layer_norm_eps if eps is None else eps
-        return (x - x.mean(axis=1, keepdims=True)) / np.sqrt(variance + eps) * weight + bias
+        mean = x.mean(axis=1, keepdims=True) if self.architecture.norm == "layer" or eps else 0
+        variance = np.square(x - mean).mean(axis=1, keepdims=True)
+        return (x - mean) / np.sqrt(variance + (eps or self.architecture.layer_norm_eps)) * weight + bias
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
         columns = (name == "word" and self.architecture.word_size) or self.architecture.table_size
@@ -99,11 +99,13 @@ class Textbook:
             x = x + self.table("position", np.arange(len(ids)))
         if a.token_types:
             x = x + self.table("token_type", np.array(types))
+        total = x
         if a.layers:
             x = self.norm("embeddings.norm", x)
         if a.embedding_size:
             x = self.linear("embeddings.projection", x)
-        total, hidden = x, [x]
+        total = total if a.sum_of_embeddings else x
+        hidden = [total]
         width = -(-a.head_size // 16) * 16
         for number, layer in enumerate(a.layers):
             name = f"layers.{number}"

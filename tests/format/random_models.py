@@ -15,7 +15,14 @@ from tests.tiny import VOCABULARY, tokenizer_json
 
 KINDS = ("int8", "int8-4x4", "int4", "codebook", "float32")
 TABLE_KINDS = ("float32", "int8", "int4", "codebook")
-TASKS = ("text-classification", "sentence-embedding", "token-classification", "question-answering", "fill-mask")
+TASKS = (
+    "text-classification",
+    "sentence-embedding",
+    "token-classification",
+    "question-answering",
+    "fill-mask",
+    "multi-vector",
+)
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "relu", "silu", "tanh")
 _ROTARIES = 2
 HEAD_NAMES = ("head.dense", "head.output", "head.projection.0", "head.projection.1", "head.a", "head.b")
@@ -61,11 +68,14 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "pre_norm": rng.random() < 0.2,
         "embedding_size": rng.choice([0, 0, 0, 1, 24, 48]),
         "word_size": rng.choice([0, 0, 0, 8, 32]),
+        "norm": rng.choice(["layer", "layer", "rms"]),
     }
+    if architecture["pre_norm"] and not architecture["embedding_size"]:
+        architecture["sum_of_embeddings"] = rng.random() < 0.5
     if pooled and rng.random() < 0.1:
         architecture |= {"layers": [], "token_types": 0, "position_table": False, "embedding_size": 0, "word_size": 0}
         architecture |= {"position_bias": False, "relative_rows": 0, "gated": False, "pre_norm": False}
-        architecture["rotary_frequencies"] = []
+        architecture |= {"sum_of_embeddings": False, "norm": "layer", "rotary_frequencies": []}
     config = {
         "architecture": architecture,
         "task": {"kind": task},
@@ -83,6 +93,12 @@ def random_config(rng: random.Random) -> dict[str, Any]:
     elif pooled and style == "plain" and "weighted" not in architecture["pooling"]:
         for layer in architecture["layers"]:
             layer["keep_tokens"] = rng.choice([1, 1, 1, 1e-6, 0.3, 0.9])
+    if task == "multi-vector":
+        config["task"] |= {
+            "similarity": "maxsim",
+            "query": _side(rng, architecture),
+            "document": _side(rng, architecture),
+        }
     _add_linears(rng, config, kinds)
     _add_tables(rng, config)
     if architecture["layers"] and rng.random() < 0.3:
@@ -93,6 +109,13 @@ def random_config(rng: random.Random) -> dict[str, Any]:
 def _pooling(rng: random.Random) -> str:
     kinds = ["cls", "mean", "max", "last", "weighted_mean", "mean_sqrt_length"]
     return "+".join(rng.sample(kinds, rng.choice([1, 1, 1, 2, 3])))
+
+
+def _side(rng: random.Random, architecture: dict[str, Any]) -> dict[str, Any]:
+    most, ids = architecture["max_positions"], range(architecture["vocab_size"])
+    attend = architecture["relative_rows"] > 0 or any("window" in layer for layer in architecture["layers"])
+    side = {"max_length": rng.randint(1, most), "prefix": rng.choice([None, *ids]), "skip": rng.sample(ids, 3)}
+    return side | {"fill_to": rng.randint(0, most), "fill_token": rng.choice(ids), "attend_to_fill": attend}
 
 
 def _layer(rng: random.Random, style: str, head_size: int) -> dict[str, Any]:
@@ -148,6 +171,19 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
         add(name, width, outputs)
         width = outputs
     width *= pools if architecture["pool_after"] == len(names) else 1
+    leaving = any(layer.get("keep_tokens", 1) < 1 for layer in architecture["layers"])
+    if (
+        task["kind"] == "sentence-embedding"
+        and architecture["pooling"] != "none"
+        and not leaving
+        and rng.random() < 0.5
+    ):
+        names = rng.sample(("tokens.vectors", "tokens.weights"), rng.randint(0, 2)) if architecture["layers"] else []
+        architecture["token_heads"] = [
+            {"name": name, "activation": rng.choice(ACTIVATIONS), "normalize": rng.random() < 0.5} for name in names
+        ]
+        for name in names:
+            add(name, hidden, 1 if name == "tokens.weights" else rng.choice([1, 16, 33, 200]), False)
     if task["kind"] in ("text-classification", "token-classification"):
         task["labels"] = [f"label {number}" for number in range(width)]
     exits = len(architecture["layers"]) - 1

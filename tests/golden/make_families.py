@@ -38,7 +38,7 @@ from tests.families import (  # noqa: E402
 def made(family: str, config: dict[str, Any]) -> dict[str, Any]:
     """The entry of one family: shapes of the encoder's tensors, and for each task those of its head, and outputs."""
     entry: dict[str, Any] = {"prefix": "", "encoder": {}, "tasks": {}}
-    for task in TASKS:
+    for task in SETUPS[family].get("tasks", TASKS):
         architecture = class_name(family, task)
         if not hasattr(transformers, architecture):
             continue

@@ -27,6 +27,7 @@ LENGTHS = [1, 2, 13, 1, 40, 7]
         {"hidden_size": 312, "input_factor": True},
         {"hidden_size": 64, "token_types": 0},
         {"hidden_size": 1, "token_types": 5, "eps": 0.5},
+        {"hidden_size": 40, "eps": 1e-5, "norm": "rms", "pre_norm": True, "sum_of_embeddings": True},
     ],
     ids=str,
 )
@@ -42,7 +43,8 @@ def test_embedding(kernels, sizes, tables, following):
         expected = expected + _looked_up(model, "token_type", steps.token_types)
     norm = [model.tensors[f"embeddings.norm.{part}"] for part in ("weight", "bias")]
     architecture = model.config.architecture
-    expected = functions.layer_norm(expected, *norm, architecture.hidden_size, architecture.layer_norm_eps)
+    normalize = functions.rms_norm if architecture.norm == "rms" else functions.layer_norm
+    expected = normalize(expected, *norm, architecture.hidden_size, architecture.layer_norm_eps)
     np.testing.assert_array_equal(steps.out(0), expected)
     assert not expected[:, architecture.hidden_size :].any()
     if following == "int8":

@@ -19,6 +19,10 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
 }
 
 
+#: What transformers calls the rows that a classifier reads -> ours.
+POOLINGS: Mapping[str, Pooling] = {"cls": "cls", "bos": "cls", "mean": "mean"}
+
+
 #: transformers' names of activations -> ours. The three names of the tanh approximation differ only in rounding.
 ACTIVATIONS: Mapping[str, Activation] = {
     "gelu": "gelu",
@@ -145,9 +149,9 @@ class ConfigFile:
         if not isinstance(key, Key):
             return key
         value = self.value(key)
-        if value not in ("cls", "mean"):
-            raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are cls, mean")
-        return value
+        if not isinstance(value, str) or value not in POOLINGS:
+            raise UnsupportedError(f"{self.path}: {key.name} is {value!r}; supported are {', '.join(POOLINGS)}")
+        return POOLINGS[value]
 
     def architectures(self) -> list[str]:
         """The classes of transformers that the checkpoint was saved from; may be empty."""

@@ -92,8 +92,9 @@ class EncoderReader:
         """The words' table, or the decoder's, where the checkpoint stores what both share under that name alone."""
         own = f"{self._names['embeddings.word']}.weight"
         linears = (linear for head in self._family.heads.values() for linear in head.linears)
-        tied = (f"{linear.source}.weight" for linear in linears if linear.tied)
-        return own if own in self._tensors else next((name for name in tied if name in self._tensors), own)
+        others = [f"{name}.weight" for name in self._family.words]
+        others += [f"{linear.source}.weight" for linear in linears if linear.tied]
+        return own if own in self._tensors else next((name for name in others if name in self._tensors), own)
 
     def _source(self, name: str, layer: int) -> str:
         """The checkpoint's name of a layer's part."""
@@ -191,19 +192,26 @@ class EncoderReader:
     def _read_qkv(self, layer: int, sources: dict[str, str]) -> None:
         """Q, K and V as one matrix, heads padded; features that rotary positions turn together become neighbours."""
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
+        groups = self._sizes.key_heads or heads
+        heights = [heads * head_size, groups * head_size, groups * head_size]
         if "attention.qkv" in sources:
-            names = [sources["attention.qkv"]]
+            names, heights = [sources["attention.qkv"]], [sum(heights)]
         else:
             names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
+        # Queries share keys and values in groups of neighbours; here each has its own.
+        shared = np.arange(heads) // (heads // groups)
+        order = np.concatenate([np.arange(heads), heads + shared, heads + groups + shared])
+        if self._family.qkv_by_head:
+            order = np.arange(3 * heads).reshape(heads, 3).T.reshape(-1)
         if self._family.biases_by_head:
             weights = self._tensors.read(f"{names[0]}.weight", (3 * hidden, hidden))
-            rows = weights.reshape(heads, 3, head_size, hidden).transpose(1, 0, 2, 3)
             stored = [self._tensors.read(name.format(layer=layer), (hidden,)) for name in self._family.biases_by_head]
-            offsets = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]]).reshape(3, heads, head_size)
+            offsets = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]])
         else:
-            weights, biases = self._read_rows(names, 3 * hidden)
-            rows = weights.reshape(3, heads, head_size, hidden)
-            offsets = biases.reshape(3, heads, head_size)
+            weights, biases = self._read_rows(names, heights)
+            offsets = biases.reshape(-1, head_size)[order]
+        rows = weights.reshape(-1, head_size, hidden)[order].reshape(3, heads, head_size, hidden)
+        offsets = offsets.reshape(3, heads, head_size)
         if self._query_factors[layer] != 1:
             rows[0] *= np.float32(self._query_factors[layer])
             offsets[0] *= np.float32(self._query_factors[layer])
@@ -219,17 +227,19 @@ class EncoderReader:
         """Both halves of a gated feed-forward, the activated one first, each padded."""
         hidden, ffn = self._sizes.hidden_size, self._sizes.ffn_size
         names = [sources[part] for part in ("ffn.gate", "ffn.up", "ffn.up_gate") if part in sources]
-        weights, biases = self._read_rows(names, 2 * ffn)
+        weights, biases = self._read_rows(names, [2 * ffn // len(names)] * len(names))
         halves = slice(None, None, -1 if "ffn.up_gate" in sources else 1)
         weight = _pad(weights.reshape(2, ffn, hidden)[halves], (2, padded(ffn), padded(hidden)))
         bias = _pad(biases.reshape(2, ffn)[halves], (2, padded(ffn)))
         self._add_linear(name, weight.reshape(-1, padded(hidden)), bias.reshape(-1), names)
 
-    def _read_rows(self, names: list[str], rows: int) -> tuple[Float32Array, Float32Array]:
-        """Matrices on the hidden state that lie one above another, of so many rows in all, and their biases."""
-        height = rows // len(names)
-        weights = [self._tensors.read(f"{name}.weight", (height, self._sizes.hidden_size)) for name in names]
-        return np.concatenate(weights), np.concatenate([self._read_bias(f"{name}.bias", height) for name in names])
+    def _read_rows(self, names: list[str], heights: list[int]) -> tuple[Float32Array, Float32Array]:
+        """Matrices on the hidden state, of so many rows each, that are to lie one above another, and their biases."""
+        hidden, parts = self._sizes.hidden_size, list(zip(names, heights, strict=True))
+        weights = [self._tensors.read(f"{name}.weight", (height, hidden)) for name, height in parts]
+        return np.concatenate(weights), np.concatenate(
+            [self._read_bias(f"{name}.bias", height) for name, height in parts]
+        )
 
     def read_position_bias(self) -> None:
         """What the layers add to attention scores by distance: one table for all of them."""
@@ -276,7 +286,8 @@ class EncoderReader:
 
     def _read_attention_output(self, name: str, source: str) -> None:
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
-        columns = self._tensors.read(f"{source}.weight", (hidden, hidden)).reshape(hidden, heads, head_size)
+        columns = self._tensors.read(f"{source}.weight", (hidden, heads * head_size))
+        columns = columns.reshape(hidden, heads, head_size)
         weight = _pad(columns, (hidden, heads, padded(head_size))).reshape(hidden, -1)
         self._add_linear(name, weight, self._read_bias(f"{source}.bias", hidden), [source])
 

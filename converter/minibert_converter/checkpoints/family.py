@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from minibert.format.constants import Activation, Pooling, TaskKind
+from minibert.format.constants import Activation, NormKind, Pooling, TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
+from minibert_converter.checkpoints.rotary import Rotary
+from minibert_converter.checkpoints.sizes import Sizes
 from minibert_converter.network import Float32Array
 
-if TYPE_CHECKING:
-    from minibert_converter.checkpoints.rotary import Rotary
-    from minibert_converter.checkpoints.sizes import Sizes
-
 #: How far each layer's attention reaches, and its rotary positions.
-Attention: TypeAlias = "Sequence[tuple[int, Rotary]]"
+Attention: TypeAlias = Sequence[tuple[int, Rotary]]
 
 
 @dataclass(frozen=True)
@@ -106,10 +104,17 @@ class Family:
         position_bias: name of a table of biases, without `.weight`, or None for one without rows; and from its numbers
             [rows, heads] the biases [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
         relative: from config.json and the number of positions, how attention knows of distances beside the biases.
-        biases_by_head: names of the biases of queries and values, where layers.{layer}.attention.qkv has Q, K and V of
-            a head together, head after head, and keys have no bias.
+        biases_by_head: names of the biases of queries and values, where those of `layers.{layer}.attention.qkv` lie
+            apart and keys have none.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
             they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
+        norm: whether norms are LayerNorm, or RMSNorm.
+        sum_of_embeddings: whether the first layer adds to what its own norm reads: `embeddings.norm` is then that one.
+        unscaled: whether scores of attention are not divided by the square root of the head size.
+        qkv_by_head: whether rows of `layers.{layer}.attention.qkv` are a head's Q, K and V, and then the next one's,
+            not all heads' Q first.
+        words: other names of the words' table, without `.weight`, taken where it isn't there under its own.
+        any_length: whether the network takes texts of any length, so that config.json need not say the longest.
         gated: whether the feed-forward is down(activation(a) * b). The checkpoint has a and b as one matrix, a above b
             (layers.{layer}.ffn.up) or b above a (layers.{layer}.ffn.up_gate), or a as layers.{layer}.ffn.gate.
         optional_biases: whether a linear or LayerNorm may have no bias.
@@ -143,6 +148,12 @@ class Family:
     relative: Callable[[ConfigFile, int], RelativePositions] | None = None
     biases_by_head: tuple[str, str] | None = None
     last_norm: str | None = None
+    norm: NormKind = "layer"
+    sum_of_embeddings: bool = False
+    unscaled: bool = False
+    qkv_by_head: bool = False
+    words: tuple[str, ...] = ()
+    any_length: bool = False
     gated: bool = False
     optional_biases: bool = False
     bias_keys: Mapping[str, Key] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,8 @@ from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.rotary import Rotary
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules, read_sentence_modules
 from minibert_converter.checkpoints.setfit import NAME, SetFit, read_setfit
-from minibert_converter.checkpoints.sizes import Sizes, read_sizes
+from minibert_converter.checkpoints.sizes import Sizes
+from minibert_converter.checkpoints.sizing import read_sizes
 from minibert_converter.checkpoints.static import is_static, read_static
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
@@ -95,6 +97,7 @@ def read_checkpoint(
         scores = sentence.scores if sentence else 0
         head = family.heads["sentence-embedding" if setfit or scores or kind == "multi-vector" else kind]
         config.refuse_other_networks(head.must_be)
+        _refuse_untied(config, head, tensors)
         relative = family.relative(config, sizes.max_positions) if family.relative else None
         tokenizer = read_tokenizer(
             adapter.tokenizer if adapter else home,
@@ -104,7 +107,10 @@ def read_checkpoint(
             usual=family.tokenizer,
         )
         # sentence-transformers sets its own limit in the place of the tokenizer's, be it lower or higher.
-        limits = [sizes.max_positions, (modules and modules.max_length) or tokenizer.max_length]
+        longest = (modules and modules.max_length) or tokenizer.max_length
+        if family.any_length and longest:
+            sizes = replace(sizes, max_positions=min(max(sizes.max_positions, longest), MAX_POSITIONS))
+        limits = [sizes.max_positions, longest]
         if setfit:
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
@@ -131,7 +137,8 @@ def read_checkpoint(
             notes=[*notes, *tokenizer.notes],
         )
     # Both queries and keys are multiplied by the factor.
-    query_factors = [rotary.factor**2 for _, rotary in attention]
+    unscaled = math.sqrt(sizes.head_size) if family.unscaled else 1.0
+    query_factors = [rotary.factor**2 * unscaled for _, rotary in attention]
     _read_tensors(
         network, family, sizes, query_factors, tensors, head, sentence, setfit, relative, token_heads, progress
     )
@@ -382,6 +389,12 @@ def _refuse_other_biases(config: ConfigFile, family: Family, tensors: NamedTenso
                 raise CheckpointError(f"{config.path}: {said}{there} {bias!r}")
 
 
+def _refuse_untied(config: ConfigFile, head: Head, tensors: NamedTensors) -> None:
+    """Checks that a matrix that is the words' own isn't said to be another: transformers would draw one."""
+    if not config.values.get("tie_word_embeddings", True):
+        tensors.refuse_missing([f"{linear.source}.weight" for linear in head.linears if linear.tied])
+
+
 def _task_kind(
     config: ConfigFile, family: Family, asked: str | None, modules: SentenceModules | None
 ) -> tuple[TaskKind, list[str]]:
@@ -471,6 +484,8 @@ def _architecture(
         relative_rows=relative.rows if relative else 0,
         pre_norm=family.last_norm is not None,
         gated=family.gated,
+        norm=family.norm,
+        sum_of_embeddings=family.sum_of_embeddings,
         rotary_frequencies=frequencies,
         pool_after=modules.pool_after if modules else 0,
         pool_prompt=modules.pool_prompt if modules else True,

@@ -1,22 +1,8 @@
-"""The sizes of a network, from config.json and from which tensors there are."""
+"""The sizes of a network."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from minibert.errors import CheckpointError
-from minibert.format.constants import (
-    MAX_HEADS,
-    MAX_HIDDEN_SIZE,
-    MAX_LAYERS,
-    MAX_POSITIONS,
-    MAX_TOKEN_TYPES,
-    MAX_VOCAB_SIZE,
-    MAX_WIDTH,
-)
-from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.family import Family
-from minibert_converter.checkpoints.names import NamedTensors
 
 
 @dataclass(frozen=True)
@@ -28,6 +14,8 @@ class Sizes:
         task_types: rows of the table of task types.
         embedding_size: columns of the embedding tables, if a matrix brings them to `hidden_size`; else 0.
         num_groups: layers that have weights of their own, which consecutive layers share; 0 if all do.
+        own_head_size: features of one attention head, where they aren't hidden_size / num_heads; else 0.
+        key_heads: heads of keys and values, which as many neighbouring heads of queries share; 0 if each has its own.
         first_position: rows of the position table before the one of a text's first token.
     """
 
@@ -41,12 +29,14 @@ class Sizes:
     task_types: int = 0
     embedding_size: int = 0
     num_groups: int = 0
+    own_head_size: int = 0
+    key_heads: int = 0
     first_position: int = 0
 
     @property
     def head_size(self) -> int:
         """Features of one attention head."""
-        return self.hidden_size // self.num_heads
+        return self.own_head_size or self.hidden_size // self.num_heads
 
     @property
     def table_size(self) -> int:
@@ -56,58 +46,3 @@ class Sizes:
     def group(self, layer: int) -> int:
         """Number of the weights that a layer uses."""
         return layer * self.num_groups // self.num_layers if self.num_groups else layer
-
-
-#: Those of the format. Rows of positions that are never used stand before the format's.
-_MOST = {
-    "hidden_size": MAX_HIDDEN_SIZE,
-    "num_layers": MAX_LAYERS,
-    "num_heads": MAX_HEADS,
-    "ffn_size": MAX_WIDTH,
-    "vocab_size": MAX_VOCAB_SIZE,
-    "max_positions": 2 * MAX_POSITIONS,
-    "token_types": MAX_TOKEN_TYPES,
-    "task_types": MAX_TOKEN_TYPES,
-    "embedding_size": MAX_HIDDEN_SIZE,
-    "num_groups": MAX_LAYERS,
-}
-
-
-def read_sizes(config: ConfigFile, family: Family, tensors: NamedTensors) -> Sizes:
-    """The sizes, proved to go together.
-
-    A checkpoint without a table of token types has none, whatever its config.json says: transformers would make one
-    up at random.
-
-    Raises:
-        CheckpointError: a size is missing, absurd, or the heads do not divide the hidden size.
-    """
-    least = {"token_types": 0}
-    numbers = {name: config.size(key, least.get(name, 1), _MOST[name]) for name, key in family.sizes.items()}
-    for name, key in family.used_if.items():
-        if not config.flag(key):
-            numbers[name] = 0
-    for size, name in (("token_types", "embeddings.token_type"), ("embedding_size", "embeddings.projection")):
-        if f"{family.tensors.get(name)}.weight" not in tensors:
-            if size == "embedding_size" and numbers.get(size) not in (None, numbers["hidden_size"]):
-                tensors.refuse_missing([f"{family.tensors[name]}.weight"])
-            numbers[size] = 0
-    if family.padding_id is not None:
-        numbers["first_position"] = config.size(family.padding_id, 0) + 1
-        numbers["max_positions"] -= numbers["first_position"]
-        if numbers["max_positions"] < 1:
-            raise CheckpointError(
-                f"{config.path}: {family.padding_id.name} leaves no row of the {family.sizes['max_positions'].name} "
-                "rows of positions to a token"
-            )
-    sizes = Sizes(**numbers)
-    if sizes.num_groups > sizes.num_layers:
-        raise CheckpointError(
-            f"{config.path}: {family.sizes['num_groups'].name} is {sizes.num_groups}, more than the layers"
-        )
-    if sizes.hidden_size % sizes.num_heads:
-        raise CheckpointError(
-            f"{config.path}: {family.sizes['num_heads'].name} is {sizes.num_heads}, which does not divide "
-            f"{family.sizes['hidden_size'].name}, {sizes.hidden_size}"
-        )
-    return sizes

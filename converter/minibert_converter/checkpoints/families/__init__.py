@@ -9,13 +9,16 @@ from minibert_converter.checkpoints.families.distilbert import DISTILBERT
 from minibert_converter.checkpoints.families.dpr import DPR
 from minibert_converter.checkpoints.families.electra import ELECTRA
 from minibert_converter.checkpoints.families.ernie import ERNIE
+from minibert_converter.checkpoints.families.eurobert import EUROBERT
 from minibert_converter.checkpoints.families.gte import GTE
 from minibert_converter.checkpoints.families.jina_embeddings_v2 import JINA_EMBEDDINGS_V2
 from minibert_converter.checkpoints.families.jina_embeddings_v3 import JINA_EMBEDDINGS_V3
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
+from minibert_converter.checkpoints.families.neobert import NEOBERT
 from minibert_converter.checkpoints.families.nomic_bert import NOMIC_BERT
 from minibert_converter.checkpoints.families.roberta import CAMEMBERT, DATA2VEC_TEXT, ROBERTA, XLM_ROBERTA
+from minibert_converter.checkpoints.families.t5 import MT5, T5
 from minibert_converter.checkpoints.family import Family
 
 #: Every family that can be read, by config.json's model_type. A new one is a table like bert.py's and a line here.
@@ -32,12 +35,16 @@ FAMILIES: dict[str, Family] = {
         DPR,
         ELECTRA,
         ERNIE,
+        EUROBERT,
         GTE,
         JINA_EMBEDDINGS_V3,
         MODERNBERT,
         MPNET,
+        MT5,
+        NEOBERT,
         NOMIC_BERT,
         ROBERTA,
+        T5,
         XLM_ROBERTA,
     )
     for model_type in (family.model_type, *family.other_types)
@@ -49,7 +56,6 @@ NOT_READ: dict[str, str] = {
     **dict.fromkeys(
         ("megatron-bert", "roberta-prelayernorm"), "its first layer adds to what a LayerNorm ahead of it has not seen"
     ),
-    **dict.fromkeys(("eurobert", "neobert"), "it has RMSNorm, which takes no mean away, in the place of LayerNorm"),
     "xmod": "its layers have a part of their own for each language",
     "mobilebert": "its layers have four feed-forward networks and no LayerNorm",
 }

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import classifier, heads, masked_words, task_classes
-from minibert_converter.checkpoints.rotary import Rotary, read_rotary
+from minibert_converter.checkpoints.family import Attention, classifier, heads, masked_words, task_classes
+from minibert_converter.checkpoints.rotary import read_rotary
 from minibert_converter.checkpoints.sizes import Sizes
 
 
-def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
+def _attention(config: ConfigFile, sizes: Sizes) -> Attention:
     """One base for all layers, which the code of the checkpoints and transformers take to be different ones."""
     new = config.values.get("model_type") == "new"
     rotary = read_rotary(config, sizes, "rope_theta", 10000.0 if new else 160000.0, ntk=new)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
-from minibert_converter.checkpoints.family import Family, Head, HeadSource, heads, task_classes
-from minibert_converter.checkpoints.rotary import Rotary, read_rotary
+from minibert_converter.checkpoints.family import Attention, Family, Head, HeadSource, heads, task_classes
+from minibert_converter.checkpoints.rotary import read_rotary
 from minibert_converter.checkpoints.sizes import Sizes
 
 _DEFAULT_BASES = {"full_attention": ("global_rope_theta", 160000.0), "sliding_attention": ("local_rope_theta", 10000.0)}
 
 
-def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
+def _attention(config: ConfigFile, sizes: Sizes) -> Attention:
     """Every third layer attends to all tokens; the others to half of `local_attention` to either side."""
     every = config.size(Key("global_attn_every_n_layers", 3))
     kinds = config.values.get("layer_types") or [
@@ -19,7 +19,12 @@ def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
     ]
     if not isinstance(kinds, list) or len(kinds) != sizes.num_layers or not set(kinds) <= set(_DEFAULT_BASES):
         raise CheckpointError(f"{config.path}: layer_types must name {', '.join(_DEFAULT_BASES)} for each layer")
-    reach = config.size(Key("local_attention", 128)) // 2
+    if "sliding_window" in config.values:  # to either side; transformers has it overrule the other
+        reach = config.size(Key("sliding_window"))
+        if config.values.get("local_attention", 2 * reach) != 2 * reach:
+            raise config.wrong("local_attention", f"{2 * reach}, twice the sliding_window")
+    else:
+        reach = config.size(Key("local_attention", 128)) // 2
     if reach < 1:
         raise UnsupportedError(
             f"{config.path}: local_attention is below 2, so that a token would attend to itself alone"

@@ -12,21 +12,18 @@ from minibert_converter.checkpoints.families.roberta import ROBERTA
 from minibert_converter.checkpoints.family import task_classes
 from minibert_converter.network import Float32Array
 
-#: Distances from this one on share the last bucket.
-_MAX_DISTANCE = 128
 
-
-def _bias_by_distance(buckets: Float32Array, max_positions: int) -> Float32Array:
+def bias_by_bucket(buckets: Float32Array, max_positions: int, max_distance: int = 128) -> Float32Array:
     """[buckets, heads] to [heads, 2 max_positions - 1].
 
     Half of the buckets are for each direction; half of these for one distance each, the others grow like a logarithm
-    (T5, arXiv 1910.10683).
+    (T5, arXiv 1910.10683). Distances from `max_distance` on share the last one.
     """
     half = len(buckets) // 2
     exact = half // 2
     distance = np.arange(1 - max_positions, max_positions)  # of the query behind the key
     far = np.maximum(np.abs(distance), 1).astype(np.float32) / np.float32(exact)
-    steps = np.log(far) / np.float32(math.log(_MAX_DISTANCE / exact)) * np.float32(half - exact)
+    steps = np.log(far) / np.float32(math.log(max_distance / exact)) * np.float32(half - exact)
     large = np.minimum(exact + steps.astype(np.int64), half - 1)
     bucket = np.where(np.abs(distance) < exact, np.abs(distance), large) + half * (distance < 0)
     return np.ascontiguousarray(buckets[bucket].T)
@@ -54,6 +51,6 @@ MPNET = replace(
     architectures=task_classes("MPNet"),
     unused=(r"embeddings\.position_ids", r"(pooler|classifier|qa_outputs|lm_head)\..*"),
     padding_id=Key("", 1),  # transformers asks no config for it
-    position_bias=("encoder.relative_attention_bias", _bias_by_distance),
+    position_bias=("encoder.relative_attention_bias", bias_by_bucket),
     tokenizer="MPNetTokenizer",
 )

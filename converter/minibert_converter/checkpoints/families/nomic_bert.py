@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import heads, masked_words, task_classes
-from minibert_converter.checkpoints.rotary import Rotary, read_rotary
+from minibert_converter.checkpoints.family import Attention, heads, masked_words, task_classes
+from minibert_converter.checkpoints.rotary import read_rotary
 from minibert_converter.checkpoints.sizes import Sizes
 
 
-def _attention(config: ConfigFile, sizes: Sizes) -> list[tuple[int, Rotary]]:
+def _attention(config: ConfigFile, sizes: Sizes) -> Attention:
     return [(0, read_rotary(config, sizes, "rotary_emb_base", 1000.0))] * sizes.num_layers
 
 

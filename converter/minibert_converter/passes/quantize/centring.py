@@ -41,7 +41,8 @@ def centre(network: Network, means: Mapping[str, Float32Array]) -> dict[str, Flo
             continue
         residual = not architecture.pre_norm  # whether the residual sum goes on with what a norm returns
         if norm is not None and not network.aliases.get("layers.1.attention.qkv"):
-            writer = f"{attention}.output" if residual or norm == "embeddings.norm" else None
+            summed = residual or (norm == "embeddings.norm" and not architecture.sum_of_embeddings)
+            writer = f"{attention}.output" if summed else None
             moved |= _centre_norm(network, norm, f"{attention}.qkv", writer, means)
         moved |= _centre_context(network, f"{attention}.qkv", f"{attention}.output", means)
         moved |= _centre_norm(network, f"{attention}.norm", f"{ffn}.up", f"{ffn}.down" if residual else None, means)
