@@ -439,3 +439,25 @@ def test_biases_that_config_and_weights_do_not_agree_on(tmp_path, key):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=rf"config\.json: {key} is False, but there is '.*\.bias'"):
         read_checkpoint(folder)
+
+
+def test_a_window_said_twice_is_said_alike(tmp_path):
+    """transformers has sliding_window, to one side, overrule local_attention, to both."""
+    entry = golden()["modernbert"]
+    folder = write_family(tmp_path / "folder", "modernbert", "sentence-embedding", entry)
+    config = json.loads((folder / "config.json").read_text())
+    del config["local_attention"]
+    write_json(folder / "config.json", config | {"sliding_window": 7})
+    assert [layer.window for layer in read_checkpoint(folder).architecture.layers] == [0, 7, 7, 0]
+    write_json(folder / "config.json", config | {"sliding_window": 7, "local_attention": 20})
+    with pytest.raises(CheckpointError, match="local_attention is 20, but must be 14"):
+        read_checkpoint(folder)
+
+
+def test_words_that_are_not_the_decoder_need_one(tmp_path):
+    """transformers would draw a matrix that the file lacks."""
+    folder = write_family(tmp_path / "folder", "electra", "fill-mask", golden()["electra"])
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"tie_word_embeddings": False})
+    with pytest.raises(CheckpointError, match="generator_lm_head"):
+        read_checkpoint(folder)

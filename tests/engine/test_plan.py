@@ -19,10 +19,10 @@ from tests.models import random_model
 MEETINGS = (Attend, Exit, PruneTokens, SelectTokens)
 
 
-def widths_between_meetings(config: Config) -> list[tuple[str, set[int]]]:
+def widths_between_meetings(config: Config, token_heads: bool = False) -> list[tuple[str, set[int]]]:
     """Buffers that have several widths while threads may be some steps apart."""
     found, widths = [], {}
-    for step in build_plan(config).steps:
+    for step in build_plan(config, token_heads=token_heads).steps:
         if isinstance(step, (*MEETINGS, Pool)):
             widths = {}
         for part in () if isinstance(step, MEETINGS) else step:
@@ -47,6 +47,7 @@ def test_so_have_those_of_random_models():
         except FormatError:
             continue
         assert widths_between_meetings(config) == []
+        assert widths_between_meetings(config, token_heads=True) == []
         buffers += sum(isinstance(part, Buffer | Codes) for step in build_plan(config).steps for part in step)
     assert buffers > 10_000
 

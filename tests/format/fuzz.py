@@ -201,6 +201,12 @@ def answered(model: Model, rng: random.Random) -> str:
                 model.answer(question="a", context=text)
             elif model.task.kind == "sentence-embedding":
                 model.encode([text])
+                if architecture.token_heads:
+                    model._with_token_heads[0]._engine.forward(ids, types)
+            elif model.task.kind == "multi-vector":
+                attended = [rng.randint(1, len(text)) for text in ids]
+                model.engine.forward(ids, types, attended=attended)
+                model.similarity(model.encode_query([text]), model.encode_document([text]))
             else:
                 model.predict([text])
         except MinibertError:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from minibert.errors import FormatError
-from minibert.format import Config, Linear, Table, Task, expected_tensors, write_model
+from minibert.format import Config, Linear, Table, Task, expected_tensors, padded, write_model
 from minibert.format.relative import DISTANCE_ROWS
+from minibert.format.schema import Side, TokenHead
 from tests.models import random_model
 
 
@@ -50,8 +51,6 @@ def test_tensors_of_families():
     [
         ({"rotary_bases": [10000.0], "head_size": 13}, "layers.0.rotary_base.*head_size is odd"),
         ({"windows": [5], "position_bias": True}, "layers.0.window is 5"),
-        ({"pool_after": 2, "head": [(3, "none", False)]}, "pool_after is 2, but there are 1 layers of the head"),
-        ({"pool_after": 1, "pooling": "none", "head": [(3, "none", False)]}, "pool_after is 1, .* pooling is 'none'"),
         ({"sum_of_embeddings": True}, "sum_of_embeddings is true, but it goes with pre_norm"),
         (
             {"sum_of_embeddings": True, "pre_norm": True, "embedding_size": 20},
@@ -94,8 +93,7 @@ def test_frequencies_that_are_not_there():
 def test_keys_of_later_releases_are_not_written_where_nothing_needs_them():
     plain = random_model().config.to_json()["architecture"]
     assert (
-        not {"rotary_frequencies", "norm", "sum_of_embeddings", "pool_after"} & plain.keys()
-        | {"rotary"} & plain["layers"][0].keys()
+        not {"rotary_frequencies", "norm", "sum_of_embeddings"} & plain.keys() | {"rotary"} & plain["layers"][0].keys()
     )
     assert {"gated", "exits"} <= plain.keys()
 
@@ -151,3 +149,65 @@ def test_rows_of_distances_that_no_table_has(tmp_path, row):
     tensors[DISTANCE_ROWS][7] = row
     with pytest.raises(FormatError, match=r"'embeddings.distance_rows' must hold rows from 0 to 39"):
         write_model(tmp_path / "model.safetensors", model.config, {**tensors, "tokenizer.json": np.ones(1, np.uint8)})
+
+
+def colbert(**side) -> Config:
+    config = random_model(pooling="none", head=[(8, "none", False)], windows=side.pop("windows", ())).config
+    query = Side(12, prefix=1, fill_to=12, fill_token=2)
+    task = Task("multi-vector", similarity="maxsim", query=replace(query, **side), document=Side(12, skip=(3, 4)))
+    return replace(config, task=task)
+
+
+def test_queries_and_documents_survive_json():
+    config = colbert()
+    expected_tensors(config)
+    assert Config.from_json(config.to_json()) == config
+    assert not {"query", "document", "weightless", "sparse_logs"} & random_model().config.to_json()["task"].keys()
+
+
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        ({"max_length": 65}, "query has more tokens than the model has positions"),
+        ({"fill_to": 65}, "query has more tokens"),
+        ({"prefix": 1000}, "query names a token beyond the vocabulary"),
+        ({"skip": (1000,)}, "query names a token beyond"),
+        ({"fill_token": 1000}, "query names a token beyond"),
+        ({"windows": (5,)}, "fill_to is 12: filling would see no token within 5"),
+    ],
+)
+def test_queries_that_do_not_fit(side, message):
+    expected_tensors(colbert(attend_to_fill=True, windows=(5,)))
+    with pytest.raises(FormatError, match=message):
+        expected_tensors(colbert(**side))
+
+
+def test_sides_are_for_vectors_of_tokens():
+    config = colbert()
+    for task, message in (
+        (replace(config.task, query=None), "config.task.query is missing"),
+        (replace(config.task, similarity="cosine"), "similarity is 'cosine', which is none of multi-vector"),
+        (
+            replace(config.task, kind="sentence-embedding"),
+            "similarity is 'maxsim', which is none of sentence-embedding",
+        ),
+        (Task("sentence-embedding", query=config.task.query), "config.task.query is there"),
+    ):
+        with pytest.raises(FormatError, match=message):
+            expected_tensors(replace(config, task=task))
+    with pytest.raises(FormatError, match="pooling is 'mean', but multi-vector"):
+        expected_tensors(changed(config, pooling="mean"))
+
+
+def test_token_heads():
+    config = random_model(pooling="cls").config
+    linears = {**config.linears, "tokens.weights": Linear("int8", padded(config.architecture.hidden_size), 1)}
+    config = replace(changed(config, token_heads=(TokenHead("tokens.weights"),)), linears=linears)
+    assert expected_tensors(config)["tokens.weights.bias"].shape == (16,)
+    wide = {**linears, "tokens.weights": replace(linears["tokens.weights"], out_features=2)}
+    with pytest.raises(FormatError, match="out_features is 2, the architecture has 1"):
+        expected_tensors(replace(config, linears=wide))
+    with pytest.raises(FormatError, match="token_heads are for sentence-embedding"):
+        expected_tensors(changed(config, pooling="none"))
+    with pytest.raises(FormatError, match="would have it in two places"):
+        expected_tensors(changed(config, token_heads=config.architecture.token_heads * 2))

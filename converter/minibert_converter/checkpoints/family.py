@@ -110,8 +110,8 @@ class Family:
         position_bias: name of a table of biases, without `.weight`, or None for one without rows; and from its numbers
             [rows, heads] the biases [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
         relative: from config.json and the number of positions, how attention knows of distances beside the biases.
-        biases_by_head: names of the biases of queries and values, where layers.{layer}.attention.qkv has Q, K and V of
-            a head together, head after head, and keys have no bias.
+        biases_by_head: names of the biases of queries and values, where those of `layers.{layer}.attention.qkv` lie
+            apart and keys have none.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
             they are for: `layers.{layer}.ffn.norm` is then the one ahead of layer {next}'s attention.
         norm: whether norms are LayerNorm, or RMSNorm.

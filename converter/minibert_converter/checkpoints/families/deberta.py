@@ -153,6 +153,7 @@ DEBERTA = replace(
         **{name: source for name, source in DEBERTA_V2.tensors.items() if ".self." not in source},
         "layers.{layer}.attention.qkv": f"{_SELF}.in_proj",
     },
+    qkv_by_head=True,
     biases_by_head=(f"{_SELF}.query.bias", f"{_SELF}.value.bias"),
     architectures=task_classes("Deberta"),
     relative=_relative_v1,

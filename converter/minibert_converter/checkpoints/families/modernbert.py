@@ -19,7 +19,12 @@ def _attention(config: ConfigFile, sizes: Sizes) -> Attention:
     ]
     if not isinstance(kinds, list) or len(kinds) != sizes.num_layers or not set(kinds) <= set(_DEFAULT_BASES):
         raise CheckpointError(f"{config.path}: layer_types must name {', '.join(_DEFAULT_BASES)} for each layer")
-    reach = config.size(Key("local_attention", 128)) // 2
+    if "sliding_window" in config.values:  # to either side; transformers has it overrule the other
+        reach = config.size(Key("sliding_window"))
+        if config.values.get("local_attention", 2 * reach) != 2 * reach:
+            raise config.wrong("local_attention", f"{2 * reach}, twice the sliding_window")
+    else:
+        reach = config.size(Key("local_attention", 128)) // 2
     if reach < 1:
         raise UnsupportedError(
             f"{config.path}: local_attention is below 2, so that a token would attend to itself alone"
