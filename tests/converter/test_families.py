@@ -367,6 +367,7 @@ def test_a_table_of_tasks_counts_where_config_says_so(tmp_path):
     ("model_type", "reason"),
     [
         ("xmod", r": its layers have a part.*; supported are albert,"),
+        ("esm", ": it multiplies embeddings by a number that goes by how many tokens"),
         ("byt5", "'byt5' is not supported; supported are albert,"),
     ],
 )

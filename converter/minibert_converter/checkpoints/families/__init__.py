@@ -56,6 +56,8 @@ VARIANTS: tuple[Family, ...] = (JINA_EMBEDDINGS_V2,)
 #: Encoders of transformers that are asked for and not read, by model_type, and what they compute that no table can say.
 NOT_READ: dict[str, str] = {
     "roberta-prelayernorm": "its first layer reads a LayerNorm of what a LayerNorm gave",
+    **dict.fromkeys(("xlm", "flaubert"), "its words are found by Moses, which no tokenizer.json says"),
+    "esm": "it multiplies embeddings by a number that goes by how many tokens of a text are masked",
     "xmod": "its layers have a part of their own for each language",
     "mobilebert": "its layers have four feed-forward networks and no LayerNorm",
 }
