@@ -158,7 +158,7 @@ SETUPS: dict[str, dict[str, Any]] = {
             "model_type": "eurobert",
             "num_attention_heads": 6,
             "num_key_value_heads": 2,
-            "classifier_pooling": "mean",
+            "classifier_pooling": "bos",
             "rope_parameters": {"rope_theta": 250000.0, "rope_type": "default"},
         },
     },
@@ -173,9 +173,13 @@ SETUPS: dict[str, dict[str, Any]] = {
             "tie_word_embeddings": True,
             "attention_bias": True,
             "mlp_bias": True,
-            "classifier_pooling": "bos",
+            "classifier_pooling": "late",
             "rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 2.0},
         },
+    },
+    "megatron": {
+        "class": "MegatronBert",
+        "config": _SIZES | {"model_type": "megatron-bert", "num_hidden_layers": 2},
     },
     "ernie": {
         "class": "Ernie",

@@ -88,6 +88,7 @@ MODEL_TYPES = (
     "eurobert",
     "gte",
     "jina_embeddings_v3",
+    "megatron-bert",
     "modernbert",
     "mpnet",
     "mt5",

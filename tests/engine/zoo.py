@@ -61,6 +61,14 @@ SHAPES: dict[str, dict] = {
         "head": [(20, "gelu", True), (3, "none", False)],
     },
     "rms, biased": {"norm": "rms", "pre_norm": True, "sum_of_embeddings": True, "position_bias": True, "layers": 1},
+    "late pooling": {
+        "pooling": "mean",
+        "head": [(20, "gelu", True), (33, "relu", False), (3, "none", False)],
+        "pool_after": 2,
+        "input_factor": True,
+    },
+    "latest pooling": {"pooling": "max", "head": [(20, "tanh", False)], "pool_after": 1, "normalize": True},
+    "late pooling of first tokens": {"head": [(20, "gelu", True), (3, "none", False)], "pool_after": 1},
     "rms behind": {"norm": "rms", "hidden_size": 100, "pooling": "mean"},
     "norms ahead of all": {
         "pre_norm": True,

@@ -158,7 +158,7 @@ def _feature(config: dict[str, Any], rng: random.Random) -> None:
     key = rng.choice(
         [
             *("pooling", "gated", "pre_norm", "normalize", "position_bias", "position_table", "relative_rows"),
-            *("activation", "layers", "task", "norm", "sum_of_embeddings"),
+            *("activation", "layers", "task", "norm", "sum_of_embeddings", "pool_after"),
         ]
     )
     if key == "relative_rows":
@@ -167,6 +167,8 @@ def _feature(config: dict[str, Any], rng: random.Random) -> None:
         architecture[key] = rng.choice(["none", "cls", "mean", "max", "last"])
     elif key == "activation":
         architecture[key] = rng.choice(ACTIVATIONS)
+    elif key == "pool_after":
+        architecture[key] = rng.choice([0, 1, 2, 16])
     elif key == "norm":
         architecture[key] = rng.choice(["layer", "rms"])
     elif key == "task":

@@ -20,7 +20,7 @@ PROBLEM_TYPES: dict[str, ProblemType] = {
 
 
 #: What transformers calls the rows that a classifier reads -> ours.
-POOLINGS: Mapping[str, Pooling] = {"cls": "cls", "bos": "cls", "mean": "mean"}
+POOLINGS: Mapping[str, Pooling] = {"cls": "cls", "bos": "cls", "mean": "mean", "late": "mean"}
 
 
 #: transformers' names of activations -> ours. The three names of the tanh approximation differ only in rounding.

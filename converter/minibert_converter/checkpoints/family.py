@@ -44,13 +44,19 @@ class HeadSource:
 class Head:
     """What a task adds to the encoder: how tokens become rows, and the linears that follow.
 
-    A `pooling` that is a Key is config.json's to say. `must_be` are keys that change the head -> the one value that is
-    understood.
+    A `pooling` that is a Key is config.json's to say; "late" is the mean of what the linears make of every token, the
+    last of which, being linear, may as well come after it. `must_be` are keys that change the head -> the one value
+    that is understood.
     """
 
     pooling: Pooling | Key
     linears: tuple[HeadSource, ...] = ()
     must_be: Mapping[str, Any] = field(default_factory=dict)
+
+    def pool_after(self, config: ConfigFile) -> int:
+        """How many of the linears come before pooling."""
+        late = isinstance(self.pooling, Key) and config.value(self.pooling) == "late"
+        return len(self.linears) - 1 if late else 0
 
 
 @dataclass(frozen=True)

@@ -487,7 +487,7 @@ def _architecture(
         norm=family.norm,
         sum_of_embeddings=family.sum_of_embeddings,
         rotary_frequencies=frequencies,
-        pool_after=modules.pool_after if modules else 0,
+        pool_after=modules.pool_after if modules else head.pool_after(config),
         pool_prompt=modules.pool_prompt if modules else True,
         layer_weights=read_layer_weights(modules, sizes.num_layers) if modules else (),
     )

@@ -13,6 +13,7 @@ from minibert_converter.checkpoints.families.eurobert import EUROBERT
 from minibert_converter.checkpoints.families.gte import GTE
 from minibert_converter.checkpoints.families.jina_embeddings_v2 import JINA_EMBEDDINGS_V2
 from minibert_converter.checkpoints.families.jina_embeddings_v3 import JINA_EMBEDDINGS_V3
+from minibert_converter.checkpoints.families.megatron_bert import MEGATRON_BERT
 from minibert_converter.checkpoints.families.modernbert import MODERNBERT
 from minibert_converter.checkpoints.families.mpnet import MPNET
 from minibert_converter.checkpoints.families.neobert import NEOBERT
@@ -38,6 +39,7 @@ FAMILIES: dict[str, Family] = {
         EUROBERT,
         GTE,
         JINA_EMBEDDINGS_V3,
+        MEGATRON_BERT,
         MODERNBERT,
         MPNET,
         MT5,
@@ -53,9 +55,7 @@ FAMILIES: dict[str, Family] = {
 VARIANTS: tuple[Family, ...] = (JINA_EMBEDDINGS_V2,)
 #: Encoders of transformers that are asked for and not read, by model_type, and what they compute that no table can say.
 NOT_READ: dict[str, str] = {
-    **dict.fromkeys(
-        ("megatron-bert", "roberta-prelayernorm"), "its first layer adds to what a LayerNorm ahead of it has not seen"
-    ),
+    "roberta-prelayernorm": "its first layer reads a LayerNorm of what a LayerNorm gave",
     "xmod": "its layers have a part of their own for each language",
     "mobilebert": "its layers have four feed-forward networks and no LayerNorm",
 }

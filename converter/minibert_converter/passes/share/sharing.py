@@ -70,7 +70,8 @@ def share(
 
 def _check(network: Network, groups: Sequence[Sequence[int]]) -> None:
     layers = network.architecture.layers
-    if any(name.startswith("layers.") for name in network.aliases) or any(
+    aliases = (name for name, target in network.aliases.items() if target in network.linears)
+    if any(name.startswith("layers.") for name in aliases) or any(
         isinstance(linear, TiedLinear) for linear in network.linears.values()
     ):
         raise InputError("layers of this model share their weights already")
