@@ -62,7 +62,7 @@ def test_all_positions_of_the_config_have_biases(tmp_path):
     network = read_checkpoint(JINA.write(tmp_path / "checkpoint"))
     assert network.architecture.max_positions == 8192
     assert network.aliases["layers.1.attention.position_bias"] == "layers.0.attention.position_bias"
-    (biases,) = network.position_biases.values()
+    (biases,) = network.attention_tables.values()
     middle = biases.shape[1] // 2 - 8
     np.testing.assert_allclose(biases[0, middle - 8191 : middle + 8192 : 8191] * np.log(2), [-2047.75, 0, -2047.75])
 

@@ -51,13 +51,13 @@ def test_tensors_of_families():
     [
         ({"rotary_bases": [10000.0], "head_size": 13}, "layers.0.rotary_base.*head_size is odd"),
         ({"windows": [5], "position_bias": True}, "layers.0.window is 5"),
-        ({"windows": [5], "relative_rows": 40}, "layers.0.window is 5, but relative_rows"),
-        ({"position_bias": True, "relative_rows": 40}, "position_bias is true, but relative_rows"),
         ({"sum_of_embeddings": True}, "sum_of_embeddings is true, but it goes with pre_norm"),
         (
             {"sum_of_embeddings": True, "pre_norm": True, "embedding_size": 20},
             "sum_of_embeddings .* without embedding_s",
         ),
+        ({"windows": [5], "relative_rows": 40}, "layers.0.window is 5, but relative_rows"),
+        ({"position_bias": True, "relative_rows": 40}, "position_bias is true, but relative_rows"),
         ({"rotary_frequencies": [[1.0] * 5]}, "layers.1.rotary has 5 frequencies, but head_size is 12"),
         ({"rotary_frequencies": [[1.0] * 6], "rotary_bases": [2.0, 2.0]}, "layers.1.rotary is 1, but rotary_base 2.0"),
     ],

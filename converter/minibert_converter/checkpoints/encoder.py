@@ -193,26 +193,25 @@ class EncoderReader:
         """Q, K and V as one matrix, heads padded; features that rotary positions turn together become neighbours."""
         hidden, heads, head_size = self._sizes.hidden_size, self._sizes.num_heads, self._sizes.head_size
         groups = self._sizes.key_heads or heads
+        heights = [heads * head_size, groups * head_size, groups * head_size]
         if "attention.qkv" in sources:
-            names = [sources["attention.qkv"]]
-            if self._family.biases_by_head:
-                weights = self._tensors.read(f"{names[0]}.weight", (3 * hidden, hidden))
-                stored = [self._tensors.read(n.format(layer=layer), (hidden,)) for n in self._family.biases_by_head]
-                parts = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]]).reshape(3, heads, head_size)
-                biases = parts.transpose(1, 0, 2)
-            else:
-                weights, biases = self._read_rows(names, [(heads + 2 * groups) * head_size])
+            names, heights = [sources["attention.qkv"]], [sum(heights)]
         else:
             names = [sources[f"attention.{part}"] for part in ("query", "key", "value")]
-            weights, biases = self._read_rows(names, [heads * head_size, groups * head_size, groups * head_size])
-        rows, offsets = weights.reshape(-1, head_size, hidden), biases.reshape(-1, head_size)
         # Queries share keys and values in groups of neighbours; here each has its own.
-        order = np.concatenate(
-            [np.arange(heads), *(heads + n * groups + np.arange(heads) // (heads // groups) for n in (0, 1))]
-        )
+        shared = np.arange(heads) // (heads // groups)
+        order = np.concatenate([np.arange(heads), heads + shared, heads + groups + shared])
         if self._family.qkv_by_head:
             order = np.arange(3 * heads).reshape(heads, 3).T.reshape(-1)
-        rows, offsets = rows[order].reshape(3, heads, head_size, hidden), offsets[order].reshape(3, heads, head_size)
+        if self._family.biases_by_head:
+            weights = self._tensors.read(f"{names[0]}.weight", (3 * hidden, hidden))
+            stored = [self._tensors.read(name.format(layer=layer), (hidden,)) for name in self._family.biases_by_head]
+            offsets = np.stack([stored[0], np.zeros(hidden, np.float32), stored[1]])
+        else:
+            weights, biases = self._read_rows(names, heights)
+            offsets = biases.reshape(-1, head_size)[order]
+        rows = weights.reshape(-1, head_size, hidden)[order].reshape(3, heads, head_size, hidden)
+        offsets = offsets.reshape(3, heads, head_size)
         if self._query_factors[layer] != 1:
             rows[0] *= np.float32(self._query_factors[layer])
             offsets[0] *= np.float32(self._query_factors[layer])
@@ -299,10 +298,8 @@ class EncoderReader:
 
     def read_norm(self, name: str, source: str, size: int) -> None:
         """A LayerNorm of `size` columns; no bias is one of zeros."""
-        weight = self._tensors.read(f"{source}.weight", (size,))
-        bias = self._read_bias(f"{source}.bias", size)
-        self._network.norms[name] = Norm(_pad(weight, (padded(size),)), _pad(bias, (padded(size),)))
-        self._network.origins[name] = self._tensors.origin(*self._stored(f"{source}.weight", f"{source}.bias"))
+        bias = self._present(f"{source}.bias")
+        read_norm(self._network, self._tensors, name, f"{source}.weight", bias, size)
 
     def read_linear(self, name: str, source: str, out_features: int, in_features: int) -> None:
         """A matrix, inputs padded with zeros."""
@@ -336,6 +333,13 @@ def read_linear(
     """
     values = _pad(tensors.read(weight, (out_features, in_features)), (out_features, padded(in_features)))
     network.linears[name] = LinearWeights(values, _read_bias(tensors, bias, out_features))
+    network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
+
+
+def read_norm(network: Network, tensors: NamedTensors, name: str, weight: str, bias: str | None, size: int) -> None:
+    """Reads a LayerNorm of `size` columns into `network`; no bias is one of zeros. Raises as `read_linear`."""
+    values = tensors.read(weight, (size,)), _read_bias(tensors, bias, size)
+    network.norms[name] = Norm(*(_pad(each, (padded(size),)) for each in values))
     network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
 
 
