@@ -23,9 +23,12 @@ def macs(config: Config, length: int) -> int:
     """Multiply-adds in the matrices and attention products of one text of `length` tokens; padding is no work."""
     a = config.architecture
     in_layers = sum(_work(config, name) for name in config.linears if name.startswith("layers."))
-    after = sum(_work(config, layer.name) for layer in a.head)
+    before, after = (
+        sum(_work(config, layer.name) for layer in part if layer.kind == "linear")
+        for part in (a.head[: a.pool_after], a.head[a.pool_after :])
+    )
     attention = sum(2 * length * length * layer.num_heads * a.head_size for layer in a.layers)
-    return length * in_layers + after * (length if a.pooling == "none" else 1) + attention
+    return length * (in_layers + before) + after * (length if a.pooling == "none" else 1) + attention
 
 
 def measure(call: Callable[[], object], seconds: float = 0.5, least: int = 5) -> float:

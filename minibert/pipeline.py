@@ -122,6 +122,7 @@ class Pipeline:
         self._tokenizer = tokenizer
         self._max_length = config.text.max_length
         self._max_positions = config.architecture.max_positions
+        self._pools_prompts = config.architecture.pool_prompt
         # Without layers nearly all the work is the tokenizer's: it may use threads of its own where the engine may.
         self._at_once = not config.architecture.layers and (engine.threads > 1 or tokenizes_alone())
 
@@ -156,14 +157,16 @@ class Pipeline:
         rest = {name: value for name, value in given.items() if name not in own}
         return {name: value for name, value in given.items() if name in own}, self.limits(known, **rest)
 
-    def row(self, text: str, pair: str | None, limits: Limits) -> np.ndarray:
+    def row(self, text: str, pair: str | None, limits: Limits, prefix: str = "") -> np.ndarray:
         """The row of one text: float32 [outputs]. Short, as it is all that stands between a caller and the engine."""
+        text = prefix + text
         ids, types, truncated = self._tokenizer().encode(text, pair, limits.max_length, limits.only_first)
         if truncated:
             if not limits.truncation:
                 raise self._too_long(text, pair, "the text", limits)
             self._warn(1, 1, limits)
-        return self._engine.forward((ids,), None if types is None else (types,))[0]
+        wanted = self._pooled(prefix, [len(ids)], limits)
+        return self._engine.forward((ids,), None if types is None else (types,), wanted)[0]
 
     def rows(
         self, items: Iterable[Any], limits: Limits, *, prefix: str = "", progress: str | None = None
@@ -182,7 +185,7 @@ class Pipeline:
         total = len(items) if isinstance(items, Sequence) else None
         with Progress(progress, total) as line:
             for portion, encoded in self._encode_ahead(text_portions(items, READ_AHEAD, prefix), limits):
-                rows, truncated = self._run(portion, encoded, limits, seen)
+                rows, truncated = self._run(portion, encoded, limits, seen, prefix)
                 parts.append(rows)
                 cut += truncated
                 seen += len(portion)
@@ -201,7 +204,7 @@ class Pipeline:
         seen = 0
         warned = False
         for texts in text_portions(items, read_ahead, prefix):
-            rows, truncated = self._run(texts, self._encode(texts, limits), limits, seen)
+            rows, truncated = self._run(texts, self._encode(texts, limits), limits, seen, prefix)
             seen += len(texts)
             if truncated and not warned:
                 warned = True
@@ -283,17 +286,33 @@ class Pipeline:
             portion = following
         yield portion, encoded()
 
+    def _pooled(self, prefix: str, lengths: Sequence[int], limits: Limits, offset: int = 0) -> list[range] | None:
+        """For texts of these lengths that begin with `prefix`, which tokens are pooled; None for all.
+
+        Raises:
+            InputError: none of a text, the first of which is number `offset`.
+        """
+        if not prefix or self._pools_prompts:
+            return None
+        first = self._tokenizer().prompt_length(prefix, limits.max_length)
+        for number, length in enumerate(lengths, offset):
+            if length <= first:
+                raise InputError(f"text {number} has no token behind the prompt's {first}: there is nothing to pool")
+        return [range(first, length) for length in lengths]
+
     def _run(
-        self, texts: Sequence[TextPair], encoded: Sequence[Encoded], limits: Limits, offset: int
+        self, texts: Sequence[TextPair], encoded: Sequence[Encoded], limits: Limits, offset: int, prefix: str
     ) -> tuple[np.ndarray, list[int]]:
         """Rows of a portion in its order, and the numbers of the texts that were cut (the first text is `offset`)."""
         cut = [offset + index for index, each in enumerate(encoded) if each.truncated]
         if cut and not limits.truncation:
             raise self._too_long(*texts[cut[0] - offset], f"text {cut[0]}", limits)
         out = np.empty((len(texts), self._engine.out_features), np.float32)
-        for places in pack([len(each.ids) for each in encoded], limits.batch_size, limits.max_tokens):
-            batch = [encoded[place] for place in places]
-            out[places] = self._engine.forward([each.ids for each in batch], _types(batch))
+        lengths = [len(each.ids) for each in encoded]
+        wanted = self._pooled(prefix, lengths, limits, offset)
+        for places in pack(lengths, limits.batch_size, limits.max_tokens):
+            batch, pooled = [encoded[place] for place in places], wanted and [wanted[place] for place in places]
+            out[places] = self._engine.forward([each.ids for each in batch], _types(batch), pooled)
         return out, cut
 
     def _too_long(self, text: str, pair: str | None, which: str, limits: Limits) -> InputError:

@@ -77,7 +77,7 @@ def random_model(
     eps: float = 1e-12,
     activation: str = "gelu",
     pooling: str = "cls",
-    head: Sequence[tuple[int, str, bool]] = (),
+    head: Sequence[tuple[int, str, bool] | str] = (),
     normalize: bool = False,
     tables: str | Table = "int8",
     input_factor: bool = False,
@@ -98,6 +98,9 @@ def random_model(
     word_size: int = 0,
     keep_tokens: Sequence[float] = (),
     exits: Sequence[tuple[int, float]] = (),
+    pool_after: int = 0,
+    pool_prompt: bool = True,
+    layer_weights: Sequence[float] = (),
 ) -> RandomModel:
     """A model of random weights.
 
@@ -114,7 +117,8 @@ def random_model(
         eps: of LayerNorm.
         activation: between the halves of the feed-forward network.
         pooling: how tokens become a row.
-        head: (out_features, activation, norm) of each layer after pooling.
+        head: (out_features, activation, norm) of each layer behind the encoder; "norm", "normalize", or the activation
+            of one that has a residual.
         normalize: whether rows end with length 1.
         tables: kind of the embedding tables, or how all of them are stored.
         input_factor: whether int8 linears have one.
@@ -135,6 +139,9 @@ def random_model(
         word_size: columns of the table of words, if a matrix of their own follows them.
         keep_tokens: fraction of the tokens that the first layers let through; the others let all.
         exits: (layer, threshold) of each place where a text may leave; makes the model a classifier.
+        pool_after: layers of the head that come before pooling.
+        pool_prompt: whether prompts are pooled as well.
+        layer_weights: of the sum of all layers' rows, if that is pooled.
     """
     kind_of = kind if callable(kind) else lambda _name: kind
     heads = [heads] * layers if isinstance(heads, int) else heads
@@ -162,9 +169,14 @@ def random_model(
         add(f"layers.{number}.ffn.up", hidden, 2 * padded(ffn_size[number]) if gated else ffn_size[number])
         add(f"layers.{number}.ffn.down", padded(ffn_size[number]), hidden_size)
     width, head_layers = hidden_size, []
-    for number, (out_features, head_activation, normed) in enumerate(head):
+    for number, layer in enumerate(head):
+        width *= 1 + pooling.count("+") if number == pool_after else 1
+        if layer in ("norm", "normalize"):
+            head_layers.append(HeadLayer(f"head.{number}", kind=layer, eps=1e-5 if layer == "norm" else 0.0))
+            continue
+        out_features, head_activation, normed = (width, layer, False) if isinstance(layer, str) else layer
         add(f"head.{number}", padded(width), out_features)
-        head_layers.append(HeadLayer(f"head.{number}", head_activation, normed))
+        head_layers.append(HeadLayer(f"head.{number}", head_activation, normed, residual=isinstance(layer, str)))
         width = out_features
 
     for after, _threshold in exits:
@@ -202,6 +214,9 @@ def random_model(
             word_size=word_size,
             exits=tuple(Exit(*each) for each in exits),
             rotary_frequencies=tuple(tuple(row) for row in rotary_frequencies),
+            pool_after=pool_after,
+            pool_prompt=pool_prompt,
+            layer_weights=tuple(layer_weights),
         ),
         Task("text-classification", labels) if exits else Task("sentence-embedding"),
         TextConfig(max_positions),
@@ -226,16 +241,12 @@ def _tie(config: Config, name: str) -> Config:
 def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
     """Random tensors for a config, with zeros wherever a real model has padding."""
     architecture = config.architecture
-    hidden_size = architecture.hidden_size
     heads = [layer.num_heads for layer in architecture.layers]
-    widths = {layer.name: config.linears[layer.name].out_features for layer in architecture.head}
+    norms = norm_sizes(config)
     tensors: dict[str, np.ndarray] = {}
     for name, spec in expected_tensors(config).items():
-        if ".norm." in name:
-            random = _generator(seed, name)
-            size = widths.get(name.split(".norm.")[0], hidden_size)
-            if name.startswith("embeddings."):
-                size = architecture.table_size
+        if name.rpartition(".")[0] in norms:
+            random, size = _generator(seed, name), norms[name.rpartition(".")[0]]
             values = random.standard_normal(size).astype(np.float32)
             tensors[name] = np.zeros(spec.shape, np.float32)
             tensors[name][:size] = 1 + values * 0.2 if name.endswith("weight") else values * 0.1
@@ -279,6 +290,19 @@ def random_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
         bias = random.standard_normal(linear.out_features).astype(np.float32) * np.float32(0.3) * outputs
         store_linear(tensors, name, linear, weight, bias, random)
     return tensors | {alias: tensors[name] for alias, name in config.aliases.items()}
+
+
+def norm_sizes(config: Config) -> dict[str, int]:
+    """How many columns each LayerNorm has that count."""
+    architecture = config.architecture
+    sizes, width = {"embeddings.norm": architecture.table_size}, architecture.hidden_size
+    for number in range(len(architecture.layers)):
+        sizes |= {f"layers.{number}.attention.norm": width, f"layers.{number}.ffn.norm": width}
+    for number, layer in enumerate(architecture.head):
+        width *= max(len(architecture.poolings), 1) if number == architecture.pool_after else 1
+        width = config.linears[layer.name].out_features if layer.kind == "linear" else width
+        sizes[layer.name if layer.kind == "norm" else f"{layer.name}.norm"] = width
+    return sizes
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:

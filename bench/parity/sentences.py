@@ -11,6 +11,7 @@ import minibert
 from bench.parity.checkpoints import write_sentence_models
 from bench.parity.compare import Row, compare
 from minibert_converter.convert import convert
+from tests.chains import CHAINS, TEXTS, write_chain, write_router
 
 
 def rows(folder: Path, texts: Sequence[str]) -> Iterator[Row]:
@@ -22,6 +23,7 @@ def rows(folder: Path, texts: Sequence[str]) -> Iterator[Row]:
         models[name] = minibert.load(folder / f"{name}.safetensors", threads=1)
     for pooling in ("mean", "cls", "max", "lasttoken"):
         yield from _vectors(pooling, folders[pooling], models[pooling], texts)
+    yield from _chains(folder / "chains")
     yield _sparse(folders["sparse"], models["sparse"], texts)
     yield from _scores(folders["ranker"], models["ranker"], texts)
     yield _relations(folders["relations"], models["relations"], texts)
@@ -47,6 +49,23 @@ def _vectors(name: str, folder: Path, model: minibert.Model, texts: Sequence[str
         yield compare("encode_query", texts, made[0], wanted[0])
         yield compare("encode_document", texts, made[1], wanted[1])
         yield compare("similarity", texts, model.similarity(*made), other.similarity(*wanted).numpy())
+
+
+def _chains(folder: Path) -> Iterator[Row]:
+    """Modules in any order, with and without a prompt, and both routes of a Router."""
+    from sentence_transformers import SentenceTransformer
+
+    folders = {name: write_chain(folder / name, modules) for name, modules in CHAINS.items()}
+    folders["a router"] = write_router(folder / "router")
+    for name, checkpoint in folders.items():
+        other = SentenceTransformer(str(checkpoint), device="cpu")
+        for route in ("query", "document") if name == "a router" else (None,):
+            convert(checkpoint, folder / "model", quantize="none", route=route)
+            model = minibert.load(folder / "model", threads=1)
+            for prompt in (None, "what is this "):
+                wanted = other.encode(TEXTS, prompt=prompt, **({"task": route} if route else {}))
+                what = f"{name}{f', route {route}' if route else ''}{', prompt' if prompt else ''}"
+                yield compare(f"chain: {what}", TEXTS, model.encode(TEXTS, prompt=prompt), wanted)
 
 
 def _sparse(folder: Path, model: minibert.Model, texts: Sequence[str]) -> Row:

@@ -29,6 +29,7 @@ def convert(
     *,
     recipe: Recipe | str | Path | None = None,
     task: str | None = None,
+    route: str | None = None,
     calibrate: str | Path | Sequence[str] | None = None,
     max_length: int | None = None,
     base: str | Path | None = None,
@@ -42,6 +43,7 @@ def convert(
         out: the file to write; an older one is replaced.
         recipe: what to do to the model, or a TOML file that says it; None takes `flags`.
         task: one of `minibert.format.constants.TASK_KINDS`, if not what the checkpoint says itself.
+        route: of a Router (Asym) of sentence-transformers, the route that texts take: the file has the modules of one.
         calibrate: texts like those to come, or a file of them (see `read_texts`); where None those that the recipe
             names, or else those that ship with the converter.
         max_length: longest text in tokens, if not what the checkpoint says itself.
@@ -70,7 +72,7 @@ def convert(
         raise InputError("calibration texts are given, but nothing that is asked for reads them")
     texts = None if calibrate is None else read_texts(calibrate)
 
-    network = read_checkpoint(source, task, progress, base=base)
+    network = read_checkpoint(source, task, progress, route=route, base=base)
     if max_length is not None:
         _set_max_length(network, max_length)
     passes = run(chosen, network, Context(texts, chosen.seed, chosen.folder, progress))

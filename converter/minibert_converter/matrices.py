@@ -58,8 +58,14 @@ def norm_of(network: Network, name: str) -> Norm:
 
 def is_plain(architecture: Architecture) -> bool:
     """Whether the encoder is BERT's: what the passes that take something out have learned to do without."""
-    beyond = architecture.pre_norm or architecture.gated or architecture.norm != "layer"
+    beyond = architecture.pre_norm or architecture.gated or architecture.norm != "layer" or architecture.layer_weights
     return not (beyond or architecture.goes_by_places)
+
+
+def has_plain_head(architecture: Architecture) -> bool:
+    """Whether pooling, of one kind if any, comes before the head, and that is linears: what has derivatives here."""
+    chain = any(layer.kind != "linear" or layer.residual for layer in architecture.head)
+    return not chain and not architecture.pool_after and len(architecture.poolings) <= 1
 
 
 def real_rows_and_columns(architecture: Architecture, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from minibert.cli.matrices import list_matrices, matrices_table
 from minibert.cli.recipes import as_toml, passes_table
 
 if TYPE_CHECKING:
-    from minibert.format import ModelFile
+    from minibert.format import Architecture, ModelFile
 
 HELP = "show what a model file holds"
 
@@ -159,11 +159,20 @@ def _facts(file: ModelFile) -> list[tuple[str, str]]:
         ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}{_some(heads)}"),
         ("vocabulary", f"{a.vocab_size:,} tokens"),
         ("reads", f"{file.config.text.max_length} tokens of a text, {a.max_positions} at most"),
-        ("pooling", a.pooling + (", normalized" if a.normalize else "")),
+        ("pooling", _pooling(a)),
     ]
     width = max(len(name) for name, _ in facts)
     longest = max(len(value) for _, value in facts)
     return [(name.ljust(width), value.ljust(longest)) for name, value in facts]
+
+
+def _pooling(architecture: Architecture) -> str:
+    parts = [architecture.pooling]
+    if architecture.layer_weights:
+        parts.append("of the weighted sum of all layers")
+    if not architecture.pool_prompt:
+        parts.append("without the prompt")
+    return ", ".join([*parts, "normalized"] if architecture.normalize else parts)
 
 
 def _some(heads: list[int]) -> str:

@@ -68,11 +68,12 @@ def pack(
     return PackedBatch(flat, types, starts)
 
 
-def with_wanted(batch: PackedBatch, wanted: Sequence[Sequence[int]]) -> PackedBatch:
-    """The batch with rows for some tokens only: for each text their places in it, rising.
+def with_wanted(batch: PackedBatch, wanted: Sequence[Sequence[int]], least: int = 0) -> PackedBatch:
+    """The batch with rows for some tokens only: for each text their places in it, rising, `least` of them or more.
 
     Raises:
-        InputError: places for more or fewer texts than there are, or places that don't rise or that a text hasn't.
+        InputError: places for more or fewer texts than there are, or places that don't rise, that a text hasn't, or
+            that are too few.
     """
     texts = len(batch.starts) - 1
     if len(wanted) != texts:
@@ -82,6 +83,8 @@ def with_wanted(batch: PackedBatch, wanted: Sequence[Sequence[int]]) -> PackedBa
         rising = np.asarray(places, np.int64)
         if rising.size and (rising[0] < 0 or rising[-1] >= end - first or (np.diff(rising) <= 0).any()):
             raise InputError(f"wanted places of text {number} must rise within 0..{end - first - 1}: {list(places)}")
+        if len(rising) < least:
+            raise InputError(f"text {number} of the batch has no token that is wanted: there is nothing to pool")
         flags[first + rising] = True
     return batch._replace(wanted=flags)
 

@@ -151,7 +151,8 @@ class Engine:
             ids: token ids of each text, special tokens included.
             token_types: segment ids in the same shape, or None for zeros.
             wanted: for a model without pooling, of each text the rising places of the tokens whose rows are wanted;
-                None for all. Others are not computed beyond the last layer's attention.
+                None for all. Others are not computed beyond the last layer's attention. For a model that doesn't pool
+                prompts, the tokens that are pooled.
             attended: for a model without pooling, how many of each text's first tokens are attended to; None for all.
 
         Returns:
@@ -164,10 +165,11 @@ class Engine:
             MinibertError: the machine has not enough memory.
         """
         batch = pack(ids, token_types, self.config.architecture)
-        if self.pooled and (wanted is not None or attended is not None):
+        pools = self.pooled and (wanted is None or self.config.architecture.pool_prompt)
+        if (pools and wanted is not None) or (self.pooled and attended is not None):
             raise InputError("wanted and attended are for models without pooling: this one has a row a text")
         if wanted is not None:
-            batch = with_wanted(batch, wanted)
+            batch = with_wanted(batch, wanted, least=int(self.pooled))
         if attended is not None:
             batch = with_attended(batch, attended, self.config.architecture)
         return self._run(batch)[0]

@@ -14,7 +14,7 @@ from minibert import numerics
 from minibert import plan as steps
 from minibert.engine.addresses import Addresses
 from minibert.engine.arena import Arena
-from minibert.format.constants import ALIGNMENT, padded
+from minibert.format.constants import ALIGNMENT, Pooling, padded
 from minibert.format.parts import Linear
 from minibert.format.relative import DISTANCE_ROWS
 from minibert.format.schema import Config
@@ -40,7 +40,14 @@ _TABLE_KINDS = {
 }
 #: Where the caller's rows of tokens are, beside those of the answer itself.
 _TOKEN_OUTS = (op.JOB_TOKEN_OUT, op.JOB_SECOND_TOKEN_OUT)
-_POOLS = {"cls": op.POOL_CLS, "last": op.POOL_LAST, "max": op.POOL_MAX, "mean": op.POOL_MEAN}
+_POOLS: Mapping[Pooling, int] = {
+    "cls": op.POOL_CLS,
+    "last": op.POOL_LAST,
+    "max": op.POOL_MAX,
+    "mean": op.POOL_MEAN,
+    "weighted_mean": op.POOL_WEIGHTED_MEAN,
+    "mean_sqrt_length": op.POOL_MEAN_SQRT_LENGTH,
+}
 
 
 class Program(NamedTuple):
@@ -127,7 +134,9 @@ class _Lowering:
             op.HIDDEN_WIDTH: hidden.width,
         }
 
-    def result(self, out: Buffer | None, codes: Codes | None, norm: str | None, columns: int) -> dict[int, int]:
+    def result(
+        self, out: Buffer | None, codes: Codes | None, norm: str | None, columns: int, eps: float | None = None
+    ) -> dict[int, int]:
         """The entries that say where a step's rows go; `columns` of them count, the others are padding."""
         width = padded(columns)
         self.most_width = max(self.most_width, width)
@@ -145,8 +154,8 @@ class _Lowering:
                 op.NORM_WEIGHT: self.addresses.tensor(f"{norm}.weight"),
                 op.NORM_BIAS: self.addresses.tensor(f"{norm}.bias"),
                 op.NORM_SIZE: columns,
-                op.NORM_EPS: _bits(self.config.architecture.layer_norm_eps),
-                op.NORM_RMS: int(self.config.architecture.norm == "rms"),
+                op.NORM_EPS: _bits(self.config.architecture.layer_norm_eps if eps is None else eps),
+                op.NORM_RMS: int(self.config.architecture.norm == "rms" and eps is None),
             }
         return row
 
@@ -310,11 +319,32 @@ class _Lowering:
         return {
             op.OP: Op.POOL,
             op.ROWS: op.TEXTS,
-            op.KIND: _POOLS[step.kind],
+            op.KIND: sum(_POOLS[kind] << number * op.POOL_BITS for number, kind in enumerate(step.kinds)),
+            op.POOLS: len(step.kinds),
             op.SOURCE: self.arena.buffer(step.source),
+            op.SOURCE_WIDTH: step.source.width,
+            op.COLUMNS: step.size,
             op.OUT: self.arena.buffer(step.out),
             op.WIDTH: step.out.width,
         }
+
+    @lower.register
+    def _(self, step: steps.Mix) -> dict[int, int]:
+        return {
+            op.OP: Op.MIX,
+            op.ROWS: _rows(step.out),
+            op.SOURCE: self.arena.buffer(step.source),
+            op.OUT: self.arena.buffer(step.out),
+            op.WIDTH: step.out.width,
+            op.MIX_WEIGHT: _bits(step.weight),
+            op.MIX_ADDS: int(not step.first),
+        }
+
+    @lower.register
+    def _(self, step: steps.Norm) -> dict[int, int]:
+        return {op.OP: Op.NORM, op.ROWS: _rows(step.buffer)} | self.result(
+            step.buffer, None, step.norm, step.size, step.eps
+        )
 
     @lower.register
     def _(self, step: steps.Normalize) -> dict[int, int]:

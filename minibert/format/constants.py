@@ -38,6 +38,8 @@ MAX_HEAD_SIZE = 256
 MAX_HEADS = 1024
 MAX_LAYERS = 256
 MAX_HEAD_LAYERS = 16
+#: What one layer counts for, where the rows of all of them are mixed.
+MAX_LAYER_WEIGHT = 1e6
 #: Linears on every token beside the answer: as many places as a job has for their rows.
 MAX_TOKEN_HEADS = 2
 TOKEN_HEADS = ("tokens.vectors", "tokens.weights")
@@ -58,7 +60,8 @@ MAX_LABELS = MAX_OUTPUTS
 LinearKind = Literal["float32", "int8", "int8-4x4", "int4", "codebook"]
 TableKind = Literal["float32", "int8", "float32-panels", "int8-panels", "int4", "codebook"]
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
-Pooling = Literal["none", "cls", "mean", "max", "last"]
+Pooling = Literal["none", "cls", "mean", "max", "last", "weighted_mean", "mean_sqrt_length"]
+HeadKind = Literal["linear", "norm", "normalize"]
 TaskKind = Literal[
     "text-classification",
     "sentence-embedding",
@@ -101,6 +104,7 @@ FOUR_BIT_KINDS = ("int4", "codebook")
 TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+HEAD_KINDS: tuple[HeadKind, ...] = get_args(HeadKind)
 TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 NORM_KINDS: tuple[NormKind, ...] = get_args(NormKind)
 PROBLEM_TYPES: tuple[ProblemType, ...] = get_args(ProblemType)

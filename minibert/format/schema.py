@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 from minibert.errors import FormatError
 from minibert.format.constants import (
     ACTIVATIONS,
+    HEAD_KINDS,
     MAX_CHARACTERS_PER_TOKEN,
     MAX_HEAD_LAYERS,
     MAX_HEAD_SIZE,
     MAX_HEADS,
     MAX_HIDDEN_SIZE,
     MAX_LABELS,
+    MAX_LAYER_WEIGHT,
     MAX_LAYERS,
     MAX_POSITIONS,
     MAX_ROTARIES,
@@ -40,6 +42,7 @@ from minibert.format.constants import (
     TOKEN_HEADS,
     TOKEN_SIMILARITIES,
     Activation,
+    HeadKind,
     NormKind,
     Pooling,
     ProblemType,
@@ -47,7 +50,20 @@ from minibert.format.constants import (
 )
 from minibert.format.parts import Linear, Table
 from minibert.format.record import FromJson, key, record
-from minibert.format.values import Read, T, boolean, choice, free_form, integer, items, mapping, number, shown, string
+from minibert.format.values import (
+    Read,
+    T,
+    boolean,
+    choice,
+    free_form,
+    integer,
+    items,
+    mapping,
+    number,
+    shown,
+    string,
+    wrong,
+)
 
 FORMAT_NAME = "minibert"
 FORMAT_VERSION = 1
@@ -92,16 +108,34 @@ class Exit(FromJson):
 
 @record
 class HeadLayer(FromJson):
-    """One layer after pooling: a linear called `name`, then an activation, then (if norm) a LayerNorm `name`.norm."""
+    """One layer of what stands behind the encoder: what becomes of each row.
+
+    Attributes:
+        name: of its tensors.
+        activation: what follows a linear.
+        norm: whether a LayerNorm `name`.norm follows that.
+        kind: "linear" is the linear `name`; "norm" a LayerNorm `name`; "normalize" divides a row by its L2 norm.
+        eps: of a layer that is a LayerNorm.
+        residual: whether the row that a linear was given is added to what its activation returned.
+    """
 
     name: str = key(string)
     activation: Activation = key(choice(ACTIVATIONS), default="none")
     norm: bool = key(boolean, default=False)
+    kind: HeadKind = key(choice(HEAD_KINDS), default="linear", written=False)
+    eps: float = key(number(0.0, 1.0, also=0.0), default=0.0, written=False)
+    residual: bool = key(boolean, default=False, written=False)
 
     def check(self, where: str) -> None:
-        """Refuse names that the format makes itself."""
+        """Refuse names that the format makes itself, and what only layers of another kind have."""
         if not _is_head_name(self.name):
             raise FormatError(f"{where}.name must be 'head.WORD' or 'head.WORD.NUMBER', not {shown(self.name)}")
+        if self.kind != "linear" and (self.activation != "none" or self.norm or self.residual):
+            raise FormatError(f"{where}: activation, norm and residual are for linears, but its kind is {self.kind}")
+        if (self.eps > 0) != (self.kind == "norm"):
+            raise FormatError(f"{where}.eps is {self.eps}, but its kind is {self.kind}: a norm has one, others don't")
+        if self.norm and self.residual:
+            raise FormatError(f"{where}: a layer has either a norm or a residual")
 
 
 @record
@@ -132,6 +166,21 @@ def _is_head_name(name: str) -> bool:
     return len(parts) == 1 or (len(parts) == 2 and parts[1].isdecimal())
 
 
+def _pooling(value: Any, where: str) -> str:
+    """One of POOLINGS, or different ones joined by "+"."""
+    kinds = value.split("+") if type(value) is str and len(value) < 100 else []
+    if value not in POOLINGS and (len(set(kinds)) < max(len(kinds), 1) or not set(kinds) <= set(POOLINGS) - {"none"}):
+        raise wrong(where, f"one of {', '.join(POOLINGS)}, or different ones joined by +", value)
+    return value
+
+
+def _layer_weight(value: Any, where: str) -> float:
+    """A finite number of either sign."""
+    if type(value) not in (int, float) or not abs(value) <= MAX_LAYER_WEIGHT:
+        raise wrong(where, f"a number between {-MAX_LAYER_WEIGHT} and {MAX_LAYER_WEIGHT}", value)
+    return float(value)
+
+
 @record
 class Architecture(FromJson):
     """The shape of the network, from token ids to the rows that `forward` returns.
@@ -155,6 +204,13 @@ class Architecture(FromJson):
             than with its result.
         token_heads: what else is made of every token, where the answer is one row a text.
         rotary_frequencies: by which pairs of features are rotated, in layers that have no base: each names one row.
+        pooling: how the rows of a text's tokens become one: one of POOLINGS, or several joined by "+", whose rows then
+            lie one behind another; "none" leaves every token its row.
+        head: what becomes of rows behind the encoder.
+        pool_after: how many layers of the head come before pooling.
+        pool_prompt: whether the tokens of a prompt are pooled as well.
+        layer_weights: what the embeddings' rows and those of each layer are multiplied by, where it is their sum that
+            pooling sees; else none.
     """
 
     model_type: str = key(choice(MODEL_TYPES))
@@ -166,7 +222,7 @@ class Architecture(FromJson):
     layer_norm_eps: float = key(number(0.0, 1.0))
     activation: Activation = key(choice(ACTIVATIONS))
     layers: tuple[Layer, ...] = key(items(Layer.from_json, 0, MAX_LAYERS))
-    pooling: Pooling = key(choice(POOLINGS))
+    pooling: str = key(_pooling)
     head: tuple[HeadLayer, ...] = key(items(HeadLayer.from_json, 0, MAX_HEAD_LAYERS), default=())
     normalize: bool = key(boolean, default=False)
     embedding_size: int = key(integer(0, MAX_HIDDEN_SIZE), default=0)
@@ -185,6 +241,9 @@ class Architecture(FromJson):
         default=(),
         written=False,
     )
+    pool_after: int = key(integer(0, MAX_HEAD_LAYERS), default=0, written=False)
+    pool_prompt: bool = key(boolean, default=True, written=False)
+    layer_weights: tuple[float, ...] = key(items(_layer_weight, 0, MAX_LAYERS + 1), default=(), written=False)
 
     @property
     def goes_by_places(self) -> bool:
@@ -201,6 +260,11 @@ class Architecture(FromJson):
     def table_size(self) -> int:
         """Columns of the embedding tables that mean something."""
         return self.embedding_size or self.hidden_size
+
+    @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        """What pooling makes of the rows of a text's tokens, in the order in which it lies in one row."""
+        return () if self.pooling == "none" else cast("tuple[Pooling, ...]", tuple(self.pooling.split("+")))
 
 
 def _optional(read: Read[T]) -> Read[T | None]:

@@ -95,16 +95,12 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
         name = f"exits.{early.after}"
         specs.linear(name, linears.take(name, padded(architecture.hidden_size), len(config.task.labels)))
     _add_token_heads(specs, linears, config)
-    width = architecture.hidden_size
-    for head_layer in architecture.head:
-        linear = _add_linear(specs, linears, head_layer.name, padded(width), None)
-        width = linear.out_features
-        if head_layer.norm:
-            specs.norm(f"{head_layer.name}.norm", padded(width))
+    width = _add_head(specs, linears, architecture)
     linears.end()
     _check_work(config)
     _check_task(config, width)
     _check_adaptive(config)
+    _check_layer_weights(config.architecture)
     _check_aliases(config.aliases, specs.by_name)
     return specs.by_name
 
@@ -256,6 +252,35 @@ def _add_layer(specs: _Specs, linears: _Linears, prefix: str, layer: Layer, arch
     specs.norm(f"{prefix}.ffn.norm", hidden)
 
 
+def _add_head(specs: _Specs, linears: _Linears, architecture: Architecture) -> int:
+    """The layers behind the encoder, pooling among them; returns how wide the rows are that they return."""
+    head, pool_after = architecture.head, architecture.pool_after
+    if pool_after > (len(head) if architecture.poolings else 0):
+        raise FormatError(
+            f"config.architecture.pool_after is {pool_after}, but there are {len(head)} layers of the head and pooling "
+            f"is {architecture.pooling}"
+        )
+    width = architecture.hidden_size
+    for place in range(len(head) + 1):
+        if place == pool_after:
+            width *= len(architecture.poolings) or 1
+        if place == len(head):
+            break
+        layer = head[place]
+        if layer.kind == "norm":
+            specs.norm(layer.name, padded(width))
+        if layer.kind == "linear":
+            outputs = _add_linear(specs, linears, layer.name, padded(width), None).out_features
+            if layer.residual and outputs != width:
+                raise FormatError(
+                    f"{shown(layer.name)} has a residual, but takes {width} numbers and returns {outputs}"
+                )
+            width = outputs
+        if layer.norm:
+            specs.norm(f"{layer.name}.norm", padded(width))
+    return width
+
+
 class _Linears:
     """The linears of a config, each of which the architecture takes in one place."""
 
@@ -366,6 +391,18 @@ def _check_task(config: Config, out_features: int) -> None:
         )
 
 
+def _check_layer_weights(architecture: Architecture) -> None:
+    """That the weights of layers, if there are any, are as many as the rows that they multiply."""
+    weights, due = architecture.layer_weights, len(architecture.layers) + 1
+    if not weights:
+        return
+    where = "config.architecture.layer_weights"
+    if len(weights) != due or not any(weights):
+        raise FormatError(f"{where} has {len(weights)} numbers; it must have {due}, which are not all 0")
+    if architecture.exits or architecture.pooling == "none":
+        raise FormatError(f"{where} are for models that pool what all layers made: without exits, with a pooling")
+
+
 def _check_sides(task: Task, architecture: Architecture) -> None:
     """That queries and documents of a model of one vector a token are within its vocabulary and positions."""
     several = task.kind == "multi-vector"
@@ -399,6 +436,8 @@ def _check_adaptive(config: Config) -> None:
         where = f"config.architecture.layers[{number}].keep_tokens"
         if architecture.pooling == "none":
             raise FormatError(f"{where} is {layer.keep_tokens}, but {task.kind} needs a row for each token")
+        if architecture.layer_weights or not architecture.pool_prompt or "weighted_mean" in architecture.poolings:
+            raise FormatError(f"{where} is {layer.keep_tokens}, but pooling asks which tokens there were")
         if architecture.goes_by_places:
             raise FormatError(f"{where} is {layer.keep_tokens}, but attention goes by the places of tokens here")
     layers = [early.after for early in architecture.exits]

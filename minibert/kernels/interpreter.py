@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba.core.types import UniTuple
 
+from minibert.format.constants import LANES
 from minibert.kernels import helpers
 from minibert.kernels import opcodes as op
 from minibert.kernels.attention import attend_float32, attend_integer
@@ -17,25 +18,28 @@ from minibert.kernels.embedding import embed, rotate
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.matmul import BLOCK_ROWS, epilogue, matmul_rows, product_columns, shares_columns, sums_stride
 from minibert.kernels.opcodes import Op
-from minibert.kernels.row_vectors import ROWS
+from minibert.kernels.row_vectors import ROWS, load_rows, splat_rows, store_rows
 from minibert.kernels.rows import normalize
 from minibert.kernels.selection import leave_early, number_of, prune_tokens, select_tokens
 from minibert.kernels.simd import (
     f32_of_bits,
+    f32x16,
     load_f32,
     load_f32x16,
     load_i64,
+    load_u8,
     maximum,
     splat_f32,
+    square_root,
     store_f32,
     store_f32x16,
     store_i64,
 )
-from minibert.kernels.step import field, row_stride, store_codes
+from minibert.kernels.step import field, normalize_rows, row_stride, store_codes
 from minibert.kernels.sync import take_ticket, wait_for_team
 from minibert.kernels.tile_registers import close_registers, open_registers
 
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @kernel(void, *[int64] * 8)
@@ -113,31 +117,87 @@ def attend(step, arena, scratch, starts, texts, attended, thread, threads):
             )
 
 
-@kernel(void, int64, int64, int64, int64)
-def pool(step, arena, starts, texts):
-    """One row a text."""
-    width = field(step, op.WIDTH)
-    kind = field(step, op.KIND)
+@kernel(UniTuple(int64, 4), int64, int64, int64)
+def pooled_tokens(first, end, wanted):
+    """Of the tokens first..end that are wanted: the first and the last one, how many, and the sum of their places.
+
+    The first token's place in its text is 1.
+    """
+    if wanted == 0:
+        tokens = end - first
+        return first, end - 1, tokens, tokens * (tokens + 1) // 2
+    begin, last, tokens, places = end, first, 0, 0
+    for token in range(first, end):
+        if load_u8(wanted + token) != 0:
+            begin, last = min(begin, token), token
+            tokens, places = tokens + 1, places + token - first + 1
+    return begin, last, tokens, places
+
+
+@kernel(f32x16, int64, int64, int64, int64, int64, int64, int64)
+def combined(kind, source, stride, first, begin, last, wanted):
+    """16 columns of the tokens begin..last of the text that starts with the token `first`, added up one by one."""
+    value = load_f32x16(source + begin * stride)
+    if kind == op.POOL_WEIGHTED_MEAN:
+        value = value * splat_f32(np.float32(begin - first + 1))
+    for token in range(begin + 1, last + 1):
+        if wanted == 0 or load_u8(wanted + token) != 0:
+            row = load_f32x16(source + token * stride)
+            if kind == op.POOL_MAX:
+                value = maximum(value, row)
+            elif kind == op.POOL_WEIGHTED_MEAN:
+                value = value + row * splat_f32(np.float32(token - first + 1))
+            else:
+                value = value + row
+    return value
+
+
+@kernel(void, int64, int64, int64, int64, int64)
+def pool(step, arena, starts, texts, wanted):
+    """One row a text: what each pooling makes of it, end to end."""
+    width, stride = field(step, op.WIDTH), 4 * field(step, op.SOURCE_WIDTH)
     offset = load_i64(starts)
     for text in range(texts):
         first = load_i64(starts + 8 * text) - offset
-        end = load_i64(starts + 8 * (text + 1)) - offset
+        begin, last, tokens, places = pooled_tokens(first, load_i64(starts + 8 * (text + 1)) - offset, wanted)
         out = arena + field(step, op.OUT) + text * width * 4
-        scale = splat_f32(_ONE / np.float32(end - first))
-        for column in range(0, width * 4, 64):
-            source = arena + field(step, op.SOURCE) + column
-            if kind == op.POOL_CLS:
-                value = load_f32x16(source + first * width * 4)
-            elif kind == op.POOL_LAST:
-                value = load_f32x16(source + (end - 1) * width * 4)
-            else:
-                value = load_f32x16(source + first * width * 4)
-                for token in range(first + 1, end):
-                    row = load_f32x16(source + token * width * 4)
-                    value = maximum(value, row) if kind == op.POOL_MAX else value + row
-                if kind == op.POOL_MEAN:
-                    value = value * scale
-            store_f32x16(out + column, value)
+        # What the last part does not cover is padding. Its own padding may run into the next row, which comes later.
+        store_f32x16(out + (width - LANES) * 4, splat_f32(_ZERO))
+        kinds = field(step, op.KIND)
+        for _part in range(field(step, op.POOLS)):
+            kind = kinds & ((1 << op.POOL_BITS) - 1)
+            scale = splat_f32(_ONE)
+            if kind == op.POOL_MEAN:
+                scale = splat_f32(_ONE / np.float32(tokens))
+            elif kind == op.POOL_WEIGHTED_MEAN:
+                scale = splat_f32(_ONE / np.float32(places))
+            elif kind == op.POOL_MEAN_SQRT_LENGTH:
+                scale = splat_f32(_ONE) / square_root(splat_f32(np.float32(tokens)))
+            for column in range(0, stride, 64):
+                source = arena + field(step, op.SOURCE) + column
+                if kind == op.POOL_CLS:
+                    value = load_f32x16(source + begin * stride)
+                elif kind == op.POOL_LAST:
+                    value = load_f32x16(source + last * stride)
+                else:
+                    value = combined(kind, source, stride, first, begin, last, wanted) * scale
+                store_f32x16(out + column, value)
+            out += field(step, op.COLUMNS) * 4
+            kinds >>= op.POOL_BITS
+
+
+@kernel(void, int64, int64, int64, int64)
+def mix(step, arena, first, end):
+    """OUT = weight * SOURCE, and what OUT was."""
+    stride = row_stride(step)
+    weight, adds = splat_rows(f32_of_bits(field(step, op.MIX_WEIGHT))), field(step, op.MIX_ADDS)
+    for row in range(first, end, ROWS):
+        source, out = arena + field(step, op.SOURCE) + row * stride, arena + field(step, op.OUT) + row * stride
+        for column in range(0, stride, 64):
+            value = load_rows(source + column, stride) * weight
+            if adds != 0:
+                value = load_rows(out + column, stride) + value
+            store_rows(out + column, stride, value)
 
 
 @kernel(void, *[int64] * 8)
@@ -154,8 +214,8 @@ def output(step, job, arena, first, end, numbers, first_output, first_token):
             store_f32(target + column * 4, load_f32(source + (row * field(step, op.WIDTH) + column) * 4))
 
 
-@kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
-def run_rows(step, arena, scratch, ids, types, starts, first, end):
+@kernel(void, *[int64] * 9)
+def run_rows(step, arena, scratch, ids, types, starts, wanted, first, end):
     """Steps that need nothing but the rows first..end themselves."""
     code = field(step, op.OP)
     width, stride = field(step, op.WIDTH), row_stride(step)
@@ -167,7 +227,13 @@ def run_rows(step, arena, scratch, ids, types, starts, first, end):
         for row in range(first, end, ROWS):
             store_codes(step, arena, arena + field(step, op.SOURCE) + row * stride, row)
     elif code == Op.POOL:
-        pool(step, arena, starts, end)
+        pool(step, arena, starts, end, wanted)
+    elif code == Op.MIX:
+        mix(step, arena, first, end)
+    elif code == Op.NORM:
+        for row in range(first, end, ROWS):
+            rows = arena + field(step, op.OUT) + row * stride
+            normalize_rows(step, rows, rows)
     elif code == Op.NORMALIZE:
         for row in range(first, end, ROWS):
             normalize(arena + field(step, op.OUT) + row * stride, width)
@@ -263,7 +329,7 @@ def run_span(job, span):
         elif code == Op.OUTPUT:
             output(step, job, arena, first, end, numbers, first_output, first_token)
         else:
-            run_rows(step, arena, row_scratch, ids, types, starts, first, end)
+            run_rows(step, arena, row_scratch, ids, types, starts, wanted, first, end)
     wait_for_team(barrier, threads)
 
 

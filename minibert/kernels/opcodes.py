@@ -27,9 +27,11 @@ class Op(IntEnum):
     NORMALIZE = 5
     OUTPUT = 6
     ROTATE = 7
-    PRUNE_TOKENS = 8
-    SELECT_TOKENS = 9
-    EXIT = 10
+    MIX = 8
+    NORM = 9
+    PRUNE_TOKENS = 20
+    SELECT_TOKENS = 21
+    EXIT = 22
 
 
 #: Second entry of every step: whether its rows are tokens or texts.
@@ -82,8 +84,13 @@ CONTEXT, CONTEXT_WIDTH, KEPT = range(21, 24)
 #: exp(logit - highest) is at most this.
 NUMBERS, SURE_BELOW = range(21, 23)
 
-#: POOL, in KIND.
-POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN = range(4)
+#: POOL: KIND has the first of these in its lowest POOL_BITS, the next one above them, and so on, POOLS in all. Each
+#: makes COLUMNS of the WIDTH columns of a row, from rows of SOURCE that have SOURCE_WIDTH.
+POOL_CLS, POOL_LAST, POOL_MAX, POOL_MEAN, POOL_WEIGHTED_MEAN, POOL_MEAN_SQRT_LENGTH = range(6)
+POOL_BITS = 4
+POOLS, SOURCE_WIDTH = range(15, 17)
+#: MIX: what rows of SOURCE are multiplied by, and whether OUT has something already that they are added to.
+MIX_WEIGHT, MIX_ADDS = range(14, 16)
 
 #: OUTPUT: the first COLUMNS columns of SOURCE go to the caller's rows, at the job's entry PLACE.
 COLUMNS, PLACE = range(14, 16)

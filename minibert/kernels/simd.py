@@ -27,6 +27,7 @@ from minibert.kernels.emit import (
     I32_LANES,
     I64,
     constant,
+    llvm_function,
     load,
     select_max,
     select_min,
@@ -191,6 +192,12 @@ def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
 def minimum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The smaller of each pair; b where a is not a number."""
     return select_min(builder, a, b)
+
+
+@intrinsic(f32x16, f32x16)
+def square_root(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """Square roots, correctly rounded."""
+    return builder.call(llvm_function(builder, "llvm.sqrt.v16f32", F32_LANES, [F32_LANES]), [value])
 
 
 @intrinsic(f32x16, f32x16, f32x16, f32x16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minibert.format.constants import padded
 from minibert.format.parts import low_rank_part
-from minibert.format.schema import Config
+from minibert.format.schema import Architecture, Config
 from minibert.plan.steps import (
     TABLES,
     Attend,
@@ -13,6 +13,8 @@ from minibert.plan.steps import (
     Embed,
     Exit,
     Matmul,
+    Mix,
+    Norm,
     Normalize,
     Plan,
     Pool,
@@ -118,23 +120,34 @@ def build_plan(config: Config, every_token: bool = False, token_heads: bool = Fa
     architecture = config.architecture
     build = _Builder(config, every_token)
     hidden = Buffer("hidden", "tokens", padded(architecture.hidden_size))
-    source = _embed(build, hidden)
-    last = len(architecture.layers) - 1
-    for number in range(last):
-        source = _layer(build, number, source, hidden, hidden)
     queries = hidden
-    if architecture.layers:
-        every_row = every_token or (token_heads and architecture.token_heads)
-        if architecture.pooling == "cls" and not every_row:
-            queries = Buffer("pooled", "texts", hidden.width)
-        _layer(build, last, source, hidden, queries)
-
+    if _is_of_first_token(architecture) and not (every_token or (token_heads and architecture.token_heads)):
+        queries = Buffer("pooled", "texts", hidden.width)
+    source = _embed(build, hidden)
+    mixed = _mix(build, 0, hidden, hidden)
+    last = len(architecture.layers) - 1
+    for number in range(last + 1):
+        source = _layer(build, number, source, hidden, queries if number == last else hidden)
+        mixed = _mix(build, number + 1, hidden, mixed)
     token_outputs = _token_heads(build, hidden) if token_heads else ()
-    output = _head(build, queries)
-    features = (
-        config.linears[architecture.head[-1].name].out_features if architecture.head else architecture.hidden_size
-    )
+    output, features = _head(build, mixed if architecture.layer_weights else queries)
     return Plan(tuple(build.steps), output, features, token_outputs)
+
+
+def _is_of_first_token(architecture: Architecture) -> bool:
+    """Whether nobody reads more of the last layer's rows than that of each text's first token."""
+    everything = architecture.layer_weights or architecture.pool_after or not architecture.pool_prompt
+    return bool(architecture.layers) and architecture.pooling == "cls" and not everything
+
+
+def _mix(build: _Builder, number: int, hidden: Buffer, mixed: Buffer) -> Buffer:
+    """The rows of `hidden`, which are those of layer `number`, are added to the sum of all layers; returns that."""
+    weights = build.config.architecture.layer_weights
+    if not weights or weights[number] == 0:
+        return mixed
+    out = Buffer("mixed", "tokens", hidden.width)
+    build.steps.append(Mix(hidden, out, weights[number], not any(weights[:number])))
+    return out
 
 
 def _embed(build: _Builder, hidden: Buffer) -> Buffer | Codes:
@@ -201,7 +214,7 @@ def _layer(build: _Builder, number: int, source: Buffer | Codes, hidden: Buffer,
         Attend(qkv, context, *heads, exact, bias, layer.window, relative if architecture.relative_rows else None)
     )
     if queries != hidden:
-        build.steps.append(Pool("cls", hidden, queries))
+        build.steps.append(Pool(("cls",), hidden, queries, architecture.hidden_size))
     elif layer.keep_tokens < 1 and not build.every_token:
         build.steps.append(PruneTokens(qkv, hidden, context, *heads, layer.keep_tokens))
     elif last and architecture.pooling == "none":
@@ -245,7 +258,7 @@ def _exit(build: _Builder, number: int, hidden: Buffer) -> Buffer | Codes:
     labels = build.config.linears[name].out_features
     pooled = Buffer("pooled", "texts", hidden.width)
     logits = Buffer("exit", "texts", padded(labels))
-    build.steps.append(Pool("mean", hidden, pooled))
+    build.steps.append(Pool(("mean",), hidden, pooled, build.config.architecture.hidden_size))
     build.matmul(name, build.quantize(pooled, name), logits)
     build.steps.append(Exit(logits, hidden, labels, build.exits[number]))
     return build.quantize(hidden, f"layers.{number + 1}.attention.qkv")
@@ -264,22 +277,54 @@ def _token_heads(build: _Builder, hidden: Buffer) -> tuple[tuple[Buffer, int], .
     return tuple(outputs)
 
 
-def _head(build: _Builder, hidden: Buffer) -> Buffer:
-    """Pooling, the layers after it, and normalization."""
+def _head(build: _Builder, hidden: Buffer) -> tuple[Buffer, int]:
+    """What stands behind the encoder, layer after layer, pooling among them; returns the rows and their width."""
     architecture = build.config.architecture
-    current = hidden
-    if architecture.pooling != "none" and hidden.rows == "tokens":
-        current = Buffer("pooled", "texts", hidden.width)
-        build.steps.append(Pool(architecture.pooling, hidden, current))
-    source: Buffer | Codes = build.quantize(current, architecture.head[0].name) if architecture.head else current
-    for number, layer in enumerate(architecture.head):
-        following = architecture.head[number + 1].name if number + 1 < len(architecture.head) else None
-        width = padded(build.config.linears[layer.name].out_features)
-        current = _of_one_width(f"head{number % 2}", current.rows, width)
-        norm = f"{layer.name}.norm" if layer.norm else None
-        source = build.matmul(
-            layer.name, source, current, following=following, keep=False, activation=layer.activation, norm=norm
-        )
+    head, poolings = architecture.head, architecture.poolings
+    current, size, linears = hidden, architecture.hidden_size, 0
+    source: Buffer | Codes = current
+    for place in range(len(head) + 1):
+        if poolings and place == architecture.pool_after:
+            if current.rows == "tokens":
+                pooled = Buffer("pooled", "texts", padded(size * len(poolings)))
+                build.steps.append(Pool(poolings, current, pooled, size))
+                source = current = pooled
+            size *= len(poolings)
+        if place == len(head):
+            break
+        layer = head[place]
+        if layer.kind == "normalize":
+            build.steps.append(Normalize(current))
+        elif layer.kind == "norm":
+            build.steps.append(Norm(current, layer.name, size, layer.eps))
+        else:
+            size = build.config.linears[layer.name].out_features
+            given, current = current, _of_one_width(f"head{linears % 2}", current.rows, padded(size))
+            source = _head_linear(build, place, source, given, current)
+            linears += 1
     if architecture.normalize:
         build.steps.append(Normalize(current))
-    return current
+    return current, size
+
+
+def _head_linear(build: _Builder, place: int, source: Buffer | Codes, given: Buffer, out: Buffer) -> Buffer | Codes:
+    """A linear of the head, whose input stands in `given` if that is kept; returns what comes next reads."""
+    architecture = build.config.architecture
+    layer, later = architecture.head[place], architecture.head[place + 1 : place + 2]
+    pools = bool(architecture.poolings) and place + 1 == architecture.pool_after
+    # Codes are made at once where a linear is what reads them, and nothing else.
+    following = later[0] if later and later[0].kind == "linear" and not (pools or layer.residual) else None
+    if isinstance(source, Buffer):
+        source = build.quantize(source, layer.name)
+    source = build.matmul(
+        layer.name,
+        source,
+        out,
+        following=following.name if following else None,
+        keep=following is None or following.residual,
+        activation=layer.activation,
+        norm=f"{layer.name}.norm" if layer.norm else None,
+    )
+    if layer.residual:
+        build.steps.append(Mix(given, out, 1.0, False))
+    return source

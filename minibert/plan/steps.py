@@ -117,12 +117,26 @@ class Attend(NamedTuple):
         return 3 if self.relative else 1
 
 
-class Pool(NamedTuple):
-    """One row a text from its tokens' rows."""
+class Mix(NamedTuple):
+    """out = out + weight * source; without the first addend if it is the `first` source."""
 
-    kind: Pooling
     source: Buffer
     out: Buffer
+    weight: float
+    first: bool
+
+
+class Pool(NamedTuple):
+    """One row a text from its tokens' rows, of which `size` columns count: what each kind makes of them, end to end.
+
+    Tokens that the caller doesn't want are left out; a token's place in its text, by which "weighted_mean" multiplies
+    its row, stays what it was.
+    """
+
+    kinds: tuple[Pooling, ...]
+    source: Buffer
+    out: Buffer
+    size: int
 
 
 class PruneTokens(NamedTuple):
@@ -160,13 +174,22 @@ class Exit(NamedTuple):
     threshold: float
 
 
+class Norm(NamedTuple):
+    """LayerNorm of the first `size` columns of each row, by the weight and bias of that name."""
+
+    buffer: Buffer
+    norm: str
+    size: int
+    eps: float
+
+
 class Normalize(NamedTuple):
     """Each row is divided by its Euclidean length."""
 
     buffer: Buffer
 
 
-Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | SelectTokens | Pool | Exit | Normalize
+Step = Embed | Quantize | Matmul | Rotate | Attend | PruneTokens | SelectTokens | Mix | Pool | Exit | Norm | Normalize
 
 
 class Plan(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minibert import numerics
-from minibert.format.constants import LANES, padded
+from minibert.format.constants import LANES, Pooling, padded
 
 f32 = np.float32
 
@@ -174,6 +174,29 @@ def normalize(x: np.ndarray) -> np.ndarray:
     """Rows divided by their Euclidean length; a row of zeros stays zero."""
     length = np.sqrt(lane_sum(x * x))
     return x * (f32(1.0) / np.maximum(length, f32(1e-12)))[:, None]
+
+
+def pool(rows: np.ndarray, places: np.ndarray, kind: Pooling) -> np.ndarray:
+    """One row of those of a text's tokens, which are added one after another.
+
+    Args:
+        rows: float32 [tokens, n].
+        places: int [tokens], of the tokens in their text, from 1 on: "weighted_mean" multiplies rows by them.
+        kind: what is made of them.
+
+    Returns:
+        float32 [n].
+    """
+    if kind in ("cls", "last"):
+        return rows[0 if kind == "cls" else -1]
+    if kind == "max":
+        return rows.max(axis=0)
+    total = np.zeros(rows.shape[1], f32)
+    for row in rows * places[:, None].astype(f32) if kind == "weighted_mean" else rows:
+        total = total + row
+    if kind == "mean_sqrt_length":
+        return total * (f32(1.0) / np.sqrt(f32(len(rows))))
+    return total * (f32(1.0) / f32(places.sum() if kind == "weighted_mean" else len(rows)))
 
 
 def quantize(x: np.ndarray, factor: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -159,13 +159,13 @@ class Run:
 
     def norm(self, rows: np.ndarray, name: str, size: int) -> np.ndarray:
         """LayerNorm, or what stands for it, by that name's weight and bias."""
-        weight, bias, architecture = (
-            self.tensors[f"{name}.weight"],
-            self.tensors[f"{name}.bias"],
-            self.config.architecture,
-        )
+        architecture = self.config.architecture
         normalize = functions.rms_norm if architecture.norm == "rms" else functions.layer_norm
-        return normalize(rows, weight, bias, size, architecture.layer_norm_eps)
+        return normalize(rows, *self.norm_of(name), size, architecture.layer_norm_eps)
+
+    def norm_of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """A norm's weight and bias."""
+        return self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"]
 
     def multiply(self, linear: str, source: np.ndarray) -> np.ndarray:
         """What a float32 matrix makes of float32 rows."""
@@ -287,27 +287,26 @@ class Run:
         self.keep(lengths[~sure].tolist(), np.repeat(~sure, lengths), step.hidden)
 
     @execute.register
+    def _(self, step: steps.Mix) -> None:
+        rows = self.rows[step.source.name] * np.float32(step.weight)
+        self.rows[step.out.name] = rows if step.first else self.rows[step.out.name] + rows
+
+    @execute.register
     def _(self, step: steps.Pool) -> None:
-        source = self.rows[step.source.name]
-        spans = self.spans()
-        if step.kind == "cls":
-            pooled = source[self.starts[:-1]]
-        elif step.kind == "last":
-            pooled = source[self.starts[1:] - 1]
-        elif step.kind == "max":
-            pooled = np.stack([source[first:end].max(axis=0) for first, end in spans])
-        else:
-            pooled = np.stack([_mean(source[first:end]) for first, end in spans])
+        pooled = np.zeros((len(self.starts) - 1, step.out.width), np.float32)
+        for text, (first, end) in enumerate(self.spans()):
+            rows, places = self.rows[step.source.name][first:end, : step.size], np.arange(1, end - first + 1)
+            if self.wanted is not None:
+                rows, places = rows[self.wanted[first:end]], places[self.wanted[first:end]]
+            parts = [functions.pool(rows, places, kind) for kind in step.kinds]
+            pooled[text, : len(parts) * step.size] = np.concatenate(parts)
         self.rows[step.out.name] = pooled
+
+    @execute.register
+    def _(self, step: steps.Norm) -> None:
+        rows = self.rows[step.buffer.name]
+        self.rows[step.buffer.name] = functions.layer_norm(rows, *self.norm_of(step.norm), step.size, step.eps)
 
     @execute.register
     def _(self, step: steps.Normalize) -> None:
         self.rows[step.buffer.name] = functions.normalize(self.rows[step.buffer.name])
-
-
-def _mean(rows: np.ndarray) -> np.ndarray:
-    """Mean over tokens, added one after another as the kernel does."""
-    total = np.zeros(rows.shape[1], np.float32)
-    for row in rows:
-        total = total + row
-    return total * (np.float32(1.0) / np.float32(len(rows)))

@@ -99,7 +99,7 @@ class SentenceEmbedding(BaseModel):
             inputs = sentences
         if is_one(inputs, pair=False):
             text, pair = split(inputs)
-            return finish(self.pipeline.row(prefix + text, pair, limits)[None])[0]
+            return finish(self.pipeline.row(text, pair, limits, prefix)[None])[0]
         items = many(inputs, pair=False)
         rows = finish(self.pipeline.rows(items, limits, prefix=prefix, progress="encode" if shown else None))
         return rows if convert_to_numpy else list(rows)

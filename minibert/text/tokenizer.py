@@ -139,6 +139,7 @@ class Tokenizer:
             special = self._library.num_special_tokens_to_add
             self._special = (special(False), special(True))
             added = self._library.get_added_tokens_decoder().values()
+            self._special_tokens = {token.content for token in added if token.special}
         self.max_length = max_length
         self._characters_per_token = characters_per_token
         self._ignored_id = ignored_id
@@ -199,6 +200,14 @@ class Tokenizer:
             return len(self._encode(text))
         parts = pieces(text, _PIECE_CHARACTERS, MAX_CHARACTERS)
         return self._special[False] + sum(len(self._encode(part, special=False)) for part in parts)
+
+    def prompt_length(self, prompt: str, max_length: int | None = None) -> int:
+        """How many of a text's first tokens are those of a prompt before it, as sentence-transformers counts them.
+
+        It counts the tokens of the prompt alone, but for a special token behind them.
+        """
+        ids = self.encode(prompt, None, max_length).ids
+        return len(ids) - (self.token(ids[-1]) in self._special_tokens)
 
     def frame(self, pair: bool) -> Frame:
         """The special tokens around one text or a pair."""

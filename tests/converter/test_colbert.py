@@ -143,8 +143,8 @@ def test_modules_that_are_refused(tmp_path):
     folder = write_pylate(tmp_path)
     config = json.loads((folder / "1_Dense/config.json").read_text())
     for change, message in (
-        ({"activation_function": "torch.nn.modules.activation.Tanh"}, "use_residual behind an activation"),
-        ({"module_input_name": "sentence_embedding"}, "only token_embeddings"),
+        ({"activation_function": "torch.nn.modules.activation.Tanh"}, r"behind Tanh \(use_residual\)"),
+        ({"module_input_name": "sentence_embedding"}, "only 'token_embeddings'"),
         ({"surprise": 1}, "sets surprise"),
     ):
         write_json(folder / "1_Dense/config.json", config | change)

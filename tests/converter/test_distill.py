@@ -200,6 +200,8 @@ def test_packing_and_back():
     assert batch.pool(rows, "last")[:, 0].tolist() == [3, 4, 6]
     assert batch.pool(rows, "mean")[:, 0].tolist() == [2, 4, 5.5]
     assert batch.pool(-rows, "max")[:, 0].tolist() == [-1, -4, -5]
+    assert batch.pool(rows, "weighted_mean")[:, 0].tolist() == pytest.approx([14 / 6, 4, 17 / 3])
+    assert batch.pool(rows, "mean_sqrt_length")[:, 0].tolist() == pytest.approx([6 / 3**0.5, 4, 11 / 2**0.5])
 
 
 def test_an_epoch_reads_every_text_once():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from minibert.format.constants import POOLINGS
 from minibert.format.schema import HeadLayer, Task
 from minibert.reference.functions import activate
 from minibert_converter.calibration.gradients import Gradients, derivative, pool, pool_backward
@@ -76,7 +77,7 @@ def test_derivatives_of_activations(kind):
     np.testing.assert_allclose(derivative(kind, x), slope, atol=3e-3)
 
 
-@pytest.mark.parametrize("kind", ["none", "cls", "last", "mean", "max"])
+@pytest.mark.parametrize("kind", POOLINGS)
 def test_pooling_and_its_derivative(kind):
     random = np.random.default_rng(0)
     rows, starts = random.standard_normal((9, 4)).astype(np.float32), np.array([0, 2, 3, 9])

@@ -50,11 +50,14 @@ def test_probabilities_are_those_of_scikit_learn(name, ending):
     np.testing.assert_allclose(scores / scores.sum(axis=1, keepdims=True), ANSWERS[name], atol=1e-6)
 
 
-def test_the_classifier_becomes_the_head(folder, tmp_path):
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_classifier_becomes_the_head(folder, tmp_path, normalized):
+    write_json(folder / "config_setfit.json", {"labels": ["negative", "positive"], "normalize_embeddings": normalized})
     convert(folder, tmp_path / "classifier", quantize="none")
     convert(folder, tmp_path / "encoder", quantize="none", task="sentence-embedding")
     classifier = read_linear_classifier(folder / "model_head.pkl")
-    scores = minibert.load(tmp_path / "encoder").encode(TEXTS) @ classifier.weight.T + classifier.bias
+    vectors = minibert.load(tmp_path / "encoder").encode(TEXTS, normalize_embeddings=normalized)
+    scores = vectors @ classifier.weight.T + classifier.bias
     answers = minibert.load(tmp_path / "classifier").predict(TEXTS)
     for row, answer in zip(scores, answers, strict=True):
         best = int(row.argmax())
@@ -76,9 +79,6 @@ def test_what_is_not_supported_is_refused_by_its_name(folder, tmp_path):
         convert(folder, tmp_path / "model")
     shutil.copy(HERE / "three.joblib", folder / "model_head.pkl")
     with pytest.raises(CheckpointError, match=r"config_setfit\.json: labels"):
-        convert(folder, tmp_path / "model")
-    write_json(folder / "config_setfit.json", {"labels": ["a", "b", "c"], "normalize_embeddings": True})
-    with pytest.raises(UnsupportedError, match="normalized"):
         convert(folder, tmp_path / "model")
     write_json(folder / "config_setfit.json", {"span_context": 3})
     with pytest.raises(UnsupportedError, match="span_context"):

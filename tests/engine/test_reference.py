@@ -7,7 +7,7 @@ from math import erf
 import numpy as np
 import pytest
 
-from minibert.format import unpack_float32, unpack_int8
+from minibert.format import HeadLayer, unpack_float32, unpack_int8
 from tests.engine.zoo import SHAPES, lengths_of, zoo
 from tests.models import RandomModel
 
@@ -20,6 +20,10 @@ ACTIVATIONS = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "tanh": np.tanh,
 }
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 class Textbook:
@@ -49,11 +53,11 @@ class Textbook:
         weight = unpack_int8(t[f"{name}.weight"]) * t[f"{name}.scale"][:, None].astype(np.float64)
         return weight * t[f"{factor_of}.input_factor"] if self.config.linears[factor_of].input_factor else weight
 
-    def norm(self, name: str, x: np.ndarray) -> np.ndarray:
+    def norm(self, name: str, x: np.ndarray, eps: float | None = None) -> np.ndarray:
         weight, bias = (self.tensors[f"{name}.{part}"][: x.shape[1]] for part in ("weight", "bias"))
-        mean = x.mean(axis=1, keepdims=True) if self.architecture.norm == "layer" else 0
+        mean = x.mean(axis=1, keepdims=True) if self.architecture.norm == "layer" or eps else 0
         variance = np.square(x - mean).mean(axis=1, keepdims=True)
-        return (x - mean) / np.sqrt(variance + self.architecture.layer_norm_eps) * weight + bias
+        return (x - mean) / np.sqrt(variance + (eps or self.architecture.layer_norm_eps)) * weight + bias
 
     def table(self, name: str, index: np.ndarray) -> np.ndarray:
         columns = (name == "word" and self.architecture.word_size) or self.architecture.table_size
@@ -101,6 +105,7 @@ class Textbook:
         if a.embedding_size:
             x = self.linear("embeddings.projection", x)
         total = total if a.sum_of_embeddings else x
+        hidden = [total]
         width = -(-a.head_size // 16) * 16
         for number, layer in enumerate(a.layers):
             name = f"layers.{number}"
@@ -141,11 +146,37 @@ class Textbook:
                 y = ACTIVATIONS[a.activation](self.linear(f"{name}.ffn.up", x))
             total = (total if a.pre_norm else x) + self.linear(f"{name}.ffn.down", y)
             x = self.norm(f"{name}.ffn.norm", total)
-        x = {"none": x, "cls": x[:1], "last": x[-1:], "mean": x.mean(0)[None], "max": x.max(0)[None]}[a.pooling]
-        for layer in a.head:
-            x = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
-            x = self.norm(f"{layer.name}.norm", x) if layer.norm else x
-        return x / np.linalg.norm(x, axis=1, keepdims=True) if a.normalize else x
+            hidden.append(total if a.pre_norm and number + 1 < len(a.layers) else x)
+        return self.behind(x, hidden)
+
+    def behind(self, x: np.ndarray, hidden: list[np.ndarray]) -> np.ndarray:
+        """What stands behind the encoder, whose layers left `hidden`."""
+        a = self.architecture
+        if a.layer_weights:
+            x = np.tensordot(np.array(a.layer_weights), np.array(hidden), 1)
+        for number, layer in enumerate([*a.head, None]):
+            if number == a.pool_after and a.pooling != "none":
+                x = np.concatenate([self.pooled(x, kind) for kind in a.pooling.split("+")])[None]
+            if layer is not None:
+                x = self.head(layer, x)
+        return unit(x) if a.normalize else x
+
+    def pooled(self, x: np.ndarray, kind: str) -> np.ndarray:
+        if kind in ("cls", "last"):
+            return x[0 if kind == "cls" else -1]
+        if kind == "max":
+            return x.max(0)
+        if kind == "weighted_mean":
+            return np.average(x, axis=0, weights=np.arange(len(x)) + 1)
+        return x.sum(0) / len(x) ** (1 if kind == "mean" else 0.5)
+
+    def head(self, layer: HeadLayer, x: np.ndarray) -> np.ndarray:
+        if layer.kind == "normalize":
+            return unit(x)
+        if layer.kind == "norm":
+            return self.norm(layer.name, x, layer.eps)
+        y = ACTIVATIONS[layer.activation](self.linear(layer.name, x))
+        return self.norm(f"{layer.name}.norm", y) if layer.norm else y + x if layer.residual else y
 
     def positions(self, name: str) -> np.ndarray:
         """A table of distances, [heads, rows, d]."""

@@ -55,6 +55,26 @@ def test_random_model(isa, kind, count):
     check([model.engine(threads=threads) for threads in (1, 2, 3)], *ragged(model, 200, count))
 
 
+@counts
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_what_stands_behind_the_encoder(isa, kind, count):
+    head = ["norm", (20, "tanh", False), "normalize", (33, "relu", False), "gelu"]
+    shape = {"pooling": "mean+weighted_mean+cls", "layer_weights": [0.5, 1.0, -2.0], "pool_after": 3, "head": head}
+    model = random_model(kind, hidden_size=56, max_positions=200, pool_prompt=False, **shape)
+    ids, types = ragged(model, 200, count)
+    engines = [model.engine(threads=threads) for threads in (1, 2, 3)]
+    check(engines, ids, types)
+    # What is pooled is decided text by text, too; and NumPy has the same bits.
+    wanted = [list(range(min(number % 5, len(text) - 1), len(text))) for number, text in enumerate(ids)]
+    alone = [engines[0].forward([i], [t], [w]) for i, t, w in zip(ids, types, wanted, strict=True)]
+    for engine in engines:
+        np.testing.assert_array_equal(engine.forward(ids, types, wanted), np.concatenate(alone))
+    if kind == "int8":
+        np.testing.assert_array_equal(model.engine(backend="numpy").forward(ids, types, wanted), np.concatenate(alone))
+    with pytest.raises(InputError, match="text 1 of the batch has no token that is wanted"):
+        engines[0].forward(ids[:2], types[:2], [[0], []])
+
+
 @cache
 def leaving(kind: str, pooling: str) -> RandomModel:
     """A model from which tokens and texts leave in many layers."""

@@ -90,6 +90,29 @@ SHAPES: dict[str, dict] = {
     "low rank, pruned": {"low_rank": 20, "heads": [1, 4], "ffn_size": [130, 77], "pooling": "mean"},
     "low rank, modern": {"low_rank": 16, "rotary_bases": [1e4], "pre_norm": True, "gated": True, "activation": "silu"},
     "hidden states": {"pooling": "none", "normalize": True},
+    "all poolings": {"pooling": "cls+max+mean+mean_sqrt_length+weighted_mean+last", "hidden_size": 31},
+    "two poolings and a head": {"pooling": "weighted_mean+cls", "head": [(20, "tanh", False), (5, "none", False)]},
+    "a chain": {
+        "pooling": "mean_sqrt_length",
+        "head": ["norm", (33, "tanh", False), "normalize", "relu", (33, "none", True), "gelu", "normalize", "norm"],
+        "normalize": True,
+        "input_factor": True,
+    },
+    "a chain of tokens": {
+        "pooling": "mean+max",
+        "head": [
+            "normalize",
+            (24, "silu", False),
+            "tanh",
+            (24, "none", False),
+            "norm",
+            "normalize",
+            (7, "none", False),
+        ],
+        "pool_after": 4,
+    },
+    "mixed layers": {"layer_weights": [0.0, -0.5, 1.25], "pooling": "cls"},
+    "mixed layers, modern": {"layer_weights": [0.5, 0.25, 0.25], "pre_norm": True, "gated": True, "pooling": "max"},
 }
 LENGTHS = [1, 2, 64, 5, 17, 33, 16, 1, 48, 3, 64, 64, 31, 8]
 

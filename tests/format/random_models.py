@@ -59,7 +59,7 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         "rotary_frequencies": [[rng.choice([0, 1, 0.3, 1024]) for _ in range(head_size // 2)] for _ in range(_ROTARIES)]
         if "rotary" in style and head_size % 2 == 0
         else [],
-        "pooling": rng.choice(["cls", "cls", "mean", "max", "last"]) if pooled else "none",
+        "pooling": _pooling(rng) if pooled else "none",
         "normalize": rng.random() < 0.2,
         "position_bias": style == "bias",
         "relative_rows": rng.choice([1, 2, 30, 200]) if style == "relative" else 0,
@@ -88,7 +88,9 @@ def random_config(rng: random.Random) -> dict[str, Any]:
         ids = [-1, *range(architecture["vocab_size"])]
         config["text"] |= {"ignored_id": rng.choice(ids), "empty_id": rng.choice(ids)}
         config["text"]["characters_per_token"] = rng.choice([0, 1, 6])
-    if pooled and style == "plain":
+    if pooled and architecture["layers"] and rng.random() < 0.2:
+        architecture["layer_weights"] = [rng.choice([0, 0.5, -3, 1]) for _ in architecture["layers"]] + [1]
+    elif pooled and style == "plain" and "weighted" not in architecture["pooling"]:
         for layer in architecture["layers"]:
             layer["keep_tokens"] = rng.choice([1, 1, 1, 1e-6, 0.3, 0.9])
     if task == "multi-vector":
@@ -102,6 +104,11 @@ def random_config(rng: random.Random) -> dict[str, Any]:
     if architecture["layers"] and rng.random() < 0.3:
         _share(rng, config)
     return config
+
+
+def _pooling(rng: random.Random) -> str:
+    kinds = ["cls", "mean", "max", "last", "weighted_mean", "mean_sqrt_length"]
+    return "+".join(rng.sample(kinds, rng.choice([1, 1, 1, 2, 3])))
 
 
 def _side(rng: random.Random, architecture: dict[str, Any]) -> dict[str, Any]:
@@ -145,15 +152,25 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
         add(f"layers.{number}.ffn.down", layer["ffn_size"], hidden)
     task, width = config["task"], hidden
     names = rng.sample(HEAD_NAMES, rng.randint(task["kind"] != "sentence-embedding", 3 if rng.random() < 0.9 else 6))
+    pools = 1 + architecture["pooling"].count("+")
+    pools_late = architecture["pooling"] != "none" and architecture["layers"]
+    architecture["pool_after"] = rng.randint(0, len(names)) if pools_late else 0
     architecture["head"] = []
     for place, name in enumerate(names):
+        width *= pools if place == architecture["pool_after"] else 1
+        if place < len(names) - 1 and rng.random() < 0.2:
+            kind = rng.choice(["norm", "normalize"])
+            architecture["head"].append({"name": name, "kind": kind} | ({"eps": 1e-5} if kind == "norm" else {}))
+            continue
         outputs = rng.choice([1, 2, 3, 16, 33, 200])
         if place == len(names) - 1:
             outputs = {"question-answering": 2, "fill-mask": architecture["vocab_size"]}.get(task["kind"], outputs)
         norm = rng.random() < 0.2
-        architecture["head"].append({"name": name, "activation": rng.choice(ACTIVATIONS), "norm": norm})
+        layer = {"name": name, "activation": rng.choice(ACTIVATIONS), "norm": norm}
+        architecture["head"].append(layer | ({"residual": True} if outputs == width and not norm else {}))
         add(name, width, outputs)
         width = outputs
+    width *= pools if architecture["pool_after"] == len(names) else 1
     leaving = any(layer.get("keep_tokens", 1) < 1 for layer in architecture["layers"])
     if (
         task["kind"] == "sentence-embedding"
@@ -170,7 +187,8 @@ def _add_linears(rng: random.Random, config: dict[str, Any], kinds: tuple[str, .
     if task["kind"] in ("text-classification", "token-classification"):
         task["labels"] = [f"label {number}" for number in range(width)]
     exits = len(architecture["layers"]) - 1
-    if task["kind"] == "text-classification" and exits > 0 and not architecture["pre_norm"] and rng.random() < 0.5:
+    leaves = exits > 0 and "layer_weights" not in architecture
+    if task["kind"] == "text-classification" and leaves and not architecture["pre_norm"] and rng.random() < 0.5:
         architecture["exits"] = [
             {"after": after, "threshold": rng.choice([1e-300, 0.3, 0.6, 1.0])}
             for after in sorted(rng.sample(range(exits), rng.randint(1, exits)))

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from minibert.errors import FormatError
-from minibert.format import Config, Exit, HeadLayer, Layer, Linear, Table, TensorSpec, expected_tensors
+from minibert.format import Config, Exit, HeadLayer, Layer, Linear, Table, Task, TensorSpec, expected_tensors
 from tests.format.models import CONFIGS, make_config
 
 
@@ -101,6 +101,82 @@ def test_head_names_that_would_collide_are_refused():
     twice = replace(config.architecture, head=(HeadLayer("head.a"), HeadLayer("head.a")))
     with pytest.raises(FormatError, match=r"'head.a'"):
         expected_tensors(replace(config, architecture=twice, linears=_without(linears, "head.a.norm")))
+
+
+def chain(**values):
+    """A config with a norm, pooling of two kinds, a linear and a normalization behind the encoder."""
+    config = make_config(layers=1)
+    head = (HeadLayer("head.a", kind="norm", eps=1e-5), HeadLayer("head.b"), HeadLayer("head.c", kind="normalize"))
+    labels = {"pooling": "mean+cls", "pool_after": 1, "head": head, "layer_weights": (0.0, 2.0)} | values
+    linears = {name: linear for name, linear in config.linears.items() if not name.startswith("head.")}
+    linears["head.b"] = Linear("float32", 80, 40)
+    architecture = replace(config.architecture, **labels)
+    return replace(config, architecture=architecture, linears=linears, task=Task("sentence-embedding"))
+
+
+def test_tensors_of_a_chain_behind_the_encoder():
+    specs = expected_tensors(chain())
+    assert {name: spec.shape for name, spec in specs.items() if name.startswith("head.")} == {
+        "head.a.weight": (48,),
+        "head.a.bias": (48,),
+        "head.b.weight": (3, 80, 16),
+        "head.b.bias": (48,),
+    }
+    assert Config.from_json(json.loads(json.dumps(chain().to_json()))) == chain()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"pool_after": 4}, "pool_after is 4"),
+        ({"pooling": "none"}, "pool_after is 1"),
+        ({"pool_after": 2}, "in_features is 80, the architecture has 48"),
+        ({"layer_weights": (1.0,)}, "layer_weights has 1 numbers"),
+        ({"layer_weights": (0.0, 0.0)}, "not all 0"),
+        ({"pooling": "none", "pool_after": 0, "head": (), "layer_weights": (1.0, 1.0)}, "no place|with a pooling"),
+        ({"head": (HeadLayer("head.b", residual=True),), "pool_after": 0}, "has a residual"),
+        ({"layers": (Layer(3, 52, keep_tokens=0.5),)}, "pooling asks which tokens"),
+        ({"layers": (Layer(3, 52, keep_tokens=0.5),), "layer_weights": (), "pooling": "mean+weighted_mean"}, "asks"),
+    ],
+    ids=str,
+)
+def test_chains_that_do_not_fit_together(values, message):
+    with pytest.raises(FormatError, match=message):
+        expected_tensors(chain(**values))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("pooling", "mean+mean"),
+        ("pooling", "mean+none"),
+        ("pooling", "mean+"),
+        ("pooling", ""),
+        ("pooling", ["mean"]),
+        ("pool_after", -1),
+        ("pool_prompt", 1),
+        ("layer_weights", [1e7, 1]),
+        ("layer_weights", ["1", 1]),
+        ("head", [{"name": "head.a", "kind": "pool"}]),
+        ("head", [{"name": "head.a", "kind": "norm"}]),
+        ("head", [{"name": "head.a", "kind": "norm", "eps": 1e-5, "activation": "relu"}]),
+        ("head", [{"name": "head.a", "eps": 1e-5}]),
+        ("head", [{"name": "head.a", "norm": True, "residual": True}]),
+        ("head", [{"name": "head.a.norm", "kind": "normalize"}]),
+    ],
+    ids=str,
+)
+def test_values_that_no_chain_has(key, value):
+    config = chain().to_json()
+    config["architecture"][key] = value
+    with pytest.raises(FormatError, match=rf"config\.architecture\.{key}"):
+        Config.from_json(config)
+
+
+def test_keys_that_came_later_are_not_written_without_need():
+    later = {"pool_after", "pool_prompt", "layer_weights", "kind", "eps", "residual"}
+    written = make_config().to_json()["architecture"]
+    assert not later & (written.keys() | written["head"][0].keys())
 
 
 def test_block_sparse_tensors_of_a_known_model():

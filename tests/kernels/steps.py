@@ -63,8 +63,11 @@ class Steps:
                 return number
         raise LookupError(f"the plan has no {kind.__name__} with {fields}")
 
-    def run(self, number: int) -> np.ndarray:
-        """Run step `number` (the one after the plan's last gives the answer); returns the caller's rows."""
+    def run(self, number: int, wanted: np.ndarray | None = None) -> np.ndarray:
+        """Run step `number` (the one after the plan's last gives the answer); returns the caller's rows.
+
+        `wanted`: bool [tokens], which tokens are wanted; None for all.
+        """
         columns = self.plan.out_features
         out = np.full((self.rows(self.plan.output), columns), np.float32(np.nan))
         table = np.ascontiguousarray(self.program.table[number : number + 1])
@@ -84,6 +87,7 @@ class Steps:
             op.JOB_SPAN_COUNT: 1,
             op.JOB_OUT: out.ctypes.data,
             op.JOB_OUT_STARTS: answers.ctypes.data,
+            op.JOB_WANTED: 0 if wanted is None else wanted.ctypes.data,
             op.JOB_THREADS: 1,
             op.JOB_TEAM: 0,
         }.items():

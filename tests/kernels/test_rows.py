@@ -130,26 +130,67 @@ def _check_codes(steps: Steps, number: int, expected: np.ndarray, factor: np.nda
         np.testing.assert_array_equal(own, twin)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "last", "max", "mean"])
+POOLINGS = ["cls", "last", "max", "mean", "weighted_mean", "mean_sqrt_length"]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("pooling", [*POOLINGS, "+".join(POOLINGS), "mean+cls"])
 @pytest.mark.parametrize("case", ROWS)
-def test_pooling(kernels, pooling, case):
-    steps = Steps(random_model(pooling=pooling, hidden_size=100), kernels, LENGTHS)
+def test_pooling(kernels, pooling, case, wanted):
+    model = random_model(pooling=pooling, hidden_size=95, pool_prompt=not wanted)
+    steps = Steps(model, kernels, LENGTHS)
     number = steps.find(plan.Pool)
-    source = rows(case, sum(LENGTHS), 112)
+    source = rows(case, sum(LENGTHS), 96)
+    source[:, 95] = 0
     steps.source(number)[:] = source
-    steps.run(number)
-    texts = np.split(source, steps.starts[1:-1])
-    expected = np.stack([_pooled(text, pooling) for text in texts])
+    flags = np.random.default_rng(3).random(sum(LENGTHS)) < 0.7 if wanted else np.ones(sum(LENGTHS), bool)
+    flags[steps.starts[1:] - 1] = True
+    steps.run(number, flags if wanted else None)
+    expected = np.zeros_like(steps.out(number))
+    for text, (first, end) in enumerate(zip(steps.starts, steps.starts[1:], strict=False)):
+        kept = np.flatnonzero(flags[first:end])
+        parts = [_pooled(source[first + kept, :95], kept + 1, kind) for kind in pooling.split("+")]
+        expected[text, : 95 * len(parts)] = np.concatenate(parts)
     np.testing.assert_array_equal(steps.out(number), expected)
 
 
-def _pooled(text: np.ndarray, pooling: str) -> np.ndarray:
-    if pooling == "mean":
-        total = text[0].copy()
-        for row in text[1:]:
-            total += row
-        return total * (np.float32(1) / np.float32(len(text)))
-    return {"cls": text[0], "last": text[-1], "max": text.max(axis=0)}[pooling]
+def _pooled(text: np.ndarray, places: np.ndarray, pooling: str) -> np.ndarray:
+    if pooling in ("cls", "last", "max"):
+        return {"cls": text[0], "last": text[-1], "max": text.max(axis=0)}[pooling]
+    weights = (places if pooling == "weighted_mean" else np.ones(len(places))).astype(np.float32)
+    total = text[0] * weights[0]
+    for row, weight in zip(text[1:], weights[1:], strict=True):
+        total += row * weight
+    length = np.float32(places.sum() if pooling == "weighted_mean" else len(text))
+    return total * (np.float32(1) / (np.sqrt(length) if pooling == "mean_sqrt_length" else length))
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_mixing(kernels, case):
+    model = random_model(pooling="mean", hidden_size=70, layer_weights=[0.3, 0.0, -1.7])
+    steps = Steps(model, kernels, LENGTHS)
+    first, second = steps.find(plan.Mix, first=True), steps.find(plan.Mix, first=False)
+    source, other = rows(case, sum(LENGTHS), 80), rows("random", sum(LENGTHS), 80)
+    for number, values in ((first, source), (second, other)):
+        steps.source(number)[:] = values
+        steps.run(number)
+    np.testing.assert_array_equal(steps.out(second), source * np.float32(0.3) + other * np.float32(-1.7))
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_norm_alone(kernels, case):
+    model = random_model(pooling="max", hidden_size=70, head=["norm"])
+    steps = Steps(model, kernels, LENGTHS)
+    number = steps.find(plan.Norm)
+    place = steps.out(number)
+    source = rows(case, len(place), 80)
+    source[:, 70:] = 0
+    place[:] = source
+    steps.run(number)
+    norm = [model.tensors[f"head.0.{part}"] for part in ("weight", "bias")]
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = functions.layer_norm(source, *norm, 70, 1e-5)
+    np.testing.assert_array_equal(place, expected)
 
 
 @pytest.mark.parametrize("case", ROWS)

@@ -74,6 +74,7 @@ class Probe:
         first: passes that are done in any case, ahead of all.
         seed: of every random choice.
         task: as `convert` has it.
+        route: as `convert` has it.
         base: as `convert` has it.
         state: of the search.
         progress: called as `progress(stage, done, total)`.
@@ -84,6 +85,7 @@ class Probe:
     first: list[dict[str, Any]]
     seed: int
     task: str | None
+    route: str | None
     base: str | Path | None
     state: State
     progress: OnProgress
@@ -97,7 +99,7 @@ class Probe:
     def network(self) -> Network:
         """A copy of the checkpoint's network that passes may change."""
         if self._network is None:
-            self._network = read_checkpoint(self.source, self.task, self.progress, base=self.base)
+            self._network = read_checkpoint(self.source, self.task, self.progress, route=self.route, base=self.base)
             self._network.need_layers("a budget")
             self._run(self.first, self._network)
         return self._network.copy()

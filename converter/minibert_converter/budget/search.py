@@ -81,6 +81,7 @@ def search(
     first: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
     task: str | None = None,
+    route: str | None = None,
     max_length: int | None = None,
     base: str | Path | None = None,
     progress: OnProgress | None = None,
@@ -104,6 +105,7 @@ def search(
         first: passes that are done in any case, ahead of all, as tables of a recipe.
         seed: of every random choice.
         task: as `convert` has it.
+        route: as `convert` has it.
         max_length: as `convert` has it.
         base: as `convert` has it.
         progress: called as `progress(stage, done, total)`.
@@ -118,11 +120,11 @@ def search(
     target = check_target(source, target)
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
-    inputs = [folder_key(source, target), asdict(goal), texts, score_key, passes, seed, task, max_length, _SPACE]
+    inputs = [folder_key(source, target), asdict(goal), texts, score_key, passes, seed, task, route, max_length, _SPACE]
     if base is not None:
         inputs.append(folder_key(Path(base), target))
     state = State(target, inputs)
-    probe = Probe(source, texts, passes, seed, task, base, state, progress or no_progress)
+    probe = Probe(source, texts, passes, seed, task, route, base, state, progress or no_progress)
     made = _Search(probe, goal, score, max_length)
     found, path = made.best()
     os.replace(path, target)
@@ -255,6 +257,7 @@ class _Search:
             path,
             recipe=recipe,
             task=self.probe.task,
+            route=self.probe.route,
             calibrate=texts,
             max_length=self.max_length,
             base=self.probe.base,

@@ -13,7 +13,7 @@ from minibert.engine.crossover import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
 from minibert.format.constants import LANES, padded
 from minibert_converter.export import FOUR_BIT_DENSITY, SPARSE_THRESHOLD, WORDS
-from minibert_converter.matrices import is_plain
+from minibert_converter.matrices import has_plain_head, is_plain
 from minibert_converter.network import Network
 from minibert_converter.passes.share.sharing import most_pairs
 from minibert_converter.recipe import Recipe
@@ -108,7 +108,7 @@ def recipe_for(
 
 def bases(network: Network) -> Mapping[str, Sequence[dict[str, Any]]]:
     """Passes that make a network smaller before its numbers are rounded, by family, from least to most."""
-    if not is_plain(network.architecture):
+    if not is_plain(network.architecture) or not has_plain_head(network.architecture):
         return {}
     shared = any(name.startswith("layers.") for name in network.aliases)
     families = [name for name in PRUNING if name == "blocks" or not shared]

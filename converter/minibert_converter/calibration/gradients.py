@@ -18,12 +18,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from minibert.errors import UnsupportedError
 from minibert.format.constants import Activation, padded
 from minibert.reference import Reference
 from minibert.reference.functions import activate
 from minibert.tasks.scores import softmax
 from minibert_converter.export import export
-from minibert_converter.matrices import float_linear, norm_of, widened
+from minibert_converter.matrices import float_linear, has_plain_head, norm_of, widened
 from minibert_converter.network import Float32Array, LinearWeights, Network
 
 #: `visit(name, x, dy, starts)`: a matrix, its input float32 [rows, in], the derivatives by its output float32
@@ -41,9 +42,14 @@ class Gradients:
     Args:
         network: a model whose matrices and tables are float32.
         seed: of the random directions.
+
+    Raises:
+        UnsupportedError: several poolings, or something between the linears of the head.
     """
 
     def __init__(self, network: Network, seed: int = 0) -> None:
+        if not has_plain_head(network.architecture):
+            raise UnsupportedError("pruning by scores is not for a head that is more than one pooling and linears")
         self._network = network
         self._reference = Reference(*export(network), every_token=True)
         self._random = np.random.default_rng(seed)
@@ -236,7 +242,21 @@ def pool(kind: str, rows: Float32Array, starts: np.ndarray) -> Float32Array:
         return rows[starts[:-1] if kind == "cls" else starts[1:] - 1]
     if kind == "max":
         return np.maximum.reduceat(rows, starts[:-1])
-    return np.add.reduceat(rows, starts[:-1]) * (1 / np.diff(starts)[:, None]).astype(np.float32)
+    if kind == "mean":
+        return np.add.reduceat(rows, starts[:-1]) * (1 / np.diff(starts)[:, None]).astype(np.float32)
+    return np.add.reduceat(rows * _shares(kind, starts), starts[:-1])
+
+
+def _shares(kind: str, starts: np.ndarray) -> Float32Array:
+    """What the row of each token is multiplied by before they are added up: float32 [tokens, 1]."""
+    lengths = np.diff(starts)
+    length = np.repeat(lengths, lengths)
+    if kind == "weighted_mean":
+        place = np.arange(1, starts[-1] + 1) - np.repeat(starts[:-1], lengths)
+        shares = place / (length * (length + 1) / 2)
+    else:  # "mean_sqrt_length"
+        shares = 1 / np.sqrt(length)
+    return shares[:, None].astype(np.float32)
 
 
 def pool_backward(kind: str, rows: Float32Array, starts: np.ndarray, dy: Float32Array) -> Float32Array:
@@ -249,6 +269,8 @@ def pool_backward(kind: str, rows: Float32Array, starts: np.ndarray, dy: Float32
     if kind == "max":
         largest = np.repeat(np.maximum.reduceat(rows, starts[:-1]), lengths, axis=0)
         return np.where(rows == largest, np.repeat(dy, lengths, axis=0), np.float32(0))
+    if kind not in ("cls", "last"):
+        return np.repeat(dy, lengths, axis=0) * _shares(kind, starts)
     dx = np.zeros_like(rows)
     dx[starts[:-1] if kind == "cls" else starts[1:] - 1] = dy
     return dx

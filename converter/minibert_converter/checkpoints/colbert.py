@@ -14,22 +14,26 @@ from typing import Any
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import TOKEN_SIMILARITIES
-from minibert_converter.checkpoints.config_file import ACTIVATIONS_OF_TORCH
+from minibert.format.schema import HeadLayer
 from minibert_converter.checkpoints.folder import Folder, JsonObject
 from minibert_converter.checkpoints.sentence_transformers import (
     MODULES_FILE,
     SETTINGS_FILES,
-    DenseModule,
+    ChainModule,
     SentenceModules,
+    read_dense,
     read_modules,
     read_prompts,
     read_settings,
+    refuse_other_features,
 )
 from minibert_converter.checkpoints.sides import NamedSide, Sides
 
 CONFIG_FILE, METADATA_FILE = "config_sentence_transformers.json", "artifact.metadata"
 #: The class in config.json of Stanford's, and what it calls its projection in the encoder's own file.
 STANFORD, STANFORD_LINEAR = "HF_ColBERT", "linear"
+#: What all modules take and make: PyLate's say nothing of it.
+ROWS = "token_embeddings"
 #: What the libraries take where a folder says nothing.
 QUERY_LENGTH, DOCUMENT_LENGTH = 32, 180
 PUNCTUATION = tuple(string.punctuation)
@@ -62,16 +66,17 @@ def _of_modules(folder: Folder, config: JsonObject) -> SentenceModules:
     native = config.get("model_type") == "MultiVectorEncoder"
     modules = read_modules(folder, ("Transformer", "Dense", "MultiVectorMask", "Normalize"), ("pylate",))
     kinds = [kind for kind, _ in modules]
-    dense = kinds.count("Dense")
+    dense = [*enumerate(path for kind, path in modules if kind == "Dense")]
     optional = ["MultiVectorMask"] * ("MultiVectorMask" in kinds), ["Normalize"] * ("Normalize" in kinds)
-    if kinds != ["Transformer", *["Dense"] * dense, *optional[0], *optional[1]]:
+    if kinds != ["Transformer", *["Dense"] * len(dense), *optional[0], *optional[1]]:
         raise UnsupportedError(
             f"{folder / MODULES_FILE}: the modules are {', '.join(kinds)}; a model of one vector a token may be "
             f"{LAYOUT}, in this order"
         )
     paths = dict(modules)
     if "Normalize" in paths:
-        _refuse_other_rows(paths["Normalize"], paths["Normalize"].json_if_present("config.json"))
+        said = JsonObject(paths["Normalize"].json_if_present("config.json"))
+        refuse_other_features(paths["Normalize"] / "config.json", said, ROWS, ROWS, ROWS)
     settings, max_length, lowercase = _settings(paths["Transformer"])
     mask = paths.get("MultiVectorMask")
     sides = _native_sides(folder, settings, mask) if native else _pylate_sides(folder, config)
@@ -81,7 +86,7 @@ def _of_modules(folder: Folder, config: JsonObject) -> SentenceModules:
         transformer_folder=paths["Transformer"],
         model_type="MultiVectorEncoder" if native else "ColBERT",
         pooling="none",
-        dense=tuple(_dense(path) for kind, path in modules if kind == "Dense"),
+        chain=tuple(read_dense(path, f"head.projection.{number}", ROWS, ROWS, ROWS) for number, path in dense),
         normalize="Normalize" in kinds or not native,
         max_length=max_length,
         lowercase=lowercase,
@@ -94,7 +99,7 @@ def _of_modules(folder: Folder, config: JsonObject) -> SentenceModules:
 
 def _settings(folder: Folder) -> tuple[Mapping[str, Any], int | None, bool]:
     """What sentence_bert_config.json says of queries and documents, the longest text, and whether texts are lowered."""
-    length, lowercase = read_settings(folder, besides="|".join(SIDE_SETTINGS))
+    length, lowercase, _ = read_settings(folder, besides="|".join(SIDE_SETTINGS))
     read = (folder.json_if_present(name) for name in SETTINGS_FILES)
     settings = next((values for values in read if values), {})
     return {key: settings.get(key) for key in SIDE_SETTINGS}, length, lowercase
@@ -166,47 +171,16 @@ def _stanford(folder: Folder) -> SentenceModules:
         prefix=ask.text("doc_token_id", "[unused1]"),
         skip=PUNCTUATION if ask.flag("mask_punctuation", True) else (),
     )
-    projection = DenseModule(folder, 0, 0, bias=False, activation="none")
+    projection = ChainModule(HeadLayer("head.projection.0"), folder, source=STANFORD_LINEAR)
     return SentenceModules(
         transformer_folder=folder,
         model_type=STANFORD,
         pooling="none",
-        dense=(projection,),
+        chain=(projection,),
         normalize=True,
         similarity="maxsim",
         sides=Sides(ask.where, query, document),
     )
-
-
-def _dense(folder: Folder) -> DenseModule:
-    """A projection of every token's row."""
-    config = JsonObject(folder.json("config.json"))
-    ask = _Asked(str(folder / "config.json"), config)
-    _refuse_other_rows(folder, config)
-    sizes = ask.length("in_features", None), ask.length("out_features", None)
-    if None in sizes:
-        raise CheckpointError(f"{ask.where}: says no in_features or out_features")
-    name = ask.text("activation_function", "torch.nn.modules.activation.Tanh")
-    package, _, activation = name.rpartition(".")
-    if not package.startswith("torch.nn") or activation not in ACTIVATIONS_OF_TORCH:
-        raise UnsupportedError(f"{ask.where}: activation_function {name} is none of {', '.join(ACTIVATIONS_OF_TORCH)}")
-    residual = ask.flag("use_residual", False)
-    if residual and activation != "Identity":
-        raise UnsupportedError(f"{ask.where}: use_residual behind an activation is not supported")
-    bias = ask.flag("bias", True)
-    if strange := config.not_asked(""):
-        raise UnsupportedError(f"{ask.where}: sets {', '.join(strange)}, which is not understood here")
-    return DenseModule(folder, sizes[0] or 0, sizes[1] or 0, bias, ACTIVATIONS_OF_TORCH[activation], residual)
-
-
-def _refuse_other_rows(folder: Folder, config: Mapping[str, Any]) -> None:
-    """Checks that a module works on the rows of tokens; PyLate's say nothing of it."""
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "token_embeddings"):
-            raise UnsupportedError(
-                f"{folder / 'config.json'}: {key} is {config[key]!r:.40}; in a model of one vector a token only "
-                "token_embeddings is supported"
-            )
 
 
 class _Asked:

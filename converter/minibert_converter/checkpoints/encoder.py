@@ -298,10 +298,8 @@ class EncoderReader:
 
     def read_norm(self, name: str, source: str, size: int) -> None:
         """A LayerNorm of `size` columns; no bias is one of zeros."""
-        weight = self._tensors.read(f"{source}.weight", (size,))
-        bias = self._read_bias(f"{source}.bias", size)
-        self._network.norms[name] = Norm(_pad(weight, (padded(size),)), _pad(bias, (padded(size),)))
-        self._network.origins[name] = self._tensors.origin(*self._stored(f"{source}.weight", f"{source}.bias"))
+        bias = self._present(f"{source}.bias")
+        read_norm(self._network, self._tensors, name, f"{source}.weight", bias, size)
 
     def read_linear(self, name: str, source: str, out_features: int, in_features: int) -> None:
         """A matrix, inputs padded with zeros."""
@@ -335,6 +333,13 @@ def read_linear(
     """
     values = _pad(tensors.read(weight, (out_features, in_features)), (out_features, padded(in_features)))
     network.linears[name] = LinearWeights(values, _read_bias(tensors, bias, out_features))
+    network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
+
+
+def read_norm(network: Network, tensors: NamedTensors, name: str, weight: str, bias: str | None, size: int) -> None:
+    """Reads a LayerNorm of `size` columns into `network`; no bias is one of zeros. Raises as `read_linear`."""
+    values = tensors.read(weight, (size,)), _read_bias(tensors, bias, size)
+    network.norms[name] = Norm(*(_pad(each, (padded(size),)) for each in values))
     network.origins[name] = tensors.origin(*([weight] if bias is None else [weight, bias]))
 
 

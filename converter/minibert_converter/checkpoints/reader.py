@@ -13,9 +13,10 @@ from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TASK_KINDS, 
 from minibert.format.schema import Architecture, HeadLayer, Layer, Task, TextConfig
 from minibert_converter.checkpoints.adapter import Adapter, read_adapter
 from minibert_converter.checkpoints.bge_m3 import TokenHeads, read_token_heads
-from minibert_converter.checkpoints.colbert import STANFORD, STANFORD_LINEAR, read_colbert
+from minibert_converter.checkpoints.chain import read_chain, read_layer_weights
+from minibert_converter.checkpoints.colbert import read_colbert
 from minibert_converter.checkpoints.config_file import ConfigFile
-from minibert_converter.checkpoints.encoder import EncoderReader, add_residual, as_stored, read_linear
+from minibert_converter.checkpoints.encoder import EncoderReader, as_stored
 from minibert_converter.checkpoints.families import FAMILIES, NOT_READ, VARIANTS
 from minibert_converter.checkpoints.family import Attention, Family, Head, RelativePositions
 from minibert_converter.checkpoints.folder import Folder
@@ -44,6 +45,7 @@ def read_checkpoint(
     task: str | None = None,
     progress: OnProgress = no_progress,
     *,
+    route: str | None = None,
     base: str | Path | None = None,
 ) -> Network:
     """Reads a Hugging Face checkpoint folder, or one of sentence-transformers.
@@ -52,6 +54,7 @@ def read_checkpoint(
         folder: holds config.json, weights and a tokenizer; nothing in it is ever executed.
         task: what the model is for, if not what its `architectures` say: one of `minibert.format.constants.TASK_KINDS`.
         progress: told of every layer.
+        route: of a folder of sentence-transformers with a Router, which of its routes texts take.
         base: of an adapter of PEFT, the folder of its base model, if not the one that it names.
 
     Returns:
@@ -65,11 +68,11 @@ def read_checkpoint(
     _refuse_wrong_path(path)
     with refusing(path):
         whole = Folder(path)
-        modules = read_colbert(whole) or read_sentence_modules(whole)
+        modules = _modules(whole, route)
         if modules.static if modules else is_static(whole):
-            return _read_static(whole, modules, task, base)
+            return _read_static(whole, modules, task, route, base)
         home, adapter, config, family, setfit, kind, notes = _opened(whole, modules, task, base)
-        sentence = modules if modules and (setfit or (kind == modules.task and kind in OF_MODULES)) else None
+        sentence = modules if modules and (setfit or (kind == modules.task and kind != "fill-mask")) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
@@ -91,7 +94,8 @@ def read_checkpoint(
         _refuse_other_biases(config, family, tensors)
         if sizes.token_types == 0 and "token_types" in family.sizes and config.size(family.sizes["token_types"], 0) > 0:
             notes.append("the weights have no table of token types: both texts of a pair are treated alike")
-        head = family.heads["sentence-embedding" if setfit or kind == "multi-vector" else kind]
+        scores = sentence.scores if sentence else 0
+        head = family.heads["sentence-embedding" if setfit or scores or kind == "multi-vector" else kind]
         config.refuse_other_networks(head.must_be)
         _refuse_untied(config, head, tensors)
         relative = family.relative(config, sizes.max_positions) if family.relative else None
@@ -110,9 +114,10 @@ def read_checkpoint(
         if setfit:
             task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
         else:
+            outputs = scores or (tensors.rows(f"{head.linears[-1].source}.weight") if kind in LABELED_TASKS else 0)
             if adapter and kind in LABELED_TASKS:
-                adapter.fit_labels(config, tensors.rows(f"{head.linears[-1].source}.weight"), notes)
-            task_of_file, score = _task(config, kind, tensors, head, modules, notes)
+                adapter.fit_labels(config, outputs, notes)
+            task_of_file, score = _task(config, kind, outputs, modules, notes)
         max_length = min(limit for limit in limits if limit)
         if modules and modules.sides and kind == modules.task:
             task_of_file = modules.sides.resolved(task_of_file, tokenizer.json, max_length, sizes.max_positions)
@@ -128,7 +133,7 @@ def read_checkpoint(
             task=task_of_file,
             text=TextConfig(max_length=max_length),
             tokenizer_json=tokenizer.json,
-            provenance=_provenance(path, config, stored),
+            provenance=_provenance(path, config, stored) | ({} if route is None else {"route": route}),
             notes=[*notes, *tokenizer.notes],
         )
     # Both queries and keys are multiplied by the factor.
@@ -145,15 +150,27 @@ def read_checkpoint(
     return network
 
 
-def task_of_checkpoint(folder: str | Path, task: str | None = None, base: str | Path | None = None) -> TaskKind:
+def task_of_checkpoint(
+    folder: str | Path, task: str | None = None, route: str | None = None, base: str | Path | None = None
+) -> TaskKind:
     """What `read_checkpoint` would read a checkpoint for; no weights are looked at, and the errors are the same."""
     _refuse_wrong_path(Path(folder))
     with refusing(Path(folder)):
         whole = Folder(Path(folder))
-        modules = read_colbert(whole) or read_sentence_modules(whole)
+        modules = _modules(whole, route)
         if modules.static if modules else is_static(whole):
             return _static_kind(whole, modules, task, base)[1]
         return _opened(whole, modules, task, base).kind
+
+
+def _modules(whole: Folder, route: str | None) -> SentenceModules | None:
+    """What a folder says of modules around its encoder; None where it says nothing."""
+    modules = read_colbert(whole)
+    if modules is None:
+        return read_sentence_modules(whole, route)
+    if route is not None:
+        raise UnsupportedError(f"{whole}: a model of one vector a token has no Router, and so no route {route!r:.80}")
+    return modules
 
 
 class _Opened(NamedTuple):
@@ -191,6 +208,7 @@ def _opened(whole: Folder, modules: SentenceModules | None, task: str | None, ba
         kind, notes = _task_kind(config, family, asked, modules)
     if adapter:
         notes.append(f"the adapter is merged into its base model, {model}" + f", for {kind}" * (task is None))
+    notes = [*notes, *(modules.notes if modules else ())]
     return _Opened(home, adapter, config, family, setfit, kind, notes)
 
 
@@ -207,10 +225,12 @@ def _static_kind(
     return None, "sentence-embedding"
 
 
-def _read_static(whole: Folder, modules: SentenceModules | None, task: str | None, base: str | Path | None) -> Network:
+def _read_static(
+    whole: Folder, modules: SentenceModules | None, task: str | None, route: str | None, base: str | Path | None
+) -> Network:
     """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
     setfit, kind = _static_kind(whole, modules, task, base)
-    behind = setfit is not None or bool(modules and modules.dense)
+    behind = setfit is not None or bool(modules and modules.chain)
     home = modules.transformer_folder if modules else whole
     static = read_static(home, modules.normalize if modules else None, behind=behind)
     if setfit:
@@ -234,7 +254,7 @@ def _read_static(whole: Folder, modules: SentenceModules | None, task: str | Non
             layers=(),
             pooling="mean",
             head=tuple(_layers_behind(modules, setfit)),
-            normalize=static.normalize,
+            normalize=static.normalize and not setfit,
             position_table=False,
         ),
         task=task_of_file,
@@ -242,8 +262,13 @@ def _read_static(whole: Folder, modules: SentenceModules | None, task: str | Non
         tokenizer_json=static.tokenizer_json,
         tables={words: static.table},
         origins={words: Origin(static.parameters, static.nbytes)},
-        provenance={"checkpoint": whole.path.resolve().name, "dtypes": list(static.dtypes)},
-        notes=[FROM_SETFIT if setfit else f"task {kind}: a static model", *static.notes],
+        provenance={"checkpoint": whole.path.resolve().name, "dtypes": list(static.dtypes)}
+        | ({} if route is None else {"route": route}),
+        notes=[
+            FROM_SETFIT if setfit else f"task {kind}: a static model",
+            *(modules.notes if modules else ()),
+            *static.notes,
+        ],
     )
     _read_behind(network, static.hidden_size, modules, setfit)
     network.notes.extend(whole.account())
@@ -314,23 +339,8 @@ def _read_behind(
     tensors: NamedTensors | None = None,
 ) -> None:
     """What sentence-transformers and SetFit put behind vectors that are `width` wide; `tensors` are the encoder's."""
-    for index, dense in enumerate(modules.dense if modules else ()):
-        name = f"head.projection.{index}"
-        if tensors and modules and modules.model_type == STANFORD:  # it lies among the encoder's own tensors
-            outputs = tensors.rows(f"{STANFORD_LINEAR}.weight")
-            read_linear(network, tensors, name, f"{STANFORD_LINEAR}.weight", None, outputs, width)
-            continue
-        own = NamedTensors(dense.folder.path, read_weights(dense.folder))
-        if dense.in_features != width:
-            raise CheckpointError(
-                f"{dense.folder / 'config.json'}: in_features is {dense.in_features}, but {width} come in"
-            )
-        bias = "linear.bias" if dense.bias else None
-        read_linear(network, own, name, "linear.weight", bias, dense.out_features, width)
-        if dense.residual:
-            add_residual(network, own, name, width)
-        width = dense.out_features
-        own.refuse_strangers()
+    if modules:
+        width = read_chain(network, modules, width, tensors)
     if setfit:
         setfit.read_head(network, width)
 
@@ -421,9 +431,11 @@ def _listed_tasks(family: Family) -> str:
 
 def _layers_behind(modules: SentenceModules | None, setfit: SetFit | None) -> list[HeadLayer]:
     """The layers of the head that sentence-transformers and SetFit put behind vectors."""
-    dense = enumerate(modules.dense if modules else ())
-    layers = [HeadLayer(f"head.projection.{index}", each.activation) for index, each in dense]
-    return [*layers, HeadLayer(NAME)] if setfit else layers
+    layers = [module.layer for module in (modules.chain if modules else ())]
+    if setfit:
+        layers += [HeadLayer("head.normalize", kind="normalize")] * setfit.normalized
+        layers.append(HeadLayer(NAME))
+    return layers
 
 
 def _architecture(
@@ -438,9 +450,11 @@ def _architecture(
     relative: RelativePositions | None,
 ) -> Architecture:
     layers = [HeadLayer(one.name, config.activation(one.activation), one.norm is not None) for one in head.linears]
-    if score != "none":
-        layers[-1] = replace(layers[-1], activation=score)
     layers += _layers_behind(modules, setfit)
+    if score != "none":
+        if layers[-1].activation != "none":
+            raise UnsupportedError(f"{config.path}: the score is {score} of an output that has an activation already")
+        layers[-1] = replace(layers[-1], activation=score)
     frequencies = tuple(dict.fromkeys(rotary.frequencies for _, rotary in attention if rotary.frequencies))
     return Architecture(
         model_type=family.model_type,
@@ -463,7 +477,7 @@ def _architecture(
         ),
         pooling=modules.pooling if modules else config.pooling(head.pooling),
         head=tuple(layers),
-        normalize=bool(modules and modules.normalize),
+        normalize=bool(modules and modules.normalize and not setfit),
         embedding_size=sizes.embedding_size,
         position_table="embeddings.position" in family.tensors,
         position_bias=family.position_bias is not None,
@@ -473,18 +487,20 @@ def _architecture(
         norm=family.norm,
         sum_of_embeddings=family.sum_of_embeddings,
         rotary_frequencies=frequencies,
+        pool_after=modules.pool_after if modules else 0,
+        pool_prompt=modules.pool_prompt if modules else True,
+        layer_weights=read_layer_weights(modules, sizes.num_layers) if modules else (),
     )
 
 
 def _task(
     config: ConfigFile,
     kind: TaskKind,
-    tensors: NamedTensors,
-    head: Head,
+    outputs: int,
     modules: SentenceModules | None,
     notes: list[str],
 ) -> tuple[Task, Activation]:
-    """The task, and what becomes of the last output."""
+    """The task, and what becomes of the outputs, of which a classifier has so many."""
     if kind in OF_MODULES:
         if modules is None or modules.task != kind:
             return Task(kind), "none"
@@ -493,7 +509,6 @@ def _task(
     if kind not in LABELED_TASKS:
         pooling, logs = modules.sparse if modules and modules.sparse else ("max", 1)
         return Task(kind, sparse_pooling=pooling, sparse_logs=logs), "none"
-    outputs = tensors.rows(f"{head.linears[-1].source}.weight")
     if kind == "token-classification":
         return Task(kind, labels=config.labels(outputs)), "none"
     problem_type, score = config.problem_type(), "none"
@@ -506,7 +521,15 @@ def _task(
         notes.append(
             f"one output, {'as the cross-encoder says' if named else 'and no problem_type'}: the score is {said}"
         )
-    return Task(kind, labels=config.labels(outputs), problem_type=problem_type or "single_label"), score
+    elif named and named != ("regression", "none"):  # of several outputs, Identity leaves open what they mean
+        if named[1] != "none":
+            raise UnsupportedError(f"{config.path}: scores that are {named[1]} of several outputs are not supported")
+        problem_type = named[0]
+    if modules and modules.scores:  # what config.json names are outputs that the encoder is without
+        labels = tuple(f"LABEL_{index}" for index in range(outputs))
+    else:
+        labels = config.labels(outputs)
+    return Task(kind, labels=labels, problem_type=problem_type or "single_label"), score
 
 
 def _provenance(folder: Path, config: ConfigFile, stored: dict[str, StoredTensor]) -> dict[str, object]:

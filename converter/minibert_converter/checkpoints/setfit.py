@@ -18,11 +18,12 @@ NAME = "head.output"
 
 @dataclass(frozen=True)
 class SetFit:
-    """The classifier of a SetFit folder, and what its classes are called."""
+    """The classifier of a SetFit folder, what its classes are called, and whether it is one of vectors of length 1."""
 
     classifier: LinearClassifier
     labels: tuple[str, ...]
     folder: Folder
+    normalized: bool
 
     def read_head(self, network: Network, width: int) -> None:
         """Puts the classifier behind the vectors, `width` wide.
@@ -49,11 +50,7 @@ def read_setfit(folder: Folder, modules: SentenceModules | None) -> SetFit | Non
     if modules is None or modules.task != "sentence-embedding" or not folder.has(HEAD_FILE):
         return None
     config = JsonObject(folder.json_if_present(CONFIG_FILE))
-    if modules.normalize or config.get("normalize_embeddings"):
-        raise UnsupportedError(
-            f"{folder}: a SetFit classifier on normalized vectors is not supported; --task sentence-embedding converts "
-            "the encoder alone"
-        )
+    normalized = bool(config.get("normalize_embeddings")) or modules.normalize
     labels = config.get("labels")
     if strange := config.not_asked("library_name|.*version"):
         raise UnsupportedError(f"{folder / CONFIG_FILE}: sets {', '.join(strange)}, which is not understood here")
@@ -67,4 +64,4 @@ def read_setfit(folder: Folder, modules: SentenceModules | None) -> SetFit | Non
         raise CheckpointError(f"{folder / CONFIG_FILE}: labels does not name each of the classes {classes!r:.80}")
     else:
         names = [str(labels[int(number)]) for number in classes]
-    return SetFit(classifier, tuple(names), folder)
+    return SetFit(classifier, tuple(names), folder, normalized)

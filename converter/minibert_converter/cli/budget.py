@@ -63,7 +63,7 @@ def check_examples(arguments: argparse.Namespace) -> None:
         from minibert.evaluate.examples import read_examples
         from minibert_converter.checkpoints import task_of_checkpoint
 
-        kind = task_of_checkpoint(arguments.source, arguments.task, arguments.base)
+        kind = task_of_checkpoint(arguments.source, arguments.task, arguments.route, arguments.base)
         read_examples(arguments.eval, options_of(arguments), kind)
 
 
@@ -83,6 +83,7 @@ def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple
         first=() if arguments.vocab_from is None else [{"vocab_from": arguments.vocab_from}],
         seed=arguments.seed or 0,
         task=arguments.task,
+        route=arguments.route,
         max_length=arguments.max_length,
         base=arguments.base,
         progress=progress,
@@ -97,7 +98,7 @@ def before_and_after(
     figures = [_figures(arguments, Path(arguments.output))]
     with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
         before = Path(folder) / "float32"
-        same = {"task": arguments.task, "max_length": arguments.max_length, "base": arguments.base}
+        same = {name: getattr(arguments, name) for name in ("task", "route", "max_length", "base")}
         convert(arguments.source, before, quantize="none", progress=progress, **same)
         return [*figures, _figures(arguments, before)]
 

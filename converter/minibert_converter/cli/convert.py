@@ -29,6 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--task", metavar="TASK", help="what the model is for, such as fill-mask (default: as SRC says)"
     )
     parser.add_argument(
+        "--route",
+        metavar="NAME",
+        help="of a sentence-transformers Router, the route to take, such as query or document",
+    )
+    parser.add_argument(
         "--base", metavar="FOLDER", help="of an adapter of PEFT, its base model (default: the one that SRC names)"
     )
     parser.add_argument(
@@ -67,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.source,
                 arguments.output,
                 task=arguments.task,
+                route=arguments.route,
                 max_length=arguments.max_length,
                 base=arguments.base,
                 progress=stages,

@@ -80,8 +80,13 @@ class Batch:
         if kind == "last":
             return rows[ends - 1]
         rectangle = self.spread(rows)
+        lengths = self.lengths[:, None]
         if kind == "mean":
-            return rectangle.sum(dim=1) / self.lengths[:, None]
+            return rectangle.sum(dim=1) / lengths
+        if kind == "mean_sqrt_length":
+            return rectangle.sum(dim=1) / lengths.sqrt()
+        if kind == "weighted_mean":
+            return self.spread(rows * (self.positions + 1)[:, None]).sum(dim=1) / (lengths * (lengths + 1) / 2)
         if self.mask is not None:
             rectangle = rectangle.masked_fill(~self.mask[:, 0, 0, :, None], -torch.inf)
         return rectangle.amax(dim=1)

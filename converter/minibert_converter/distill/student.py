@@ -20,7 +20,7 @@ from minibert.format.constants import LABELED_TASKS, padded
 from minibert.format.schema import Architecture
 from minibert_converter.distill.batches import Batch
 from minibert_converter.distill.fake_quantization import attention_int8, gelu_codes, linear_int8, rounded_table
-from minibert_converter.matrices import float_linear, is_plain, widened
+from minibert_converter.matrices import float_linear, has_plain_head, is_plain, widened
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
 
 _ACTIVATIONS = {
@@ -69,6 +69,8 @@ class TorchNetwork(nn.Module):
         architecture = network.architecture
         if not is_plain(architecture):
             raise UnsupportedError(f"models of the family {architecture.model_type} cannot be distilled yet")
+        if not has_plain_head(architecture):
+            raise UnsupportedError("models whose head is more than one pooling and linears cannot be distilled yet")
         if network.task.kind not in (*LABELED_TASKS, "sentence-embedding"):
             raise UnsupportedError(f"models for {network.task.kind} cannot be distilled yet")
         self.architecture = architecture
@@ -204,8 +206,8 @@ class TorchNetwork(nn.Module):
         return batch.gather(context.transpose(1, 2).flatten(2))
 
     def _head(self, x: Tensor, batch: Batch) -> Tensor:
-        if self.architecture.pooling != "none":
-            x = batch.pool(x, self.architecture.pooling)
+        for pooling in self.architecture.poolings:  # one, or none
+            x = batch.pool(x, pooling)
         for layer in self.architecture.head:
             x = _ACTIVATIONS[layer.activation](self.linear(x, layer.name))
             if layer.norm:

@@ -83,6 +83,8 @@ def add_exits(
         raise UnsupportedError("early exit is for text-classification with one label a text")
     if architecture.pre_norm:
         raise UnsupportedError(f"early exit is not for {architecture.model_type}: its LayerNorms stand before layers")
+    if architecture.layer_weights:
+        raise UnsupportedError("early exit is not for models that mix the rows of all layers")
     last = len(architecture.layers) - 1
     after = sorted(set(after)) or list(range(last))
     if not after or after[0] < 0 or after[-1] >= last:

@@ -44,6 +44,8 @@ def prune_tokens(
         raise UnsupportedError(f"tokens cannot be pruned: {network.task.kind} answers for each of them")
     if architecture.goes_by_places:
         raise UnsupportedError(f"tokens cannot be pruned: attention of {architecture.model_type} goes by their places")
+    if architecture.layer_weights or not architecture.pool_prompt or "weighted_mean" in architecture.poolings:
+        raise UnsupportedError("tokens cannot be pruned: pooling asks which tokens there were")
     parts = [*left, *[left[-1] if left else 1.0] * (len(architecture.layers) - len(left))]
     if len(parts) > len(architecture.layers):
         raise InputError(f"prune_tokens has {len(parts)} parts, the model {len(architecture.layers)} layers")

@@ -17,7 +17,7 @@ from minibert.format.constants import padded
 from minibert.reference.functions import layer_norm
 from minibert_converter.calibration.stream import Stream
 from minibert_converter.calibration.tokens import Tokens
-from minibert_converter.matrices import float_linear, is_plain, norm_of, widened
+from minibert_converter.matrices import float_linear, has_plain_head, is_plain, norm_of, widened
 from minibert_converter.network import Float32Array, LinearWeights, Network, Norm
 
 #: Texts on which directions are judged and norms are fitted.
@@ -44,7 +44,8 @@ def narrow(network: Network, size: int, tokens: Tokens, seed: int) -> None:
     tables = all(isinstance(table, np.ndarray) for table in network.tables.values())
     if not is_plain(architecture) or architecture.table_size != architecture.hidden_size or not tables:
         raise UnsupportedError(f"models of the family {architecture.model_type} cannot be narrowed")
-    if network.aliases or architecture.word_size or not architecture.head:
+    linear = bool(architecture.head) and has_plain_head(architecture)
+    if network.aliases or architecture.word_size or not linear:
         raise UnsupportedError("a model with shared layers, factorised embeddings or without a head cannot be narrowed")
     seen = _norm_rows(network, tokens.sample(TEXTS))
     basis = _basis([after for _, after in seen.values()], size, seed)

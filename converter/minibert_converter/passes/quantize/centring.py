@@ -32,8 +32,9 @@ def centre(network: Network, means: Mapping[str, Float32Array]) -> dict[str, Flo
     """
     moved: dict[str, Float32Array] = {}
     architecture = network.architecture
-    # A norm whose output others read as well stays as it is: where layers share weights, also the last layer does.
-    norm = "embeddings.norm" if not architecture.embedding_size else None
+    # A norm whose output others read as well stays as it is: where layers share weights, also the last layer does; and
+    # where all layers are mixed, pooling does.
+    norm = "embeddings.norm" if not (architecture.embedding_size or architecture.layer_weights) else None
     for number in range(len(architecture.layers)):
         attention, ffn = f"layers.{number}.attention", f"layers.{number}.ffn"
         if f"{attention}.qkv" in network.aliases:
@@ -45,7 +46,7 @@ def centre(network: Network, means: Mapping[str, Float32Array]) -> dict[str, Flo
             moved |= _centre_norm(network, norm, f"{attention}.qkv", writer, means)
         moved |= _centre_context(network, f"{attention}.qkv", f"{attention}.output", means)
         moved |= _centre_norm(network, f"{attention}.norm", f"{ffn}.up", f"{ffn}.down" if residual else None, means)
-        norm = f"{ffn}.norm"
+        norm = f"{ffn}.norm" if not architecture.layer_weights else None
     return moved
 
 

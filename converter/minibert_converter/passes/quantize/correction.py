@@ -58,7 +58,7 @@ def _last_norm(network: Network) -> str | None:
 
 def _last_rows(network: Network, tokens: Tokens) -> Float32Array:
     """What the last layer returns and the answer is made of: float32 [tokens, hidden size], or [texts, hidden size]."""
-    bare = replace(network.architecture, pooling="none", head=(), normalize=False)
+    bare = replace(network.architecture, pooling="none", head=(), normalize=False, pool_after=0, layer_weights=())
     chunks = tokens.chunks()
     rows = outputs(replace(network, architecture=bare), chunks)
     if network.architecture.pooling != "cls":
