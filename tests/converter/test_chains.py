@@ -11,6 +11,7 @@ import pytest
 
 import minibert
 from minibert import InputError
+from minibert.cli.main import main
 from minibert_converter.convert import convert
 from tests.chains import CHAINS, TEXTS, thinned, write_chain, write_router
 
@@ -71,3 +72,12 @@ def test_one_route_of_a_router(tmp_path, name):
         convert(folder, tmp_path / route, quantize="none", route=route)
         vectors = minibert.load(tmp_path / route, backend="numpy").encode(TEXTS)
         np.testing.assert_allclose(thinned(vectors), GOLDEN["router"][route], rtol=0, atol=1e-5)
+
+
+def test_a_route_on_the_command_line(tmp_path, capsys):
+    folder, file = write_router(tmp_path / "checkpoint"), tmp_path / "model"
+    command = ["convert", str(folder), "-o", str(file), "--quantize", "none"]
+    assert main(command) == 1
+    assert "the routes query, document, and none is chosen" in capsys.readouterr().err
+    assert main([*command, "--route", "query"]) == 0
+    assert minibert.load(file, backend="numpy").config.architecture.pooling == "cls"

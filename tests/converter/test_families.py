@@ -462,3 +462,14 @@ def test_words_that_are_not_the_decoder_need_one(tmp_path):
     write_json(folder / "config.json", config | {"tie_word_embeddings": False})
     with pytest.raises(CheckpointError, match="generator_lm_head"):
         read_checkpoint(folder)
+
+
+def test_only_modernbert_has_the_tokenizer_of_its_family_whatever_is_named(tmp_path):
+    for family, kept in (("modernbert", True), ("eurobert", False)):
+        folder = write_family(tmp_path / family, family, "sentence-embedding", golden()[family])
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "LukeTokenizer"})
+        if kept:
+            assert read_checkpoint(folder)
+        else:
+            with pytest.raises(UnsupportedError, match="LukeTokenizer"):
+                read_checkpoint(folder)

@@ -121,6 +121,14 @@ SHAPES: dict[str, dict] = {
     },
     "mixed layers": {"layer_weights": [0.0, -0.5, 1.25], "pooling": "cls"},
     "mixed layers, modern": {"layer_weights": [0.5, 0.25, 0.25], "pre_norm": True, "gated": True, "pooling": "max"},
+    "mixed layers, root mean squares": {
+        "layer_weights": [0.5, 0.25, 0.25],
+        "pre_norm": True,
+        "norm": "rms",
+        "sum_of_embeddings": True,
+        "pooling": "mean",
+        "head": ["norm", (30, "tanh", True)],
+    },
 }
 LENGTHS = [1, 2, 64, 5, 17, 33, 16, 1, 48, 3, 64, 64, 31, 8]
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import minibert
 from minibert import InputError, TruncationWarning, UnsupportedError, pipeline
-from tests.tiny import WORDS
+from tests.tiny import WORDS, embedding_config, write
 
 TEXTS = ["a great movie", "not very good", "", "hello world"]
 
@@ -78,6 +79,30 @@ def test_prompts_go_before_the_sentence(embedder, prompted):
     assert (prompted.encode_query("bad") == prompted.encode("query : bad", prompt="")).all()
     with pytest.raises(InputError, match="no prompt called 'document'"):
         embedder.encode("bad", prompt_name="document")
+
+
+def test_tokens_of_a_prompt_may_be_left_out_of_pooling(tmp_path):
+    """The mean over the rows behind the prompt's tokens, of which the last special one is none."""
+    config = embedding_config()
+    shapes = {"pooled": {"pool_prompt": False}, "tokens": {"pooling": "none"}}
+    pooled, tokens = (
+        minibert.load(
+            write(tmp_path / name, replace(config, architecture=replace(config.architecture, **shape))), backend="numpy"
+        )
+        for name, shape in shapes.items()
+    )
+    first = len(pooled.tokenizer.encode("query : ").ids) - 1
+    for text in TEXTS:
+        rows = tokens.forward([pooled.tokenizer.encode(f"query : {text}").ids])[first:]
+        np.testing.assert_allclose(pooled.encode(text, prompt_name="query"), rows.mean(axis=0), rtol=0, atol=1e-6)
+        assert (pooled.encode(text) == pooled.encode([text], prompt="")[0]).all()
+    many = pooled.encode(TEXTS, prompt_name="query")
+    assert (many == [pooled.encode(text, prompt_name="query") for text in TEXTS]).all()
+    assert (many == list(pooled.iter_encode(TEXTS, prompt_name="query", read_ahead=2))).all()
+    assert not (many == pooled.encode([f"query : {text}" for text in TEXTS])).any(axis=1).all()
+    # Of a prompt that is cut, the last token is what it is of the text.
+    with pytest.warns(TruncationWarning):
+        assert (pooled.encode("bad", prompt="hello " * 40) == pooled.encode("good", prompt="hello " * 40)).all()
 
 
 def test_similarity_is_the_models_own(embedder, prompted):

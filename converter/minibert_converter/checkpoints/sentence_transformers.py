@@ -295,7 +295,7 @@ def _read_chain(
     if scores and (last := chain[-1].sizes):
         behind["scores"] = last[1]
     if len(chain) > MAX_HEAD_LAYERS:
-        raise UnsupportedError(f"{len(chain)} modules behind the encoder; the limit is {MAX_HEAD_LAYERS}")
+        raise UnsupportedError(f"{modules[-1][1]}: behind {len(chain)} other modules; the limit is {MAX_HEAD_LAYERS}")
     return behind | {"chain": tuple(chain)}
 
 
@@ -321,8 +321,8 @@ def _routed(kind: str, folder: Folder, route: str | None, notes: list[str]) -> l
         raise CheckpointError(f"{where}: the route {route} is not an array of names")
     if others:
         notes.append(f"took the route {route} of a {kind}, and left out {', '.join(others)}")
-    for each in {str(each) for other in others for each in routes[other] or ()}:
-        folder.file(each)  # accounted for
+    for name in types:
+        folder.file(str(name))  # accounted for, also where it is left out
     modules = [
         _module(where, folder, {"type": types.get(each), "path": each}) for each in _entries(routes[route], where)
     ]

@@ -61,6 +61,6 @@ EUROBERT = Family(
         r".*norm": Key("", False),
         r"dense|classifier": Key("", True),
     },
-    tokenizer="TokenizersBackend",
+    tokenizer="PreTrainedTokenizerFast",
     code=r"EuroBert\w+",
 )

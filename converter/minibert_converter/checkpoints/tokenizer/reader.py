@@ -95,7 +95,7 @@ def _class_name(settings: Settings, class_name: str | None, usual: str) -> str:
     named = settings.config.get("tokenizer_class") or class_name
     if named is not None and not isinstance(named, str):
         raise CheckpointError(f"{where}: tokenizer_class is {named!r:.80}, not a name")
-    if usual in AS_STORED or named is None:
+    if usual == "TokenizersBackend" or named is None:  # the one class that transformers doesn't let a folder overrule
         return usual
     if named in AS_STORED:
         return named
