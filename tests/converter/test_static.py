@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 import minibert
 from minibert.errors import CheckpointError, InputError, UnsupportedError
 from minibert.format import read_model
+from minibert_converter.checkpoints.estimator import read_linear_classifier
 from minibert_converter.convert import convert
 from tests.checkpoints import vocabulary, write_json
 
@@ -197,19 +198,31 @@ def test_modules_behind_it_and_prompts(tmp_path):
     assert model.task.similarity == "dot"
 
 
-def test_a_classifier_of_setfit_behind_it(tmp_path):
+@pytest.mark.parametrize("normalized", [False, True])
+def test_a_classifier_of_setfit_behind_it(tmp_path, normalized):
     """SetFit's encoder is sentence-transformers', so unknown words count."""
     folder = of_model2vec(tmp_path / "folder", normalize=False)
     save_file({"embeddings": rows(width=96)}, folder / "model.safetensors")
     entry = {"idx": 0, "name": "0", "path": ".", "type": "sentence_transformers.models.StaticEmbedding"}
     write_json(folder / "modules.json", [entry])
     shutil.copy(HERE / "two.joblib", folder / "model_head.pkl")
-    write_json(folder / "config_setfit.json", {"labels": ["no", "yes"], "normalize_embeddings": False})
+    write_json(folder / "config_setfit.json", {"labels": ["no", "yes"], "normalize_embeddings": normalized})
     convert(folder, tmp_path / "made", quantize="none")
     model = minibert.load(tmp_path / "made", backend="numpy")
     assert model.task.kind == "text-classification"
     assert model.config.text.ignored_id == -1
-    assert {each["label"] for each in model.predict(["good", "", "bad [UNK]"])} <= {"no", "yes"}
+    texts = ["good", "", "bad [UNK]"]
+    ids = [tokenizer().encode(text, add_special_tokens=False).ids for text in texts]
+    vectors = np.array([rows(width=96)[each].mean(axis=0) if each else np.zeros(96) for each in ids])
+    if normalized:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    classifier = read_linear_classifier(folder / "model_head.pkl")
+    logits = vectors @ classifier.weight.T + classifier.bias
+    scores = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores /= scores.sum(axis=1, keepdims=True)
+    for answer, score in zip(model.predict(texts, top_k=None), scores, strict=True):
+        found = {each["label"]: each["score"] for each in answer}
+        np.testing.assert_allclose([found["no"], found["yes"]], score, atol=1e-5)
 
 
 def test_threads_change_no_vector_and_no_message(tmp_path):
