@@ -111,9 +111,9 @@ def test_an_interrupt_in_the_middle_of_many_texts(child):
         answers = model.predict(many)
         whole, inside = time.monotonic() - begun, 0
         for turn in range(8):
+            answered = False
             try:
                 threading.Timer(whole * (turn + 0.5) / 10, os.kill, [os.getpid(), signal.SIGINT]).start()
-                answered = False
                 assert model.predict(many) == answers
                 answered = True
                 while True:  # until it comes

@@ -48,7 +48,7 @@ def run(model: RandomModel, kernels, threads: int = 1, dense_tokens: range = ran
         threads,
         dense_tokens=lambda _density: dense_tokens,
     )
-    return executor.run(pack(*model.texts(LENGTHS), model.config.architecture))
+    return executor.run(pack(*model.texts(LENGTHS), model.config.architecture))[0]
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])

@@ -9,8 +9,23 @@ from minibert_converter.checkpoints.encoder import add_residual, read_linear, re
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sentence_transformers import ChainModule, SentenceModules
+from minibert_converter.checkpoints.setfit import SetFit
 from minibert_converter.checkpoints.weights import read_weights
 from minibert_converter.network import Network
+
+
+def read_behind(
+    network: Network,
+    width: int,
+    modules: SentenceModules | None,
+    setfit: SetFit | None,
+    encoder: NamedTensors | None = None,
+) -> None:
+    """Reads what stands behind an encoder whose rows have `width` columns; `encoder` are its own tensors."""
+    if modules:
+        width = read_chain(network, modules, width, encoder)
+    if setfit:
+        setfit.read_head(network, width)
 
 
 def read_chain(network: Network, modules: SentenceModules, width: int, encoder: NamedTensors | None) -> int:

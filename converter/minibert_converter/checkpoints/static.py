@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,20 @@ from tokenizers import Tokenizer
 
 from minibert.errors import CheckpointError, FormatError
 from minibert.format.constants import MAX_HIDDEN_SIZE, MAX_POSITIONS, MAX_VOCAB_SIZE, padded
-from minibert.format.schema import TextConfig
+from minibert.format.schema import Architecture, Task, TextConfig
 from minibert.format.tokenizer import MAX_TOKENIZER_BYTES
 from minibert.text.components import prove_tokenizer
+from minibert_converter.checkpoints.chain import read_behind
+from minibert_converter.checkpoints.described import layers_behind
 from minibert_converter.checkpoints.folder import Folder, JsonObject
 from minibert_converter.checkpoints.names import NamedTensors
+from minibert_converter.checkpoints.opening import FROM_SETFIT, static_kind
 from minibert_converter.checkpoints.refusal import refusing
+from minibert_converter.checkpoints.sentence_transformers import SentenceModules
 from minibert_converter.checkpoints.stored import StoredTensor
 from minibert_converter.checkpoints.weights import read_weights
 from minibert_converter.matrices import widened
-from minibert_converter.network import AnyTable, QuantizedTable
+from minibert_converter.network import AnyTable, Network, Origin, QuantizedTable
 
 #: The table's name in folders of sentence-transformers and of model2vec; what the latter may have besides: for each
 #: token a factor, and the number of its row, where tokens share rows.
@@ -178,3 +183,53 @@ def _unknown_id(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
         return model.get("unk_id")
     token = model.get("unk_token")
     return None if token is None else tokenizer.token_to_id(token)
+
+
+def read_static_model(
+    whole: Folder, modules: SentenceModules | None, task: str | None, route: str | None, base: str | Path | None
+) -> Network:
+    """A static model, whose encoder is a table of tokens' vectors, and what stands behind it."""
+    setfit, kind = static_kind(whole, modules, task, base)
+    behind = setfit is not None or bool(modules and modules.chain)
+    home = modules.transformer_folder if modules else whole
+    static = read_static(home, modules.normalize if modules else None, behind=behind)
+    if setfit:
+        task_of_file = Task(kind, labels=setfit.labels, problem_type="single_label")
+    elif modules:
+        prompts, default = modules.prompts, modules.default_prompt
+        task_of_file = Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity)
+    else:
+        task_of_file = Task(kind)
+    words = "embeddings.word"
+    network = Network(
+        architecture=Architecture(
+            model_type="static",
+            hidden_size=static.hidden_size,
+            head_size=1,
+            vocab_size=static.text.empty_id + 1,
+            max_positions=MAX_POSITIONS,
+            token_types=0,
+            layer_norm_eps=1e-12,
+            activation="none",
+            layers=(),
+            pooling="mean",
+            head=tuple(layers_behind(modules, setfit)),
+            normalize=static.normalize and not setfit,
+            position_table=False,
+        ),
+        task=task_of_file,
+        text=static.text,
+        tokenizer_json=static.tokenizer_json,
+        tables={words: static.table},
+        origins={words: Origin(static.parameters, static.nbytes)},
+        provenance={"checkpoint": whole.path.resolve().name, "dtypes": list(static.dtypes)}
+        | ({} if route is None else {"route": route}),
+        notes=[
+            FROM_SETFIT if setfit else f"task {kind}: a static model",
+            *(modules.notes if modules else ()),
+            *static.notes,
+        ],
+    )
+    read_behind(network, static.hidden_size, modules, setfit)
+    network.notes.extend(whole.account())
+    return network
