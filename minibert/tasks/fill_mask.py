@@ -9,6 +9,7 @@ import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, UnsupportedError, warn
+from minibert.format.constants import TaskKind
 from minibert.pipeline import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
@@ -19,6 +20,8 @@ from minibert.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+KIND: TaskKind = "fill-mask"
 
 #: {"score": float, "token": int, "token_str": str, "sequence": str}
 Filling: TypeAlias = "dict[str, Any]"
@@ -55,7 +58,7 @@ class MaskReader(Reader[str, "list[_Mask]"]):
 
     def check(self, item: Any, index: int) -> str:
         """One text."""
-        return single(item, index, "fill-mask")
+        return single(item, index, KIND)
 
     def windows(self, tokenizer: Tokenizer, item: str, max_length: int) -> tuple[list[Window], bool]:
         """One window, with a mask at least."""
@@ -146,7 +149,7 @@ class FillOptions(ReadOptions, total=False):
     top_k: int
 
 
-class FillMask(BaseModel, kind="fill-mask", method="fill_mask"):
+class FillMask(BaseModel, kind=KIND, method="fill_mask"):
     """What a fill-mask model does."""
 
     def fill_mask(self, inputs: str | Iterable[str], **options: Unpack[FillOptions]) -> list[Any]:
@@ -174,7 +177,7 @@ class FillMask(BaseModel, kind="fill-mask", method="fill_mask"):
         self, inputs: Iterable[str], *, read_ahead: int = READ_AHEAD, **options: Unpack[FillOptions]
     ) -> Iterator[list[Any]]:
         """`fill_mask`, a few inputs ahead."""
-        self.need("fill-mask")
+        self.need(KIND)
         own, limits = self.pipeline.options(FillOptions, options)
         reader = MaskReader(self.tokenizer, **own)
         return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)

@@ -13,6 +13,7 @@ from minibert.errors import UnsupportedError
 from minibert.format.schema import Config
 from minibert.options import integer
 from minibert.pipeline import Pipeline, ReadOptions
+from minibert.tasks import fill_mask
 from minibert.tasks.base import BaseModel
 from minibert.tasks.features import FeatureReader, SparseReader, SparseVector
 from minibert.tasks.token_vectors import maxsim
@@ -149,7 +150,7 @@ class SeveralVectors(BaseModel):
         """`encode_sparse` for inputs without end: reads `read_ahead` of them, yields their vectors, reads on."""
         if self.config.architecture.token_heads:
             return (found.sparse for found in self.iter_encode_all(inputs, read_ahead=read_ahead, **read))
-        self.need("fill-mask")
+        self.need(fill_mask.KIND)
         read_ahead = integer("read_ahead", read_ahead)
         limits = self.pipeline.limits(**read)
         return self.pipeline.answers(many(inputs, pair=False), SparseReader(self.task), limits, read_ahead=read_ahead)

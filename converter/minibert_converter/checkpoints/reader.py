@@ -64,7 +64,7 @@ def read_checkpoint(
         if modules.static if modules else is_static(whole):
             return read_static_model(whole, modules, task, route, base)
         home, adapter, config, family, setfit, kind, notes = opened(whole, modules, task, base)
-        sentence = modules if modules and (setfit or (kind == modules.task and kind != "fill-mask")) else None
+        sentence = modules if modules and (setfit or (kind == modules.task and not modules.sparse)) else None
         if sentence is None and kind == "sentence-embedding":
             rows = {"cls": "those of the first token", "mean": "the mean over tokens"}
             said = rows[config.pooling(family.heads[kind].pooling)]
