@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from minibert.forking import unforked
 from minibert.kernels import opcodes as op
 from minibert.kernels.isa import this_machine
 
@@ -81,15 +82,20 @@ class Team:
             if job[op.JOB_KIND] != op.HELPED:
                 ctypes.pythonapi.Py_DecRef(ctypes.py_object(self._memory))
                 return False
-            weakref.finalize(self, _stop, job, self._memory, os.getpid()).atexit = False
+            self._at_the_end(_stop, job, self._memory, os.getpid())
         else:
             helper = _PythonHelper(self._run, self._addresses[number], self._memory)
             if not helper.started():
                 return False
             self._in_python.append(helper)
-            weakref.finalize(self, helper.stop).atexit = False
+            self._at_the_end(helper.stop)
         self._helpers = number
         return True
+
+    def _at_the_end(self, function: Callable[..., None], *values: Any) -> None:
+        """Have a function called when nobody has the team any more."""
+        with unforked():  # the first finalizer of a process imports atexit
+            weakref.finalize(self, function, *values).atexit = False
 
 
 def _stop(job: np.ndarray, memory: tuple[Any, ...], process: int) -> None:
