@@ -119,6 +119,7 @@ def _make_attend_integer(products: Any) -> Any:
         key_codes = key_scale + capacity * 4
         value_codes = key_codes + capacity * key_bytes(width)
         positions = value_codes + capacity * 2 * width
+        codes, in_steps = positions + POSITION_REST, scale * _STEPS
 
         for first in range(0, tokens, 16):
             transpose(key + first * stride, stride, width, transposed)
@@ -131,11 +132,11 @@ def _make_attend_integer(products: Any) -> Any:
         for first in range(0, queries, 16):
             transpose(query + first * stride, stride, width, transposed)
             total = pack_panel(transposed, width, _NOTHING, panel, scratch + QUERY_SCALE)
-            store_f32x16(scratch + QUERY_SCALE, load_f32x16(scratch + QUERY_SCALE) * splat_f32(scale * _STEPS))
+            store_f32x16(scratch + QUERY_SCALE, load_f32x16(scratch + QUERY_SCALE) * splat_f32(in_steps))
             # Keys are stored with an offset added: what that adds to every score of a query.
             store_i32x16(scratch + OFFSET, total * splat_i32(_KEY_OFFSET))
             if relative != 0:
-                pack_panel(transposed, width, _KEY_OFFSET, positions + POSITION_REST, positions + POSITION_FACTORS)
+                pack_panel(transposed, width, _KEY_OFFSET, codes, positions + POSITION_FACTORS)
 
             softmax_start(scratch)
             end = min(tokens, first + 16 + window)
@@ -150,14 +151,11 @@ def _make_attend_integer(products: Any) -> Any:
                         tokens,
                         queries,
                         width,
-                        positions + POSITION_REST,
+                        codes,
                         key_codes,
-                        4,
-                        ROW,
-                        16 * width,
+                        0,
                         key_scale,
-                        min(queries - first, 16),
-                        scale * _STEPS,
+                        in_steps,
                         first,
                         block,
                         keys,
@@ -216,7 +214,8 @@ def attend_float32(
         pack_positions_float32(relative, head, tokens, queries, width, positions)
 
     for first in range(0, queries, 16):
-        transpose(query + first * stride, stride, width, panel)
+        asked = query + first * stride
+        transpose(asked, stride, width, panel)
         for dim in range(width):
             store_f32x16(panel + dim * ROW, load_f32x16(panel + dim * ROW) * scales)
 
@@ -228,22 +227,7 @@ def attend_float32(
             float32_rows(key + block * stride, keys, stride, 4, panel, width, scratch + SCORES)
             if relative != 0:
                 add_positions_float32(
-                    scratch,
-                    positions,
-                    tokens,
-                    queries,
-                    width,
-                    query + first * stride,
-                    key,
-                    stride,
-                    4,
-                    16 * stride,
-                    0,
-                    min(queries - first, 16),
-                    scale,
-                    first,
-                    block,
-                    keys,
+                    scratch, positions, tokens, queries, width, asked, key, stride, 0, scale, first, block, keys
                 )
             else:
                 if bias != 0:

@@ -62,9 +62,9 @@ def attend(step, arena, scratch, starts, texts, attended, thread, threads):
         column = head * width * 4
         first = load_i64(starts + 8 * text) - offset
         tokens = load_i64(starts + 8 * (text + 1)) - offset - first
-        query = arena + field(step, op.SOURCE) + first * stride + column
-        key = query + heads * width * 4
-        value = key + heads * width * 4
+        q = arena + field(step, op.SOURCE) + first * stride + column
+        k = q + heads * width * 4
+        v = k + heads * width * 4
         queries, keys, row = tokens, tokens, first
         if field(step, op.ROWS) == op.TEXTS:
             queries, row = 1, text
@@ -81,39 +81,11 @@ def attend(step, arena, scratch, starts, texts, attended, thread, threads):
             relative = step
         if field(step, op.EXACT) != 0:
             attend_float32(
-                query,
-                key,
-                value,
-                stride,
-                keys,
-                queries,
-                width,
-                scale,
-                out,
-                out_stride,
-                bias,
-                window,
-                relative,
-                head,
-                scratch,
+                q, k, v, stride, keys, queries, width, scale, out, out_stride, bias, window, relative, head, scratch
             )
         else:
             attend_integer(
-                query,
-                key,
-                value,
-                stride,
-                keys,
-                queries,
-                width,
-                scale,
-                out,
-                out_stride,
-                bias,
-                window,
-                relative,
-                head,
-                scratch,
+                q, k, v, stride, keys, queries, width, scale, out, out_stride, bias, window, relative, head, scratch
             )
 
 

@@ -150,29 +150,19 @@ def _make_add_positions(exact: bool) -> Any:
     columns, score_unit = _columns(exact), _ONE if exact else _INVERSE_STEPS
     multiply = _make_multiply(exact)
 
-    @kernel(void, *[int64] * 12, float32, int64, int64, int64)
+    @kernel(void, *[int64] * 9, float32, int64, int64, int64)
     def add_positions(
-        scratch,
-        positions,
-        tokens,
-        queries,
-        width,
-        query_row,
-        key_row,
-        row_stride,
-        row_step,
-        key_step,
-        key_scale,
-        count,
-        scale,
-        first,
-        block,
-        keys,
+        scratch, positions, tokens, queries, width, query, key_rows, stride, key_scale, scale, first, block, keys
     ):
-        """Scores of a block of keys with `count` queries, with what distances add; and the running maximum.
+        """Scores of a block of keys with up to 16 queries, with what distances add; and the running maximum.
 
-        The rows of 16 keys are `key_step` bytes from the next. `scale` makes scores of products.
+        `query` is the address of the queries from number `first` on, `key_rows` that of all keys: rows of float32,
+        `stride` bytes apart, or codes in groups of 16. `scale` makes scores of products.
         """
+        row_stride, row_step, key_step = 4, ROW, 16 * width
+        if exact:
+            row_stride, row_step, key_step = stride, 4, 16 * stride
+        count = min(queries - first, 16)
         units = width // columns
         keys_at, queries_at = (tokens + 15) & -16, (queries + 15) & -16
         by_query, square = positions + POSITION_QUERIES, positions + POSITION_SQUARE
@@ -191,13 +181,13 @@ def _make_add_positions(exact: bool) -> Any:
                 store_f32x16(positions + POSITION_FACTORS, splat_f32(_ONE))
             panel = key_panels + ((queries_at >> 4) - ahead) * panel_bytes
             anew = 1 if key == 0 else 0
-            multiply(query_row, count, row_stride, row_step, panel, units, positions, by_query, anew)
+            multiply(query, count, row_stride, row_step, panel, units, positions, by_query, anew)
             transpose_16x16(by_query + ROW, POSITION_PITCH - 4, square, ROW)
 
             if not exact:
                 store_f32x16(positions + POSITION_FACTORS, load_f32x16(key_scale + 4 * key) * splat_f32(scale))
             panel = query_panels + ((keys_at >> 4) + ahead) * panel_bytes
-            by_key, rows = by_keys + key * POSITION_PITCH, key_row + (key >> 4) * key_step
+            by_key, rows = by_keys + key * POSITION_PITCH, key_rows + (key >> 4) * key_step
             anew = 1 if first == 0 else 0
             multiply(rows, some, row_stride, row_step, panel, units, positions, by_key, anew)
 

@@ -107,8 +107,8 @@ class Reranking(SentenceEmbedding, SeveralVectors):
         if not isinstance(query, str):
             raise InputError(f"query must be str, got {type(query).__name__}")
         texts = [single(each, place, "ranking") for place, each in enumerate(many(documents, pair=False))]
-        if by_vectors:
-            score.pop("function_to_apply", None)
+        if by_vectors and score.pop("function_to_apply", None) is not None:
+            raise InputError("function_to_apply is for cross-encoders: vectors are ranked by their similarity")
         if weights is not None:
             if len(weights) != 3 or min(weights) < 0 or not sum(weights):
                 raise InputError("weights must be three numbers, of dense, sparse and token vectors, and not all zero")

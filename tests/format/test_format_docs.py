@@ -20,8 +20,8 @@ from minibert.format import (
     unpack_blocks,
     unpack_int8,
 )
+from minibert.format.agreement import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS
 from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
-from minibert.format.tensors import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS
 from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
 from minibert.text.components import MAX_GROWTH, MAX_WORD
 

@@ -8,7 +8,8 @@ from minibert.errors import CheckpointError
 from minibert_converter.checkpoints.encoder import add_residual, read_linear, read_norm
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.names import NamedTensors
-from minibert_converter.checkpoints.sentence_transformers import ChainModule, SentenceModules
+from minibert_converter.checkpoints.sentence_modules import ChainModule
+from minibert_converter.checkpoints.sentence_transformers import SentenceModules
 from minibert_converter.checkpoints.setfit import SetFit
 from minibert_converter.checkpoints.weights import read_weights
 from minibert_converter.network import Network

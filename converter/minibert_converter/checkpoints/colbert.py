@@ -16,17 +16,15 @@ from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import TOKEN_SIMILARITIES
 from minibert.format.schema import HeadLayer
 from minibert_converter.checkpoints.folder import Folder, JsonObject
-from minibert_converter.checkpoints.sentence_transformers import (
+from minibert_converter.checkpoints.sentence_modules import (
     MODULES_FILE,
-    SETTINGS_FILES,
     ChainModule,
-    SentenceModules,
     read_dense,
     read_modules,
-    read_prompts,
-    read_settings,
     refuse_other_features,
 )
+from minibert_converter.checkpoints.sentence_settings import SETTINGS_FILES, read_prompts, read_settings
+from minibert_converter.checkpoints.sentence_transformers import SentenceModules
 from minibert_converter.checkpoints.sides import NamedSide, Sides
 
 CONFIG_FILE, METADATA_FILE = "config_sentence_transformers.json", "artifact.metadata"

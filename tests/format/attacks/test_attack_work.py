@@ -174,7 +174,7 @@ def test_thresholds_below_all_float32(forge):
 def test_the_limits_are_above_the_largest_real_models():
     xxl = Architecture("xlm-roberta", 4096, 128, 250880, 514, 1, 1e-5, "gelu", (Layer(32, 16384),) * 48, "cls")
     multiplied = len(xxl.layers) * (4 * 4096 * 4096 + 2 * 4096 * 16384) + 250880 * 4096
-    from minibert.format.tensors import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS
+    from minibert.format.agreement import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS
 
     assert multiplied < MAX_MULTIPLICATIONS
     assert MAX_ACTIVATIONS >= 8192 * 250112  # a vocabulary of 250,000, and 8,192 positions
