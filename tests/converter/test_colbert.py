@@ -125,6 +125,54 @@ def test_a_mask_of_sentence_transformers(tmp_path):
         read_checkpoint(write_native(tmp_path, keep_only_token_ids=[3]))
 
 
+EXPANSION = {"strategy": "fixed", "attend": False, "length": 12}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"query_expansion": EXPANSION | {"strategy": "all"}}, "its strategy is fixed or min"),
+        ({"query_expansion": EXPANSION | {"surprise": 1}}, "query_expansion: sets surprise"),
+        ({"query_expansion": EXPANSION | {"length": None}}, "query_expansion needs a length, up to query_length"),
+        ({"query_expansion": EXPANSION, "query_length": 11}, "query_expansion needs a length, up to query_length"),
+    ],
+)
+def test_expansions_that_are_refused(tmp_path, settings, message):
+    folder = write_native(tmp_path)
+    said = json.loads((folder / "sentence_bert_config.json").read_text())
+    write_json(folder / "sentence_bert_config.json", said | settings)
+    with pytest.raises((CheckpointError, UnsupportedError), match=message):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("attend", [True, False])
+def test_expansion_without_a_mask(tmp_path, attend):
+    """What isn't attended to has vectors by the mask alone."""
+    folder = write_native(tmp_path)
+    modules = json.loads((folder / "modules.json").read_text())
+    write_json(folder / "modules.json", [one for one in modules if "Mask" not in one["type"]])
+    said = json.loads((folder / "sentence_bert_config.json").read_text())
+    expansion = EXPANSION | {"strategy": "min", "attend": attend}
+    write_json(folder / "sentence_bert_config.json", said | {"query_expansion": expansion, "query_length": 16})
+    if not attend:
+        with pytest.raises(UnsupportedError, match="no MultiVectorMask"):
+            read_checkpoint(folder)
+        return
+    query = read_checkpoint(folder).task.query
+    assert query is not None
+    assert (query.max_length, query.fill_to, query.attend_to_fill) == (16, 12, True)
+
+
+def test_other_settings_of_sentence_transformers_that_are_refused(tmp_path):
+    with pytest.raises(UnsupportedError, match=r"3_MultiVectorMask.config.json: sets surprise"):
+        read_checkpoint(write_native(tmp_path / "mask", surprise=1))
+    folder = write_native(tmp_path / "similarity")
+    said = json.loads((folder / "config_sentence_transformers.json").read_text())
+    write_json(folder / "config_sentence_transformers.json", said | {"similarity_fn_name": "cosine"})
+    with pytest.raises(UnsupportedError, match="similarity_fn_name 'cosine' is none of maxsim"):
+        read_checkpoint(folder)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [

@@ -342,6 +342,15 @@ def test_code_whose_network_is_not_known_is_refused(tmp_path, family):
         read_checkpoint(folder)
 
 
+@pytest.mark.parametrize("pooling", ["bos", "mean"])
+def test_eurobert_by_the_keys_of_its_own_code(tmp_path, pooling):
+    folder = write_family(tmp_path / "checkpoint", "eurobert", "text-classification", golden()["eurobert"])
+    values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del values["classifier_pooling"]
+    write_json(folder / "config.json", values | {"clf_pooling": pooling})
+    assert read_checkpoint(folder).architecture.pooling == {"bos": "cls", "mean": "mean"}[pooling]
+
+
 def test_a_table_of_tasks_counts_where_config_says_so(tmp_path):
     folder = write_family(tmp_path / "checkpoint", "ernie", "fill-mask", golden()["ernie"])
     with_table = read_checkpoint(folder).tables["embeddings.position"]

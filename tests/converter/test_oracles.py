@@ -48,6 +48,12 @@ def test_answers_are_those_of_the_code(tmp_path, name, values):
             np.testing.assert_allclose(kernels, made, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_jina_says_how_vectors_are_pooled(tmp_path, pooling):
+    network = read_checkpoint(JINA.write(tmp_path / "checkpoint", emb_pooler=pooling))
+    assert network.architecture.pooling == pooling
+
+
 def test_masked_words_of_neobert(tmp_path):
     folder = NEOBERT.write(tmp_path / "checkpoint", architectures=["NeoBERTLMHead"])
     convert(folder, tmp_path / "model.safetensors", quantize="none")

@@ -90,11 +90,19 @@ def test_ntk_of_gte(tmp_path, values):
             "rope_scaling is .*partial",
         ),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}, "partial_rotary_factor": 0.5}, "rope_scaling is"),
+        ({"partial_rotary_factor": 0.5}, "of all features of a head"),
     ],
 )
 def test_scalings_that_are_not_known(tmp_path, values, message):
     with pytest.raises(UnsupportedError, match=message):
         rotary(tmp_path, values)
+
+
+def test_scalings_of_some_layers_stand_in_rope_parameters(tmp_path):
+    values = {"full_attention": {"rope_theta": 100.0, "rope_type": "default"}}
+    assert rotary(tmp_path, {"rope_parameters": values}, kind="full_attention").base == 100
+    with pytest.raises(UnsupportedError, match=r"rope_scaling is .*full_attention"):
+        rotary(tmp_path, {"rope_scaling": values}, kind="full_attention")
 
 
 @pytest.mark.parametrize(

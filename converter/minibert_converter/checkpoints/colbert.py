@@ -19,9 +19,9 @@ from minibert_converter.checkpoints.folder import Folder, JsonObject
 from minibert_converter.checkpoints.sentence_modules import (
     MODULES_FILE,
     ChainModule,
+    check_normalize,
     read_dense,
     read_modules,
-    refuse_other_features,
 )
 from minibert_converter.checkpoints.sentence_settings import SETTINGS_FILES, read_prompts, read_settings
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules
@@ -73,12 +73,13 @@ def _of_modules(folder: Folder, config: JsonObject) -> SentenceModules:
         )
     paths = dict(modules)
     if "Normalize" in paths:
-        said = JsonObject(paths["Normalize"].json_if_present("config.json"))
-        refuse_other_features(paths["Normalize"] / "config.json", said, ROWS, ROWS, ROWS)
+        check_normalize(paths["Normalize"], ROWS, ROWS)
     settings, max_length, lowercase = _settings(paths["Transformer"])
     mask = paths.get("MultiVectorMask")
     sides = _native_sides(folder, settings, mask) if native else _pylate_sides(folder, config)
     similarity = config.get("similarity_fn_name")
+    if native and similarity not in (None, *TOKEN_SIMILARITIES):
+        raise UnsupportedError(f"{where}: similarity_fn_name {similarity!r} is none of {', '.join(TOKEN_SIMILARITIES)}")
     prompts, default, _ = read_prompts(where, {**config, "similarity_fn_name": None})
     return SentenceModules(
         transformer_folder=paths["Transformer"],
@@ -128,27 +129,42 @@ def _native_sides(folder: Folder, settings: Mapping[str, Any], mask: Folder | No
     ask = _Asked(str(folder / "sentence_bert_config.json"), JsonObject(dict(settings)))
     expansion = settings.get("query_expansion")
     query = NamedSide(max_length=ask.length("query_length", None))
-    if expansion is not None and mask is not None:
-        if not isinstance(expansion, dict) or expansion.get("strategy") not in ("fixed", "min"):
-            raise UnsupportedError(f"{ask.where}: query_expansion is {expansion!r:.80}; its strategy is fixed or min")
-        inner = _Asked(ask.where, JsonObject(expansion))
-        length, token = inner.length("length", QUERY_LENGTH), inner.text("token", "")
-        fixed = inner.text("strategy", "") == "fixed"
-        query = NamedSide(
-            max_length=length if fixed else query.max_length,
-            fill_to=length or 0,
-            fill_token=token or None,
-            attend_to_fill=inner.flag("attend", False),
-        )
+    if expansion is not None:
+        query = _expanded(ask.where, query, expansion)
+        if mask is None and not query.attend_to_fill:
+            raise UnsupportedError(
+                f"{ask.where}: query_expansion that is not attended to, and no MultiVectorMask: its tokens would have "
+                "no vectors"
+            )
     document = NamedSide(max_length=ask.length("document_length", None))
     if mask is not None:
         own = _Asked(str(mask / "config.json"), JsonObject(mask.json_if_present("config.json")))
         words, tasks = own.words("skiplist_words", ()), own.words("skiplist_tasks", ("document",))
         if own.values.get("keep_only_token_ids"):
             raise UnsupportedError(f"{own.where}: vectors of some tokens only (keep_only_token_ids) are not supported")
+        own.values.refuse_unknown(own.where)
         query = replace(query, skip=words if "query" in tasks else ())
         document = replace(document, skip=words if "document" in tasks else ())
     return Sides(ask.where, query, document, unknown_counts=False)
+
+
+def _expanded(where: str, query: NamedSide, expansion: Any) -> NamedSide:
+    """How queries are read that are filled up as `query_expansion` says."""
+    if not isinstance(expansion, dict) or expansion.get("strategy") not in ("fixed", "min"):
+        raise UnsupportedError(f"{where}: query_expansion is {expansion!r:.80}; its strategy is fixed or min")
+    ask = _Asked(where, JsonObject(expansion))
+    length, token, fixed = ask.length("length", None), ask.text("token", ""), ask.text("strategy", "") == "fixed"
+    if length is None or (query.max_length or length) < length:
+        raise CheckpointError(f"{where}: query_expansion needs a length, up to query_length: {expansion!r:.80}")
+    attends = ask.flag("attend", False)
+    ask.values.refuse_unknown(f"{where}: query_expansion")
+    return replace(
+        query,
+        max_length=length if fixed else query.max_length,
+        fill_to=length,
+        fill_token=token or None,
+        attend_to_fill=attends,
+    )
 
 
 def _stanford(folder: Folder) -> SentenceModules:

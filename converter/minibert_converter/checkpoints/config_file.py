@@ -60,7 +60,7 @@ HARMLESS_KEYS = (
     "|layer_norm_type|embedding_type|net_structure_type|hidden_dropout_prob_emb|ignore_mismatched_sizes|fp16|bf16|pruned"
     "|seed|learning_rate|weight_decay|batch_size|train_.*|eval_.*|num_train_epochs|max_seq_length|sinusoidal_pos_embds"
     "|qa_dropout|seq_classif_dropout|classifier_.*|decoder_bias|global_attn_every_n_layers|local_rope_theta|global_rope_theta"
-    "|emb_pooler|pack_qkv|unpad_inputs|use_memory_efficient_attention"
+    "|pack_qkv|unpad_inputs|use_memory_efficient_attention"
 )
 
 

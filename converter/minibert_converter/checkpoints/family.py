@@ -109,7 +109,7 @@ class Family:
         interleaved: whether rotary positions turn neighbouring features, not feature i with i + head_size / 2.
         position_bias: name of a table of biases, without `.weight`, or None for one without rows; and from its numbers
             [rows, heads] the biases [heads, 2 n - 1] of all distances query - key from -(n - 1) to n - 1.
-        relative: from config.json and the number of positions, how attention knows of distances beside the biases.
+        relative: from config.json and its sizes, how attention knows of distances beside the biases.
         biases_by_head: names of the biases of queries and values, where those of `layers.{layer}.attention.qkv` lie
             apart and keys have none.
         last_norm: the checkpoint's name of the norm behind the last layer, for networks whose norms stand ahead of what
@@ -151,7 +151,7 @@ class Family:
     attention: Callable[[ConfigFile, Sizes], Attention] | None = None
     interleaved: bool = False
     position_bias: tuple[str | None, Callable[[Float32Array, int], Float32Array]] | None = None
-    relative: Callable[[ConfigFile, int], RelativePositions] | None = None
+    relative: Callable[[ConfigFile, Sizes], RelativePositions] | None = None
     biases_by_head: tuple[str, str] | None = None
     last_norm: str | None = None
     norm: NormKind = "layer"

@@ -167,3 +167,12 @@ class JsonObject(dict[str, Any]):
     def not_asked(self, harmless: str) -> list[str]:
         """Keys that nobody asked for, but for those that match the regular expression `harmless`."""
         return sorted(key for key in self if key not in self._asked and not re.fullmatch(harmless, key))
+
+    def refuse_unknown(self, where: object, harmless: str = "") -> None:
+        """Checks that somebody asked for every key, but for those that match the regular expression `harmless`.
+
+        Raises:
+            UnsupportedError: naming the others, and `where` they stand.
+        """
+        if unknown := self.not_asked(harmless):
+            raise UnsupportedError(f"{where}: sets {', '.join(unknown)}, which is not understood here")

@@ -135,7 +135,7 @@ def _task_kind(
                 return kind, []
         raise UnsupportedError(f"task {asked!r} is not supported; supported are {_listed_tasks(family)}")
     if modules is not None and modules.task is not None:
-        return modules.task, [f"task {modules.task}, from the {modules.model_type} of sentence-transformers"]
+        return modules.task, [f"task {modules.task}, from the {modules.model_type} of {modules.library}"]
     named = config.architectures()
     for name in named:
         if name in family.architectures:

@@ -90,7 +90,7 @@ def read_checkpoint(
         head = family.heads["sentence-embedding" if setfit or scores or kind == "multi-vector" else kind]
         config.refuse_other_networks(head.must_be)
         refuse_untied(config, head, tensors)
-        relative = family.relative(config, sizes.max_positions) if family.relative else None
+        relative = family.relative(config, sizes) if family.relative else None
         tokenizer = read_tokenizer(
             adapter.tokenizer if adapter else home,
             sizes.vocab_size,

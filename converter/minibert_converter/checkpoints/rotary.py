@@ -62,17 +62,14 @@ def read_rotary(
         raise config.wrong(said if "rope_theta" in values else older, "a base above 1")
     known = {"ntk": _ntk} if ntk else _SCALINGS
     partial = values.get("partial_rotary_factor", config.values.get("partial_rotary_factor"))
-    if scaling == "default":
-        return Rotary(float(base))
-    if (
-        str(scaling) not in known
-        or (partial not in (None, 1) and scaling != "proportional")
-        or (kind is not None and said == "rope_scaling")
-    ):
+    nested = kind is not None and said == "rope_scaling"  # what is for some layers only stands in rope_parameters
+    if nested or str(scaling) not in ("default", *known) or (partial not in (None, 1) and scaling != "proportional"):
         raise UnsupportedError(
             f"{config.path}: {said} is {config.values.get(said)!r:.160}; supported are rotary positions of rope_type "
-            f"default, {', '.join(known)}"
+            f"default, {', '.join(known)}, of all features of a head"
         )
+    if scaling == "default":
+        return Rotary(float(base))
     original = {"original_max_position_embeddings": sizes.max_positions}
     if config.values.get("original_max_position_embeddings") is not None:
         values = values | {"original_max_position_embeddings": config.values["original_max_position_embeddings"]}

@@ -173,8 +173,7 @@ def read_pooling(folder: Folder) -> tuple[str, bool]:
     prompt = config.get("include_prompt", True)
     if type(prompt) is not bool:
         raise CheckpointError(f"{path}: include_prompt is {prompt!r:.80}, not true or false")
-    if strange := config.not_asked("(word_)?embedding_dimension"):
-        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
+    config.refuse_unknown(path, "(word_)?embedding_dimension")
     return "+".join(POOLINGS[mode] for mode in modes), prompt
 
 
@@ -205,8 +204,7 @@ def read_dense(folder: Folder, name: str, rows: str, made: str, usual: str = "se
             f"{', '.join(ACTIVATIONS_OF_TORCH)} of torch.nn"
         )
     bias, residual = bool(config.get("bias", True)), bool(config.get("use_residual"))
-    if strange := config.not_asked(""):
-        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
+    config.refuse_unknown(path)
     linear = ACTIVATIONS_OF_TORCH[activation] == "none"
     if residual and not linear and sizes[0] != sizes[1]:
         raise UnsupportedError(
@@ -217,14 +215,20 @@ def read_dense(folder: Folder, name: str, rows: str, made: str, usual: str = "se
     return ChainModule(layer, folder, sizes, bias, residual and linear)
 
 
+def check_normalize(folder: Folder, rows: str, usual: str = "sentence_embedding") -> None:
+    """Checks that a Normalize works on the rows called `rows`; `usual` is what it works on where it does not say."""
+    path, config = folder / "config.json", JsonObject(folder.json_if_present("config.json"))
+    refuse_other_features(path, config, rows, rows, usual)
+    config.refuse_unknown(path)
+
+
 def read_layer_norm(folder: Folder, name: str, rows: str) -> ChainModule:
     """A LayerNorm, which works on the rows called `rows`."""
     path, config = folder / "config.json", JsonObject(folder.json("config.json"))
     size = config.get("dimension")
     if type(size) is not int or size < 1:
         raise CheckpointError(f"{path}: dimension must be a whole number")
-    if strange := config.not_asked(""):
-        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
+    config.refuse_unknown(path)
     if rows != "sentence_embedding":
         raise UnsupportedError(f"{path}: LayerNorm before Pooling is not supported: there is no sentence_embedding yet")
     return ChainModule(HeadLayer(name, kind="norm", eps=NORM_EPS), folder, (size, size))
@@ -236,8 +240,7 @@ def read_layer_pooling(folder: Folder, every_layer: bool, notes: list[str]) -> L
     start = config.get("layer_start", 4)
     if type(start) is not int or start < 0:
         raise CheckpointError(f"{path}: layer_start is {start!r:.80}, not a layer's number")
-    if strange := config.not_asked("(word_)?embedding_dimension|num_hidden_layers"):
-        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
+    config.refuse_unknown(path, "(word_)?embedding_dimension|num_hidden_layers")
     if every_layer:
         return LayerWeights(folder, start)
     notes.append("WeightedLayerPooling does nothing, as output_hidden_states is not set in config.json")
@@ -246,13 +249,14 @@ def read_layer_pooling(folder: Folder, every_layer: bool, notes: list[str]) -> L
 
 def read_splade(folder: Folder) -> tuple[str, int]:
     """How weights at tokens become one, and how often their logarithm is taken."""
-    path, config = folder / "config.json", folder.json_if_present("config.json")
+    path, config = folder / "config.json", JsonObject(folder.json_if_present("config.json"))
     read = [config.get(key, known[0]) for key, known in SPLADE.items()]
     for value, (key, known) in zip(read, SPLADE.items(), strict=True):
         if value not in known:
             raise UnsupportedError(
                 f"{path}: {key} is {value!r:.40}; only {' and '.join(map(repr, known))} are supported"
             )
+    config.refuse_unknown(path, "(word_)?embedding_dimension|chunk_size")
     return read[0], 1 + SPLADE["activation_function"].index(read[1])
 
 

@@ -53,12 +53,10 @@ def read_settings(
         arguments = JsonObject(arguments)
         length = arguments.get("model_max_length", length)
         every_layer = arguments.get("output_hidden_states", every_layer)
-        if strange := arguments.not_asked(ARGUMENTS_HARMLESS):
-            raise UnsupportedError(f"{path}: {group} sets {', '.join(strange)}, which is not understood here")
+        arguments.refuse_unknown(f"{path}: {group}", ARGUMENTS_HARMLESS)
     _refuse_other_outputs(path, settings, *outputs)
     length = _read_processing(path, settings, length)
-    if strange := settings.not_asked(f"{SETTINGS_HARMLESS}|{besides}"):
-        raise UnsupportedError(f"{path}: sets {', '.join(strange)}, which is not understood here")
+    settings.refuse_unknown(path, f"{SETTINGS_HARMLESS}|{besides}")
     if length is not None and (type(length) is not int or length < 1):
         raise CheckpointError(f"{path}: max_seq_length is {length!r}")
     return length, bool(lowercase), bool(every_layer)
@@ -72,10 +70,9 @@ def _read_processing(path: PurePath, settings: JsonObject, length: Any) -> Any:
         raise UnsupportedError(f"{path}: processing_kwargs is {groups!r:.80}, which is not understood here")
     for arguments in map(JsonObject, texts):
         length = arguments.get("max_length", length)
-        strange = arguments.not_asked("padding|padding_side|pad_to_multiple_of|return_.*|truncation")
-        strange += ["truncation"] * (arguments.get("truncation", True) is not True)
-        if strange:
-            raise UnsupportedError(f"{path}: processing_kwargs sets {', '.join(strange)}, which is not understood here")
+        if arguments.get("truncation", True) is not True:
+            raise UnsupportedError(f"{path}: processing_kwargs sets truncation, which is not understood here")
+        arguments.refuse_unknown(f"{path}: processing_kwargs", "padding|padding_side|pad_to_multiple_of|return_.*")
     return length
 
 

@@ -14,20 +14,20 @@ from typing import Any
 from minibert.errors import UnsupportedError
 from minibert.format.constants import MAX_HEAD_LAYERS, TaskKind
 from minibert.format.schema import HeadLayer
-from minibert_converter.checkpoints.folder import Folder, JsonObject
+from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.sentence_modules import (
     CHAIN_MODULES,
     MODULES_FILE,
     ROUTERS,
     ChainModule,
     LayerWeights,
+    check_normalize,
     read_dense,
     read_layer_norm,
     read_layer_pooling,
     read_modules,
     read_pooling,
     read_splade,
-    refuse_other_features,
     routed,
 )
 from minibert_converter.checkpoints.sentence_settings import OUTPUTS, read_prompts, read_settings
@@ -86,6 +86,11 @@ class SentenceModules:
     #: How weights of a word at tokens become one, and how often their logarithm is taken.
     sparse: tuple[str, int] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def library(self) -> str:
+        """Who writes such folders."""
+        return {"ColBERT": "PyLate", "HF_ColBERT": "Stanford"}.get(self.model_type, "sentence-transformers")
 
     @property
     def task(self) -> TaskKind | None:
@@ -192,8 +197,7 @@ def _read_chain(
         elif kind == "LayerNorm":
             chain.append(read_layer_norm(folder, f"head.layer_norm.{numbers['norm']}", rows))
         else:
-            config = JsonObject(folder.json_if_present("config.json"))
-            refuse_other_features(folder / "config.json", config, rows, rows)
+            check_normalize(folder, rows)
             layer = HeadLayer(f"head.normalize.{numbers['normalize']}", kind="normalize")
             chain.append(ChainModule(layer, folder))
     if len(chain) > behind["pool_after"] and chain[-1].layer.kind == "normalize":

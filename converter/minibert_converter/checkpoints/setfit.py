@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minibert.errors import CheckpointError, UnsupportedError
+from minibert.errors import CheckpointError
 from minibert.format.constants import padded
 from minibert_converter.checkpoints.estimator import LinearClassifier, read_linear_classifier
 from minibert_converter.checkpoints.folder import Folder, JsonObject
@@ -52,8 +52,7 @@ def read_setfit(folder: Folder, modules: SentenceModules | None) -> SetFit | Non
     config = JsonObject(folder.json_if_present(CONFIG_FILE))
     normalized = bool(config.get("normalize_embeddings")) or modules.normalize
     labels = config.get("labels")
-    if strange := config.not_asked("library_name|.*version"):
-        raise UnsupportedError(f"{folder / CONFIG_FILE}: sets {', '.join(strange)}, which is not understood here")
+    config.refuse_unknown(folder / CONFIG_FILE, "library_name|.*version")
     classifier = read_linear_classifier(folder.file(HEAD_FILE))
     classes = classifier.classes
     if all(isinstance(name, str) for name in classes):

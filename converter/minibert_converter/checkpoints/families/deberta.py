@@ -14,6 +14,7 @@ from minibert.errors import UnsupportedError
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.families.bert import BERT
 from minibert_converter.checkpoints.family import RelativePositions, classifier, heads, masked_words, task_classes
+from minibert_converter.checkpoints.sizes import Sizes
 
 #: What a checkpoint may ask for beside that -> what is understood, and transformers' value where nothing is said.
 _MUST_BE = {
@@ -25,7 +26,7 @@ _MUST_BE = {
 _SELF = "encoder.layer.{layer}.attention.self"
 
 
-def _check(config: ConfigFile) -> None:
+def _check(config: ConfigFile, sizes: Sizes) -> None:
     """Raise UnsupportedError for the variants of DeBERTa that no checkpoint of Microsoft's base or large models is."""
     for name, (understood, default) in _MUST_BE.items():
         if (value := config.values.get(name, default)) != understood:
@@ -34,9 +35,8 @@ def _check(config: ConfigFile) -> None:
     said = [kind.strip() for kind in kinds.lower().split("|")] if isinstance(kinds, str) else kinds
     if not isinstance(said, list) or sorted(map(str, said)) != ["c2p", "p2c"]:
         raise UnsupportedError(f"{config.path}: pos_att_type is {kinds!r:.60}; only c2p with p2c is supported")
-    hidden = config.size(DEBERTA_V2.sizes["hidden_size"])
-    sizes = {"embedding_size": hidden, "attention_head_size": hidden // config.size(DEBERTA_V2.sizes["num_heads"])}
-    for name, due in sizes.items():
+    dues = {"embedding_size": sizes.hidden_size, "attention_head_size": sizes.head_size}
+    for name, due in dues.items():
         if config.values.get(name, due) != due:
             raise UnsupportedError(
                 f"{config.path}: {name} is {config.values[name]!r:.40}; only {due} is supported here"
@@ -59,9 +59,10 @@ def _buckets(distance: np.ndarray, buckets: int, span: int) -> np.ndarray:
     return np.where(np.abs(distance) <= half, distance, np.sign(distance) * (steps.astype(np.int64) + half))
 
 
-def _relative(config: ConfigFile, max_positions: int) -> RelativePositions:
+def _relative(config: ConfigFile, sizes: Sizes) -> RelativePositions:
     """v2 and v3: buckets of distances, and Q's and K's own matrices if these are shared."""
-    _check(config)
+    _check(config, sizes)
+    max_positions = sizes.max_positions
     rows = span = _span(config, max_positions)
     distance = np.arange(1 - max_positions, max_positions)
     buckets = config.values.get("position_buckets", -1)
@@ -85,9 +86,10 @@ def _relative(config: ConfigFile, max_positions: int) -> RelativePositions:
     )
 
 
-def _relative_v1(config: ConfigFile, max_positions: int) -> RelativePositions:
+def _relative_v1(config: ConfigFile, sizes: Sizes) -> RelativePositions:
     """The first DeBERTa: a row for each distance up to the span, and matrices for them alone."""
-    _check(config)
+    _check(config, sizes)
+    max_positions = sizes.max_positions
     rows = _span(config, max_positions)
     distance = np.arange(1 - max_positions, max_positions)
     return RelativePositions(

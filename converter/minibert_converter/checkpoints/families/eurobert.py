@@ -43,7 +43,7 @@ EUROBERT = Family(
         "layers.{layer}.ffn.norm": "layers.{next}.input_layernorm",
     },
     heads=heads(
-        text_classification=Head(Key("classifier_pooling", "late"), _CLASSIFIER),
+        text_classification=Head(Key("classifier_pooling", "late", older="clf_pooling"), _CLASSIFIER),
         fill_mask=Head("none", (HeadSource("head.output", "lm_head", tied=True),)),
     ),
     architectures=task_classes("EuroBert"),

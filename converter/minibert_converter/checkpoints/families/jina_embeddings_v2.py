@@ -13,7 +13,7 @@ from minibert.errors import UnsupportedError
 from minibert.format.constants import Activation
 from minibert_converter.checkpoints.config_file import ConfigFile, Key
 from minibert_converter.checkpoints.families.bert import BERT
-from minibert_converter.checkpoints.family import Family, task_classes
+from minibert_converter.checkpoints.family import Family, Head, task_classes
 from minibert_converter.network import Float32Array
 
 _FEED_FORWARDS: dict[str, Activation] = {"geglu": "gelu", "reglu": "relu"}
@@ -62,6 +62,7 @@ JINA_EMBEDDINGS_V2 = replace(
         "layers.{layer}.ffn.down": "encoder.layer.{layer}.mlp.wo",
         "layers.{layer}.ffn.norm": "encoder.layer.{layer}.mlp.layernorm",
     },
+    heads={**BERT.heads, "sentence-embedding": Head(Key("emb_pooler", "mean"))},
     architectures=task_classes("JinaBert"),
     position_bias=(None, _bias_by_distance),
     gated=True,
