@@ -109,6 +109,16 @@ def layers_behind(modules: SentenceModules | None, setfit: SetFit | None) -> lis
     return layers
 
 
+def task_behind(kind: TaskKind, modules: SentenceModules | None, setfit: SetFit | None) -> Task:
+    """What vectors are for, or the classifier of SetFit behind them."""
+    if setfit:
+        return Task(kind, labels=setfit.labels, problem_type="single_label")
+    if modules is None:
+        return Task(kind)
+    prompts, default = modules.prompts, modules.default_prompt
+    return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity)
+
+
 def task_of(
     config: ConfigFile,
     kind: TaskKind,
@@ -118,10 +128,7 @@ def task_of(
 ) -> tuple[Task, Activation]:
     """The task, and what becomes of the outputs, of which a classifier has so many; `notes` hear what was guessed."""
     if kind in OF_MODULES:
-        if modules is None or modules.task != kind:
-            return Task(kind), "none"
-        prompts, default = modules.prompts, modules.default_prompt
-        return Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity), "none"
+        return task_behind(kind, modules if modules and modules.task == kind else None, None), "none"
     if kind not in LABELED_TASKS:
         pooling, logs = modules.sparse if modules and modules.sparse else ("max", 1)
         return Task(kind, sparse_pooling=pooling, sparse_logs=logs), "none"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minibert.format.constants import LABELED_TASKS, MAX_POSITIONS, TaskKind
-from minibert.format.schema import Task, TextConfig
+from minibert.format.schema import TextConfig
 from minibert_converter.checkpoints.bge_m3 import read_token_heads
 from minibert_converter.checkpoints.chain import read_behind
 from minibert_converter.checkpoints.described import (
@@ -16,6 +16,7 @@ from minibert_converter.checkpoints.described import (
     provenance_of,
     refuse_other_biases,
     refuse_untied,
+    task_behind,
     task_of,
 )
 from minibert_converter.checkpoints.encoder import EncoderReader, as_stored
@@ -24,7 +25,7 @@ from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.opening import modules_of, opened, refuse_wrong_path, static_kind
 from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.rotary import Rotary
-from minibert_converter.checkpoints.sizing import read_sizes
+from minibert_converter.checkpoints.size_reader import read_sizes
 from minibert_converter.checkpoints.static import is_static, read_static_model
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.checkpoints.weights import read_weights
@@ -104,7 +105,7 @@ def read_checkpoint(
             sizes = replace(sizes, max_positions=min(max(sizes.max_positions, longest), MAX_POSITIONS))
         limits = [sizes.max_positions, longest]
         if setfit:
-            task_of_file, score = Task(kind, labels=setfit.labels, problem_type="single_label"), "none"
+            task_of_file, score = task_behind(kind, modules, setfit), "none"
         else:
             outputs = scores or (tensors.rows(f"{head.linears[-1].source}.weight") if kind in LABELED_TASKS else 0)
             if adapter and kind in LABELED_TASKS:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from minibert.errors import UnsupportedError
 from minibert.format.schema import Side, Task
+from minibert_converter.checkpoints.tokenizer.vocabularies import unknown_id
 
 #: What a tokenizer calls its mask.
 MASKS = ("[MASK]", "<mask>")
@@ -65,7 +66,7 @@ class Sides:
             UnsupportedError: a token that is needed is not in the vocabulary.
         """
         tokenizer = Tokenizer.from_str(tokenizer_json)
-        unknown = _unknown(tokenizer, tokenizer_json) if self.unknown_counts else None
+        unknown = unknown_id(json.loads(tokenizer_json)["model"], tokenizer) if self.unknown_counts else None
         return replace(
             task,
             query=self._side(self.query, tokenizer, unknown, max_length, most),
@@ -74,7 +75,7 @@ class Sides:
 
     def _side(self, side: NamedSide, tokenizer: Tokenizer, unknown: int | None, max_length: int, most: int) -> Side:
         skipped = (tokenizer.token_to_id(word) for word in side.skip)
-        skip = {unknown if id is None else id for id in skipped} - {None}
+        skip = {unknown if id is None else id for id in skipped}
         return Side(
             max_length=min(side.max_length or max_length, most),
             prefix=None if side.prefix is None else self._id(tokenizer, [side.prefix], "prefix"),
@@ -91,11 +92,3 @@ class Sides:
         if found is None:
             raise UnsupportedError(f"{self.where}: the vocabulary lacks the {what} token, {' or '.join(names)}")
         return found
-
-
-def _unknown(tokenizer: Tokenizer, tokenizer_json: str) -> int | None:
-    """The id of the token for what the vocabulary lacks."""
-    model = json.loads(tokenizer_json)["model"]
-    if model.get("unk_id") is not None:
-        return model["unk_id"]
-    return None if model.get("unk_token") is None else tokenizer.token_to_id(model["unk_token"])

@@ -17,17 +17,18 @@ from tokenizers import Tokenizer
 
 from minibert.errors import CheckpointError, FormatError
 from minibert.format.constants import MAX_HIDDEN_SIZE, MAX_POSITIONS, MAX_VOCAB_SIZE, padded
-from minibert.format.schema import Architecture, Task, TextConfig
+from minibert.format.schema import Architecture, TextConfig
 from minibert.format.tokenizer import MAX_TOKENIZER_BYTES
 from minibert.text.components import prove_tokenizer
 from minibert_converter.checkpoints.chain import read_behind
-from minibert_converter.checkpoints.described import layers_behind
+from minibert_converter.checkpoints.described import layers_behind, task_behind
 from minibert_converter.checkpoints.folder import Folder, JsonObject
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.opening import FROM_SETFIT, static_kind
 from minibert_converter.checkpoints.refusal import refusing
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules
 from minibert_converter.checkpoints.stored import StoredTensor
+from minibert_converter.checkpoints.tokenizer.vocabularies import unknown_id
 from minibert_converter.checkpoints.weights import read_weights
 from minibert_converter.matrices import widened
 from minibert_converter.network import AnyTable, Network, Origin, QuantizedTable
@@ -88,7 +89,7 @@ def read_static(folder: Folder, normalize: bool | None, *, behind: bool) -> Stat
     if own and folder.has("config.json") and not behind:
         said, length, notes = _read_config(folder, normalize)
         median = int(np.median([len(token) for token in tokenizer.get_vocab()]))
-        unknown = _unknown_id(value["model"], tokenizer)
+        unknown = unknown_id(value["model"], tokenizer)
         text = TextConfig(min(length or MAX_POSITIONS, MAX_POSITIONS), median, -1 if unknown is None else unknown, last)
         notes.append("texts are read as model2vec reads them: tokens that the vocabulary doesn't have don't count")
     else:
@@ -177,14 +178,6 @@ def _read_config(folder: Folder, normalize: bool | None) -> tuple[bool, int | No
     return said, length, [f"config.json: not known here, and not read: {', '.join(unknown)}"] if unknown else []
 
 
-def _unknown_id(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
-    """The token that model2vec leaves out; None where the vocabulary has none."""
-    if model.get("type") == "Unigram":
-        return model.get("unk_id")
-    token = model.get("unk_token")
-    return None if token is None else tokenizer.token_to_id(token)
-
-
 def read_static_model(
     whole: Folder, modules: SentenceModules | None, task: str | None, route: str | None, base: str | Path | None
 ) -> Network:
@@ -193,13 +186,6 @@ def read_static_model(
     behind = setfit is not None or bool(modules and modules.chain)
     home = modules.transformer_folder if modules else whole
     static = read_static(home, modules.normalize if modules else None, behind=behind)
-    if setfit:
-        task_of_file = Task(kind, labels=setfit.labels, problem_type="single_label")
-    elif modules:
-        prompts, default = modules.prompts, modules.default_prompt
-        task_of_file = Task(kind, prompts=prompts, default_prompt=default, similarity=modules.similarity)
-    else:
-        task_of_file = Task(kind)
     words = "embeddings.word"
     network = Network(
         architecture=Architecture(
@@ -217,7 +203,7 @@ def read_static_model(
             normalize=static.normalize and not setfit,
             position_table=False,
         ),
-        task=task_of_file,
+        task=task_behind(kind, modules, setfit),
         text=static.text,
         tokenizer_json=static.tokenizer_json,
         tables={words: static.table},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer
 
 from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.tokenizer import MAX_TOKENIZER_BYTES
@@ -150,3 +150,11 @@ def _lines(folder: Folder, name: str, most: int) -> list[str]:
     if text.count("\n") >= most:
         raise CheckpointError(f"{folder / name}: has {text.count(chr(10)) + 1} lines, but at most {most} can be of use")
     return text.split("\n") if text else []
+
+
+def unknown_id(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
+    """The token for what a vocabulary lacks, by `model` of tokenizer.json; None where there is none."""
+    if model.get("type") == "Unigram":
+        return model.get("unk_id")
+    token = model.get("unk_token")
+    return None if token is None else tokenizer.token_to_id(token)
