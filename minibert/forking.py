@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from typing import Any, Generic, TypeVar
+
+_T = TypeVar("_T")
 
 # Taken again by imports within imports, and by a fork that an import makes.
 _lock = threading.RLock()
@@ -18,6 +22,21 @@ _lock = threading.RLock()
 def unforked() -> AbstractContextManager[bool]:
     """A lock to hold while something is done for the first time: `with` it, `import zlib`."""
     return _lock
+
+
+class Lazy(Generic[_T]):
+    """An attribute that is made when it is first asked for: as functools.cached_property, but without its lock.
+
+    That lock, which Python has before 3.12, a fork could catch closed. Two threads may make the attribute at once.
+    """
+
+    def __init__(self, make: Callable[[Any], _T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __get__(self, owner: Any, kind: type | None = None) -> _T:
+        made = owner.__dict__[self._make.__name__] = self._make(owner)
+        return made
 
 
 def _wait() -> None:

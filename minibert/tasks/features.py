@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from minibert.engine import Engine
+from minibert.forking import Lazy
 from minibert.format.schema import Task
 from minibert.pipeline import Pipeline, Reader, ReadOptions
 from minibert.tasks.base import BaseModel
@@ -101,7 +101,7 @@ class Features(BaseModel):
         found = list(self._encoder.answers(items, FeatureReader(), limits))
         return found[0] if one else found
 
-    @cached_property
+    @Lazy
     def _encoder(self) -> Pipeline:
         """A pipeline that ends before pooling: the same tensors under a shorter plan."""
         config = self.config

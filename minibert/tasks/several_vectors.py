@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from minibert.engine import Engine
 from minibert.errors import UnsupportedError
+from minibert.forking import Lazy
 from minibert.format.schema import Config
 from minibert.options import integer
 from minibert.pipeline import Pipeline, ReadOptions
@@ -155,7 +155,7 @@ class SeveralVectors(BaseModel):
         limits = self.pipeline.limits(**read)
         return self.pipeline.answers(many(inputs, pair=False), SparseReader(self.task), limits, read_ahead=read_ahead)
 
-    @cached_property
+    @Lazy
     def _with_token_heads(self) -> tuple[Pipeline, VectorsReader]:
         """A pipeline whose plan goes on to the token heads, and what reads its rows."""
         rows = _AllRows(Engine(self._file, **self._options, token_heads=True))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from minibert.errors import FormatError, InputError, MinibertError
-from minibert.forking import unforked
+from minibert.forking import Lazy, unforked
 from minibert.text.characters import has_surrogates, pieces, places_of, well_formed
 from minibert.text.components import prove_tokenizer
 
@@ -249,17 +248,17 @@ class Tokenizer:
             content = content._replace(offsets=[(places[start], places[end]) for start, end in content.offsets])
         return content
 
-    @cached_property
+    @Lazy
     def unknown_id(self) -> int | None:
         """Id of the token for what the vocabulary cannot spell; None if it can spell everything."""
         return self._named("[UNK]", "<unk>")
 
-    @cached_property
+    @Lazy
     def mask_id(self) -> int | None:
         """Id of the token that a fill-mask model replaces."""
         return self._named("[MASK]", "<mask>")
 
-    @cached_property
+    @Lazy
     def continuing_prefix(self) -> str:
         """What marks a token that continues a word; empty where the vocabulary marks words' beginnings instead."""
         return getattr(self._library.model, "continuing_subword_prefix", None) or ""

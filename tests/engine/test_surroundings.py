@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import pytest
 
 import minibert
+from minibert.forking import Lazy
 from tests.engine.child import run_child
 from tests.tiny import classifier_path, tiny_folder  # noqa: F401 - fixtures
 
@@ -230,3 +233,28 @@ def test_a_queue_that_is_flushed_at_the_end(child):
         threading.Thread(target=lambda: (time.sleep(0.1), flush("late"))).start()
     """)
     assert sorted(out.split()) == ["True", "True", "atexit", "late"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks of POSIX")
+def test_a_fork_while_an_attribute_is_made():
+    begun, ended = threading.Event(), threading.Event()
+
+    class Owner:
+        @Lazy
+        def value(self) -> int:
+            begun.set()
+            ended.wait(10)
+            return 7
+
+    owner = Owner()
+    other = threading.Thread(target=lambda: owner.value)
+    other.start()
+    begun.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        ended.set()
+        os._exit(owner.value)
+    ended.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == owner.value == 7
