@@ -67,3 +67,14 @@ def unpack_tokenizer(packed: NDArray[np.uint8]) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise FormatError(f"tensor 'tokenizer.json' is damaged: {error}") from None
+
+
+def _byte_letters() -> str:
+    """The letters by which byte-level vocabularies spell bytes: those that can be seen, and others in their order."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = iter(range(0x100, 0x200))
+    return "".join(chr(byte if byte in seen else next(others)) for byte in range(256))
+
+
+#: The letter of each byte.
+BYTE_LETTERS = _byte_letters()

@@ -1,0 +1,7 @@
+"""What makes a tokenizer stay with the tokenizers library."""
+
+from __future__ import annotations
+
+
+class NoTables(Exception):
+    """This tokenizer has no tables; says why, as the end of a sentence."""

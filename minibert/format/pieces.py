@@ -1,0 +1,106 @@
+"""The pieces of a vocabulary, read back out of a file's tables: their names, and the tokenizer.json that they came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minibert.format import token_tables as tt
+from minibert.format.token_tables import Tokenization
+from minibert.format.tokenizer import BYTE_LETTERS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Pieces:
+    """The pieces of a vocabulary by their ids.
+
+    Args:
+        tables: what the config says of them.
+        tensors: those of `token_tensors`, proven.
+    """
+
+    def __init__(self, tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> None:
+        self._tables, self._tensors = tables, tensors
+        blocks = tensors[f"{tt.PIECES}.blocks"]
+        self._first = blocks[:, 2].repeat(tt.BLOCK_NODES) + tensors[f"{tt.PIECES}.first"]
+        ends = np.unpackbits(np.ascontiguousarray(blocks[:, :2]).view(np.uint8), axis=1, bitorder="little")
+        self._nodes = np.flatnonzero(ends)
+        self._order = np.argsort(tensors[tt.IDS], kind="stable")
+        self._ids = tensors[tt.IDS][self._order]
+
+    def __getitem__(self, id: int) -> str | None:
+        """What the vocabulary calls a token; None if it is none of the vocabulary."""
+        place = int(np.searchsorted(self._ids, id))
+        if place == len(self._ids) or self._ids[place] != id:
+            return None
+        return self._spelt(self._bytes(int(self._nodes[self._order[place]])))
+
+    def _bytes(self, node: int) -> bytes:
+        labels = self._tensors[f"{tt.PIECES}.labels"]
+        found = bytearray()
+        while node:
+            found.append(int(labels[node]))
+            # Children begin at `first`: the parent is the last node that begins at or before this one, and has any.
+            node = int(np.searchsorted(self._first[: self._tables.pieces.nodes + 1], node, "right")) - 1
+        return bytes(reversed(found))
+
+    def _spelt(self, data: bytes) -> str:
+        if self._tables.byte_level:
+            return "".join([BYTE_LETTERS[byte] for byte in data])
+        return data.decode("utf-8", "replace")
+
+    def all(self) -> list[str]:
+        """All pieces, in the order of the trie's keys."""
+        labels = self._tensors[f"{tt.PIECES}.labels"].tobytes()
+        nodes = self._tables.pieces.nodes
+        counts = np.diff(self._first[: nodes + 1])
+        parents = np.arange(nodes).repeat(counts).tolist()
+        found = [b""]
+        for node, parent in enumerate(parents, 1):
+            found.append(found[parent] + labels[node : node + 1])
+        return [self._spelt(found[node]) for node in self._nodes.tolist()]
+
+
+def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> str:
+    """A tokenizer.json with all that its tables say put back.
+
+    Args:
+        rest: what the file holds of it.
+        tables: what the config says of the tables.
+        tensors: those of `token_tensors`, proven.
+
+    Returns:
+        A tokenizer.json that says what the one said from which the tables were made.
+    """
+    settings = json.loads(rest)
+    model = settings["model"]
+    pieces, ids = Pieces(tables, tensors).all(), tensors[tt.IDS]
+    order = np.argsort(ids, kind="stable").tolist()
+    if tables.model == "unigram":
+        scores = tt.scores_of(tensors).astype(np.float64).tolist()
+        model["vocab"] = [[pieces[key], scores[key]] for key in order]
+    else:
+        vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | model["vocab"]
+        model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
+    if tables.model == "bpe":
+        model["merges"] = _merges(pieces, tables, tensors)
+    return json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
+
+
+def _merges(pieces: list[str], tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:
+    splits, ranks = tensors[tt.SPLITS], tensors[tt.RANKS]
+    merged = np.flatnonzero(splits)
+    found = []
+    for key in merged[np.argsort(ranks[merged], kind="stable")].tolist():
+        piece, split = pieces[key], int(splits[key])
+        if tables.byte_level:
+            found.append([piece[:split], piece[split:]])
+        else:
+            data = piece.encode()
+            found.append([data[:split].decode("utf-8", "replace"), data[split:].decode("utf-8", "replace")])
+    return found
