@@ -148,6 +148,7 @@ class Pass(FromJson):
         left, right: ends that are stripped.
         number: of "added", which of the two sets of tokens: 0 is looked for before, 1 after normalization. It has a
             column where tokens ask what stands beside them.
+        lowest: a text without a character as high as this one is not changed.
     """
 
     kind: PassKind = key(choice(get_args(PassKind)))
@@ -165,6 +166,7 @@ class Pass(FromJson):
     left: bool = key(boolean, default=False, written=False)
     right: bool = key(boolean, default=False, written=False)
     number: int = key(integer(0, 1), default=0, written=False)
+    lowest: int = key(integer(0, CODE_POINTS), default=0, written=False)
 
     def check(self, where: str) -> None:
         """Refuse a pass that lacks what its kind reads."""
