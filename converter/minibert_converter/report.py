@@ -157,8 +157,8 @@ def make_report(network: Network, tensors: Tensors, passes: Sequence[PassReport]
             )
         )
     text = len(network.tokenizer_json.encode())
-    stored = sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(PREFIX))
-    parts.append(Part("tokenizer", 0, text, stored))
+    stored = [tensors["tokenizer.json"], *(tensor for name, tensor in tensors.items() if name.startswith(PREFIX))]
+    parts.append(Part("tokenizer", 0, text, sum(tensor.nbytes for tensor in stored)))
     return Report(network.task.kind, tuple(parts), tuple(passes), calibration, tuple(network.notes))
 
 

@@ -113,7 +113,7 @@ def list_parts(file: ModelFile) -> list[dict[str, Any]]:
             narrow = config.architecture.word_size if base == "embeddings.word" else 0
             entries = config.tables[base].rows * (narrow or config.architecture.table_size)
             part["parameters"] += entries if last in ("weight", "codes") else 0
-        elif name.startswith(PREFIX):  # tables, and what they leave over of tokenizer.json, or all of it
+        elif name == "tokenizer.json" or name.startswith(PREFIX):
             part["kind"] = "tables" if config.text.tables else ""
         else:
             part["parameters"] += tensor.size

@@ -86,8 +86,8 @@ MAX_PIECE_BYTES, MAX_TRIE_BYTES = 4096, MAX_TOKENIZER_BYTES
 #: 18 by a charsmap, 3 by lower case, and a sign before it are 1,944.
 MAX_GROWTH = 2048
 
-#: Names of the tensors; each trie has three of its own.
-PREFIX = "tokenizer."
+#: Names of the tensors; each trie has three of its own. They come before tokenizer.json, which needs no padding then.
+PREFIX = "text."
 CHARACTERS = f"{PREFIX}characters"
 #: What it holds, once expanded.
 PAGES, RECORDS, COLUMNS, SEQUENCES = (f"{CHARACTERS}.{part}" for part in ("pages", "records", "columns", "text"))
@@ -264,7 +264,6 @@ class Tokenization(FromJson):
             if max(each.column, each.classes) >= self.columns:
                 raise FormatError(f"{where}.passes[{number}] reads a column that is not there")
             tries = {
-                "clusters": self.clusters,
                 "added": (self.added, self.added_normalized)[each.number],
                 "normal-form": self.compositions if each.compose else self.pieces,
             }
@@ -548,7 +547,7 @@ def _prove_growth(tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> 
     for each in tables.passes:
         if each.kind in ("map", "normal-form", "clusters"):
             times = max(longest(tensors[COLUMNS][each.column]), 3 if each.hangul else 1)
-            if each.kind == "clusters":
+            if each.kind == "clusters" and tables.clusters:
                 times = max(times, longest(tensors[f"{CLUSTERS}.values"]))
         elif each.kind == "replace":
             times = max(1, -(-len(each.content) // (each.least or len(each.pattern))))

@@ -34,9 +34,11 @@ class _Tokenizers:
     def __call__(self) -> Tokenizer:
         if self._tokenizer is None:
             config = self._file.config
-            text = {name: value for name, value in vars(config.text).items() if name != "tables"}
-            token_types = config.architecture.token_types
-            self._tokenizer = Tokenizer(self._file.tokenizer_json(), token_types=token_types, **text)
+            self._tokenizer = Tokenizer(
+                self._file.tokenizer_json(),
+                token_types=config.architecture.token_types,
+                **vars(config.text),
+            )
         return self._tokenizer
 
 
