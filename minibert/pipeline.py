@@ -16,9 +16,10 @@ from minibert.errors import InputError, warn
 from minibert.format.schema import Architecture, Config
 from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
+from minibert.text.library_tokenizer import tokenizes_alone
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Part, Window, divide
-from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning, tokenizes_alone
+from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
@@ -282,11 +283,13 @@ class Pipeline:
     def _encode_ahead(
         self, texts: Iterator[Sequence[TextPair]], limits: Limits
     ) -> Iterator[tuple[Sequence[TextPair], list[Encoded]]]:
-        """Portions and their tokens; where there are threads, the next one's while the engine runs this one's.
+        """Portions and their tokens; the library makes the next one's, where there are threads, while the engine runs.
 
-        The caller's own iterator is only ever asked by the caller's thread.
+        Tables are so much faster than the engine that nothing is to be gained there. The caller's own iterator is only
+        ever asked by the caller's thread.
         """
-        ahead = list(islice(texts, 2 if self._engine.threads > 1 else 1))
+        beside = self._engine.threads > 1 and self._tokenizer().source == "library"
+        ahead = list(islice(texts, 2 if beside else 1))
         if len(ahead) < 2:  # nothing to overlap with
             for portion in chain(ahead, texts):
                 yield portion, self._encode(portion, limits)

@@ -15,7 +15,7 @@ import numpy as np
 
 from minibert.errors import FormatError
 from minibert.forking import unforked
-from minibert.format.constants import MAX_POSITIONS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE
+from minibert.format.constants import MAX_TOKEN_TYPES, MAX_VOCAB_SIZE
 from minibert.format.record import FromJson, key, record
 from minibert.format.values import Read, boolean, choice, integer, items, shown, string
 

@@ -18,7 +18,8 @@ from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
 from minibert.pipeline import Pipeline
 from minibert.text.inputs import Text, is_one, many, split
-from minibert.text.tokenizer import Tokenizer
+from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.tokenizer import TextSettings, Tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,11 +34,9 @@ class _Tokenizers:
 
     def __call__(self) -> Tokenizer:
         if self._tokenizer is None:
-            config = self._file.config
-            self._tokenizer = Tokenizer(
+            self._tokenizer = LibraryTokenizer(
                 self._file.tokenizer_json(),
-                token_types=config.architecture.token_types,
-                **vars(config.text),
+                TextSettings(token_types=self._file.config.architecture.token_types, **vars(self._file.config.text)),
             )
         return self._tokenizer
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
     from tokenizers import Tokenizer as Library
 
+
 class _Guard:
     """Around calls of the tokenizers library: what it raises, and Rust's panics, which are no Exception, are ours."""
 

@@ -93,9 +93,7 @@ class TableTokenizer(Tokenizer):
             found.append(self._finished([*before, *own, *after], typed, cut))
         return found
 
-    def _encode_pairs(
-        self, texts: Sequence[tuple[str, str | None]], limit: int, only_first: bool
-    ) -> list[Encoded]:
+    def _encode_pairs(self, texts: Sequence[tuple[str, str | None]], limit: int, only_first: bool) -> list[Encoded]:
         # How much of each text stays depends on how many tokens it has, so all of them are made.
         batch, longer = self._run([part for text, pair in texts for part in (text, pair or "")], None)
         ids, ends = batch.ids.tolist(), batch.ends
@@ -152,7 +150,8 @@ class TableTokenizer(Tokenizer):
 
     def _located(self, batch: TokenBatch, budget: int | None) -> Content:
         """The content of the one text of a batch, of which at most `budget` tokens are kept."""
-        assert batch.spans is not None and batch.words is not None
+        assert batch.spans is not None
+        assert batch.words is not None
         ids = batch.ids.tolist()
         tokens = [self.token(id) or "" for id in ids]
         offsets = [(start, end) for start, end in batch.spans.tolist()]

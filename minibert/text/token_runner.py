@@ -132,7 +132,7 @@ class TokenRunner:
 
 
 def _work_bytes(capacity: int, word_capacity: int) -> int:
-    return 2 * e.WORK_HEADER + e.WORK_BYTES * capacity + e.WORD_BYTES * word_capacity
+    return 3 * e.WORK_HEADER + e.WORK_BYTES * capacity + e.WORD_BYTES * word_capacity
 
 
 def _outputs(room: int, places: bool) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
