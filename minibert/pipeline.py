@@ -16,10 +16,9 @@ from minibert.errors import InputError, warn
 from minibert.format.schema import Architecture, Config
 from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
-from minibert.text.library_tokenizer import tokenizes_alone
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Part, Window, divide
-from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning
+from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning, tokenizes_alone
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]

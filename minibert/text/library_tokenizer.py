@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
@@ -252,8 +251,3 @@ def proven_library(tokenizer_json: str) -> Library:
     except FormatError as error:
         raise FormatError(f"the tokenizer inside the model cannot be used: {error}") from None
     return Library.from_str(tokenizer_json)
-
-
-def tokenizes_alone() -> bool:
-    """Whether the environment has the tokenizers library work without threads of its own."""
-    return os.environ.get("TOKENIZERS_PARALLELISM", "").lower() in ("off", "false", "f", "no", "n", "0")
