@@ -13,11 +13,11 @@ import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, warn
-from minibert.format.schema import Config
+from minibert.format.schema import Architecture, Config
 from minibert.progress import Progress
 from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
-from minibert.text.sliding import Window
+from minibert.text.sliding import Part, Window, divide
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning, tokenizes_alone
 
 #: A text, and the second one of a pair.
@@ -28,6 +28,10 @@ Found = TypeVar("Found")
 
 #: Numbers in the rows of one pass of a task that looks at tokens, at most (unless one window alone has more): 16 MiB.
 MAX_NUMBERS = 1 << 22
+#: Tokens of windows that are made ahead of the passes that read them, at most (unless one window alone has more).
+MAX_AHEAD = 1 << 17
+#: What reads no pairs where long texts are read in windows, for the error message.
+_IN_WINDOWS = "encode with windows"
 
 
 class CutOptions(TypedDict, total=False):
@@ -54,6 +58,8 @@ class Limits(NamedTuple):
         max_tokens: tokens in one pass, at most, unless one text alone has more.
         only_first: whether of a pair that is too long only the first text gives way, rather than the longer one. Tasks
             choose it, not callers.
+        windows: whether a text longer than `max_length` is read whole, in windows of that length, and its row is the
+            average of theirs. Nothing is cut then, so `truncation` says nothing. For tasks of one row a text.
     """
 
     truncation: bool = True
@@ -61,6 +67,7 @@ class Limits(NamedTuple):
     batch_size: int = BATCH_SIZE
     max_tokens: int = MAX_TOKENS
     only_first: bool = False
+    windows: bool = False
 
 
 class Forward(Protocol):
@@ -122,7 +129,9 @@ class Pipeline:
         self._tokenizer = tokenizer
         self._max_length = config.text.max_length
         self._max_positions = config.architecture.max_positions
+        self._ignored_id = config.text.ignored_id
         self._pools_prompts = config.architecture.pool_prompt
+        self._normalizes = _normalizes(config.architecture)
         # Without layers nearly all the work is the tokenizer's: it may use threads of its own where the engine may.
         self._at_once = not config.architecture.layers and (engine.threads > 1 or tokenizes_alone())
 
@@ -159,9 +168,13 @@ class Pipeline:
 
     def row(self, text: str, pair: str | None, limits: Limits, prefix: str = "") -> np.ndarray:
         """The row of one text: float32 [outputs]. Short, as it is all that stands between a caller and the engine."""
+        if limits.windows and pair is not None:
+            raise InputError(f"the text is a pair, but {_IN_WINDOWS} reads single texts")
         text = prefix + text
         ids, types, truncated = self._tokenizer().encode(text, pair, limits.max_length, limits.only_first)
         if truncated:
+            if limits.windows:
+                return self._averages([text], limits, prefix)[0]
             if not limits.truncation:
                 raise self._too_long(text, pair, "the text", limits)
             self._warn(1, 1, limits)
@@ -184,7 +197,7 @@ class Pipeline:
         seen = 0
         total = len(items) if isinstance(items, Sequence) else None
         with Progress(progress, total) as line:
-            for portion, encoded in self._encode_ahead(text_portions(items, READ_AHEAD, prefix), limits):
+            for portion, encoded in self._encode_ahead(_portions(items, READ_AHEAD, prefix, limits), limits):
                 rows, truncated = self._run(portion, encoded, limits, seen, prefix)
                 parts.append(rows)
                 cut += truncated
@@ -203,7 +216,7 @@ class Pipeline:
         """
         seen = 0
         warned = False
-        for texts in text_portions(items, read_ahead, prefix):
+        for texts in _portions(items, read_ahead, prefix, limits):
             rows, truncated = self._run(texts, self._encode(texts, limits), limits, seen, prefix)
             seen += len(texts)
             if truncated and not warned:
@@ -269,11 +282,13 @@ class Pipeline:
     def _encode_ahead(
         self, texts: Iterator[Sequence[TextPair]], limits: Limits
     ) -> Iterator[tuple[Sequence[TextPair], list[Encoded]]]:
-        """Portions and their tokens; where there are threads, the next one's while the engine runs this one's.
+        """Portions and their tokens; the library makes the next one's, where there are threads, while the engine runs.
 
-        The caller's own iterator is only ever asked by the caller's thread.
+        Tables are so much faster than the engine that nothing is to be gained there. The caller's own iterator is only
+        ever asked by the caller's thread.
         """
-        ahead = list(islice(texts, 2 if self._engine.threads > 1 else 1))
+        beside = self._engine.threads > 1 and self._tokenizer().source == "library"
+        ahead = list(islice(texts, 2 if beside else 1))
         if len(ahead) < 2:  # nothing to overlap with
             for portion in chain(ahead, texts):
                 yield portion, self._encode(portion, limits)
@@ -286,16 +301,18 @@ class Pipeline:
             portion = following
         yield portion, encoded()
 
-    def _pooled(self, prefix: str, lengths: Sequence[int], limits: Limits, offset: int = 0) -> list[range] | None:
+    def _pooled(
+        self, prefix: str, lengths: Sequence[int], limits: Limits, numbers: Sequence[int] = (0,)
+    ) -> list[range] | None:
         """For texts of these lengths that begin with `prefix`, which tokens are pooled; None for all.
 
         Raises:
-            InputError: none of a text, the first of which is number `offset`.
+            InputError: none of a text, which is one of `numbers`.
         """
         if not prefix or self._pools_prompts:
             return None
         first = self._tokenizer().prompt_length(prefix, limits.max_length)
-        for number, length in enumerate(lengths, offset):
+        for number, length in zip(numbers, lengths, strict=True):
             if length <= first:
                 raise InputError(f"text {number} has no token behind the prompt's {first}: there is nothing to pool")
         return [range(first, length) for length in lengths]
@@ -305,15 +322,69 @@ class Pipeline:
     ) -> tuple[np.ndarray, list[int]]:
         """Rows of a portion in its order, and the numbers of the texts that were cut (the first text is `offset`)."""
         cut = [offset + index for index, each in enumerate(encoded) if each.truncated]
+        if cut and limits.windows:
+            return self._with_windows(texts, encoded, limits, offset, prefix), []
         if cut and not limits.truncation:
             raise self._too_long(*texts[cut[0] - offset], f"text {cut[0]}", limits)
-        out = np.empty((len(texts), self._engine.out_features), np.float32)
         lengths = [len(each.ids) for each in encoded]
-        wanted = self._pooled(prefix, lengths, limits, offset)
-        for places in pack(lengths, limits.batch_size, limits.max_tokens):
-            batch, pooled = [encoded[place] for place in places], wanted and [wanted[place] for place in places]
+        wanted = self._pooled(prefix, lengths, limits, range(offset, offset + len(texts)))
+        return self._packed(encoded, wanted, limits), cut
+
+    def _with_windows(
+        self, texts: Sequence[TextPair], encoded: Sequence[Encoded], limits: Limits, offset: int, prefix: str
+    ) -> np.ndarray:
+        """Rows of a portion of which some texts are too long: those of the others as ever."""
+        out = np.empty((len(texts), self._engine.out_features), np.float32)
+        long = [place for place, each in enumerate(encoded) if each.truncated]
+        out[long] = self._averages([texts[place][0] for place in long], limits, prefix)
+        whole = [place for place, each in enumerate(encoded) if not each.truncated]
+        read = [encoded[place] for place in whole]
+        wanted = self._pooled(prefix, [len(each.ids) for each in read], limits, [offset + place for place in whole])
+        out[whole] = self._packed(read, wanted, limits)
+        return out
+
+    def _packed(self, read: Sequence[Encoded | Part], wanted: Sequence[range] | None, limits: Limits) -> np.ndarray:
+        """Rows of what the model reads, in its order, in batches of like lengths."""
+        out = np.empty((len(read), self._engine.out_features), np.float32)
+        for places in pack([len(each.ids) for each in read], limits.batch_size, limits.max_tokens):
+            batch, pooled = [read[place] for place in places], wanted and [wanted[place] for place in places]
             out[places] = self._engine.forward([each.ids for each in batch], _types(batch), pooled)
-        return out, cut
+        return out
+
+    def _averages(self, texts: Sequence[str], limits: Limits, prefix: str) -> np.ndarray:
+        """Rows of long texts that begin with `prefix`: the averages of their windows' rows, float32 [texts, outputs].
+
+        A window counts as many times as it has tokens of the text's own. Windows are added one after another, in
+        float64, so that an average does not depend on which windows share a pass.
+        """
+        sums = np.zeros((len(texts), self._engine.out_features))
+        weights = np.zeros((len(texts), 1))
+        length = self._read(limits)
+        ahead = ((place, part) for place, text in enumerate(texts) for part in self._parts(text, prefix, length))
+        while group := list(islice(ahead, max(min(READ_AHEAD, MAX_AHEAD // length), 1))):
+            parts = [part for _, part in group]
+            pooled = None
+            if prefix and not self._pools_prompts:
+                pooled = [range(part.start, len(part.ids)) for part in parts]
+            rows = self._packed(parts, pooled, limits).astype(np.float64)
+            for (place, part), row in zip(group, rows, strict=True):
+                weight = max(part.own, 1)
+                sums[place] += weight * row
+                weights[place] += weight
+        averages = sums / weights
+        if self._normalizes:
+            averages /= np.maximum(np.sqrt(np.square(averages).sum(axis=1, keepdims=True)), 1e-12)
+        return averages.astype(np.float32)
+
+    def _parts(self, text: str, prefix: str, length: int) -> Iterator[Part]:
+        """The windows of a text, one at least."""
+        tokenizer = self._tokenizer()
+        part = None
+        for part in divide(tokenizer, text, max_length=length, prompt=len(prefix), ignored_id=self._ignored_id):
+            yield part
+        if part is None:  # more white space than is read of a text
+            ids, types, _ = tokenizer.encode(prefix, None, length)
+            yield Part(ids, types, len(ids) - len(tokenizer.frame(False).after), 0)
 
     def _too_long(self, text: str, pair: str | None, which: str, limits: Limits) -> InputError:
         count, most = self._tokenizer().count(text, pair), self._read(limits)
@@ -366,6 +437,16 @@ def _begun(work: Callable[[], list[Encoded]]) -> Callable[[], list[Encoded]]:
     return beside.result
 
 
+def _portions(items: Iterable[Any], size: int, prefix: str, limits: Limits) -> Iterator[list[TextPair]]:
+    return text_portions(items, size, prefix, _IN_WINDOWS if limits.windows else None)
+
+
+def _normalizes(architecture: Architecture) -> bool:
+    """Whether the last thing that happens to a text's row is that it is scaled to length 1."""
+    behind = architecture.head[architecture.pool_after :]
+    return architecture.normalize or (bool(behind) and behind[-1].kind == "normalize")
+
+
 def _attended(batch: Sequence[Window]) -> list[int] | None:
     """How many tokens of each window are attended to, or None when all are."""
     if all(each.attended is None for each in batch):
@@ -373,7 +454,7 @@ def _attended(batch: Sequence[Window]) -> list[int] | None:
     return [len(each.ids) if each.attended is None else each.attended for each in batch]
 
 
-def _types(batch: Sequence[Encoded | Window]) -> list[Sequence[int]] | None:
+def _types(batch: Sequence[Encoded | Part | Window]) -> list[Sequence[int]] | None:
     """Token types of a batch, or None when they are all zero."""
     if all(each.type_ids is None for each in batch):
         return None

@@ -38,7 +38,7 @@ LAYERS = {
     ],
     "minibert_converter": [
         {"progress", "network"},
-        {"matrices"},
+        {"matrices", "tokens"},
         {"export"},
         {"calibration"},
         {"checkpoints"},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from minibert.errors import FormatError
 from minibert.format import (
     Config,
     Linear,
@@ -22,7 +25,11 @@ from minibert.format import (
 )
 from minibert.format.constants import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
 from minibert.format.parts import Table
+from minibert.format.pieces import restored_json
+from minibert.format.record import as_json
 from minibert.format.relative import POSITION_TABLES
+from minibert.format.tensors import TOKENIZER
+from minibert.format.token_tables import Tokenization, expanded
 from minibert.numerics import ATTENTION_LIMIT
 from minibert.reference.functions import quantize_symmetric
 from minibert_converter.network import (
@@ -37,6 +44,8 @@ from minibert_converter.network import (
     QuantizedLinear,
     TiedLinear,
 )
+from minibert_converter.tokens.compile import Tables, compile_tokenizer
+from minibert_converter.tokens.refusal import NoTables
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -101,18 +110,68 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
         exact = linears[f"{name.rpartition('.')[0]}.qkv"].kind == "float32"
         tensors |= {f"{name}.weight": table} if exact else _quantized_rows(name, table)
     tensors |= {alias: tensors[name] for alias, name in aliases.items()}
-    tensors["tokenizer.json"] = pack_tokenizer(network.tokenizer_json)
+    tokens = token_tables(network.tokenizer_json, network.architecture.vocab_size)
+    tensors |= tokens.tensors
     config = Config(
         architecture=network.architecture,
         task=network.task,
-        text=network.text,
+        text=replace(network.text, tables=tokens.tables),
         linears=linears,
         tables=tables,
         aliases=aliases,
         recipe=network.recipe,
-        provenance=network.provenance,
+        provenance=dict(network.provenance) | ({"tokens": tokens.refusal} if tokens.refusal else {}),
     )
     return config, tensors
+
+
+class TokenTables(NamedTuple):
+    """What a file holds of a tokenizer.
+
+    Attributes:
+        tables: what the config says of its tables; None if it has none.
+        tensors: tensors of the tables, if there are any, and "tokenizer.json".
+        refusal: why it has no tables, as the end of a sentence.
+    """
+
+    tables: Tokenization | None
+    tensors: Tensors
+    refusal: str = ""
+
+
+@lru_cache(maxsize=4)  # a conversion exports its network after each pass, with one tokenizer or two
+def token_tables(tokenizer_json: str, vocab_size: int) -> TokenTables:
+    """What a file holds of a tokenizer: tables wherever they say all that tokenizer.json says, else that.
+
+    Args:
+        tokenizer_json: the tokenizer, as the tokenizers library writes it.
+        vocab_size: words that the network has.
+    """
+    try:
+        found = compile_tokenizer(tokenizer_json, vocab_size)
+        _prove_readable(found, tokenizer_json)
+    except NoTables as refusal:
+        return TokenTables(None, {TOKENIZER: pack_tokenizer(tokenizer_json)}, str(refusal))
+    return TokenTables(found.tokenization, {**found.tensors, TOKENIZER: pack_tokenizer(found.rest)})
+
+
+def _prove_readable(found: Tables, tokenizer_json: str) -> None:
+    """Raise NoTables unless a reader will take the tables, and put the same tokenizer.json together again."""
+    try:
+        Tokenization.from_json(as_json(found.tokenization), "its tables")
+        text = restored_json(found.rest, found.tokenization, expanded(found.tokenization, found.tensors))
+    except FormatError as error:
+        raise NoTables(str(error)) from None
+    given, restored = (_comparable(json.loads(each)) for each in (tokenizer_json, text))
+    if given != restored:
+        raise NoTables("its tokenizer.json says what tables have no place for")
+
+
+def _comparable(tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer.json with its merges as pairs: some have "a b" for ["a", "b"]."""
+    merges = tokenizer["model"].get("merges")
+    pairs = {} if merges is None else {"merges": [each.split(" ") if type(each) is str else each for each in merges]}
+    return tokenizer | {"model": tokenizer["model"] | pairs}
 
 
 def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_threshold: float) -> tuple[Linear, Tensors]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from minibert.format.token_tables import PREFIX
 from minibert_converter.export import SHARED_PARTS, Tensors
 from minibert_converter.network import Network
 from minibert_converter.recipe import PassReport
@@ -156,7 +157,8 @@ def make_report(network: Network, tensors: Tensors, passes: Sequence[PassReport]
             )
         )
     text = len(network.tokenizer_json.encode())
-    parts.append(Part("tokenizer", 0, text, tensors["tokenizer.json"].nbytes))
+    stored = [tensors["tokenizer.json"], *(tensor for name, tensor in tensors.items() if name.startswith(PREFIX))]
+    parts.append(Part("tokenizer", 0, text, sum(tensor.nbytes for tensor in stored)))
     return Report(network.task.kind, tuple(parts), tuple(passes), calibration, tuple(network.notes))
 
 

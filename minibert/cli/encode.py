@@ -36,6 +36,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     parser.add_argument("--truncate-dim", type=positive, metavar="N", help="keep the first N numbers of each vector")
     parser.add_argument(
+        "--windows",
+        action="store_true",
+        help="read texts that are too long whole, in windows of --max-length tokens, and average their vectors",
+    )
+    parser.add_argument(
         "--precision", choices=("float32", "binary", "ubinary"), default="float32", help="type of the numbers"
     )
     kind = parser.add_mutually_exclusive_group()
@@ -82,6 +87,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "precision": None if arguments.precision == "float32" else arguments.precision,
         "normalize_embeddings": arguments.normalize or None,
         "truncate_dim": arguments.truncate_dim,
+        "windows": arguments.windows or None,
     }
     return {name: value for name, value in options.items() if value is not None}
 
@@ -94,7 +100,7 @@ def _list(numbers: np.ndarray) -> str:
 
 def _write_words(arguments: argparse.Namespace, model: Model) -> int:
     """A JSON object for each text: words and their weights, as search engines take them, and with --all the vectors."""
-    for option in ("side", "prompt_name", "prompt", "normalize", "truncate_dim", "npy"):
+    for option in ("side", "prompt_name", "prompt", "normalize", "truncate_dim", "windows", "npy"):
         if getattr(arguments, option) not in (None, False):
             raise InputError(f"--{option.replace('_', '-')} is no option of --{'all' if arguments.all else 'sparse'}")
     if arguments.precision != "float32":

@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     parts, matrices = list_parts(file), list_matrices(file)
     if arguments.json:
         value = {"file": str(file.path), "bytes": file.size, **file.config.to_json(), "parts": parts}
+        value["tokens"] = token_source(file)
         value["matrices"] = matrices
         if arguments.tensors:
             value["tensors"] = list_tensors(file)
@@ -85,6 +86,8 @@ def list_parts(file: ModelFile) -> list[dict[str, Any]]:
     Parameters are those that the architecture means: scales, sums and padding to panels count as bytes only. What is
     shared counts where it comes first.
     """
+    from minibert.format.token_tables import PREFIX
+
     config = file.config
     parts: dict[str, dict[str, Any]] = {}
     for name, tensor in file.tensors.items():
@@ -110,7 +113,9 @@ def list_parts(file: ModelFile) -> list[dict[str, Any]]:
             narrow = config.architecture.word_size if base == "embeddings.word" else 0
             entries = config.tables[base].rows * (narrow or config.architecture.table_size)
             part["parameters"] += entries if last in ("weight", "codes") else 0
-        elif name != "tokenizer.json":
+        elif name == "tokenizer.json" or name.startswith(PREFIX):
+            part["kind"] = "tables" if config.text.tables else ""
+        else:
             part["parameters"] += tensor.size
     return list(parts.values())
 
@@ -159,11 +164,20 @@ def _facts(file: ModelFile) -> list[tuple[str, str]]:
         ("model", f"{a.model_type}, {len(a.layers)} layers, hidden size {a.hidden_size}{_some(heads)}"),
         ("vocabulary", f"{a.vocab_size:,} tokens"),
         ("reads", f"{file.config.text.max_length} tokens of a text, {a.max_positions} at most"),
+        ("tokens", token_source(file)),
         ("pooling", _pooling(a)),
     ]
     width = max(len(name) for name, _ in facts)
     longest = max(len(value) for _, value in facts)
     return [(name.ljust(width), value.ljust(longest)) for name, value in facts]
+
+
+def token_source(file: ModelFile) -> str:
+    """What makes tokens of texts: the file's own tables, or the tokenizers library, and why."""
+    if file.config.text.tables:
+        return "tables of this file"
+    reason = file.config.provenance.get("tokens")  # free form: anybody may have written anything
+    return "the tokenizers library" + (f" ({console.one_line(reason, 100)})" if isinstance(reason, str) else "")
 
 
 def _pooling(architecture: Architecture) -> str:

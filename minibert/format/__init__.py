@@ -14,10 +14,10 @@ from minibert.format.layout import (
     unpack_int8,
     unpack_nibbles,
 )
-from minibert.format.parts import Linear, Table
+from minibert.format.parts import Linear, Table, TensorSpec
 from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import Architecture, Config, Exit, HeadLayer, Layer, Task, TextConfig
-from minibert.format.tensors import TensorSpec, expected_tensors
+from minibert.format.tensors import expected_tensors
 from minibert.format.tokenizer import pack_tokenizer, unpack_tokenizer
 from minibert.format.writer import is_model_file, write_model
 

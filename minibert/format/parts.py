@@ -1,8 +1,9 @@
-"""How weights are stored: what the config says of one matrix, and of one embedding table."""
+"""How things are stored: what a tensor must be, and what the config says of one matrix and one embedding table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from minibert.errors import FormatError
 from minibert.format.constants import (
@@ -22,6 +23,13 @@ from minibert.format.constants import (
 )
 from minibert.format.record import FromJson, key, record
 from minibert.format.values import boolean, choice, integer
+
+
+class TensorSpec(NamedTuple):
+    """What one tensor must be: `dtype` as safetensors calls it ("F32", "I8", "I32", "U16", "U8"), and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @record

@@ -1,4 +1,4 @@
-"""The pieces of a vocabulary, read back out of a file's tables: their names, and the tokenizer.json that they came from."""
+"""The pieces of a vocabulary, read back out of a file's tables: their names, and the tokenizer.json they came from."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minibert.errors import FormatError
 from minibert.format import token_tables as tt
 from minibert.format.token_tables import Tokenization
 from minibert.format.tokenizer import BYTE_LETTERS
+from minibert.format.values import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +29,8 @@ class Pieces:
     def __init__(self, tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> None:
         self._tables, self._tensors = tables, tensors
         blocks = tensors[f"{tt.PIECES}.blocks"]
-        self._first = blocks[:, 2].repeat(tt.BLOCK_NODES) + tensors[f"{tt.PIECES}.first"]
-        ends = np.unpackbits(np.ascontiguousarray(blocks[:, :2]).view(np.uint8), axis=1, bitorder="little")
-        self._nodes = np.flatnonzero(ends)
+        self._first = tt.first_children(blocks, tensors[f"{tt.PIECES}.first"])
+        self._nodes = tt.key_nodes(blocks)
         self._order = np.argsort(tensors[tt.IDS], kind="stable")
         self._ids = tensors[tt.IDS][self._order]
 
@@ -86,9 +87,15 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
 
     Returns:
         A tokenizer.json that says what the one said from which the tables were made.
+
+    Raises:
+        FormatError: what the file holds of it is no tokenizer.json without what the tables say.
     """
-    settings = json.loads(rest)
-    model = settings["model"]
+    settings = parse_json(rest, "tensor 'tokenizer.json'")
+    model = settings.get("model") if type(settings) is dict else None
+    left_over = _left_over(model, tables) if type(model) is dict else None
+    if type(model) is not dict or left_over is None:
+        raise FormatError("tensor 'tokenizer.json' has no model that its tables could be put into")
     pieces, ids = Pieces(tables, tensors).all(), tensors[tt.IDS]
     order = np.argsort(ids, kind="stable").tolist()
     if tables.model == "unigram":
@@ -97,11 +104,22 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
             scores[id] = score
         model["vocab"] = [[pieces[key], score] for key, score in zip(order, scores, strict=True)]
     else:
-        vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | model["vocab"]
+        vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | left_over
         model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
     if tables.model == "bpe":
         model["merges"] = _merges(pieces, tables, tensors)
-    return json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise FormatError("tensor 'tokenizer.json' nests too many arrays or objects within one another") from None
+
+
+def _left_over(model: dict[str, Any], tables: Tokenization) -> dict[str, int] | None:
+    """The pieces that a model's JSON holds because its tables have no place for them; None if it is no such JSON."""
+    vocab = model.get("vocab")
+    if tables.model == "unigram":
+        return {} if vocab == [] else None
+    return vocab if type(vocab) is dict and all(type(id) is int for id in vocab.values()) else None
 
 
 def _merges(pieces: list[str], tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:

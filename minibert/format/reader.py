@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minibert.errors import FormatError, MinibertError
+from minibert.forking import unforked
 from minibert.format.blocks import prove_blocks
 from minibert.format.constants import ALIGNMENT
 from minibert.format.content import CONVERT, Content, opened, own_copy
 from minibert.format.four_bit import prove_multiplier
+from minibert.format.parts import TensorSpec
 from minibert.format.relative import DISTANCE_ROWS, prove_distance_rows
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
-from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
+from minibert.format.tensors import TOKENIZER, expected_tensors
+from minibert.format.token_tables import Tokenization, expanded, places, prove_tokens, token_tensors
 from minibert.format.tokenizer import unpack_tokenizer
 from minibert.format.values import parse_json, shown
 
@@ -68,15 +71,61 @@ class ModelFile:
     data: memoryview | None = None
 
     def tokenizer_json(self) -> str:
-        """The text of the tokenizer.json that the file carries; expanded anew in each call.
+        """The text of the tokenizer.json that the file carries, or that its tables say; made anew in each call.
+
+        Raises:
+            FormatError: if it is damaged, or expands to more than 64 MiB; or if the tables are.
+        """
+        tables = self.config.text.tables
+        try:
+            text = unpack_tokenizer(self.tensors[TOKENIZER])
+            if tables is None:
+                return text
+            with unforked():
+                from minibert.format.pieces import restored_json  # here: who answers by the tables needs no JSON
+
+            return restored_json(text, tables, self._proven_tables(tables))
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error}") from None
+
+    def tokenizer_rest(self) -> dict[str, Any]:
+        """What of tokenizer.json the tables do not say, without its vocabulary; of a file without tables, all of it.
 
         Raises:
             FormatError: if it is damaged, or expands to more than 64 MiB.
         """
         try:
-            return unpack_tokenizer(self.tensors[TOKENIZER])
+            rest = parse_json(unpack_tokenizer(self.tensors[TOKENIZER]), f"tensor '{TOKENIZER}'")
+            if type(rest) is not dict or type(rest.get("model")) is not dict:
+                raise FormatError(f"tensor '{TOKENIZER}' is no tokenizer.json")
         except FormatError as error:
             raise FormatError(f"{self.path}: {error}") from None
+        return rest
+
+    def token_tables(self) -> dict[str, NDArray[Any]]:
+        """The tensors of the tokenizer's tables (`config.text.tables`), the table of characters expanded, all proven.
+
+        What says where others are read is a copy, so that what was proven stays true; the rest lies in the mapping.
+
+        Raises:
+            FormatError: if they lead anywhere else than into each other, or the file has none.
+        """
+        tables = self.config.text.tables
+        try:
+            if tables is None:
+                raise FormatError("has no tables of its tokenizer: all that it has is tokenizer.json")
+            return self._proven_tables(tables)
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error}") from None
+
+    def _proven_tables(self, tables: Tokenization) -> dict[str, NDArray[Any]]:
+        vocab_size = self.config.architecture.vocab_size
+        tensors = {name: self.tensors[name] for name in token_tensors(tables, vocab_size)}
+        for name in places(tables):
+            tensors[name] = own_copy(tensors[name].reshape(-1)).reshape(tensors[name].shape)
+        found = expanded(tables, tensors)
+        prove_tokens(tables, found, vocab_size)
+        return found
 
 
 def read_model(source: str | os.PathLike[str] | bytes | bytearray | memoryview, *, copy: bool = False) -> ModelFile:

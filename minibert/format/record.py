@@ -6,6 +6,7 @@ Raspberry Pi 4. Records share theirs. `fields`, `replace` and `asdict` of datacl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +56,20 @@ class FromJson:
 
     def check(self, where: str) -> None:
         """Refuse values that are each right, but not together."""
+
+
+def as_json(value: Any) -> Any:
+    """A record, and all that is in it, as plain JSON values: what `from_json` turns back into it."""
+    if hasattr(value, "__dataclass_fields__"):
+        values = {key: getattr(value, key.name) for key in fields(value)}
+        return {
+            key.name: as_json(item) for key, item in values.items() if key.metadata["written"] or item != key.default
+        }
+    if isinstance(value, Mapping):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return value
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, key))

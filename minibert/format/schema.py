@@ -8,7 +8,6 @@ docs/FORMAT.md tells the same in prose, with the reasons.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, cast
 
 from minibert.errors import FormatError
@@ -49,10 +48,9 @@ from minibert.format.constants import (
     TaskKind,
 )
 from minibert.format.parts import Linear, Table
-from minibert.format.record import FromJson, key, record
+from minibert.format.record import FromJson, as_json, key, record
+from minibert.format.token_tables import Tokenization
 from minibert.format.values import (
-    Read,
-    T,
     boolean,
     choice,
     free_form,
@@ -60,6 +58,7 @@ from minibert.format.values import (
     items,
     mapping,
     number,
+    optional,
     shown,
     string,
     wrong,
@@ -267,10 +266,6 @@ class Architecture(FromJson):
         return () if self.pooling == "none" else cast("tuple[Pooling, ...]", tuple(self.pooling.split("+")))
 
 
-def _optional(read: Read[T]) -> Read[T | None]:
-    return lambda value, where: None if value is None else read(value, where)
-
-
 _TOKEN_ID = integer(0, MAX_VOCAB_SIZE - 1)
 
 
@@ -288,7 +283,7 @@ class Side(FromJson):
     """
 
     max_length: int = key(integer(1, MAX_POSITIONS))
-    prefix: int | None = key(_optional(_TOKEN_ID), default=None)
+    prefix: int | None = key(optional(_TOKEN_ID), default=None)
     fill_to: int = key(integer(0, MAX_POSITIONS), default=0)
     fill_token: int = key(_TOKEN_ID, default=0)
     attend_to_fill: bool = key(boolean, default=False)
@@ -310,8 +305,8 @@ class Task(FromJson):
     prompts: Mapping[str, str] = key(mapping(string), default_factory=dict)
     default_prompt: str | None = key(lambda value, _: value, default=None)
     similarity: str = key(choice((*SIMILARITIES, *TOKEN_SIMILARITIES)), default="cosine")
-    query: Side | None = key(_optional(Side.from_json), default=None, written=False)
-    document: Side | None = key(_optional(Side.from_json), default=None, written=False)
+    query: Side | None = key(optional(Side.from_json), default=None, written=False)
+    document: Side | None = key(optional(Side.from_json), default=None, written=False)
     sparse_pooling: str = key(choice(SPARSE_POOLINGS), default="max", written=False)
     sparse_logs: int = key(integer(1, 2), default=1, written=False)
     weightless: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=(), written=False)
@@ -332,12 +327,14 @@ class TextConfig(FromJson):
         characters_per_token: of a text, no more is looked at than so many characters for each token kept; 0 for all.
         ignored_id: id of tokens that are left out once a text is cut; -1 for none.
         empty_id: id of the one token that a text without tokens has; -1 where every text has some.
+        tables: the tokenizer as tables; None where tokenizer.json is all that there is of it.
     """
 
     max_length: int = key(integer(1, MAX_POSITIONS))
     characters_per_token: int = key(integer(0, MAX_CHARACTERS_PER_TOKEN), default=0, written=False)
     ignored_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
     empty_id: int = key(integer(-1, MAX_VOCAB_SIZE - 1), default=-1, written=False)
+    tables: Tokenization | None = key(optional(Tokenization.from_json), default=None, written=False)
 
 
 @record
@@ -367,17 +364,4 @@ class Config(FromJson):
 
     def to_json(self) -> dict[str, Any]:
         """The config as plain JSON values (dicts, lists, strings, numbers), which `from_json` turns back into it."""
-        return _as_json(self)
-
-
-def _as_json(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
-        values = {key: getattr(value, key.name) for key in fields(value)}
-        return {
-            key.name: _as_json(item) for key, item in values.items() if key.metadata["written"] or item != key.default
-        }
-    if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(item) for item in value]
-    return value
+        return as_json(self)

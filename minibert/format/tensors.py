@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from minibert.errors import FormatError
 from minibert.format.agreement import prove_agreement, prove_static
@@ -22,20 +21,15 @@ from minibert.format.constants import (
     distances,
     padded,
 )
-from minibert.format.parts import Linear, Table, low_rank_part
+from minibert.format.parts import Linear, Table, TensorSpec, low_rank_part
 from minibert.format.relative import DISTANCE_ROWS, POSITION_TABLES
 from minibert.format.schema import Architecture, Config, Layer
+from minibert.format.token_tables import token_tensors
 from minibert.format.values import shown
 
-#: The tensor that holds tokenizer.json, compressed; its length is the one thing that the config doesn't tell.
+#: The tensor that holds tokenizer.json, compressed, or what the tokenizer's tables leave over of it; its length is the
+#: one thing that the config doesn't tell.
 TOKENIZER = "tokenizer.json"
-
-
-class TensorSpec(NamedTuple):
-    """What one tensor must be: `dtype` as safetensors calls it ("F32", "I8", "I32", "U16", "U8"), and its shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 def expected_tensors(config: Config) -> dict[str, TensorSpec]:
@@ -78,7 +72,9 @@ def expected_tensors(config: Config) -> dict[str, TensorSpec]:
     linears.end()
     prove_agreement(config, width)
     _check_aliases(config.aliases, specs.by_name)
-    return specs.by_name
+    tables = config.text.tables
+    # No alias names these: what is proven and copied of them belongs to nobody else.
+    return specs.by_name if tables is None else specs.by_name | token_tensors(tables, architecture.vocab_size)
 
 
 def _add_token_heads(specs: _Specs, linears: _Linears, config: Config) -> None:

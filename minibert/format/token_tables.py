@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from minibert.errors import FormatError
 from minibert.forking import unforked
-from minibert.format.constants import MAX_POSITIONS, MAX_TOKEN_TYPES, MAX_VOCAB_SIZE
+from minibert.format.constants import MAX_TOKEN_TYPES, MAX_VOCAB_SIZE
+from minibert.format.parts import TensorSpec
 from minibert.format.record import FromJson, key, record
-from minibert.format.values import Read, boolean, choice, integer, items, shown, string
+from minibert.format.tokenizer import MAX_TOKENIZER_BYTES
+from minibert.format.values import boolean, choice, integer, items, optional, shown, string
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,12 +77,17 @@ STRIPS_LEFT, STRIPS_RIGHT, SINGLE_WORD = 1, 2, 4
 ) = range(18)
 #: Clusters are looked up as a whole up to this many bytes of UTF-8.
 CLUSTER_BYTES = 5
-#: Characters of a word in which WordPiece looks for pieces; the same in bytes bounds what it may take.
+#: Characters of a word in which WordPiece looks for pieces.
 MAX_WORD = 256
-MAX_PIECE_BYTES = 4096
+#: Bytes of a key, which bound the way from each place of a text; and of all beginnings of a trie's keys together, as
+#: whoever spells them all out has them in memory.
+MAX_PIECE_BYTES, MAX_TRIE_BYTES = 4096, MAX_TOKENIZER_BYTES
+#: How many times as long a text may become by all passes together: 18 characters for one by a form of Unicode, again
+#: 18 by a charsmap, 3 by lower case, and a sign before it are 1,944.
+MAX_GROWTH = 2048
 
-#: Names of the tensors; each trie has three of its own.
-PREFIX = "tokenizer."
+#: Names of the tensors; each trie has three of its own. They come before tokenizer.json, which needs no padding then.
+PREFIX = "text."
 CHARACTERS = f"{PREFIX}characters"
 #: What it holds, once expanded.
 PAGES, RECORDS, COLUMNS, SEQUENCES = (f"{CHARACTERS}.{part}" for part in ("pages", "records", "columns", "text"))
@@ -120,12 +127,12 @@ class Pass(FromJson):
     """One pass over the characters of a text. Which keys mean something depends on its kind.
 
     Attributes:
-        kind: "map" replaces characters one by one; "normal-form" brings them to a normal form of Unicode (NFD, NFC, ...);
-            "clusters" replaces grapheme clusters (sentencepiece's Precompiled); "replace" replaces a text, or a character
-            that stands `least` times or more; "strip" takes white space from both ends; "prepend" puts a text before each
-            part, unless the part begins with `unless`; "added" finds the tokens beside the vocabulary; "metaspace" puts a
-            sign for spaces; "split" cuts into words between classes of characters, and drops some; "words" cuts as
-            GPT-2 does.
+        kind: "map" replaces characters one by one; "normal-form" brings them to a normal form of Unicode (NFD, ...);
+            "clusters" replaces grapheme clusters (sentencepiece's Precompiled); "replace" replaces a text, or a
+            character that stands `least` times or more; "strip" takes white space from both ends; "prepend" puts a
+            text before each part, unless the part begins with `unless`; "added" finds the tokens beside the
+            vocabulary; "metaspace" puts a sign for spaces; "split" cuts into words between classes of characters, and
+            drops some; "words" cuts as GPT-2 does.
         column: of the table of characters, that the pass reads; -1 for none.
         classes: another column: combining classes of a normal form, breaks of clusters.
         compose: whether a normal form composes again (NFC, NFKC).
@@ -135,12 +142,13 @@ class Pass(FromJson):
         unless: see "prepend".
         least: see "replace"; 0 for a text as it is.
         where: before which parts "metaspace" puts its sign.
-        cuts: by class, the classes before which a character of it is cut off, as bits ("split"); for "metaspace" whether
-            words begin at its signs, as one number.
+        cuts: by class, the classes before which a character of it is cut off, as bits ("split"); for "metaspace"
+            whether words begin at its signs, as one number.
         drops: classes that are dropped, as bits.
         left, right: ends that are stripped.
         number: of "added", which of the two sets of tokens: 0 is looked for before, 1 after normalization. It has a
             column where tokens ask what stands beside them.
+        lowest: a text without a character as high as this one is not changed.
     """
 
     kind: PassKind = key(choice(get_args(PassKind)))
@@ -158,6 +166,7 @@ class Pass(FromJson):
     left: bool = key(boolean, default=False, written=False)
     right: bool = key(boolean, default=False, written=False)
     number: int = key(integer(0, 1), default=0, written=False)
+    lowest: int = key(integer(0, CODE_POINTS), default=0, written=False)
 
     def check(self, where: str) -> None:
         """Refuse a pass that lacks what its kind reads."""
@@ -199,10 +208,6 @@ class FrameTokens(FromJson):
             raise FormatError(f"{where}.types must be one for each special token")
 
 
-def _optional(read: Read[Any]) -> Read[Any]:
-    return lambda value, where: None if value is None else read(value, where)
-
-
 @record
 class Tokenization(FromJson):
     """A tokenizer as tables: how large they are, and what happens to a text.
@@ -219,7 +224,7 @@ class Tokenization(FromJson):
         byte_level: of BPE, whether pieces are bytes.
         byte_pieces: whether what has no piece becomes bytes, each of which is a piece.
         fuse_unknown: of BPE, whether unknown characters side by side are one token.
-        trim: whether tokens' offsets leave out white space: 0 no, 1 yes, 2 but for a space that was put before the text.
+        trim: whether tokens' offsets leave out white space: 0 no, 1 yes, 2 but for a space put before the text.
         exact_scores: of Unigram, whether scores are float64.
         rows, records, columns, sequences: the table of characters: pages, records, columns, numbers in sequences.
         packed: bytes of the table of characters as it is stored.
@@ -248,66 +253,63 @@ class Tokenization(FromJson):
     trim: int = key(integer(0, 2), default=0, written=False)
     exact_scores: bool = key(boolean, default=False, written=False)
     merges: int = key(integer(0, MAX_NODES), default=0, written=False)
-    compositions: TrieSize | None = key(_optional(TrieSize.from_json), default=None, written=False)
-    clusters: TrieSize | None = key(_optional(TrieSize.from_json), default=None, written=False)
-    added: TrieSize | None = key(_optional(TrieSize.from_json), default=None, written=False)
-    added_normalized: TrieSize | None = key(_optional(TrieSize.from_json), default=None, written=False)
+    compositions: TrieSize | None = key(optional(TrieSize.from_json), default=None, written=False)
+    clusters: TrieSize | None = key(optional(TrieSize.from_json), default=None, written=False)
+    added: TrieSize | None = key(optional(TrieSize.from_json), default=None, written=False)
+    added_normalized: TrieSize | None = key(optional(TrieSize.from_json), default=None, written=False)
 
     def check(self, where: str) -> None:
-        """Refuse passes that read tables which are not there."""
+        """Refuse passes and models that read what is not there."""
         for number, each in enumerate(self.passes):
             if max(each.column, each.classes) >= self.columns:
                 raise FormatError(f"{where}.passes[{number}] reads a column that is not there")
             tries = {
-                "clusters": self.clusters,
                 "added": (self.added, self.added_normalized)[each.number],
                 "normal-form": self.compositions if each.compose else self.pieces,
             }
             if tries.get(each.kind, self.pieces) is None:
                 raise FormatError(f"{where}.passes[{number}] reads a trie that is not there")
-        if self.columns and not (self.rows and self.records and self.packed):
-            raise FormatError(f"{where} has columns of characters, but no characters")
-        if self.model != "bpe" and not 0 <= self.unknown_id:
-            raise FormatError(f"{where}.unknown_id is missing: {self.model} needs one")
+        sizes = (self.columns, self.rows, self.records, self.packed)
+        if not all(sizes) and any((*sizes, self.sequences, self.clusters)):
+            raise FormatError(f"{where} has columns of characters, but no characters, or characters, but no columns")
+        if self.byte_level and (self.model != "bpe" or self.byte_pieces):
+            raise FormatError(f"{where}.byte_level is for bpe, and leaves nothing to byte_pieces")
+        if self.byte_pieces and self.model == "wordpiece":
+            raise FormatError(f"{where}.byte_pieces is for bpe and unigram")
+        if self.unknown_id < 0 and not (self.model == "bpe" and (self.byte_level or self.byte_pieces)):
+            raise FormatError(f"{where}.unknown_id is missing: not every text has pieces")
 
 
-class TokenTensor(NamedTuple):
-    """What one tensor of the tables must be."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def token_tensors(tables: Tokenization, vocab_size: int) -> dict[str, TokenTensor]:
+def token_tensors(tables: Tokenization, vocab_size: int) -> dict[str, TensorSpec]:
     """Name, dtype and shape of every tensor of the tables.
 
     Args:
         tables: what the config says of them.
         vocab_size: of the model: ids of up to 65,536 words take two bytes.
     """
-    specs: dict[str, TokenTensor] = {}
+    specs: dict[str, TensorSpec] = {}
     keys = tables.pieces.keys
     if tables.columns:
-        specs[CHARACTERS] = TokenTensor("U8", (tables.packed,))
+        specs[CHARACTERS] = TensorSpec("U8", (tables.packed,))
     for name, size in tries(tables).items():
         nodes = trie_room(size.nodes)
-        specs[f"{name}.labels"] = TokenTensor("U8", (nodes,))
-        specs[f"{name}.first"] = TokenTensor("U16", (nodes,))
-        specs[f"{name}.blocks"] = TokenTensor("I32", (nodes // BLOCK_NODES, 4))
-    specs[IDS] = TokenTensor("U16" if vocab_size <= 1 << 16 else "I32", (keys,))
+        specs[f"{name}.labels"] = TensorSpec("U8", (nodes,))
+        specs[f"{name}.first"] = TensorSpec("U16", (nodes,))
+        specs[f"{name}.blocks"] = TensorSpec("I32", (nodes // BLOCK_NODES, 4))
+    specs[IDS] = TensorSpec("U16" if vocab_size <= 1 << 16 else "I32", (keys,))
     if tables.model == "unigram":
-        specs[SCORES] = TokenTensor("I32", (keys, 2)) if tables.exact_scores else TokenTensor("F32", (keys,))
+        specs[SCORES] = TensorSpec("I32", (keys, 2)) if tables.exact_scores else TensorSpec("F32", (keys,))
     if tables.model == "bpe":
-        specs[RANKS] = TokenTensor("U16" if tables.merges < 1 << 16 else "I32", (keys,))
-        specs[SPLITS] = TokenTensor("U8", (keys,))
+        specs[RANKS] = TensorSpec("U16" if tables.merges < 1 << 16 else "I32", (keys,))
+        specs[SPLITS] = TensorSpec("U8", (keys,))
     if tables.compositions:
-        specs[f"{COMPOSITIONS}.values"] = TokenTensor("I32", (tables.compositions.keys,))
+        specs[f"{COMPOSITIONS}.values"] = TensorSpec("I32", (tables.compositions.keys,))
     if tables.clusters:
-        specs[f"{CLUSTERS}.values"] = TokenTensor("U16", (tables.clusters.keys,))
+        specs[f"{CLUSTERS}.values"] = TensorSpec("U16", (tables.clusters.keys,))
     for name in ADDED:
         if size := tries(tables).get(name):
-            specs[f"{name}.ids"] = TokenTensor("I32", (size.keys,))
-            specs[f"{name}.flags"] = TokenTensor("U8", (size.keys,))
+            specs[f"{name}.ids"] = TensorSpec("I32", (size.keys,))
+            specs[f"{name}.flags"] = TensorSpec("U8", (size.keys,))
     return specs
 
 
@@ -327,8 +329,8 @@ def _character_shapes(tables: Tokenization) -> dict[str, tuple[str, tuple[int, .
     return {
         PAGES: ("<u2", (CODE_POINTS // PAGE,)),
         RECORDS: ("<u2", (tables.rows, PAGE)),
+        SEQUENCES: ("<i4", (tables.sequences,)),  # behind an even number of uint16, before what may be an odd one
         COLUMNS: ("<u2", (tables.columns, tables.records)),
-        SEQUENCES: ("<i4", (tables.sequences,)),
     }
 
 
@@ -336,7 +338,7 @@ def pack_characters(tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
     """The table of characters as a file holds it: one zlib stream, a fifth of its size."""
     import zlib
 
-    parts = b"".join([tensors[name].tobytes() for name in (PAGES, RECORDS, COLUMNS, SEQUENCES)])
+    parts = b"".join([tensors[name].tobytes() for name in (PAGES, RECORDS, SEQUENCES, COLUMNS)])
     return np.frombuffer(zlib.compress(parts, 9), np.uint8)
 
 
@@ -367,14 +369,27 @@ def expanded(tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> dict[
     return found
 
 
+def places(tables: Tokenization) -> list[str]:
+    """The tensors that say where others are read: a reader proves copies of these, which no change of the file reaches.
+
+    What is left, labels, ids, scores, ranks and splits of pieces, is compared, added or handed out.
+    """
+    names = [f"{name}.{part}" for name in tries(tables) for part in ("first", "blocks")]
+    names += [f"{name}.values" for name in (COMPOSITIONS, CLUSTERS) if name in tries(tables)]
+    return names + [f"{name}.ids" for name in ADDED if name in tries(tables)]
+
+
 def prove_tokens(tables: Tokenization, tensors: Mapping[str, NDArray[Any]], vocab_size: int) -> None:
-    """Prove that whoever follows the tables, `expanded`, stays within them, and finds ids of the vocabulary.
+    """Prove that whoever follows the tables, `expanded`, stays within them, ends, and finds ids of the vocabulary.
 
     Raises:
         FormatError: naming the tensor that leads elsewhere.
     """
     for name, size in tries(tables).items():
-        _prove_trie(name, size, tensors)
+        levels = _prove_trie(name, size, tensors)
+        if name == PIECES and tables.model == "bpe":
+            _prove_merges(tables, tensors, levels)
+    _prove_bytes(tables, tensors)
     _below(IDS, tensors[IDS], vocab_size)
     for name in ADDED:
         if f"{name}.ids" in tensors:
@@ -384,20 +399,32 @@ def prove_tokens(tables: Tokenization, tensors: Mapping[str, NDArray[Any]], voca
             raise FormatError("a special token of the tokenizer's frame is outside of the vocabulary")
     if tables.unknown_id >= vocab_size:
         raise FormatError("the tokenizer's unknown_id is outside of the vocabulary")
-    if tables.columns:
-        _below(PAGES, tensors[PAGES], tables.rows)
-        _below(RECORDS, tensors[RECORDS], tables.records)
-        _prove_columns(tables, tensors)
     if tables.model == "unigram" and not np.isfinite(scores_of(tensors)).all():
         raise FormatError(f"tensor '{SCORES}' holds scores that are not finite")
     if tables.compositions:
         _characters(f"{COMPOSITIONS}.values", tensors[f"{COMPOSITIONS}.values"])
+    if tables.columns:
+        _below(PAGES, tensors[PAGES], tables.rows)
+        _below(RECORDS, tensors[RECORDS], tables.records)
+        _prove_columns(tables, tensors)
+    _prove_growth(tables, tensors)
 
 
 def scores_of(tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Scores of the pieces, float32 or float64."""
     scores = tensors[SCORES]
     return scores.view("<f8")[:, 0] if scores.ndim == 2 else scores
+
+
+def first_children(blocks: NDArray[np.int32], first: NDArray[np.uint16]) -> NDArray[np.int32]:
+    """Where the children of each node of a trie begin; those of one end where those of the next one begin."""
+    return (blocks[:, 2:3] + first.reshape(-1, BLOCK_NODES)).reshape(-1)
+
+
+def key_nodes(blocks: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The nodes of a trie at which a key ends, in order."""
+    bits = np.ascontiguousarray(blocks[:, :2]).view(np.uint8)
+    return np.flatnonzero(np.unpackbits(bits, axis=1, bitorder="little"))
 
 
 def _below(name: str, values: NDArray[Any], limit: int) -> None:
@@ -411,19 +438,79 @@ def _characters(name: str, values: NDArray[Any]) -> None:
         raise FormatError(f"tensor '{name}' holds half a surrogate pair")
 
 
-def _prove_trie(name: str, size: TrieSize, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Children of all nodes lie one behind another, from node 1 to the last, behind their parents; keys are counted."""
+def _prove_trie(name: str, size: TrieSize, tensors: Mapping[str, NDArray[Any]]) -> list[int]:
+    """Children of all nodes lie one behind another, from node 1 to the last, behind their parents; keys are counted.
+
+    Returns:
+        Where each level of the trie begins, and where the last one ends.
+    """
     blocks, nodes = tensors[f"{name}.blocks"], size.nodes
-    first = blocks[:, 2].repeat(BLOCK_NODES) + tensors[f"{name}.first"]
-    steps = np.diff(first[: nodes + 1])
-    if first[0] != 1 or first[nodes] != nodes or (steps < 0).any() or (steps > 256).any():
+    # A sum beyond int32 becomes negative: then it is below 1.
+    first = first_children(blocks, tensors[f"{name}.first"])[: nodes + 1]
+    if first[0] != 1 or first[nodes] != nodes or first.min() < 1 or first.max() > nodes:
         raise FormatError(f"tensor '{name}.first': the children of its nodes are not its nodes")
-    if nodes > 1 and (first[:nodes] <= np.arange(nodes)).any():
+    # As unsigned numbers, negative ones are huge.
+    if np.diff(first).view(np.uint32).max() > 256:
+        raise FormatError(f"tensor '{name}.first': a node has children before those of another, or more than 256")
+    if (first[:nodes] <= np.arange(nodes, dtype=np.int32)).any():
         raise FormatError(f"tensor '{name}.first': a node would be its own child")
-    counts = np.unpackbits(np.ascontiguousarray(blocks[:, :2]).view(np.uint8), axis=1).sum(1, dtype=np.int64)
+    _prove_keys(name, size, blocks)
+    # Nodes lie level by level: the children of a level are the next one.
+    levels, letters = [0, 1], 0
+    while levels[-1] < nodes:
+        letters += (len(levels) - 1) * (int(first[levels[-1]]) - levels[-1])
+        levels.append(int(first[levels[-1]]))
+        if len(levels) > MAX_PIECE_BYTES + 2 or letters > MAX_TRIE_BYTES:
+            raise FormatError(
+                f"tensor '{name}.first': a key is longer than {MAX_PIECE_BYTES} bytes, or all of them together would "
+                f"take more than {MAX_TRIE_BYTES}"
+            )
+    return levels
+
+
+def _prove_keys(name: str, size: TrieSize, blocks: NDArray[np.int32]) -> None:
+    """Each block says how many keys there are before it; the root is none, nor is what lies behind the last node."""
+    bits = np.ascontiguousarray(blocks[:, :2])
+    counts = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1)[bits.view(np.uint8)].sum(1)
     before = np.concatenate([[0], np.cumsum(counts)])
     if (blocks[:, 3] != before[:-1]).any() or before[-1] != size.keys:
         raise FormatError(f"tensor '{name}.blocks' does not count its {size.keys} keys")
+    place = size.nodes // BLOCK_NODES
+    last = np.unpackbits(bits[place:].view(np.uint8), bitorder="little")[size.nodes % BLOCK_NODES :]
+    if bits[0, 0] & 1 or last.any():
+        raise FormatError(f"tensor '{name}.blocks' has keys at its root, or behind its last node")
+
+
+def _prove_merges(tables: Tokenization, tensors: Mapping[str, NDArray[Any]], levels: list[int]) -> None:
+    """A split lies within its piece, and a rank is that of a merge."""
+    lengths = np.arange(len(levels) - 1, dtype=np.int32).repeat(np.diff(levels))
+    if (tensors[SPLITS] >= lengths[key_nodes(tensors[f"{PIECES}.blocks"])]).any():
+        raise FormatError(f"tensor '{SPLITS}' splits pieces behind their end")
+    _below(RANKS, tensors[RANKS], max(tables.merges, 1))
+
+
+def _prove_bytes(tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Where pieces stand for bytes, each of the 256 has one."""
+    if not (tables.byte_level or tables.byte_pieces):
+        return
+    labels, first, blocks = (tensors[f"{PIECES}.{part}"] for part in ("labels", "first", "blocks"))
+
+    def children(node: int) -> dict[int, int]:
+        """The children of a node by their bytes: of two by one byte the first, as whoever follows the trie finds it."""
+        start, end = (int(blocks[each // BLOCK_NODES, 2]) + int(first[each]) for each in (node, node + 1))
+        return dict(zip(labels[start:end].tolist()[::-1], range(end - 1, start - 1, -1), strict=True))
+
+    def ends(node: int) -> int:
+        low, high, _, _ = blocks[node // BLOCK_NODES].tolist()
+        return ((low & 0xFFFFFFFF) | (high & 0xFFFFFFFF) << 32) >> node % BLOCK_NODES & 1
+
+    nodes = [0]
+    hexadecimal = b"0123456789ABCDEF"
+    for letters in (b"<", b"0", b"x", hexadecimal, hexadecimal, b">") if tables.byte_pieces else (bytes(range(256)),):
+        found = map(children, nodes)
+        nodes = [each[letter] for each in found for letter in letters if letter in each]
+    if sum(map(ends, nodes)) < 256:
+        raise FormatError(f"tensor '{PIECES}.labels': a byte has no piece, but tokens may be bytes")
 
 
 def _prove_columns(tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> None:
@@ -436,8 +523,7 @@ def _prove_columns(tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) ->
     if tables.clusters:
         values.append((f"{CLUSTERS}.values", tensors[f"{CLUSTERS}.values"]))
     for name, column in values:
-        places = column[column >= FIRST_SEQUENCE].astype(np.int64) - FIRST_SEQUENCE
-        if places.size and places.max() >= tables.sequences:
+        if column.size and int(column.max()) - FIRST_SEQUENCE >= tables.sequences and column.max() >= FIRST_SEQUENCE:
             raise FormatError(f"tensor '{name}' names places behind the last sequence")
     for each in tables.passes:
         limits = {"split": (each.column, len(each.cuts)), "words": (each.column, SPACE + 1)}
@@ -445,3 +531,28 @@ def _prove_columns(tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) ->
         if each.kind in limits:
             number, limit = limits[each.kind]
             _below(f"{COLUMNS}[{number}]", columns[number], limit)
+
+
+def _prove_growth(tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """A text stays within MAX_GROWTH times its length, pass for pass."""
+    ends = np.flatnonzero(tensors[SEQUENCES] >= LAST) if tables.columns else np.zeros(0, np.int64)
+
+    def longest(values: NDArray[Any]) -> int:
+        """Characters of the longest text that a column of replacements names."""
+        found = values[values >= FIRST_SEQUENCE].astype(np.int64) - FIRST_SEQUENCE
+        lengths = ends[np.searchsorted(ends, found)] - found + 1
+        return max(3 if (values == SPACED).any() else 1, int(lengths.max(initial=1)))
+
+    growth = 1
+    for each in tables.passes:
+        if each.kind in ("map", "normal-form", "clusters"):
+            times = max(longest(tensors[COLUMNS][each.column]), 3 if each.hangul else 1)
+            if each.kind == "clusters" and tables.clusters:
+                times = max(times, longest(tensors[f"{CLUSTERS}.values"]))
+        elif each.kind == "replace":
+            times = max(1, -(-len(each.content) // (each.least or len(each.pattern))))
+        else:  # what is put before a part, of which each character may be one
+            times = 1 + {"prepend": len(each.content), "metaspace": 1}.get(each.kind, 0)
+        growth *= times
+    if growth > MAX_GROWTH:
+        raise FormatError(f"the tokenizer's passes make a text {growth} times as long; the limit is {MAX_GROWTH}")

@@ -129,6 +129,11 @@ def items(read_item: Read[T], least: int, most: int) -> Read[tuple[T, ...]]:
     return read
 
 
+def optional(read: Read[T]) -> Read[T | None]:
+    """What `read` takes, or null."""
+    return lambda value, where: None if value is None else read(value, where)
+
+
 def mapping(read_item: Read[T]) -> Read[dict[str, T]]:
     """Objects whose keys are free."""
 

@@ -19,10 +19,12 @@ from minibert.format.blocks import block_sums, prove_blocks
 from minibert.format.constants import ALIGNMENT, MAX_MULTIPLIER
 from minibert.format.four_bit import prove_int4_codes, prove_multiplier
 from minibert.format.layout import unpack_nibbles
+from minibert.format.parts import TensorSpec
 from minibert.format.reader import DTYPES, PADDING, read_model
 from minibert.format.relative import DISTANCE_ROWS, prove_distance_rows
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
-from minibert.format.tensors import TOKENIZER, TensorSpec, expected_tensors
+from minibert.format.tensors import TOKENIZER, expected_tensors
+from minibert.format.token_tables import expanded, prove_tokens, token_tensors
 from minibert.format.tokenizer import unpack_tokenizer
 from minibert.format.values import shown
 
@@ -35,7 +37,7 @@ def write_model(path: str | os.PathLike[str], config: Config, tensors: Mapping[s
 
     The same model gives the same bytes. Besides what the reader proves, the writer proves what the reader has no time
     for: floats are finite, int8 weights lie in [-127, 127], weight sums are the sums of the weights, and the
-    tokenizer expands.
+    tokenizer expands, or its tables are proven and tokenizer.json can be made of them.
 
     Args:
         path: the file; an existing one is replaced. A symbolic link is followed, if it leads to a model file or to
@@ -104,7 +106,14 @@ def _stored(config: Config, tensors: Mapping[str, NDArray[Any]]) -> dict[str, ND
     if tokenizer is None or tokenizer.dtype != np.uint8 or tokenizer.ndim != 1:
         raise FormatError(f"tensor '{TOKENIZER}' is missing, or not uint8 [n]: see pack_tokenizer")
     stored[TOKENIZER] = np.ascontiguousarray(tokenizer)
-    unpack_tokenizer(stored[TOKENIZER])
+    text = unpack_tokenizer(stored[TOKENIZER])
+    if (tables := config.text.tables) is not None:
+        from minibert.format.pieces import restored_json  # here: reading needs none of it
+
+        vocab_size = config.architecture.vocab_size
+        found = expanded(tables, {name: stored[name] for name in token_tensors(tables, vocab_size)})
+        prove_tokens(tables, found, vocab_size)
+        restored_json(text, tables, found)
     return stored
 
 

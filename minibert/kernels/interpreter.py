@@ -38,6 +38,7 @@ from minibert.kernels.simd import (
 from minibert.kernels.step import field, normalize_rows, row_stride, store_codes
 from minibert.kernels.sync import take_ticket, wait_for_team
 from minibert.kernels.tile_registers import close_registers, open_registers
+from minibert.kernels.tokens.tokenize import tokenize
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -336,6 +337,9 @@ def run(job):
             return
         if kind == op.STOP:
             helpers.stop(job)
+            return
+        if kind == op.READ_TEXTS:
+            tokenize(field(job, op.JOB_TABLE))
             return
         for number in range(1, field(job, op.JOB_WAKE) + 1):
             helpers.call(job + number * (8 * op.JOB_FIELDS))

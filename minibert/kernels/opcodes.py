@@ -134,8 +134,9 @@ JOB_FIELDS = 32
 #: The first entries are what changes from call to call.
 JOB_CALL_FIELDS = JOB_ARENA
 #: What the entry point is to do with a job, in JOB_KIND: run it, and have the JOB_WAKE jobs behind it run by their
-#: helpers; start its helper, at the address JOB_ENTRY; end it. HELPED says that it has one.
-RUN, START, STOP, HELPED = range(4)
+#: helpers; start its helper, at the address JOB_ENTRY; end it. HELPED says that it has one. READ_TEXTS makes tokens of
+#: texts: JOB_TABLE is then a request of `minibert.kernels.tokens.entries`.
+RUN, START, STOP, HELPED, READ_TEXTS = range(5)
 
 #: Rows that threads share out by columns, for one alone has too few of them.
 FEW_ROWS = 48

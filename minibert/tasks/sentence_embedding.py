@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,7 @@ class EncodeOptions(ReadOptions, total=False):
     precision: Literal["float32", "binary", "ubinary"] | None
     normalize_embeddings: bool
     truncate_dim: int | None
+    windows: bool
 
 
 class SideOptions(ReadOptions, total=False):
@@ -62,6 +63,7 @@ class SentenceEmbedding(BaseModel):
         convert_to_numpy: bool = True,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        windows: bool = False,
         **cut: Unpack[CutOptions],
     ) -> Any:
         """Vectors of one sentence or many, with the options of sentence-transformers.
@@ -79,18 +81,25 @@ class SentenceEmbedding(BaseModel):
             convert_to_numpy: False gives a list of vectors instead of a matrix.
             normalize_embeddings: scale vectors to length 1 (after `truncate_dim`).
             truncate_dim: keep only the first numbers of each vector, for Matryoshka models.
+            windows: read a sentence that is too long whole, instead of cutting it: in windows of `max_length` tokens
+                that share none, each with special tokens around it and the prompt before. Its vector is the average of
+                its windows' vectors, each counting by how many of the sentence's own tokens its window has. Averaged
+                is what the model gives for a window, of length 1 if it normalizes; and then the average is scaled to
+                length 1 as well. The other options apply to the average. Sentences that fit have the same bits as
+                without; pairs are refused.
             cut: `truncation`, `max_length` and `max_tokens`, see `minibert.pipeline.Limits`.
 
         Returns:
             float32 [dim] for one string, float32 [sentences, dim] for many; bytes [.., dim / 8] for the binary kinds.
 
         Raises:
-            InputError: inputs are no text, an unknown prompt, an option that makes no sense, or with
-                `truncation=False` a sentence is too long.
+            InputError: inputs are no text, an unknown prompt, an option that makes no sense, with `truncation=False` a
+                sentence is too long, or with `windows` one is a pair or the prompt fills its windows.
             UnsupportedError: the model makes no embeddings.
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
         limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
+        limits = limits._replace(windows=choices.flag("windows", windows))
         convert_to_numpy = choices.flag("convert_to_numpy", convert_to_numpy)
         shown = show_progress_bar is not None and choices.flag("show_progress_bar", show_progress_bar)
         if sentences is not None:
@@ -115,15 +124,17 @@ class SentenceEmbedding(BaseModel):
         precision: Literal["float32", "binary", "ubinary"] | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        windows: bool = False,
         **cut: Unpack[CutOptions],
     ) -> Iterator[np.ndarray]:
         """`encode` for inputs without end: reads `read_ahead` sentences, yields their vectors in order, reads on.
 
         Memory stays that of what is read ahead. A TruncationWarning comes once, with the first of these in which a
-        sentence was cut.
+        sentence was cut. Of a sentence that is read in `windows`, no more is in memory than some of them.
         """
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
         limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
+        limits = limits._replace(windows=choices.flag("windows", windows))
         read_ahead = choices.integer("read_ahead", read_ahead)
         rows = self.pipeline.stream(many(inputs, pair=False), limits, prefix=prefix, read_ahead=read_ahead)
         return (finish(row[None])[0] for row in rows)
@@ -156,7 +167,7 @@ class SentenceEmbedding(BaseModel):
         """Vectors of queries or of documents: those of `side`, if the model has one a token."""
         if side is None:
             return self.encode(inputs, **self._with_prompt(options, names))
-        own, limits = self.pipeline.options(SideOptions, options)
+        own, limits = self._side_options(options)
         if (sentences := own.pop("sentences", None)) is not None:
             inputs = sentences
         choices.flag("convert_to_numpy", own.pop("convert_to_numpy", True))  # a list of arrays in any case
@@ -170,8 +181,17 @@ class SentenceEmbedding(BaseModel):
         if side is None:
             return self.iter_encode(inputs, **self._with_prompt(options, names))  # pyright: ignore[reportArgumentType]
         read_ahead = choices.integer("read_ahead", options.pop("read_ahead", READ_AHEAD))
-        own, limits = self.pipeline.options(SideOptions, options)
+        own, limits = self._side_options(options)
         return self._token_vectors(side, names, inputs, limits, read_ahead, **own)
+
+    def _side_options(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], Limits]:
+        """Those of a model of one vector a token, which has none to average."""
+        if "windows" in options and choices.flag("windows", options["windows"]):
+            raise UnsupportedError(
+                f"{self.path.name} makes a vector for each token: windows are for models of one vector a text"
+            )
+        given = {name: value for name, value in options.items() if name != "windows"}
+        return self.pipeline.options(SideOptions, given)
 
     def _token_vectors(
         self,

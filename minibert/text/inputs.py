@@ -122,17 +122,20 @@ def single(item: Any, index: int, reader: str) -> str:
     return text
 
 
-def text_portions(items: Iterable[Any], size: int, prefix: str = "") -> Iterator[list[tuple[str, str | None]]]:
+def text_portions(
+    items: Iterable[Any], size: int, prefix: str = "", reader: str | None = None
+) -> Iterator[list[tuple[str, str | None]]]:
     """The texts of `items` in order, in lists of at most `size`: `portions` of texts and pairs.
 
     Args:
         items: texts and pairs.
         size: texts in a portion, at most.
         prefix: what to put before each text.
+        reader: what reads no pairs, for the error message; None where they are read.
     """
 
     def check(item: Any, index: int) -> tuple[str, str | None]:
-        text, pair = split(item, index)
+        text, pair = split(item, index) if reader is None else (single(item, index, reader), None)
         return prefix + text, pair
 
     return portions(items, check, _characters, size)

@@ -127,6 +127,22 @@ def test_encode_prints_vectors_that_come_back_exactly(run, embedder, embedder_pa
     assert outcome.json_lines == embedder.encode(TEXTS, precision="binary").tolist()
 
 
+def test_encode_reads_long_texts_in_windows(run, embedder, embedder_path, tiny_folder, tmp_path):
+    texts = ["bad", "very good film " * 20]
+    outcome = run("encode", embedder_path, "--windows", "--max-length", 12, "--normalize", stdin="\n".join(texts))
+    expected = embedder.encode(texts, windows=True, max_length=12, normalize_embeddings=True)
+    assert (np.array(outcome.json_lines, np.float32) == expected).all()
+    assert outcome.err == ""
+    run("encode", embedder_path, *texts, "--windows", "--no-truncation", "--npy", tmp_path / "out.npy")
+    assert (np.load(tmp_path / "out.npy") == embedder.encode(texts, windows=True)).all()
+    (answer,) = run("encode", embedder_path, texts[1], "--side", "query", "--windows").json_lines
+    assert np.float32(answer).tolist() == embedder.encode_query(texts[1], windows=True).tolist()
+    colbert = tiny_folder / "vectors.safetensors"
+    assert "windows are for models of one" in run("encode", colbert, "bad", "--side", "query", "--windows").err
+    masks = tiny_folder / "masks.safetensors"
+    assert "--windows is no option of --sparse" in run("encode", masks, "--sparse", "--windows", "a").err
+
+
 def test_encode_to_a_matrix(run, embedder, embedder_path, tmp_path):
     outcome = run("encode", embedder_path, "--npy", tmp_path / "out.npy", stdin=STDIN)
     assert outcome.out == ""

@@ -89,6 +89,7 @@ ENCODE = {
     "precision": none_or(choice("float32", "binary", "ubinary")),
     "normalize_embeddings": flag,
     "truncate_dim": none_or(count()),
+    "windows": flag,
 }
 WHOLE = {**ENCODE, "convert_to_numpy": flag, "show_progress_bar": none_or(flag)}
 AHEAD = {"read_ahead": count()}

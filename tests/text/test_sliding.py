@@ -9,8 +9,11 @@ from itertools import pairwise
 import pytest
 
 from minibert import InputError
-from minibert.text.sliding import slide
-from minibert.text.tokenizer import MAX_CHARACTERS, Tokenizer
+from minibert.text import sliding
+from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.sliding import divide, slide
+from minibert.text.tokenizer import MAX_CHARACTERS, TextSettings
+from tests.text.test_tokenizer import KINDS
 from tests.tiny import tokenizer_json
 
 LONG = "the film was a great movie and i like it . " * 12
@@ -18,7 +21,7 @@ LONG = "the film was a great movie and i like it . " * 12
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(tokenizer_json(), max_length=24)
+    return LibraryTokenizer(tokenizer_json(), TextSettings(24))
 
 
 def test_one_window_is_what_encode_gives(tokenizer):
@@ -59,6 +62,59 @@ def test_no_room(tokenizer):
         slide(tokenizer, "a", max_length=24, stride=22)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [0, 1, 7, 30, 400])
+@pytest.mark.parametrize("prompt", ["", "great ", "a movie: "])
+@pytest.mark.parametrize("piece", [16, 1 << 16])
+def test_windows_that_share_nothing(monkeypatch, kind, length, prompt, piece):
+    """Every token of the text in one window, behind those of the prompt, as if all had been read at once."""
+    monkeypatch.setattr(sliding, "_PIECE_CHARACTERS", piece)
+    tokenizer = LibraryTokenizer(KINDS[kind], TextSettings(24))
+    text = " ".join(["a great", "movie", "not  bad", "one-two", "電😀"][place % 5] for place in range(length))
+    parts = list(divide(tokenizer, prompt + text, max_length=24, prompt=len(prompt)))
+    whole = tokenizer.content(prompt + text)
+    head = [id for id, (_, end) in zip(whole.ids, whole.offsets, strict=True) if end <= len(prompt)]
+    own = whole.ids[len(head) :]
+    frame = tokenizer.frame(False)
+    start = len(frame.before) + len(head)
+    room = 24 - start - len(frame.after)
+    assert [part.own for part in parts] == [min(room, len(own) - first) for first in range(0, len(own), room)]
+    found = []
+    for part in parts:
+        assert part.start == start
+        assert part.ids[:start] == [*frame.before, *head]
+        assert part.ids[start + part.own :] == frame.after
+        assert part.type_ids is None
+        found += part.ids[start : start + part.own]
+    assert found == own
+    if len(parts) == 1:
+        assert parts[0].ids == tokenizer.encode(prompt + text).ids
+
+
+def test_windows_are_made_as_they_are_asked_for(tokenizer, monkeypatch):
+    asked = []
+    content = tokenizer.content
+    monkeypatch.setattr(tokenizer, "content", lambda text: asked.append(len(text)) or content(text))
+    parts = divide(tokenizer, "film " * MAX_CHARACTERS, max_length=24)
+    assert next(parts).own == 22
+    assert len(asked) == 1
+    assert asked[0] < 1 << 17
+    parts.close()
+    with pytest.raises(InputError, match="and the 21 tokens of the prompt"):
+        next(divide(tokenizer, "very " * 40, max_length=23, prompt=105))
+    with pytest.raises(InputError, match=r"no room beside the special tokens$"):
+        next(divide(tokenizer, "very " * 40, max_length=2))
+
+
+def test_tokens_have_the_type_of_the_text(tokenizer, monkeypatch):
+    frame = tokenizer.frame(False)._replace(type_ids=([1], 2, [], 2, [3]))
+    monkeypatch.setattr(tokenizer, "frame", lambda pair: frame)
+    (part,) = divide(tokenizer, "hello a great film", max_length=24, prompt=6, ignored_id=tokenizer.token_id("a"))
+    assert part.type_ids == [1, 2, 2, 2, 3]
+    assert [tokenizer.token(id) for id in part.ids] == ["[CLS]", "hello", "great", "film", "[SEP]"]
+    assert (part.start, part.own) == (2, 2)
+
+
 def test_surrogates_keep_their_places(tokenizer):
     text = "a \ud83d\ude80 great \ud800 movie"
     assert len(text) == 18
@@ -84,7 +140,7 @@ def bare(text: str) -> str:
 
 
 def test_offsets_on_every_naughty_string(shared):
-    tokenizer = Tokenizer((shared / "models/wnut17-minilm/tokenizer.json").read_text(), max_length=512)
+    tokenizer = LibraryTokenizer((shared / "models/wnut17-minilm/tokenizer.json").read_text(), TextSettings(512))
     tokens = 0
     for text in json.loads((shared / "data/blns/blns.json").read_text()):
         content = tokenizer.content(text)

@@ -63,7 +63,8 @@ def evenly(items: Sequence[T], most: int) -> list[T]:
 
 def tokenizer_of(network: Network, max_length: int | None = None) -> Tokenizer:
     """A network's tokenizer, which cuts texts at `max_length` tokens; None is the network's own limit."""
-    text = vars(network.text) | ({"max_length": max_length} if max_length else {})
+    text = {name: value for name, value in vars(network.text).items() if name != "tables"}
+    text |= {"max_length": max_length} if max_length else {}
     return Tokenizer(network.tokenizer_json, token_types=network.architecture.token_types, **text)
 
 

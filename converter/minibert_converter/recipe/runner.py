@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minibert.format.parts import Linear
+from minibert.format.token_tables import PREFIX
 from minibert_converter.export import SPARSE_THRESHOLD, export
 from minibert_converter.network import LinearWeights, Network
 from minibert_converter.passes.base import Context, Outcome, rounded
@@ -84,14 +85,15 @@ def measure(network: Network, threshold: float = SPARSE_THRESHOLD) -> Size:
     """Counts what a network stores and multiplies."""
     config, tensors = export(network, threshold)
     stored = {name: tensor for name, tensor in tensors.items() if name not in config.aliases}
+    network_only = {name: tensor for name, tensor in stored.items() if not name.startswith(PREFIX)}
     macs = sum(
         round(_density(network, name, linear) * linear.in_features * linear.out_features)
         for name, linear in config.linears.items()
         if name.startswith(("layers.", "embeddings."))
     )
     counted = ("weight", "blocks", "bias")
-    parameters = sum(tensor.size for name, tensor in stored.items() if name.rpartition(".")[2] in counted)
-    parameters += sum(2 * tensor.size for name, tensor in stored.items() if name.endswith(".codes"))
+    parameters = sum(tensor.size for name, tensor in network_only.items() if name.rpartition(".")[2] in counted)
+    parameters += sum(2 * tensor.size for name, tensor in network_only.items() if name.endswith(".codes"))
     return Size(parameters, sum(tensor.nbytes for tensor in stored.values()), macs)
 
 

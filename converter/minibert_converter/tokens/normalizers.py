@@ -66,7 +66,8 @@ class Normalizers:
         hangul = len(values.get(_HANGUL[0], "")) > 1
         if hangul:  # taken apart by arithmetic
             values = {point: text for point, text in values.items() if point not in _HANGUL}
-        return Pass("map", column=self._table.replacements(values), hangul=hangul)
+        lowest = min(values, default=tt.CODE_POINTS)
+        return Pass("map", column=self._table.replacements(values), hangul=hangul, lowest=lowest)
 
     def _bert(self, normalizer: dict[str, Any]) -> Iterator[Pass]:
         off = {"type": "BertNormalizer", "clean_text": False, "handle_chinese_chars": False}
@@ -86,7 +87,9 @@ class Normalizers:
         column = self._table.replacements({point: text for point, text in values.items() if point not in _HANGUL})
         classes = self._table.column(probing.combining_classes())
         self.composes |= compose
-        return Pass("normal-form", column=column, classes=classes, compose=compose, hangul=True)
+        changed = probing.replacements(json.dumps({"type": form[:-1] + "C"})) if compose else values
+        lowest = min(*changed, *probing.combining_classes())
+        return Pass("normal-form", column=column, classes=classes, compose=compose, hangul=True, lowest=lowest)
 
     def _precompiled(self, encoded: str | None) -> Iterator[Pass]:
         if not encoded:
