@@ -282,11 +282,13 @@ class Pipeline:
     def _encode_ahead(
         self, texts: Iterator[Sequence[TextPair]], limits: Limits
     ) -> Iterator[tuple[Sequence[TextPair], list[Encoded]]]:
-        """Portions and their tokens; where there are threads, the next one's while the engine runs this one's.
+        """Portions and their tokens; the library makes the next one's, where there are threads, while the engine runs.
 
-        The caller's own iterator is only ever asked by the caller's thread.
+        Tables are so much faster than the engine that nothing is to be gained there. The caller's own iterator is only
+        ever asked by the caller's thread.
         """
-        ahead = list(islice(texts, 2 if self._engine.threads > 1 else 1))
+        beside = self._engine.threads > 1 and self._tokenizer().source == "library"
+        ahead = list(islice(texts, 2 if beside else 1))
         if len(ahead) < 2:  # nothing to overlap with
             for portion in chain(ahead, texts):
                 yield portion, self._encode(portion, limits)

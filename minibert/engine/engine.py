@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,6 +90,12 @@ class Engine:
     def isa(self) -> str | None:
         """Instruction set of the kernels in use; None for NumPy, or before the first call."""
         return self._executor.kernels.isa if self._executor else None
+
+    @property
+    def run_job(self) -> Callable[[int], None] | None:
+        """Calls the kernels with the address of a job, the interpreter lock released; None for NumPy."""
+        executor = self._compiled()
+        return executor.kernels.run if executor else None
 
     def warmup(self) -> None:
         """Compile or load whatever the first call would otherwise wait for."""

@@ -67,6 +67,16 @@ class Pieces:
         return [self._spelt(found[node]) for node in self._nodes.tolist()]
 
 
+def written_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a tokenizer.json probably says of scores.
+
+    The tokenizers library reads numbers of many digits with an error in the last bit. Scores were float32 where they came
+    from sentencepiece: there the error is seen and undone.
+    """
+    single = scores.astype(np.float32).astype(np.float64)
+    return np.where(np.abs(single - scores) <= np.abs(scores) * 2.0**-50, single, scores)
+
+
 def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> str:
     """A tokenizer.json with all that its tables say put back.
 
@@ -89,8 +99,10 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
     pieces, ids = Pieces(tables, tensors).all(), tensors[tt.IDS]
     order = np.argsort(ids, kind="stable").tolist()
     if tables.model == "unigram":
-        scores = tt.scores_of(tensors).astype(np.float64).tolist()
-        model["vocab"] = [[pieces[key], scores[key]] for key in order]
+        scores = written_scores(tt.scores_of(tensors)[order].astype(np.float64)).tolist()
+        for id, score in model["vocab"]:
+            scores[id] = score
+        model["vocab"] = [[pieces[key], score] for key, score in zip(order, scores, strict=True)]
     else:
         vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | left_over
         model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))

@@ -88,6 +88,20 @@ class ModelFile:
         except FormatError as error:
             raise FormatError(f"{self.path}: {error}") from None
 
+    def tokenizer_rest(self) -> dict[str, Any]:
+        """What of tokenizer.json the tables do not say, without its vocabulary; of a file without tables, all of it.
+
+        Raises:
+            FormatError: if it is damaged, or expands to more than 64 MiB.
+        """
+        try:
+            rest = parse_json(unpack_tokenizer(self.tensors[TOKENIZER]), f"tensor '{TOKENIZER}'")
+            if type(rest) is not dict or type(rest.get("model")) is not dict:
+                raise FormatError(f"tensor '{TOKENIZER}' is no tokenizer.json")
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error}") from None
+        return rest
+
     def token_tables(self) -> dict[str, NDArray[Any]]:
         """The tensors of the tokenizer's tables (`config.text.tables`), the table of characters expanded, all proven.
 

@@ -392,7 +392,7 @@ class TokenReference:
             wanted = each.where == "always" or (each.where == "first" and spans[0][0] == 0)
             if wanted and chars[0] != sign:
                 chars, spans = [sign, *chars], [spans[0], *spans]
-            return chars, spans, [place == 0 or (bool(each.cuts) and char == sign) for place, char in enumerate(chars)]
+            return chars, spans, [place == 0 or (any(each.cuts) and char == sign) for place, char in enumerate(chars)]
 
         return self._by_parts(state, change)
 

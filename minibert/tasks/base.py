@@ -18,7 +18,7 @@ from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
 from minibert.pipeline import Pipeline
 from minibert.text.inputs import Text, is_one, many, split
-from minibert.text.tokenizer import Tokenizer
+from minibert.text.tokenizer import TextSettings, Tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,19 +27,28 @@ if TYPE_CHECKING:
 class _Tokenizers:
     """The tokenizer of a file, built when it is first asked for; by two threads at once rather than behind a lock."""
 
-    def __init__(self, file: ModelFile) -> None:
-        self._file = file
+    def __init__(self, file: ModelFile, engine: Engine) -> None:
+        self._file, self._engine = file, engine
         self._tokenizer: Tokenizer | None = None
 
     def __call__(self) -> Tokenizer:
         if self._tokenizer is None:
-            config = self._file.config
-            self._tokenizer = Tokenizer(
-                self._file.tokenizer_json(),
-                token_types=config.architecture.token_types,
-                **vars(config.text),
-            )
+            self._tokenizer = self._made()
         return self._tokenizer
+
+    def _made(self) -> Tokenizer:
+        file = self._file
+        text = {name: value for name, value in vars(file.config.text).items() if name != "tables"}
+        settings = TextSettings(token_types=file.config.architecture.token_types, **text)
+        if file.config.text.tables is None:
+            with unforked():
+                from minibert.text.library_tokenizer import LibraryTokenizer
+
+            return LibraryTokenizer(file.tokenizer_json(), settings)
+        with unforked():
+            from minibert.text.table_tokenizer import TableTokenizer
+
+        return TableTokenizer(file, settings, self._engine.run_job)
 
 
 class BaseModel:
@@ -64,7 +73,7 @@ class BaseModel:
         self.engine = Engine(self._file, **options)
         self._options = options
         # Holds the file, not the model: in a circle they would outlive `del model` until the collector comes by.
-        self._get_tokenizer = _Tokenizers(self._file)
+        self._get_tokenizer = _Tokenizers(self._file, self.engine)
         self.pipeline = Pipeline(self.engine, self._get_tokenizer, self.config)
 
     @property

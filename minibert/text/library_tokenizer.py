@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
@@ -26,6 +25,7 @@ from minibert.text.tokenizer import (
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from tokenizers import Tokenizer as Library
+
 
 class _Guard:
     """Around calls of the tokenizers library: what it raises, and Rust's panics, which are no Exception, are ours."""
@@ -251,8 +251,3 @@ def proven_library(tokenizer_json: str) -> Library:
     except FormatError as error:
         raise FormatError(f"the tokenizer inside the model cannot be used: {error}") from None
     return Library.from_str(tokenizer_json)
-
-
-def tokenizes_alone() -> bool:
-    """Whether the environment has the tokenizers library work without threads of its own."""
-    return os.environ.get("TOKENIZERS_PARALLELISM", "").lower() in ("off", "false", "f", "no", "n", "0")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from minibert.errors import FormatError
 from minibert.forking import Lazy, unforked
 from minibert.format import token_tables as tt
 from minibert.format.pieces import Pieces
-from minibert.format.token_tables import FrameTokens, Tokenization
+from minibert.format.token_tables import FrameTokens
 from minibert.format.tokenizer import BYTE_LETTERS
 from minibert.reference.tokens import Trie
 from minibert.text.characters import well_formed
 from minibert.text.decoding import decoder
-from minibert.text.library_tokenizer import proven_library
 from minibert.text.token_runner import TokenBatch, TokenRunner
 from minibert.text.tokenizer import (
     MAX_CHARACTERS,
@@ -33,35 +31,30 @@ from minibert.text.tokenizer import (
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Library
 
+    from minibert.format import ModelFile
+
 
 class TableTokenizer(Tokenizer):
     """A tokenizer that runs where its tables lie.
 
     Args:
-        tables: what the config says of them.
-        tensors: those of `token_tensors`, expanded and proven.
-        rest: gives what the file holds of tokenizer.json.
-        whole: gives all of tokenizer.json.
+        file: a file that has tables (`config.text.tables`).
         settings: how the model reads texts.
         run: calls the kernels with the address of a job; None runs the tables in Python.
+
+    Raises:
+        FormatError: the tables are not what they should be.
     """
 
     source: ClassVar[str] = "tables"
 
-    def __init__(
-        self,
-        tables: Tokenization,
-        tensors: Mapping[str, Any],
-        rest: Callable[[], str],
-        whole: Callable[[], str],
-        settings: TextSettings,
-        run: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, file: ModelFile, settings: TextSettings, run: Callable[[int], None] | None = None) -> None:
         super().__init__(settings)
-        self._tables, self._tensors = tables, tensors
-        self._rest_json, self._whole_json = rest, whole
+        assert file.config.text.tables is not None
+        tables = file.config.text.tables
+        self._file, self._tables, self._tensors = file, tables, file.token_tables()
         self._left = tables.direction == "left"
-        self._runner = TokenRunner(tables, tensors, run)
+        self._runner = TokenRunner(tables, self._tensors, run)
         self._frames = (self._framed(tables.single, False), self._framed(tables.pair, True))
         self._special = tuple([len(each.before) + len(each.between) + len(each.after) for each in self._frames])
 
@@ -93,9 +86,7 @@ class TableTokenizer(Tokenizer):
             found.append(self._finished([*before, *own, *after], typed, cut))
         return found
 
-    def _encode_pairs(
-        self, texts: Sequence[tuple[str, str | None]], limit: int, only_first: bool
-    ) -> list[Encoded]:
+    def _encode_pairs(self, texts: Sequence[tuple[str, str | None]], limit: int, only_first: bool) -> list[Encoded]:
         # How much of each text stays depends on how many tokens it has, so all of them are made.
         batch, longer = self._run([part for text, pair in texts for part in (text, pair or "")], None)
         ids, ends = batch.ids.tolist(), batch.ends
@@ -152,15 +143,18 @@ class TableTokenizer(Tokenizer):
 
     def _located(self, batch: TokenBatch, budget: int | None) -> Content:
         """The content of the one text of a batch, of which at most `budget` tokens are kept."""
-        assert batch.spans is not None and batch.words is not None
+        assert batch.spans is not None
+        assert batch.words is not None
         ids = batch.ids.tolist()
         tokens = [self.token(id) or "" for id in ids]
         offsets = [(start, end) for start, end in batch.spans.tolist()]
         if self._tables.trim:
             offsets = [self._trimmed(place, *each) for place, each in enumerate(zip(tokens, offsets, strict=True))]
         most = len(ids) if budget is None else budget
-        parts = [kept(part, most, self._tables.direction) for part in (ids, tokens, offsets, batch.words.tolist())]
-        return Content(*parts, len(ids) > most)
+        ids, tokens, offsets, words = (
+            kept(part, most, self._tables.direction) for part in (ids, tokens, offsets, batch.words.tolist())
+        )
+        return Content(ids, tokens, offsets, words, len(batch.ids) > most)
 
     def _trimmed(self, place: int, token: str, span: tuple[int, int]) -> tuple[int, int]:
         """The characters of a token without white space, as the library's post-processors trim them."""
@@ -176,7 +170,7 @@ class TableTokenizer(Tokenizer):
 
     @Lazy
     def _rest(self) -> dict[str, Any]:
-        return json.loads(self._rest_json())
+        return self._file.tokenizer_rest()
 
     @Lazy
     def _added(self) -> dict[str, int]:
@@ -245,7 +239,9 @@ class TableTokenizer(Tokenizer):
     def library(self) -> Library:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
             with unforked():
-                made = proven_library(self._whole_json())
+                from minibert.text.library_tokenizer import proven_library
+
+                made = proven_library(self._file.tokenizer_json())
         except FormatError:
             raise
         except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -98,7 +97,7 @@ class TokenRunner:
         request, job = np.zeros(e.REQUEST_FIELDS, np.int64), np.zeros(op.JOB_FIELDS, np.int64)
         request[[e.TABLES, e.TEXT, e.BOUNDS, e.TEXTS, e.MOST, e.ENDS_OUT]] = (
             lowered.table.ctypes.data,
-            ctypes.cast(data, ctypes.c_void_p).value or 0,
+            np.frombuffer(data or bytes(4), np.uint8).ctypes.data,
             bounds.ctypes.data,
             len(texts),
             1 << 40 if most is None else most + 1,
@@ -132,7 +131,7 @@ class TokenRunner:
 
 
 def _work_bytes(capacity: int, word_capacity: int) -> int:
-    return 2 * e.WORK_HEADER + e.WORK_BYTES * capacity + e.WORD_BYTES * word_capacity
+    return 3 * e.WORK_HEADER + e.WORK_BYTES * capacity + e.WORD_BYTES * word_capacity
 
 
 def _outputs(room: int, places: bool) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -220,8 +221,10 @@ class Tokenizer(ABC):
         return content
 
     def _whole_content(self, text: str) -> Content:
-        """All tokens of a well-formed text, in pieces if it is long: that bounds memory and, in front of white space,
-        changes no token."""
+        """All tokens of a well-formed text.
+
+        A long one is read in pieces, which bounds memory and, in front of white space, changes no token.
+        """
         whole = Content([], [], [], [], False)
         start = past = 0
         for piece in pieces(text, PIECE_CHARACTERS, MAX_CHARACTERS) if len(text) > MAX_CHARACTERS else (text,):
@@ -331,3 +334,8 @@ def kept(items: Any, count: int, direction: str) -> Any:
     if len(items) <= count:
         return items
     return items[len(items) - count :] if direction == "left" else items[:count]
+
+
+def tokenizes_alone() -> bool:
+    """Whether the environment has the tokenizers library work without threads of its own."""
+    return os.environ.get("TOKENIZERS_PARALLELISM", "").lower() in ("off", "false", "f", "no", "n", "0")

@@ -17,7 +17,8 @@ from minibert.format import read_model  # noqa: E402
 from minibert.reference import Reference  # noqa: E402
 from minibert.reference.functions import quantize as reference_codes  # noqa: E402
 from minibert.reference.linear import integer_product  # noqa: E402
-from minibert.text.tokenizer import Tokenizer  # noqa: E402
+from minibert.text.library_tokenizer import LibraryTokenizer  # noqa: E402
+from minibert.text.tokenizer import TextSettings  # noqa: E402
 from minibert_converter.distill.batches import Batch, plan_epoch  # noqa: E402
 from minibert_converter.distill.dataset import NO_LABEL, Examples, make_dataset  # noqa: E402
 from minibert_converter.distill.distill import Watcher, distill  # noqa: E402
@@ -244,7 +245,7 @@ def test_a_smaller_vocabulary_reads_what_it_can(tmp_path):
     teacher = read_network(tmp_path / "teacher")
     student = read_network(tmp_path / "student", *noise_weights(vocab_size=150))
     dataset = make_dataset(Examples(["the good movie", "the use", "the bank"]), student, teacher)
-    names = [Tokenizer(one.tokenizer_json, max_length=48) for one in (student, teacher)]
+    names = [LibraryTokenizer(one.tokenizer_json, TextSettings(48)) for one in (student, teacher)]
     spelled = [
         [[name.token(i) for i in row] for row in ids]
         for name, ids in zip(names, (dataset.ids, dataset.teacher_ids), strict=True)

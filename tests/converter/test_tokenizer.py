@@ -10,7 +10,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from minibert.errors import CheckpointError
-from minibert.text.tokenizer import Tokenizer as DeviceTokenizer
+from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.tokenizer import TextSettings
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tests.checkpoints import vocabulary, write_json, write_tokenizer
@@ -86,7 +87,7 @@ def test_side_of_truncation(folder, own, config, tokens):
     tokenizer.enable_truncation(3, direction=own)
     tokenizer.save(str(folder / "tokenizer.json"))
     write_json(folder / "tokenizer_config.json", config)
-    device = DeviceTokenizer(read_tokenizer(Folder(folder), 203).json, max_length=4)
+    device = LibraryTokenizer(read_tokenizer(Folder(folder), 203).json, TextSettings(4))
     assert [device.token(id) for id in device.encode("a great movie").ids] == tokens
     assert len(device.encode("a great movie", max_length=40).ids) == 5
     write_json(folder / "tokenizer_config.json", {"truncation_side": "middle"})

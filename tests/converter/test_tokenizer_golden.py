@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minibert.text.tokenizer import Tokenizer
+from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.tokenizer import TextSettings, Tokenizer
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from tests.checkpoints import write_json
@@ -19,7 +20,7 @@ USUAL = {"roberta": "RobertaTokenizer", "xlm_roberta": "XLMRobertaTokenizer", "m
 def read(folder: Path, usual: str) -> Tokenizer:
     made = read_tokenizer(Folder(folder), 400, usual=usual)
     assert made.max_length == 40
-    return Tokenizer(made.json, max_length=40)
+    return LibraryTokenizer(made.json, TextSettings(40))
 
 
 def check(tokenizer: Tokenizer, folder: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from minibert import InputError, TruncationWarning, UnsupportedError
 from minibert.tasks.token_classification import TokenReader
+from minibert.text.library_tokenizer import LibraryTokenizer
 from minibert.text.sliding import slide
-from minibert.text.tokenizer import Tokenizer
+from minibert.text.tokenizer import TextSettings
 from tests.tiny import ENTITIES, tokenizer_json
 
 TEXTS = ["a great movie", "", "Hello world, I like this one!", "the plot was bad"]
@@ -87,7 +88,7 @@ def test_what_is_no_text(tagger, classifier):
 
 def entities(text: str, labels: list[str], strategy: str) -> list[tuple[str, str]]:
     """Entities of a text whose tokens have these labels for certain."""
-    tokenizer = Tokenizer(tokenizer_json(), max_length=32)
+    tokenizer = LibraryTokenizer(tokenizer_json(), TextSettings(32))
     reader = TokenReader(ENTITIES, tokenizer, strategy)
     windows, _ = slide(tokenizer, text, max_length=32)
     assert len(labels) == len(windows[0].tokens), windows[0].tokens

@@ -11,7 +11,8 @@ import pytest
 
 from minibert import FormatError
 from minibert.text.components import MAX_GROWTH, MAX_PIECE, MAX_WORD, prove_tokenizer
-from minibert.text.tokenizer import Tokenizer
+from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.tokenizer import TextSettings
 from tests.text.test_tokenizer import KINDS
 from tests.tiny import MAX_LENGTH, tokenizer_json
 
@@ -45,7 +46,7 @@ def charsmap(longest: int) -> str:
 def refused(text: str, *words: str) -> None:
     start = time.process_time()
     with pytest.raises(FormatError) as caught:
-        Tokenizer(text, max_length=MAX_LENGTH)
+        LibraryTokenizer(text, TextSettings(MAX_LENGTH))
     assert time.process_time() - start < 20
     message = str(caught.value)
     assert message.startswith("the tokenizer inside the model ")
@@ -75,7 +76,7 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 @pytest.mark.parametrize("pattern", [*LINEAR, GPT2])
 def test_patterns_that_need_linear_time(pattern):
     """Each on the texts that it likes least: long runs, and runs that end in nothing that it could take."""
-    tokenizer = Tokenizer(spoiled(pre_tokenizer=split(pattern)), max_length=MAX_LENGTH)
+    tokenizer = LibraryTokenizer(spoiled(pre_tokenizer=split(pattern)), TextSettings(MAX_LENGTH))
     start = time.process_time()
     for text in ("a", " ", "1", "\n", "`", "b", "a ", "ab"):
         tokenizer.count(text * (1 << 15) + "!")
@@ -154,7 +155,7 @@ def test_panics_of_the_library_are_ours():
         def encode(self, *_, **__):
             raise panic("index out of bounds")
 
-    tokenizer = Tokenizer(tokenizer_json(), max_length=MAX_LENGTH)
+    tokenizer = LibraryTokenizer(tokenizer_json(), TextSettings(MAX_LENGTH))
     tokenizer._library = Broken()
     with pytest.raises(FormatError, match="the tokenizer inside the model fails: index out of bounds"):
         tokenizer.encode("a")
@@ -165,7 +166,7 @@ def test_an_interrupt_is_not():
         def encode(self, *_, **__):
             raise KeyboardInterrupt
 
-    tokenizer = Tokenizer(tokenizer_json(), max_length=MAX_LENGTH)
+    tokenizer = LibraryTokenizer(tokenizer_json(), TextSettings(MAX_LENGTH))
     tokenizer._library = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         tokenizer.encode("a")
@@ -175,10 +176,10 @@ def test_a_tokenizer_without_a_token_for_unknown_words():
     vocabulary = {"a": 0, "[CLS]": 1, "[SEP]": 2}
     text = model(vocab=vocabulary, unk_token="[NONE]")
     with pytest.raises(FormatError, match="fails: WordPiece error"):
-        Tokenizer(text, max_length=MAX_LENGTH).encode("電")
+        LibraryTokenizer(text, TextSettings(MAX_LENGTH)).encode("電")
 
 
 def test_a_tokenizer_that_makes_no_tokens():
     nothing = spoiled(normalizer=replace({"Regex": r"\w|\W"}, ""), post_processor=None)
     with pytest.raises(FormatError, match="no token of the letter a"):
-        Tokenizer(nothing, max_length=MAX_LENGTH).frame(pair=False)
+        LibraryTokenizer(nothing, TextSettings(MAX_LENGTH)).frame(pair=False)

@@ -10,8 +10,9 @@ import pytest
 
 from minibert import InputError
 from minibert.text import sliding
+from minibert.text.library_tokenizer import LibraryTokenizer
 from minibert.text.sliding import divide, slide
-from minibert.text.tokenizer import MAX_CHARACTERS, Tokenizer
+from minibert.text.tokenizer import MAX_CHARACTERS, TextSettings
 from tests.text.test_tokenizer import KINDS
 from tests.tiny import tokenizer_json
 
@@ -20,7 +21,7 @@ LONG = "the film was a great movie and i like it . " * 12
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer(tokenizer_json(), max_length=24)
+    return LibraryTokenizer(tokenizer_json(), TextSettings(24))
 
 
 def test_one_window_is_what_encode_gives(tokenizer):
@@ -68,7 +69,7 @@ def test_no_room(tokenizer):
 def test_windows_that_share_nothing(monkeypatch, kind, length, prompt, piece):
     """Every token of the text in one window, behind those of the prompt, as if all had been read at once."""
     monkeypatch.setattr(sliding, "_PIECE_CHARACTERS", piece)
-    tokenizer = Tokenizer(KINDS[kind], max_length=24)
+    tokenizer = LibraryTokenizer(KINDS[kind], TextSettings(24))
     text = " ".join(["a great", "movie", "not  bad", "one-two", "電😀"][place % 5] for place in range(length))
     parts = list(divide(tokenizer, prompt + text, max_length=24, prompt=len(prompt)))
     whole = tokenizer.content(prompt + text)
@@ -139,7 +140,7 @@ def bare(text: str) -> str:
 
 
 def test_offsets_on_every_naughty_string(shared):
-    tokenizer = Tokenizer((shared / "models/wnut17-minilm/tokenizer.json").read_text(), max_length=512)
+    tokenizer = LibraryTokenizer((shared / "models/wnut17-minilm/tokenizer.json").read_text(), TextSettings(512))
     tokens = 0
     for text in json.loads((shared / "data/blns/blns.json").read_text()):
         content = tokenizer.content(text)

@@ -10,7 +10,9 @@ from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from minibert import FormatError, InputError
-from minibert.text.tokenizer import MAX_CHARACTERS, Tokenizer, longest_first, well_formed
+from minibert.text.characters import well_formed
+from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.tokenizer import MAX_CHARACTERS, TextSettings, Tokenizer, longest_first
 from tests.tiny import MAX_LENGTH, VOCABULARY, tokenizer_json
 
 #: Pieces that make trouble where a text is cut: added tokens, accents apart from their letters, control characters.
@@ -74,7 +76,7 @@ KINDS = {"wordpiece": tokenizer_json(), "bpe": byte_level_bpe(), "unigram": unig
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer(tokenizer_json(), max_length=MAX_LENGTH)
+    return LibraryTokenizer(tokenizer_json(), TextSettings(MAX_LENGTH))
 
 
 def test_ids_are_the_librarys_and_its_padding_is_off(tokenizer):
@@ -93,7 +95,7 @@ def test_pairs_have_types_and_single_texts_need_none(tokenizer):
     assert tokenizer.encode("a great movie").type_ids is None
     pair = tokenizer.encode("a great", "movie")
     assert pair.type_ids == [0, 0, 0, 0, 1, 1]
-    assert Tokenizer(tokenizer_json(), max_length=9, token_types=0).encode("a", "b").type_ids is None
+    assert LibraryTokenizer(tokenizer_json(), TextSettings(9, token_types=0)).encode("a", "b").type_ids is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,7 +107,7 @@ def test_pairs_have_types_and_single_texts_need_none(tokenizer):
 @settings(max_examples=150, deadline=None)
 def test_truncation_is_the_librarys_however_early_a_text_is_cut(kind, text, pair, limit):
     """What a prefix gives must be what the whole text would have given."""
-    ours = Tokenizer(KINDS[kind], max_length=limit)
+    ours = LibraryTokenizer(KINDS[kind], TextSettings(limit))
     ours._whole, ours._margin = 8, 8  # so that even these short texts go through the prefixes
     plain = library(KINDS[kind])
     whole = plain.encode(text, pair)
@@ -126,7 +128,7 @@ def test_truncation_is_the_librarys_however_early_a_text_is_cut(kind, text, pair
 )
 @settings(max_examples=100, deadline=None)
 def test_the_first_text_alone_is_cut_as_the_library_cuts_it(kind, text, pair, limit):
-    ours = Tokenizer(KINDS[kind], max_length=limit)
+    ours = LibraryTokenizer(KINDS[kind], TextSettings(limit))
     ours._whole, ours._margin = 8, 8
     plain = library(KINDS[kind])
     whole = plain.encode(text, pair)
@@ -147,7 +149,7 @@ def test_the_first_text_alone_is_cut_as_the_library_cuts_it(kind, text, pair, li
 def test_the_side_that_the_tokenizer_cuts(direction):
     source = library()
     source.enable_truncation(9, direction=direction)
-    ours = Tokenizer(source.to_str(), max_length=6)
+    ours = LibraryTokenizer(source.to_str(), TextSettings(6))
     words = [VOCABULARY[i] for i in ours.encode("a great movie and one bad actor").ids]
     expected = {"right": "[CLS] a great movie and [SEP]", "left": "[CLS] and one bad actor [SEP]"}
     assert words == expected[direction].split()
@@ -193,7 +195,7 @@ def test_empty_text(tokenizer):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_count_is_what_the_library_counts_in_pieces_too(kind):
-    ours, plain = Tokenizer(KINDS[kind], max_length=8), library(KINDS[kind])
+    ours, plain = LibraryTokenizer(KINDS[kind], TextSettings(8)), library(KINDS[kind])
     for text in ("", "a great movie", "a great movie, and  a\nbad one. " * 5_000, "greatest" * 20_000):
         assert ours.count(text) == len(plain.encode(text))
     assert ours.count("a great", "bad movie") == len(plain.encode("a great", "bad movie"))
@@ -218,12 +220,12 @@ def test_no_room_beside_the_special_tokens(tokenizer):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"model": 3}', tokenizer_json().replace("WordPiece", "Word")])
 def test_a_broken_tokenizer_is_a_broken_file(text):
     with pytest.raises(FormatError, match="tokenizer inside the model"):
-        Tokenizer(text, max_length=8)
+        LibraryTokenizer(text, TextSettings(8))
 
 
 def test_the_ids_of_real_texts_are_the_gold_ones(shared):
     source = gzip.decompress((shared / "data/vocab/bert-base-uncased-tokenizer.json.gz").read_bytes()).decode()
-    whole, cut = Tokenizer(source, max_length=100_000), Tokenizer(source, max_length=32)
+    whole, cut = LibraryTokenizer(source, TextSettings(100_000)), LibraryTokenizer(source, TextSettings(32))
     plain = library(source)
     plain.enable_truncation(32)
     for line in gzip.decompress((shared / "data/tokenization/gold_ids.jsonl.gz").read_bytes()).splitlines():

@@ -39,13 +39,13 @@ class CharacterTable:
         """A column of replacements; `explicit` keeps those of characters by themselves."""
         return self.column({point: self.value(text, chr(point), explicit) for point, text in values.items()})
 
-    def value(self, text: str, char: str, explicit: bool = False) -> int:
-        """What stands in a column for the replacement of a character by a text."""
+    def value(self, text: str, char: str = "", explicit: bool = False) -> int:
+        """What stands in a column for the replacement of a character, or of several, by a text."""
         if not text:
             return tt.GOES
         if not explicit and text == char:
             return tt.STAYS
-        if text == f" {char} ":
+        if char and text == f" {char} ":
             return tt.SPACED
         if text not in self._sequences:
             points = [*map(ord, text)]
@@ -61,7 +61,11 @@ class CharacterTable:
             return {"rows": 0, "records": 0, "columns": 0, "sequences": 0, "packed": 0}, {}
         columns = np.stack(self._columns)
         special = np.flatnonzero(columns.any(0))
-        records, found = np.unique(columns[:, special], axis=1, return_inverse=True)
+        found = np.zeros(len(special), np.int64)
+        for column in columns[:, special]:  # one by one: sorting numbers is quicker than sorting rows of them
+            _, found = np.unique(found << 16 | column, return_inverse=True)
+        _, firsts = np.unique(found, return_index=True)
+        records = columns[:, special[firsts]]
         if records.shape[1] >= tt.MAX_RECORDS:
             raise NoTables("its characters are of more kinds than a table holds")
         kinds = np.zeros(tt.CODE_POINTS, np.uint16)

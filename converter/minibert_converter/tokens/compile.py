@@ -74,7 +74,7 @@ def _compiled(settings: dict[str, Any], library: Tokenizer, vocab_size: int) -> 
             rules = int(np.bitwise_or.reduce([flags for _, flags in tokens.values()]))
             passes.append(Pass("added", column=spaces_and_words(table, rules), number=number))
         passes += steps
-    words = vocabulary(settings["model"], byte_level=splitters.byte_level, vocab_size=vocab_size)
+    words = vocabulary(settings["model"], library, byte_level=splitters.byte_level, vocab_size=vocab_size)
     tensors, sizes = dict(words.tensors), dict(words.sizes)
     if normalizers.composes:
         pairs = probing.compositions()

@@ -15,6 +15,7 @@ from minibert_converter.tokens import probing
 from minibert_converter.tokens.characters import CharacterTable
 from minibert_converter.tokens.refusal import NoTables
 
+_BYTES = [bytes([byte]) for byte in range(256)]
 _HANGUL = range(0xAC00, 0xAC00 + 11172)
 _WHITESPACE = json.dumps({"type": "WhitespaceSplit"})
 
@@ -31,6 +32,7 @@ class Normalizers:
         self._table = table
         self.clusters: dict[bytes, int] = {}
         self.composes = False
+        self._has_charsmap = False
 
     def passes(self, normalizer: dict[str, Any] | None) -> Iterator[Pass]:
         """The passes of a normalizer, in order."""
@@ -92,8 +94,9 @@ class Normalizers:
     def _precompiled(self, encoded: str | None) -> Iterator[Pass]:
         if not encoded:
             return
-        if self.clusters:
+        if self._has_charsmap:
             raise NoTables("it has two charsmaps")
+        self._has_charsmap = True
         table = b64decode(encoded)
         size = int.from_bytes(table[:4], "little")
         units, text = np.frombuffer(table, "<u4", size // 4, 4), table[4 + size :]
@@ -105,33 +108,33 @@ class Normalizers:
                 raise NoTables("its charsmap has keys or texts that are no text") from None
             if len(spelt) == 1:
                 singles[ord(spelt)] = value
-            elif len(key) <= tt.CLUSTER_BYTES:
-                self.clusters[key] = self._table.value(value, "", explicit=True)
+            else:
+                self.clusters[key] = self._table.value(value, explicit=True)
         column = self._table.replacements(singles, explicit=True)
         yield Pass("clusters", column=column, classes=self._table.column(probing.cluster_breaks()))
 
 
 def _keys(units: np.ndarray) -> Iterator[tuple[bytes, int]]:
-    """The keys of a double array in the layout of Darts, and their values."""
-
-    def children_of(place: int) -> int:
-        unit = int(units[place])
-        return place ^ (unit >> 10 << ((unit & 1 << 9) >> 6))
-
-    found, labels = [(b"", children_of(0))], np.arange(1, 256)
-    while found:
-        key, base = found.pop()
-        places = base ^ labels
-        inside = places < len(units)
-        there = labels[inside][(units[places[inside]] & (1 << 31 | 0xFF)) == labels[inside]]
-        for label in there.tolist():
-            place = base ^ label
-            children, following = children_of(place), key + bytes([label])
-            if len(following) > 64 or children >= len(units):
-                raise NoTables("its charsmap is broken")
-            if units[place] >> 8 & 1:
-                yield following, int(units[children]) & (1 << 31) - 1
-            found.append((following, children))
+    """The keys of a double array in the layout of Darts, and their values; nobody looks for longer ones than clusters."""
+    labels = (units & (1 << 31 | 0xFF)).astype(np.int64)
+    children_of = np.arange(len(units)) ^ (units >> 10 << ((units & 1 << 9) >> 6)).astype(np.int64)
+    # A child stands where its label leads to from where the children of its parent are: so each says who these are.
+    children = np.flatnonzero((labels > 0) & (labels < 256))
+    children = children[np.argsort(children ^ labels[children], kind="stable")]
+    bases = children ^ labels[children]
+    keys, nodes = [b""], np.zeros(1, np.int64)
+    for _ in range(tt.CLUSTER_BYTES):
+        starts, ends = (np.searchsorted(bases, children_of[nodes], side) for side in ("left", "right"))
+        counts = ends - starts
+        parents = np.arange(len(nodes)).repeat(counts)
+        nodes = children[np.arange(counts.sum()) - (np.cumsum(counts) - counts - starts).repeat(counts)]
+        keys = [keys[parent] + _BYTES[label] for parent, label in zip(parents, labels[nodes], strict=True)]
+        if (children_of[nodes] >= len(units)).any():
+            raise NoTables("its charsmap is broken")
+        values = (units[children_of[nodes]] & (1 << 31) - 1).tolist()
+        for key, value, ends_here in zip(keys, values, (units[nodes] >> 8 & 1).tolist(), strict=True):
+            if ends_here:
+                yield key, value
 
 
 def _replace(normalizer: dict[str, Any]) -> Pass:

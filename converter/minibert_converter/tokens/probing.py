@@ -55,9 +55,10 @@ def replacements(settings: str) -> dict[int, str]:
 
     def found(points: list[int]) -> dict[int, str]:
         values: dict[int, str] = {}
-        for chunk in _chunks([point for point in points if chr(point) != _BETWEEN]):
-            made = normalizer.normalize_str(_BETWEEN.join(map(chr, chunk))).split(_BETWEEN)
-            values |= {point: text for point, text in zip(chunk, made, strict=True) if text != chr(point)}
+        for chunk in _chunks([point for point in points if point != ord(_BETWEEN)]):
+            chars = [*map(chr, chunk)]
+            made = normalizer.normalize_str(_BETWEEN.join(chars)).split(_BETWEEN)
+            values |= {ord(char): text for char, text in zip(chars, made, strict=True) if text != char}
         return values
 
     return spread(found)
@@ -104,14 +105,15 @@ def word_characters() -> tuple[frozenset[int], frozenset[int]]:
     def found(points: list[int]) -> dict[int, int]:
         values: dict[int, int] = {}
         for chunk in _chunks(points):
-            pieces = splitter.pre_tokenize_str("".join(f"a{chr(point)} " for point in chunk))
+            values |= dict.fromkeys(chunk, tt.IS_SPACE)
+            # Characters of a piece are all of words, or none is: behind a letter, the first one shows which.
+            runs = [span for _, span in splitter.pre_tokenize_str("".join(map(chr, chunk)))]
+            pieces = splitter.pre_tokenize_str("".join(f"a{chr(chunk[start])} " for start, _ in runs))
             ends = {start: end for _, (start, end) in pieces}
-            for place, point in enumerate(chunk):
-                if ends[3 * place] == 3 * place + 2:
-                    values[point] = tt.IS_WORD
-                elif 3 * place + 1 not in ends:
-                    values[point] = tt.IS_SPACE
-        return values
+            for place, (start, end) in enumerate(runs):
+                joined = ends[3 * place] == 3 * place + 2
+                values |= dict.fromkeys(chunk[start:end], tt.IS_WORD if joined else 0)
+        return {point: value for point, value in values.items() if value}
 
     values = spread(found)
     return (
@@ -132,7 +134,7 @@ def combining_classes() -> dict[int, int]:
     from unicodedata import combining
 
     normalizer = part("normalizer", {"type": "NFD"})
-    marks = [point for point in range(tt.CODE_POINTS) if combining(chr(point))]
+    marks = [point for point in range(_ASSIGNED) if combining(chr(point))]
     ypogegrammeni, highest = "\u0345", 240  # no class is higher
     known = {}
     for point in marks:
@@ -150,7 +152,7 @@ def compositions() -> dict[str, int]:
 
     normalizer = part("normalizer", {"type": "NFC"})
     found = {}
-    for point in range(tt.CODE_POINTS):
+    for point in range(_ASSIGNED):
         parts = decomposition(chr(point)).split()
         if len(parts) == 2 and "<" not in parts[0]:
             pair = "".join(chr(int(each, 16)) for each in parts)
@@ -229,11 +231,13 @@ def cluster_breaks() -> dict[int, int]:
 
 def _together(normalizer: Any, pair: Callable[[int], tuple[int, int]]) -> Iterator[int]:
     """The characters for which a pair is one cluster."""
-    for chunk in _chunks([point for point in [*range(0x20, _ASSIGNED), *_TAGS] if not 0xD800 <= point < 0xE000]):
+    points = [point for point in [*range(0x20, _ASSIGNED), *_TAGS] if not 0xD800 <= point < 0xE000]
+    for start in range(0, len(points), 1 << 6):
+        few = points[start : start + (1 << 6)]
         # A carriage return and a line feed are one cluster that nothing joins: X between the pairs, which have 1 or 2.
-        text = "\r\n".join("".join(map(chr, pair(point))) for point in chunk)
-        if len(normalizer.normalize_str(text)) == 3 * len(chunk) - 1:
+        text = "\r\n".join("".join(map(chr, pair(point))) for point in few)
+        if len(normalizer.normalize_str(text)) == 3 * len(few) - 1:
             continue
-        for point in chunk:
+        for point in few:
             if len(normalizer.normalize_str("".join(map(chr, pair(point))))) == 1:
                 yield point

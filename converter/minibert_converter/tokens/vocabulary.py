@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
 from minibert.format import token_tables as tt
+from minibert.format.pieces import written_scores
 from minibert.format.token_tables import TrieSize
 from minibert.format.tokenizer import BYTE_LETTERS
 from minibert_converter.tokens.refusal import NoTables
@@ -33,11 +36,12 @@ class Vocabulary(NamedTuple):
     rest: dict[str, Any]
 
 
-def vocabulary(model: dict[str, Any], *, byte_level: bool, vocab_size: int) -> Vocabulary:
+def vocabulary(model: dict[str, Any], library: Tokenizer, *, byte_level: bool, vocab_size: int) -> Vocabulary:
     """Tables of a model.
 
     Args:
         model: that of a tokenizer.json.
+        library: what the library made of the tokenizer.json.
         byte_level: whether its pieces stand for bytes.
         vocab_size: words that the network has.
 
@@ -50,7 +54,7 @@ def vocabulary(model: dict[str, Any], *, byte_level: bool, vocab_size: int) -> V
     if kind == "WordPiece" and not byte_level:
         return _wordpiece(model, vocab_size)
     if kind == "Unigram" and not byte_level:
-        return _unigram(model, vocab_size)
+        return _unigram(model, library, vocab_size)
     if kind == "BPE":
         return _bpe(model, byte_level, vocab_size)
     raise NoTables(f"its model {kind} has none")
@@ -79,24 +83,32 @@ def _wordpiece(model: dict[str, Any], vocab_size: int) -> Vocabulary:
     return Vocabulary(settings, {"pieces": size}, tensors, {"vocab": {}})
 
 
-def _unigram(model: dict[str, Any], vocab_size: int) -> Vocabulary:
+def _unigram(model: dict[str, Any], library: Tokenizer, vocab_size: int) -> Vocabulary:
     vocab, unknown = model["vocab"], model.get("unk_id")
-    scores = np.array([score for _, score in vocab], np.float64)
     pieces = {piece.encode(): id for id, (piece, _) in enumerate(vocab)}
     if unknown is None or len(pieces) < len(vocab):
         raise NoTables("its vocabulary has no unknown token, or a piece twice")
+    # The library's own scores, for it reads many digits with an error in the last bit: between ways to take "....."
+    # apart that are as good as one another, that bit chooses.
+    scores = np.array([score for _, score in json.loads(library.model.__getstate__())["vocab"]], np.float64)
     if not np.isfinite(scores).all() or scores.min() > 0:
         raise NoTables("its pieces have scores of an unusual kind")
+    unknown_piece = vocab[unknown][0]
+    if any(unknown_piece in piece for id, (piece, _) in enumerate(vocab) if id != unknown):
+        raise NoTables("its unknown token is part of another piece")
     bytes_named = [f"<0x{byte:02X}>".encode() in pieces for byte in range(256)]
     if model.get("byte_fallback") and any(bytes_named) and not all(bytes_named):
         raise NoTables("its vocabulary has pieces for some bytes only")
     size, tensors, order = _trie(pieces, vocab_size)
+    written = [float(score) for _, score in vocab]
+    odd = np.flatnonzero(written_scores(scores) != written)
     scores = scores[order]
     exact = bool((scores.astype(np.float32) != scores).any())
     tensors[tt.SCORES] = scores.view(np.int32).reshape(-1, 2) if exact else scores.astype(np.float32)
     settings = {"model": "unigram", "unknown_id": unknown, "exact_scores": exact}
     settings["byte_pieces"] = bool(model.get("byte_fallback")) and all(bytes_named)
-    return Vocabulary(settings, {"pieces": size}, tensors, {"vocab": []})
+    rest = {"vocab": [[id, written[id]] for id in odd.tolist()]}
+    return Vocabulary(settings, {"pieces": size}, tensors, rest)
 
 
 def _bpe(model: dict[str, Any], byte_level: bool, vocab_size: int) -> Vocabulary:
@@ -127,6 +139,8 @@ def _bpe(model: dict[str, Any], byte_level: bool, vocab_size: int) -> Vocabulary
             raise NoTables("two of its merges make one piece, or a piece is very long")
         if not byte_level and fallback and (left.startswith("<0x") or right.startswith("<0x")):
             raise NoTables("its merges are of bytes")
+        if not byte_level and not fallback and not all(_is_known(part, model) for part in (left, right)):
+            raise NoTables("its merges are of unknown characters")
         ranks[place], splits[place] = rank, len(first)
     tensors[tt.RANKS] = ranks[order].astype(np.uint16 if len(merges) < 1 << 16 else np.int32)
     tensors[tt.SPLITS] = splits[order].astype(np.uint8)
@@ -140,6 +154,12 @@ def _bpe(model: dict[str, Any], byte_level: bool, vocab_size: int) -> Vocabulary
         "merges": len(merges),
     }
     return Vocabulary(settings, {"pieces": size}, tensors, {"vocab": left_over, "merges": []})
+
+
+def _is_known(part: str, model: dict[str, Any]) -> bool:
+    """Whether a part of a merge never is the text of an unknown token, which may be several characters."""
+    fused = model.get("fuse_unk") and len(part) > 1 and not any(char in model["vocab"] for char in part)
+    return part != model.get("unk_token") and not fused
 
 
 def _spelling(piece: str) -> bytes | None:

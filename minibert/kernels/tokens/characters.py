@@ -247,13 +247,48 @@ def compose(tables, row, chars, counts, made):
     return out
 
 
+@kernel(void, *[int64] * 6)
+def sort_run(tables, row, chars, capacity, first, end):
+    """Marks side by side by their combining classes; `chars` begins the memory of `normal_form`."""
+    counts = chars + 4 * capacity
+    if end - first > 32:
+        sort_many_marks(tables, row, chars, counts, first, end, chars + 8 * capacity, chars + 16 * capacity)
+    elif end - first > 1:
+        sort_marks(tables, row, chars, counts, first, end)
+
+
 @kernel(int64, *[int64] * 7)
-def normal_form(row, tables, source, target_and_capacity, count, spare, numbers):
-    """The pass "normal-form". `spare` has room for four int32 a character, `numbers` for 257."""
-    target, capacity = field(target_and_capacity, 0), field(target_and_capacity, 1)
+def decompose(tables, row, source, first, end, chars, capacity):
+    """A part taken apart, its marks in their order, with the numbers that `place_parts` wants: how many, or -1."""
     column, column_ascii = field(row, e.COLUMN), field(row, e.COLUMN_ASCII)
     classes, classes_ascii = field(row, e.CLASSES), field(row, e.CLASSES_ASCII)
-    chars, counts, pairs = spare, spare + 4 * capacity, spare + 8 * capacity
+    counts = chars + 4 * capacity
+    made, run = 0, 0  # no starter since `run`
+    for place in range(first, end):
+        char = load_int(source + 4 * place)
+        if made + 3 > capacity:
+            return -1
+        if char >= HANGUL_FIRST and char < HANGUL_FIRST + HANGUL_COUNT:
+            parts = hangul_parts(char, chars + 4 * made)
+        else:
+            replacement = value(tables, column, column_ascii, char)
+            parts = taken_apart(tables, replacement, char, chars + 4 * made, capacity - made)
+            if parts < 0:
+                return -1
+        for number in range(made, made + parts):
+            store_int(counts + 4 * number, number > made)
+            if value(tables, classes, classes_ascii, load_int(chars + 4 * number)) == 0:
+                sort_run(tables, row, chars, capacity, run, number)
+                run = number + 1
+        made += parts
+    sort_run(tables, row, chars, capacity, run, made)
+    return made
+
+
+@kernel(int64, *[int64] * 6)
+def normal_form(row, tables, source, target_and_capacity, count, spare):
+    """The pass "normal-form". `spare` has room for four int32 a character, and for 257 more."""
+    target, capacity = field(target_and_capacity, 0), field(target_and_capacity, 1)
     out, first = 0, 0
     while first < count:
         end = part_end(source, capacity, first, count)
@@ -263,38 +298,39 @@ def normal_form(row, tables, source, target_and_capacity, count, spare, numbers)
             copy(source, target, capacity, first, out, 1)
             out, first = out + 1, end
             continue
-        made, run = 0, 0  # marks without a starter since `run`
-        for place in range(first, end):
-            char = load_int(source + 4 * place)
-            if made + 3 > capacity:
-                return -1
-            if char >= HANGUL_FIRST and char < HANGUL_FIRST + HANGUL_COUNT:
-                parts = hangul_parts(char, chars + 4 * made)
-            else:
-                replacement = value(tables, column, column_ascii, char)
-                parts = taken_apart(tables, replacement, char, chars + 4 * made, capacity - made)
-                if parts < 0:
-                    return -1
-            for number in range(parts):
-                store_int(counts + 4 * (made + number), number > 0)
-                if value(tables, classes, classes_ascii, load_int(chars + 4 * (made + number))) == 0:
-                    if made + number - run > 32:
-                        sort_many_marks(tables, row, chars, counts, run, made + number, pairs, numbers)
-                    elif made + number - run > 1:
-                        sort_marks(tables, row, chars, counts, run, made + number)
-                    run = made + number + 1
-            made += parts
-        if made - run > 32:
-            sort_many_marks(tables, row, chars, counts, run, made, pairs, numbers)
-        elif made - run > 1:
-            sort_marks(tables, row, chars, counts, run, made)
+        made = decompose(tables, row, source, first, end, spare, capacity)
+        if made < 0:
+            return -1
         if field(row, e.COMPOSE) != 0:
-            made = compose(tables, row, chars, counts, made)
-        out = place_parts(chars, counts, made, source, first, end, target_and_capacity, out)
+            made = compose(tables, row, spare, spare + 4 * capacity, made)
+        out = place_parts(spare, spare + 4 * capacity, made, source, first, end, target_and_capacity, out)
         if out < 0:
             return -1
         first = end
     return out
+
+
+@kernel(int64, int64)
+def extends(kind):
+    """Whether a character of a class extends what stands before it."""
+    return kind == tt.EXTEND or kind == tt.JOINER or kind == tt.LINKER or kind == tt.CONJUNCT
+
+
+@kernel(int64, int64, int64)
+def joins(before, kind):
+    """Whether two classes side by side are never cut apart, whatever stands before them (GB3 to GB9b)."""
+    joined = before == tt.CR and kind == tt.LF
+    if before == tt.HANGUL_L:
+        joined = kind == tt.HANGUL_L or kind == tt.HANGUL_V or kind == tt.HANGUL_LV or kind == tt.HANGUL_LVT
+    if before == tt.HANGUL_V or before == tt.HANGUL_LV:
+        joined = kind == tt.HANGUL_V or kind == tt.HANGUL_T
+    if before == tt.HANGUL_T or before == tt.HANGUL_LVT:
+        joined = kind == tt.HANGUL_T
+    if before != tt.CR and before != tt.LF and before != tt.CONTROL:
+        joined |= extends(kind) != 0 or kind == tt.SPACING
+    if before == tt.PREPENDED:
+        joined |= kind != tt.CR and kind != tt.LF and kind != tt.CONTROL
+    return joined
 
 
 @kernel(int64, int64, int64, int64, int64, int64)
@@ -309,28 +345,17 @@ def cluster_end(tables, row, source, place, end):
     place += 1
     while place < end:
         kind = value(tables, classes, ascii_values, load_int(source + 4 * place))
-        extends = kind == tt.EXTEND or kind == tt.JOINER or kind == tt.LINKER or kind == tt.CONJUNCT
         # Most characters: nothing joins two of no class.
         if kind == tt.ANY and before != tt.PREPENDED:
             break
-        joined = before == tt.CR and kind == tt.LF
-        if before == tt.HANGUL_L:
-            joined |= kind == tt.HANGUL_L or kind == tt.HANGUL_V or kind == tt.HANGUL_LV or kind == tt.HANGUL_LVT
-        if before == tt.HANGUL_V or before == tt.HANGUL_LV:
-            joined |= kind == tt.HANGUL_V or kind == tt.HANGUL_T
-        if before == tt.HANGUL_T or before == tt.HANGUL_LVT:
-            joined |= kind == tt.HANGUL_T
-        if before != tt.CR and before != tt.LF and before != tt.CONTROL:
-            joined |= extends or kind == tt.SPACING
-        if before == tt.PREPENDED:
-            joined |= kind != tt.CR and kind != tt.LF and kind != tt.CONTROL
+        joined = joins(before, kind) != 0
         joined |= linked == 2 and kind == tt.CONSONANT
         joined |= pictograph and before == tt.JOINER and kind == tt.PICTOGRAPH
         joined |= regional and kind == tt.REGIONAL
         if not joined:
             break
         regional = kind == tt.REGIONAL and not regional
-        pictograph = kind == tt.PICTOGRAPH or (pictograph and extends)
+        pictograph = kind == tt.PICTOGRAPH or (pictograph and extends(kind) != 0)
         if kind == tt.CONSONANT:
             linked = 1
         elif kind == tt.LINKER and linked > 0:
@@ -375,12 +400,33 @@ def put_counted(tables, replacement, char, old, chars, made, room):
     return made
 
 
+@kernel(int64, *[int64] * 8)
+def put_cluster(row, tables, source, place, stop, chars, made, room):
+    """What stands for a cluster, or for each of its characters, behind `made` others; how many there are, or -1."""
+    column, ascii_values = field(row, e.COLUMN), field(row, e.COLUMN_ASCII)
+    if stop - place > 1:
+        size = 0
+        for inner in range(place, min(stop, place + 6)):
+            size += utf8_length(load_int(source + 4 * inner))
+        if size <= tt.CLUSTER_BYTES:
+            char = load_int(source + 4 * place)
+            replacement = value(tables, column, ascii_values, char)
+            if replacement == _STAYS:
+                replacement = cluster_value(row, source, place, stop)
+            if replacement != _STAYS:
+                return put_counted(tables, replacement, char, stop - place, chars, made, room)
+    for inner in range(place, stop):
+        char = load_int(source + 4 * inner)
+        made = put_counted(tables, value(tables, column, ascii_values, char), char, 1, chars, made, room)
+        if made < 0:
+            return -1
+    return made
+
+
 @kernel(int64, *[int64] * 6)
 def clusters(row, tables, source, target_and_capacity, count, spare):
     """The pass "clusters". `spare` has room for two int32 a character."""
     target, capacity = field(target_and_capacity, 0), field(target_and_capacity, 1)
-    column, ascii_values = field(row, e.COLUMN), field(row, e.COLUMN_ASCII)
-    chars, counts = spare, spare + 4 * capacity
     out, first = 0, 0
     while first < count:
         end = part_end(source, capacity, first, count)
@@ -393,29 +439,11 @@ def clusters(row, tables, source, target_and_capacity, count, spare):
         made, place = 0, first
         while place < end:
             stop = cluster_end(tables, row, source, place, end)
-            char = load_int(source + 4 * place)
-            replacement = value(tables, column, ascii_values, char)
-            if stop - place > 1:
-                size = 0
-                for inner in range(place, min(stop, place + 6)):
-                    size += utf8_length(load_int(source + 4 * inner))
-                if size <= tt.CLUSTER_BYTES:
-                    if replacement == _STAYS:
-                        replacement = cluster_value(row, source, place, stop)
-                    if replacement != _STAYS:
-                        made = put_counted(tables, replacement, char, stop - place, chars, made, capacity)
-                        if made < 0:
-                            return -1
-                        place = stop
-                        continue
-            for inner in range(place, stop):
-                char = load_int(source + 4 * inner)
-                replacement = value(tables, column, ascii_values, char)
-                made = put_counted(tables, replacement, char, 1, chars, made, capacity)
-                if made < 0:
-                    return -1
+            made = put_cluster(row, tables, source, place, stop, spare, made, capacity)
+            if made < 0:
+                return -1
             place = stop
-        out = place_parts(chars, counts, made, source, first, end, target_and_capacity, out)
+        out = place_parts(spare, spare + 4 * capacity, made, source, first, end, target_and_capacity, out)
         if out < 0:
             return -1
         first = end

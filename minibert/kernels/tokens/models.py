@@ -1,7 +1,7 @@
 """What makes pieces of a word: WordPiece, Unigram (Viterbi), BPE (a heap of merges).
 
-A word is bytes of UTF-8 in memory. Each model leaves its pieces as three int32 arrays: id, first byte, end; and gives how
-many there are.
+A word is bytes of UTF-8 in memory. Each model leaves its pieces as three int32 arrays, ids, first bytes and ends, and
+gives how many there are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from minibert.kernels.simd import load_i64, store_i64
 from minibert.kernels.step import field
 from minibert.kernels.tokens import entries as e
 from minibert.kernels.tokens.memory import (
+    float64,
     load_byte,
     load_f32_as_f64,
     load_f64,
@@ -88,51 +89,57 @@ def is_piece(tables, word, start, end):
     return id_of(tables, walk(tables + 8 * e.PIECES, 0, word + start, word + end)) >= 0
 
 
-@kernel(int64, *[int64] * 6)
-def unigram(tables, word, size, work, pieces, room):
-    """The pieces whose scores add up to the most. `work` has room for 32 bytes a byte, and one more."""
-    trie, scores, wide = tables + 8 * e.PIECES, field(tables, e.SCORES), field(tables, e.WIDE_SCORES)
-    children = field(tables, e.ROOT_CHILDREN)
-    unknown, unknown_score = field(tables, e.UNKNOWN_ID), load_f64(tables + 8 * e.UNKNOWN_SCORE)
-    # At each place: the best score of a way there, where its last piece begins (-1: no way yet), and that one's id.
+@kernel(void, *[int64] * 5, float64)
+def offer_way(work, room, place, start, id, score):
+    """A way to a place by a piece from `start` on: kept if it is the first, or better than the one before."""
     totals, starts, ids = work, work + 8 * (room + 1), work + 12 * (room + 1)
+    if load_int(starts + 4 * place) < 0 or score > load_f64(totals + 8 * place):
+        store_f64(totals + 8 * place, score)
+        store_int(starts + 4 * place, start)
+        store_int(ids + 4 * place, id)
+
+
+@kernel(void, *[int64] * 5)
+def best_ways(tables, word, size, work, room):
+    """At each place of a word the best score of a way there, where its last piece begins (-1: no way), and its id."""
+    trie, scores, wide = tables + 8 * e.PIECES, field(tables, e.SCORES), field(tables, e.WIDE_SCORES)
+    unknown, unknown_score = field(tables, e.UNKNOWN_ID), load_f64(tables + 8 * e.UNKNOWN_SCORE)
     for place in range(size + 1):
-        store_f64(totals + 8 * place, 0.0)
-        store_int(starts + 4 * place, -1)
+        store_f64(work + 8 * place, 0.0)
+        store_int(work + 8 * (room + 1) + 4 * place, -1)
     start = 0
     while start < size:
-        total = load_f64(totals + 8 * start)
+        total = load_f64(work + 8 * start)
         lead = load_byte(word + start)
-        width, alone = width_of(lead), 0
-        node, place = load_int(children + 4 * lead), start + 1
+        end, alone = min(start + width_of(lead), size), 0
+        node, place = load_int(field(tables, e.ROOT_CHILDREN) + 4 * lead), start + 1
         while node >= 0:
             number = key(trie, node)
             if number >= 0:
                 score = load_f64(scores + 8 * number) if wide != 0 else load_f32_as_f64(scores + 4 * number)
-                score = score + total
-                if load_int(starts + 4 * place) < 0 or score > load_f64(totals + 8 * place):
-                    store_f64(totals + 8 * place, score)
-                    store_int(starts + 4 * place, start)
-                    store_int(ids + 4 * place, number_at(field(tables, e.IDS), field(tables, e.WIDE_IDS), number))
-                if place == start + width:
+                id = number_at(field(tables, e.IDS), field(tables, e.WIDE_IDS), number)
+                offer_way(work, room, place, start, id, score + total)
+                if place == end:
                     alone = 1
             if place >= size:
                 break
             node = child(trie, node, load_byte(word + place))
             place += 1
         if alone == 0:
-            place = min(start + width, size)
-            score = unknown_score + total
-            if load_int(starts + 4 * place) < 0 or score > load_f64(totals + 8 * place):
-                store_f64(totals + 8 * place, score)
-                store_int(starts + 4 * place, start)
-                store_int(ids + 4 * place, unknown)
-        start += width
+            offer_way(work, room, end, start, unknown, unknown_score + total)
+        start = end
+
+
+@kernel(int64, *[int64] * 6)
+def unigram(tables, word, size, work, pieces, room):
+    """The pieces whose scores add up to the most. `work` has room for 16 bytes a byte, and one more."""
+    unknown, starts, ids = field(tables, e.UNKNOWN_ID), work + 8 * (room + 1), work + 12 * (room + 1)
+    best_ways(tables, word, size, work, room)
     # Backwards, unknown ones side by side together; then the right way round.
     count, end = 0, size
     while end > 0:
         start, id = load_int(starts + 4 * end), load_int(ids + 4 * end)
-        if start < 0 or start >= end:  # a place inside a character: no way leads here
+        if start < 0 or start >= end:  # a place inside a character, to which no way leads
             start, id = end - 1, unknown
         if id == unknown and count > 0 and load_int(pieces + 4 * (count - 1)) == unknown:
             store_int(pieces + 4 * (room + count - 1), start)
@@ -140,13 +147,13 @@ def unigram(tables, word, size, work, pieces, room):
             put_piece(pieces, room, count, id, start, end)
             count += 1
         end = start
-    for number in range(count // 2):
-        other = count - 1 - number
-        id, start, end = piece(pieces, room, number, 0), piece(pieces, room, number, 1), piece(pieces, room, number, 2)
-        put_piece(
-            pieces, room, number, piece(pieces, room, other, 0), piece(pieces, room, other, 1), piece(pieces, room, other, 2)
-        )
-        put_piece(pieces, room, other, id, start, end)
+    for part in range(3):
+        low, high = pieces + 4 * part * room, pieces + 4 * (part * room + count - 1)
+        while low < high:
+            first = load_int(low)
+            store_int(low, load_int(high))
+            store_int(high, first)
+            low, high = low + 4, high - 4
     if field(tables, e.BYTE_PIECES) == 0:
         return count
     return unknown_as_bytes(tables, word, count, work, pieces, room)
@@ -234,7 +241,7 @@ def offer_merge(tables, word, symbols, heap, count, start, size):
     return count + 1
 
 
-@kernel(int64, *[int64] * 5)
+@kernel(void, *[int64] * 5)
 def first_symbols(tables, word, size, symbols, before):
     """Characters, or bytes, as symbols: at each first byte its end, id and node, int32; `before` says by ends where."""
     trie, children = tables + 8 * e.PIECES, field(tables, e.ROOT_CHILDREN)
@@ -249,7 +256,14 @@ def first_symbols(tables, word, size, symbols, before):
         id = id_of(tables, node)
         if id < 0 and byte_pieces != 0:
             for place in range(start, end):
-                put_symbol(symbols, before, place, place + 1, load_int(field(tables, e.BYTE_IDS) + 4 * load_byte(word + place)), -1)
+                put_symbol(
+                    symbols,
+                    before,
+                    place,
+                    place + 1,
+                    load_int(field(tables, e.BYTE_IDS) + 4 * load_byte(word + place)),
+                    -1,
+                )
             unknown = -1
         elif id < 0 and unknown >= 0 and fuses != 0:
             put_symbol(symbols, before, unknown, end, unknown_id, -1)
@@ -260,7 +274,6 @@ def first_symbols(tables, word, size, symbols, before):
             put_symbol(symbols, before, start, end, id, node)
             unknown = -1
         start = end
-    return 0
 
 
 @kernel(void, *[int64] * 6)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from minibert.format import token_tables as tt
 from minibert.kernels.kernel import int64, kernel
-from minibert.kernels.simd import load_i64
+from minibert.kernels.simd import load_i64, store_i64
 from minibert.kernels.step import field
 from minibert.kernels.tokens import entries as e
 from minibert.kernels.tokens.characters import begins_at, copy, part_end, put, value
@@ -117,64 +117,88 @@ def beside(tables, row, char):
 
 
 @kernel(int64, *[int64] * 5)
-def added(row, tables, buffer, capacity, count):
+def longest(row, buffer, place, end, found):
+    """The end of the longest added token that begins at a place, or -1; its number at the address `found`."""
+    trie, node, after = row + 8 * e.TRIE, 0, -1
+    while place < end and node >= 0:
+        node = walk_character(trie, node, load_int(buffer + 4 * place))
+        place += 1
+        if node >= 0:
+            number = key(trie, node)
+            if number >= 0:
+                after = place
+                store_i64(found, number)
+    return after
+
+
+@kernel(int64, *[int64] * 6)
+def stands_alone(row, tables, buffer, first, place, end):
+    """Whether no neighbour of an added token, in its part from `first` to `end`, belongs to a word.
+
+    `place` is the address of where the token begins and ends.
+    """
+    start, following = load_i64(place), load_i64(place + 8)
+    if start > first and beside(tables, row, load_int(buffer + 4 * (start - 1))) & tt.IS_WORD != 0:
+        return 0
+    if following < end and beside(tables, row, load_int(buffer + 4 * following)) & tt.IS_WORD != 0:
+        return 0
+    return 1
+
+
+@kernel(int64, *[int64] * 6)
+def copy_part(buffer, capacity, first, end, out, begins):
+    """Characters of a buffer, moved down to `out`, as one part; where the next one goes."""
+    for place in range(first, end):
+        copy(buffer, buffer, capacity, place, out, begins)
+        out, begins = out + 1, 0
+    return out
+
+
+@kernel(int64, *[int64] * 8)
+def added_in_part(row, tables, buffer, capacity, first, end, out, work):
+    """Added tokens in one part, in place; where the next part goes. `work` has room for three entries."""
+    starts = field(row, e.STARTS)
+    done, place = first, first
+    while place < end:
+        after = -1
+        if load_byte(starts + lead_byte(load_int(buffer + 4 * place))) != 0:
+            after = longest(row, buffer, place, end, work)
+        if after < 0:
+            place += 1
+            continue
+        number, start, following = load_i64(work), place, after
+        place = after
+        rules = load_byte(field(row, e.FLAGS) + number)
+        store_i64(work + 8, start)
+        store_i64(work + 16, following)
+        if rules & tt.SINGLE_WORD != 0 and stands_alone(row, tables, buffer, first, work + 8, end) == 0:
+            continue
+        if rules & tt.STRIPS_LEFT != 0:
+            while start > done and beside(tables, row, load_int(buffer + 4 * (start - 1))) & tt.IS_SPACE != 0:
+                start -= 1
+        if rules & tt.STRIPS_RIGHT != 0:
+            while following < end and beside(tables, row, load_int(buffer + 4 * following)) & tt.IS_SPACE != 0:
+                following += 1
+        first_start = load_int(buffer + 4 * (start + capacity))
+        last_end = load_int(buffer + 4 * (following - 1 + 2 * capacity))
+        out = copy_part(buffer, capacity, done, start, out, 1)
+        put(buffer, capacity, out, -1 - load_int(field(row, e.VALUES) + 4 * number), first_start, last_end, 1)
+        out, done = out + 1, following
+    if out == done and done == first:  # nothing was moved before, and nothing found here: all of it stays in its place
+        return end
+    return copy_part(buffer, capacity, done, end, out, 1)
+
+
+@kernel(int64, *[int64] * 6)
+def added(row, tables, buffer, capacity, count, work):
     """The pass "added", in place."""
-    trie, starts = row + 8 * e.TRIE, field(row, e.STARTS)
     out, first = 0, 0
     while first < count:
         end = part_end(buffer, capacity, first, count)
         if load_int(buffer + 4 * first) < 0:
-            copy(buffer, buffer, capacity, first, out, 1)
-            out, first = out + 1, end
-            continue
-        done, place = first, first
-        while place < end:
-            char = load_int(buffer + 4 * place)
-            if load_byte(starts + lead_byte(char)) == 0:
-                place += 1
-                continue
-            number, after, ahead, node = -1, place, place, 0
-            while ahead < end and node >= 0:
-                node = walk_character(trie, node, load_int(buffer + 4 * ahead))
-                ahead += 1
-                if node >= 0:
-                    found = key(trie, node)
-                    if found >= 0:
-                        number, after = found, ahead
-            if number < 0:
-                place += 1
-                continue
-            start, following = place, after
-            place = after
-            rules = load_byte(field(row, e.FLAGS) + number)
-            if rules & tt.SINGLE_WORD != 0:
-                if start > first and beside(tables, row, load_int(buffer + 4 * (start - 1))) & tt.IS_WORD != 0:
-                    continue
-                if following < end and beside(tables, row, load_int(buffer + 4 * following)) & tt.IS_WORD != 0:
-                    continue
-            if rules & tt.STRIPS_LEFT != 0:
-                while start > done and beside(tables, row, load_int(buffer + 4 * (start - 1))) & tt.IS_SPACE != 0:
-                    start -= 1
-            if rules & tt.STRIPS_RIGHT != 0:
-                while following < end and beside(tables, row, load_int(buffer + 4 * following)) & tt.IS_SPACE != 0:
-                    following += 1
-            begins = 1
-            first_start = load_int(buffer + 4 * (start + capacity))
-            last_end = load_int(buffer + 4 * (following - 1 + 2 * capacity))
-            for number_kept in range(done, start):
-                copy(buffer, buffer, capacity, number_kept, out, begins)
-                out, begins = out + 1, 0
-            id = load_int(field(row, e.VALUES) + 4 * number)
-            put(buffer, capacity, out, -1 - id, first_start, last_end, 1)
-            out += 1
-            done = following
-        begins = 1
-        if out == done and done == first:  # nothing moved yet, and nothing found here: all of it stays where it is
-            out = end
+            out = copy_part(buffer, capacity, first, end, out, 1)
         else:
-            for number_kept in range(done, end):
-                copy(buffer, buffer, capacity, number_kept, out, begins)
-                out, begins = out + 1, 0
+            out = added_in_part(row, tables, buffer, capacity, first, end, out, work)
         first = end
     return out
 
@@ -194,10 +218,7 @@ def strip(row, tables, buffer, capacity, count):
             if field(row, e.RIGHT) != 0:
                 while start < stop and value(tables, column, ascii_values, load_int(buffer + 4 * (stop - 1))) & 1 != 0:
                     stop -= 1
-        begins = 1
-        for place in range(start, stop):
-            copy(buffer, buffer, capacity, place, out, begins)
-            out, begins = out + 1, 0
+        out = copy_part(buffer, capacity, start, stop, out, 1)
         first = end
     return out
 

@@ -32,14 +32,14 @@ def bits_of_all(buffer, count):
     return bits
 
 
-@kernel(int64, *[int64] * 7)
-def run_pass(row, tables, source, target_and_capacity, count, spare, numbers):
+@kernel(int64, *[int64] * 6)
+def run_pass(row, tables, source, target_and_capacity, count, spare):
     """One pass that fills another buffer: how many characters are there, or -1."""
     kind, target, capacity = field(row, e.KIND), field(target_and_capacity, 0), field(target_and_capacity, 1)
     if kind == e.MAP:
         return map_characters(row, tables, source, target, capacity, count)
     if kind == e.NORMAL_FORM:
-        return normal_form(row, tables, source, target_and_capacity, count, spare, numbers)
+        return normal_form(row, tables, source, target_and_capacity, count, spare)
     if kind == e.CLUSTERS:
         return clusters(row, tables, source, target_and_capacity, count, spare)
     if kind == e.REPLACE:
@@ -49,12 +49,12 @@ def run_pass(row, tables, source, target_and_capacity, count, spare, numbers):
     return metaspace(row, source, target, capacity, count)
 
 
-@kernel(int64, *[int64] * 5)
-def run_in_place(row, tables, buffer, capacity, count):
+@kernel(int64, *[int64] * 6)
+def run_in_place(row, tables, buffer, capacity, count, work):
     """One pass that takes characters away, or cuts: how many are left."""
     kind = field(row, e.KIND)
     if kind == e.ADDED:
-        return added(row, tables, buffer, capacity, count)
+        return added(row, tables, buffer, capacity, count, work)
     if kind == e.STRIP:
         return strip(row, tables, buffer, capacity, count)
     if kind == e.SPLIT:
@@ -62,8 +62,8 @@ def run_in_place(row, tables, buffer, capacity, count):
     return words(row, tables, buffer, capacity, count)
 
 
-@kernel(int64, *[int64] * 6)
-def spell(buffer, first, end, word, owners, _capacity):
+@kernel(int64, *[int64] * 5)
+def spell(buffer, first, end, word, owners):
     """The bytes of a word, and of which of its characters each is; how many."""
     size = 0
     for place in range(first, end):
@@ -120,7 +120,7 @@ def put_words(request, tables, buffer, count, out):
     """The tokens of all words of a text; how many there are then of all texts, or minus one of the statuses."""
     work, capacity = field(request, e.WORK), field(request, e.CAPACITY)
     room = 4 * field(request, e.WORD_CAPACITY)
-    word = work + e.WORK_HEADER + e.WORK_BYTES * capacity
+    word = work + 2 * e.WORK_HEADER + e.WORK_BYTES * capacity
     owners = word + room + 64
     place = work + 64  # of three entries: pieces, their room, and what the model works in
     store_i64(place, owners + 4 * room + 64)
@@ -139,7 +139,7 @@ def put_words(request, tables, buffer, count, out):
         else:
             if end - first > field(request, e.WORD_CAPACITY):
                 return -e.MORE_WORD
-            size = spell(buffer, first, end, word, owners, capacity)
+            size = spell(buffer, first, end, word, owners)
             made = model_pieces(tables, word, size, end - first, place)
             if out + made > field(request, e.ROOM):
                 return -e.MORE_TOKENS
@@ -172,10 +172,10 @@ def put_text(request, tables, number, out):
     for _ in range(field(tables, e.PASS_COUNT)):
         kind = field(row, e.KIND)
         if kind >= e.ADDED:
-            count = run_in_place(row, tables, source, capacity, count)
+            count = run_in_place(row, tables, source, capacity, count, work + 128)
         elif bits >= field(row, e.LOWEST):
             store_i64(work, target)
-            made = run_pass(row, tables, source, work, count, spare, work + 1024)
+            made = run_pass(row, tables, source, work, count, spare)
             if made < 0:
                 return -e.MORE_CHARACTERS
             count = made
