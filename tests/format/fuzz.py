@@ -38,9 +38,9 @@ from tests.format import guards
 from tests.format.forge import Forge
 from tests.format.models import CONFIGS
 from tests.format.mutations import mutate, spoil_json
-from tests.format.random_models import bytes_of, file_of, random_config
+from tests.format.random_models import bytes_of, file_of, random_config, tokenizer_of
 from tests.format.roles import change_roles
-from tests.tiny import tokenizer_json
+from tests.format.token_mutations import mutate_tokens
 
 BATCH, MEMORY, SECONDS = 250, 2 << 30, 120
 #: What a child counts where its parent reads it: the round it is at, and how each ended.
@@ -147,7 +147,7 @@ class Fuzz:
             return mutate(rng.choice(self._whole).copy(), rng)
         while True:
             config = random_config(rng)
-            tokenizer = json.loads(tokenizer_json())
+            tokenizer = json.loads(tokenizer_of(config))
             if rng.random() < 0.2:
                 spoil_json(tokenizer, rng)
             try:
@@ -158,6 +158,8 @@ class Fuzz:
             except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # spoiled, and then changed again
                 self._count("refused")
         content = bytearray(bytes_of(header, data))
+        if config["text"].get("tables") and rng.random() < 0.3:
+            return mutate_tokens(Forge(bytes(content), self.folder), rng)
         change = rng.random()
         if change < 0.1:
             spoil_json(header, rng)
