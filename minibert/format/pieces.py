@@ -70,8 +70,8 @@ class Pieces:
 def written_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """What a tokenizer.json probably says of scores.
 
-    The tokenizers library reads numbers of many digits with an error in the last bit. Scores were float32 where they came
-    from sentencepiece: there the error is seen and undone.
+    The tokenizers library reads numbers of many digits with an error in the last bit. Where scores came from
+    sentencepiece they were float32: there the error is seen and undone.
     """
     single = scores.astype(np.float32).astype(np.float64)
     return np.where(np.abs(single - scores) <= np.abs(scores) * 2.0**-50, single, scores)
