@@ -99,10 +99,8 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
     pieces, ids = Pieces(tables, tensors).all(), tensors[tt.IDS]
     order = np.argsort(ids, kind="stable").tolist()
     if tables.model == "unigram":
-        scores = written_scores(tt.scores_of(tensors)[order].astype(np.float64)).tolist()
-        for id, score in model["vocab"]:
-            scores[id] = score
-        model["vocab"] = [[pieces[key], score] for key, score in zip(order, scores, strict=True)]
+        scores = written_scores(tt.scores_of(tensors).astype(np.float64)).tolist()
+        model["vocab"] = [[pieces[key], left_over.get(pieces[key], scores[key])] for key in order]
     else:
         vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | left_over
         model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
@@ -114,12 +112,14 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
         raise FormatError("tensor 'tokenizer.json' nests too many arrays or objects within one another") from None
 
 
-def _left_over(model: dict[str, Any], tables: Tokenization) -> dict[str, int] | None:
-    """The pieces that a model's JSON holds because its tables have no place for them; None if it is no such JSON."""
+def _left_over(model: dict[str, Any], tables: Tokenization) -> dict[str, Any] | None:
+    """What a model's JSON holds of pieces because its tables have no place for it: ids, or scores of Unigram.
+
+    None if it is no such JSON.
+    """
     vocab = model.get("vocab")
-    if tables.model == "unigram":
-        return {} if vocab == [] else None
-    return vocab if type(vocab) is dict and all(type(id) is int for id in vocab.values()) else None
+    kinds = (int, float) if tables.model == "unigram" else (int,)
+    return vocab if type(vocab) is dict and all(type(value) in kinds for value in vocab.values()) else None
 
 
 def _merges(pieces: list[str], tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:
