@@ -113,8 +113,12 @@ class TokenReference:
             self._byte_ids = [self._id(self._pieces.walk(0, b"<0x%02X>" % byte)) for byte in range(256)]
 
     def tokenize(self, text: str, most: int | None = None) -> Tokens:
-        """Tokens of a text without special tokens, of which `most` may be wanted from the front: then one more at least
-        shows that there are more."""
+        """Tokens of a text without special tokens.
+
+        Args:
+            text: any text.
+            most: tokens that are wanted, from the front: one more at least shows that there are more.
+        """
         points = [*map(ord, text)]
         begins = [place == 0 for place in range(len(points))]
         state = Characters(points, [(place, place + 1) for place in range(len(points))], begins)

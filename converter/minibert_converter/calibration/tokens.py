@@ -66,8 +66,7 @@ def tokenizer_of(network: Network, max_length: int | None = None) -> Tokenizer:
     """A network's tokenizer, which cuts texts at `max_length` tokens; None is the network's own limit."""
     text = {name: value for name, value in vars(network.text).items() if name != "tables"}
     text |= {"max_length": max_length} if max_length else {}
-    settings = TextSettings(token_types=network.architecture.token_types, **text)
-    return LibraryTokenizer(network.tokenizer_json, settings)
+    return LibraryTokenizer(network.tokenizer_json, TextSettings(token_types=network.architecture.token_types, **text))
 
 
 def builtin_texts() -> list[str]:

@@ -1,4 +1,4 @@
-"""The table of characters: what each pass has to know of each of them, in columns, stored once for all that are alike."""
+"""The table of characters: what each pass has to know of each, in columns, stored once for all that are alike."""
 
 from __future__ import annotations
 

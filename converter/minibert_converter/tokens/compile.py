@@ -58,14 +58,19 @@ def compile_tokenizer(text: str, vocab_size: int) -> Tables:
         tt.prove_tokens(tables.tokenization, tt.expanded(tables.tokenization, tables.tensors), vocab_size)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise NoTables(f"its settings are of a kind that is not known: {error!r:.100}") from None
-    _compare(tables, library)
+    untrimmed = library
+    if tables.tokenization.trim:  # what it takes off offsets, tables leave to whoever knows the names of tokens
+        untrimmed = Tokenizer.from_str(
+            json.dumps(settings | {"post_processor": None, "truncation": None, "padding": None})
+        )
+    _compare(tables, library, untrimmed)
     return tables
 
 
 def _compiled(settings: dict[str, Any], library: Tokenizer, vocab_size: int) -> Tables:
     table = CharacterTable()
     normalizers, splitters = Normalizers(table), Splitters(table)
-    added = [_added(settings, normalized, library) for normalized in (False, True)]
+    added = [_added(normalized, library) for normalized in (False, True)]
     passes = []
     for number, steps in enumerate(
         (normalizers.passes(settings.get("normalizer")), splitters.passes(settings.get("pre_tokenizer")))
@@ -75,7 +80,8 @@ def _compiled(settings: dict[str, Any], library: Tokenizer, vocab_size: int) -> 
             passes.append(Pass("added", column=spaces_and_words(table, rules), number=number))
         passes += steps
     words = vocabulary(settings["model"], library, byte_level=splitters.byte_level, vocab_size=vocab_size)
-    tensors, sizes = dict(words.tensors), dict(words.sizes)
+    tensors: dict[str, Array] = dict(words.tensors)
+    sizes: dict[str, Any] = dict(words.sizes)
     if normalizers.composes:
         pairs = probing.compositions()
         size, trie, order = build_trie(tt.COMPOSITIONS, [pair.encode() for pair in pairs])
@@ -94,6 +100,7 @@ def _compiled(settings: dict[str, Any], library: Tokenizer, vocab_size: int) -> 
             tensors |= trie | {f"{name}.ids": np.ascontiguousarray(ids), f"{name}.flags": flags.astype(np.uint8)}
     counts, characters = table.tensors()
     tensors |= characters
+    sizes |= counts
     truncation = settings.get("truncation") or {}
     tokenization = Tokenization(
         passes=tuple(passes),
@@ -103,29 +110,29 @@ def _compiled(settings: dict[str, Any], library: Tokenizer, vocab_size: int) -> 
         trim=_trim(settings.get("post_processor")),
         **words.settings,
         **sizes,
-        **counts,
     )
     rest = settings | {"model": settings["model"] | words.rest}
     return Tables(tokenization, tensors, json.dumps(rest, ensure_ascii=False, separators=(",", ":")))
 
 
-def _added(settings: dict[str, Any], normalized: bool, library: Tokenizer) -> dict[bytes, tuple[int, int]]:
+def _added(normalized: bool, library: Tokenizer) -> dict[bytes, tuple[int, int]]:
     """Tokens beside the vocabulary by what they look like in a text, before or after normalization: id and rules."""
     found: dict[bytes, tuple[int, int]] = {}
     strips = False
-    for token in settings.get("added_tokens") or ():
-        if token["normalized"] != normalized:
+    # The library's own: where a token of that name is in the vocabulary, its id stands, whatever the settings say.
+    for id, token in library.get_added_tokens_decoder().items():
+        if token.normalized != normalized:
             continue
-        content = token["content"]
+        content = token.content
         if normalized and library.normalizer is not None:
             content = library.normalizer.normalize_str(content)
         rules = {"lstrip": tt.STRIPS_LEFT, "rstrip": tt.STRIPS_RIGHT, "single_word": tt.SINGLE_WORD}
-        flags = sum(bit for name, bit in rules.items() if token[name])
+        flags = sum(bit for name, bit in rules.items() if getattr(token, name))
         strips |= bool(flags & (tt.STRIPS_LEFT | tt.STRIPS_RIGHT))
         data = content.encode()
         if not data or data in found or len(data) > tt.MAX_PIECE_BYTES:
-            raise NoTables(f"its added token {token['content']!r:.60} is empty, or another one, once normalized")
-        found[data] = (token["id"], flags)
+            raise NoTables(f"its added token {token.content!r:.60} is empty, or another one, once normalized")
+        found[data] = (id, flags)
     if strips and any(key.decode() != key.decode().strip() for key in found):
         raise NoTables("its added tokens both begin with white space and strip it")
     return found
@@ -137,7 +144,7 @@ def _frame(library: Tokenizer, *, pair: bool) -> FrameTokens:
     ids, types, owners = encoding.ids, encoding.type_ids, encoding.sequence_ids
     first = [place for place, owner in enumerate(owners) if owner == 0]
     second = [place for place, owner in enumerate(owners) if owner == 1] if pair else first
-    if not first or not second or second[0] < first[-1] and pair:
+    if not first or not second or (pair and second[0] < first[-1]):
         raise NoTables("it makes no token of the letter a, or the second text stands before the first")
     between = slice(first[-1] + 1, second[0]) if pair else slice(0)
     after = slice(second[-1] + 1, None)
@@ -164,16 +171,15 @@ def _trim(processor: dict[str, Any] | None) -> int:
     return 2 if processor.get("add_prefix_space") else 1
 
 
-def _compare(tables: Tables, library: Tokenizer) -> None:
+def _compare(tables: Tables, library: Tokenizer, untrimmed: Tokenizer) -> None:
     """Raise NoTables unless the tables say what the library says, of texts of many kinds."""
     reference = TokenReference(tables.tokenization, tt.expanded(tables.tokenization, tables.tensors))
     for text in samples(library):
-        encoding = library.encode(text, add_special_tokens=False)
+        encoding = untrimmed.encode(text, add_special_tokens=False)
         found = reference.tokenize(text)
         if found.ids != encoding.ids or found.words != encoding.word_ids:
             raise NoTables(f"tables would read {text!r:.80} in another way")
-        spans = encoding.offsets
-        if not tables.tokenization.trim and found.spans != spans:
+        if found.spans != encoding.offsets:
             raise NoTables(f"tables would find the tokens of {text!r:.80} in other places")
     for text, pair in _pairs():
         for second in (None, pair):

@@ -115,7 +115,7 @@ class Normalizers:
 
 
 def _keys(units: np.ndarray) -> Iterator[tuple[bytes, int]]:
-    """The keys of a double array in the layout of Darts, and their values; nobody looks for longer ones than clusters."""
+    """The keys of a double array in the layout of Darts, no longer ones than are looked for, and their values."""
     labels = (units & (1 << 31 | 0xFF)).astype(np.int64)
     children_of = np.arange(len(units)) ^ (units >> 10 << ((units & 1 << 9) >> 6)).astype(np.int64)
     # A child stands where its label leads to from where the children of its parent are: so each says who these are.

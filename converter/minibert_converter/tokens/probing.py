@@ -197,7 +197,7 @@ def cluster_breaks() -> dict[int, int]:
     def clusters(*points: int) -> int:
         return len(normalizer.normalize_str("".join(map(chr, points))))
 
-    letter, accent, joiner, sign, emoji = ord("a"), 0x301, 0x200D, 0x2122, 0x1F600
+    letter, accent, joiner, sign = ord("a"), 0x301, 0x200D, 0x2122
     consonant, linker = 0x915, 0x94D
     kinds: dict[int, int] = {0x0D: tt.CR, 0x0A: tt.LF, joiner: tt.JOINER}
     kinds |= dict.fromkeys(range(0x1F1E6, 0x1F200), tt.REGIONAL)

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class NoTables(Exception):
+class NoTables(Exception):  # noqa: N818 - the converter goes on
     """This tokenizer has no tables; says why, as the end of a sentence."""

@@ -50,37 +50,42 @@ class Splitters:
         if kind == "Sequence":
             for each in splitter["pretokenizers"]:
                 yield from self.passes(each)
-        elif kind == "BertPreTokenizer":
-            spaces, signs = probing.removed(_WHITESPACE), probing.removed(_PUNCTUATION)
-            column = self._table.classes(spaces, signs - spaces)
-            yield Pass("split", column=column, cuts=(0b110, 0b111, 0b111), drops=0b10)
-        elif kind == "WhitespaceSplit":
-            yield self._at(probing.removed(_WHITESPACE), "Removed")
-        elif kind == "Whitespace":
-            words, spaces = probing.word_characters()
-            yield Pass("split", column=self._table.classes(words, spaces), cuts=(0b110, 0b101, 0b111), drops=0b100)
-        elif kind == "Punctuation":
-            yield self._at(probing.removed(_PUNCTUATION), splitter.get("behavior", "Isolated"))
-        elif kind == "Digits":
-            yield self._at(probing.numeric(), "Isolated" if splitter["individual_digits"] else "Contiguous")
-        elif kind == "CharDelimiterSplit":
-            yield self._at({ord(splitter["delimiter"])}, "Removed")
-        elif kind == "Metaspace":
-            if "prepend_scheme" not in splitter:
-                raise NoTables("its Metaspace is of an older kind")
-            cuts = (int(splitter.get("split", True)),)
-            where = splitter["prepend_scheme"].lower()
-            yield Pass("metaspace", pattern=splitter["replacement"], where=where, cuts=cuts)
         elif kind == "ByteLevel":
             self.byte_level = True
             if splitter.get("add_prefix_space"):
                 yield Pass("prepend", content=" ", unless=" ")
             if splitter.get("use_regex", True):
                 yield self._words()
-        elif kind == "Split":
-            yield self._split(splitter)
+        elif kind == "Metaspace":
+            if "prepend_scheme" not in splitter:
+                raise NoTables("its Metaspace is of an older kind")
+            cuts = (int(splitter.get("split", True)),)
+            where = splitter["prepend_scheme"].lower()
+            yield Pass("metaspace", pattern=splitter["replacement"], where=where, cuts=cuts)
         else:
-            raise NoTables(f"its pre-tokenizer {kind} has none")
+            yield self._cutting(splitter)
+
+    def _cutting(self, splitter: dict[str, Any]) -> Pass:
+        """The pass of a pre-tokenizer that does nothing but cut."""
+        kind = splitter.get("type")
+        if kind == "BertPreTokenizer":
+            spaces, signs = probing.removed(_WHITESPACE), probing.removed(_PUNCTUATION)
+            column = self._table.classes(spaces, signs - spaces)
+            return Pass("split", column=column, cuts=(0b110, 0b111, 0b111), drops=0b10)
+        if kind == "WhitespaceSplit":
+            return self._at(probing.removed(_WHITESPACE), "Removed")
+        if kind == "Whitespace":
+            words, spaces = probing.word_characters()
+            return Pass("split", column=self._table.classes(words, spaces), cuts=(0b110, 0b101, 0b111), drops=0b100)
+        if kind == "Punctuation":
+            return self._at(probing.removed(_PUNCTUATION), splitter.get("behavior", "Isolated"))
+        if kind == "Digits":
+            return self._at(probing.numeric(), "Isolated" if splitter["individual_digits"] else "Contiguous")
+        if kind == "CharDelimiterSplit":
+            return self._at({ord(splitter["delimiter"])}, "Removed")
+        if kind == "Split":
+            return self._split(splitter)
+        raise NoTables(f"its pre-tokenizer {kind} has none")
 
     def _words(self) -> Pass:
         letters, numbers, spaces = (probing.matches(each) for each in (r"\p{L}", r"\p{N}", r"\s"))
