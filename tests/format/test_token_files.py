@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minibert.errors import FormatError
-from minibert.format import expected_tensors, read_model, write_model
+from minibert.format import expected_tensors, pack_tokenizer, read_model, write_model
 from minibert.format import token_tables as tt
 from tests.format.models import CONFIGS, TOKENIZER, make_tensors, tables_config
 from tests.format.tokenizers import NAMES, VOCAB_SIZE, read_texts, small_json, small_tables
@@ -67,7 +67,8 @@ def test_damaged_tables_are_not_written(tmp_path):
             write_model(tmp_path / "model.safetensors", config, tensors)
     tensors = make_tensors(config)
     tensors["tokenizer.json"] = make_tensors(CONFIGS["int8"])["tokenizer.json"]
-    tables = replace(config.text.tables or tt.Tokenization(), model="unigram")
+    assert config.text.tables is not None
+    tables = replace(config.text.tables, model="unigram")
     del tensors[tt.IDS]
     with pytest.raises(FormatError, match="is missing"):
         write_model(tmp_path / "model.safetensors", replace(config, text=replace(config.text, tables=tables)), tensors)
@@ -85,8 +86,6 @@ def test_nothing_is_the_table_of_a_tokenizer_by_another_name(tmp_path):
     "rest", ["[]", "{}", '{"model":3}', '{"model":{"vocab":[1]}}', '{"model":{"vocab":{"a":"b"}}}', "{"]
 )
 def test_what_is_left_of_a_tokenizer_is_none(rest, tmp_path):
-    from minibert.format import pack_tokenizer
-
     config = CONFIGS["tables"]
     with pytest.raises(FormatError, match=r"tokenizer\.json"):
         write_model(tmp_path / "x", config, make_tensors(config) | {"tokenizer.json": pack_tokenizer(rest)})
