@@ -50,7 +50,9 @@ def run(request) -> Callable[[Tables], Runner]:
 
 def library_of(text: str) -> Library:
     """The library without what happens after the tokens: special tokens, trimmed offsets, truncation."""
-    return Library.from_str(json.dumps(json.loads(text) | {"post_processor": None, "truncation": None, "padding": None}))
+    return Library.from_str(
+        json.dumps(json.loads(text) | {"post_processor": None, "truncation": None, "padding": None})
+    )
 
 
 def tables_of(text: str) -> Tables:
@@ -99,7 +101,9 @@ def test_golden_tokenizers(run, path):
 def test_ties_are_broken_as_the_library_breaks_them(run):
     """Its reading of scores errs in the last bit: between ways that cost the same, that bit chooses."""
     vocab = [["<unk>", 0.0], *([letter, -3.0 - place / 7.0] for place, letter in enumerate("abcdefghij"))]
-    vocab += [[letter * length, -4.0 - length / 9.0 - place / 17.0] for place, letter in enumerate("abc") for length in (2, 3)]
+    vocab += [
+        [letter * length, -4.0 - length / 9.0 - place / 17.0] for place, letter in enumerate("abc") for length in (2, 3)
+    ]
     model = {"type": "Unigram", "unk_id": 0, "vocab": vocab, "byte_fallback": False}
     text = json.dumps({**json.loads(kinds.unigram()), "normalizer": None, "model": model, "added_tokens": []})
     chance = random.Random(2)
@@ -117,20 +121,20 @@ def _settings() -> list[Any]:
     found = []
     for text in kinds.every_setting():
         part = json.loads(text)["normalizer"] or json.loads(text)["pre_tokenizer"]
-        found.append(pytest.param(text, id=json.dumps(part)[:100], marks=pytest.mark.slow if part["type"] in seen else ()))
+        found.append(
+            pytest.param(text, id=json.dumps(part)[:100], marks=pytest.mark.slow if part["type"] in seen else ())
+        )
         seen.add(part["type"])
     return found
 
 
 @pytest.mark.parametrize("text", _settings())
 def test_every_setting(run, text):
-    try:
-        tables = tables_of(text)
-    except NoTables as refused:
-        assert "no token of the letter a" in str(refused) and r"\\p{L}" in text
+    if r"\\p{L}+" in text and "Removed" in text:
+        with pytest.raises(NoTables, match="no token of the letter a"):
+            tables_of(text)
         return
-    library = library_of(text)
-    agree(library, run(tables), random_texts(5, 150, library))
+    compare(text, run, seed=5, count=150)
 
 
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 300))])
@@ -154,9 +158,16 @@ def test_metaspace_need_not_split(run):
 def test_clusters_may_become_anything(run):
     """Two spaces are not the sign for a character between spaces."""
     text = json.loads(kinds.character_bpe(byte_fallback=True))
-    text["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": kinds.charsmap({"o\u0308": "  ", "u\u0308": " u ", "x": " x "})}
+    text["normalizer"] = {
+        "type": "Precompiled",
+        "precompiled_charsmap": kinds.charsmap({"o\u0308": "  ", "u\u0308": " u ", "x": " x "}),
+    }
     library = library_of(json.dumps(text))
-    agree(library, run(tables_of(json.dumps(text))), ["o\u0308", "no\u0308x", "u\u0308u", "xo\u0308\u0301x", "u\u0308\u0323"])
+    agree(
+        library,
+        run(tables_of(json.dumps(text))),
+        ["o\u0308", "no\u0308x", "u\u0308u", "xo\u0308\u0301x", "u\u0308\u0323"],
+    )
 
 
 # What is refused.
@@ -199,7 +210,10 @@ REFUSED: dict[str, tuple[Callable[[], str], dict[str, Any]]] = {
             }
         },
     ),
-    "lacks a byte": (kinds.character_bpe, {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}}),
+    "lacks a byte": (
+        kinds.character_bpe,
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False}},
+    ),
 }
 
 
@@ -305,7 +319,9 @@ def bert(data: Path, name: str) -> str:
     return json.dumps(settings | {"truncation": None, "padding": None})
 
 
-@pytest.mark.parametrize("name", ["uncased", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cased", "mcased"))])
+@pytest.mark.parametrize(
+    "name", ["uncased", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cased", "mcased"))]
+)
 def test_gold_texts(run, shared, name):
     data = shared / "data"
     text, gold = bert(data, name), gold_texts(data)
