@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,24 @@ class Forge:
         entry = self.header[name]
         begin, end = entry["data_offsets"]
         return np.frombuffer(self.data, np.uint8)[begin:end].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+
+    def put(self, changes: Mapping[str, np.ndarray | None]) -> None:
+        """Tensors become others, of any size, or are taken out; all are laid out anew."""
+        order = sorted(self.header, key=lambda name: self.header[name]["data_offsets"])
+        tensors = {name: self.tensor(name) for name in order if not name.endswith(".padding")}
+        tensors |= {name: tensor for name, tensor in changes.items() if tensor is not None}
+        names = {dtype: name for name, dtype in DTYPES.items()}
+        self.header, self.data = {}, bytearray()
+        last = "tokenizer.json"  # needs no padding
+        for name in [*(name for name in tensors if name != last and changes.get(name, self) is not None), last]:
+            parts = {name: tensors[name]}
+            if name != last and (missing := -tensors[name].nbytes % 64):
+                itemsize = tensors[name].itemsize
+                parts[f"{name}.padding"] = np.zeros(missing // itemsize, tensors[name].dtype)
+            for part, values in parts.items():
+                offsets = [len(self.data), len(self.data) + values.nbytes]
+                self.data += values.tobytes()
+                self.header[part] = {"dtype": names[values.dtype], "shape": list(values.shape), "data_offsets": offsets}
 
     def header_text(self) -> str:
         metadata = dict(self.metadata)

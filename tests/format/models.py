@@ -26,6 +26,7 @@ from minibert.format import (
     padded,
 )
 from minibert.format.relative import DISTANCE_ROWS
+from tests.format.tokenizers import small_tables, tensors_of
 
 TOKENIZER = json.dumps(
     {"model": {"type": "WordPiece", "vocab": {f"wörd{i}": i for i in range(40)}}}, ensure_ascii=False
@@ -118,7 +119,11 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
             tensors.update({f"{name}.{part}": tensor for part, tensor in parts})
         tensors[f"{name}.weight_sum"] = np.zeros(padded(linear.out_features), np.int32)
         tensors[f"{name}.weight_sum"][: linear.out_features] = weight.sum(axis=1, dtype=np.int32)
-    tensors["tokenizer.json"] = pack_tokenizer(TOKENIZER)
+    text = TOKENIZER
+    if config.text.tables is not None:
+        tables, text = tensors_of(config.text.tables, config.architecture.vocab_size)
+        tensors |= tables
+    tensors["tokenizer.json"] = pack_tokenizer(text)
     return {name: tensor for name, tensor in tensors.items() if name not in config.aliases}
 
 
@@ -208,6 +213,14 @@ def static_config() -> Config:
     return replace(config, architecture=architecture, linears={}, tables=tables, text=text)
 
 
+def tables_config(name: str = "words", vocab_size: int = 23) -> Config:
+    """A tokenizer as tables, in a model of words alone if it has more of them than others have."""
+    config = make_config() if vocab_size == 23 else static_config()
+    text = TextConfig(16, tables=small_tables(name, vocab_size).tokenization)
+    tables = dict(config.tables) | {"embeddings.word": replace(config.tables["embeddings.word"], rows=vocab_size)}
+    return replace(config, architecture=replace(config.architecture, vocab_size=vocab_size), text=text, tables=tables)
+
+
 CONFIGS = {
     "int8": make_config(),
     "float32": make_config("float32", "float32"),
@@ -220,5 +233,6 @@ CONFIGS = {
     "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
     "compact": compact_config(),
     "static": static_config(),
+    "tables": tables_config(),
     "mixed": make_config("int8", "float32", layers=1, heads=1, labels=("x",)),
 }

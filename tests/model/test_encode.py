@@ -145,20 +145,21 @@ def test_progress_stays_out_of_logs(embedder, capsys):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_windows_are_read_ahead(embedder_path, monkeypatch, threads):
-    """Tokens are made while the engine runs; but the caller's iterator is asked by the caller's thread alone."""
+    """The library makes tokens while the engine runs; but the caller's iterator is asked by the caller's thread alone."""
     monkeypatch.setattr(pipeline, "READ_AHEAD", 8)
     model = minibert.load(embedder_path, threads=threads, backend="jit")
     words = WORDS.split()
     texts = [" ".join(words[number % 5 : number % 7 + 6]) for number in range(45)]
     expected = np.stack([model.encode(text) for text in texts])
     makers, askers = set(), set()
-    encode = model.tokenizer.encode
+    encode = model.tokenizer.encode_many
+    assert model.tokenizer.source == "library"
 
-    def watched(*arguments):
+    def watched(*arguments, **options):
         makers.add(threading.get_ident())
-        return encode(*arguments)
+        return encode(*arguments, **options)
 
-    monkeypatch.setattr(model.tokenizer, "encode", watched)
+    monkeypatch.setattr(model.tokenizer, "encode_many", watched)
 
     def asked():
         for text in texts:

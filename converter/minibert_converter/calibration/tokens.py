@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from minibert.errors import InputError
 from minibert.text.packing import pack
-from minibert.text.tokenizer import Tokenizer
+from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.tokenizer import TextSettings, Tokenizer
 from minibert_converter.network import Network
 
 #: More texts than this teach nothing new; of more, so many are taken at even distances.
@@ -65,7 +66,7 @@ def tokenizer_of(network: Network, max_length: int | None = None) -> Tokenizer:
     """A network's tokenizer, which cuts texts at `max_length` tokens; None is the network's own limit."""
     text = {name: value for name, value in vars(network.text).items() if name != "tables"}
     text |= {"max_length": max_length} if max_length else {}
-    return Tokenizer(network.tokenizer_json, token_types=network.architecture.token_types, **text)
+    return LibraryTokenizer(network.tokenizer_json, TextSettings(token_types=network.architecture.token_types, **text))
 
 
 def builtin_texts() -> list[str]:
