@@ -18,9 +18,11 @@ import pytest
 from tokenizers import Tokenizer as Library
 from tokenizers import models, pre_tokenizers, trainers
 
+from minibert.engine.library import kernels
 from minibert.format import token_tables as tt
 from minibert.format.pieces import restored_json
 from minibert.reference.tokens import TokenReference, Tokens
+from minibert.text.token_runner import TokenRunner
 from minibert_converter.tokens.compile import Tables, compile_tokenizer
 from minibert_converter.tokens.refusal import NoTables
 from tests.text import token_kinds as kinds
@@ -39,8 +41,21 @@ def reference(tables: Tables) -> Runner:
     return TokenReference(tables.tokenization, tt.expanded(tables.tokenization, tables.tensors))
 
 
+class Kernels:
+    """The kernels, text by text."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._runner = TokenRunner(tables.tokenization, tt.expanded(tables.tokenization, tables.tensors), kernels().run)
+
+    def tokenize(self, text: str) -> Tokens:
+        found = self._runner.tokenize([text], places=True)
+        assert found.spans is not None
+        assert found.words is not None
+        return Tokens(found.ids.tolist(), [*map(tuple, found.spans.tolist())], found.words.tolist())
+
+
 #: What makes a runner of tables, by its name.
-RUNNERS: dict[str, Callable[[Tables], Runner]] = {"reference": reference}
+RUNNERS: dict[str, Callable[[Tables], Runner]] = {"reference": reference, "kernels": Kernels}
 
 
 @pytest.fixture(params=RUNNERS)
