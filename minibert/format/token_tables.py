@@ -75,6 +75,10 @@ STRIPS_LEFT, STRIPS_RIGHT, SINGLE_WORD = 1, 2, 4
     LINKER,
     CONJUNCT,
 ) = range(18)
+#: A Hangul syllable is a leading consonant, a vowel and perhaps a trailing consonant, in this order of code points: the
+#: first of each, and how many there are; of trailing ones the first stands for none.
+HANGUL_FIRST, HANGUL_COUNT = 0xAC00, 11172
+LEADS, VOWELS, TRAILS = (0x1100, 19), (0x1161, 21), (0x11A7, 28)
 #: Clusters are looked up as a whole up to this many bytes of UTF-8.
 CLUSTER_BYTES = 5
 #: Characters of a word in which WordPiece looks for pieces.

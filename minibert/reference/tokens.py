@@ -14,11 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minibert.format import token_tables as tt
-from minibert.format.token_tables import Pass, Tokenization
+from minibert.format.token_tables import (
+    HANGUL_COUNT,
+    HANGUL_FIRST,
+    LEADS,
+    TRAILS,
+    VOWELS,
+    Pass,
+    Tokenization,
+)
 
-#: A Hangul syllable is a leading consonant, a vowel and perhaps a trailing consonant, in this order of code points.
-HANGUL_FIRST, HANGUL_COUNT = 0xAC00, 11172
-LEADS, VOWELS, TRAILS = (0x1100, 19), (0x1161, 21), (0x11A7, 28)
 #: What characters without a piece cost more than the dearest piece: Unigram's unknown token.
 UNKNOWN_PENALTY = 10.0
 

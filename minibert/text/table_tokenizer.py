@@ -235,8 +235,12 @@ class TableTokenizer(Tokenizer):
         wanted = [id for id in ids if not (skip_special_tokens and id in self._special_ids)]
         return self._decoder([name for id in wanted if (name := self.token(id)) is not None])
 
+    @property
+    def library(self) -> Library:
+        return self._library
+
     @Lazy
-    def library(self) -> Library:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def _library(self) -> Library:
         try:
             with unforked():
                 from minibert.text.library_tokenizer import proven_library

@@ -8,8 +8,8 @@ from importlib import resources
 from typing import TypeVar
 
 from minibert.errors import InputError
-from minibert.text.packing import pack
 from minibert.text.library_tokenizer import LibraryTokenizer
+from minibert.text.packing import pack
 from minibert.text.tokenizer import TextSettings, Tokenizer
 from minibert_converter.network import Network
 

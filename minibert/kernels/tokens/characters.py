@@ -8,12 +8,12 @@ the number of characters, or -1 where there is no room for them.
 from __future__ import annotations
 
 from minibert.format import token_tables as tt
+from minibert.format.token_tables import HANGUL_COUNT, HANGUL_FIRST, LEADS, TRAILS, VOWELS
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.step import field
 from minibert.kernels.tokens import entries as e
 from minibert.kernels.tokens.memory import load_int, load_u16, store_int
 from minibert.kernels.tokens.trie import key, utf8_length, walk_character
-from minibert.reference.tokens import HANGUL_COUNT, HANGUL_FIRST, LEADS, TRAILS, VOWELS
 
 _LEAD, _LEADS = LEADS
 _VOWEL, _VOWELS = VOWELS
