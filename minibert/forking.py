@@ -35,6 +35,8 @@ class Lazy(Generic[_T]):
         self.__doc__ = make.__doc__
 
     def __get__(self, owner: Any, kind: type | None = None) -> _T:
+        if owner is None:  # asked of the class, as abc does
+            return self  # pyright: ignore[reportReturnType]
         made = owner.__dict__[self._make.__name__] = self._make(owner)
         return made
 

@@ -70,8 +70,8 @@ class Pieces:
 def written_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """What a tokenizer.json probably says of scores.
 
-    The tokenizers library reads numbers of many digits with an error in the last bit. Where scores came from
-    sentencepiece they were float32: there the error is seen and undone.
+    The tokenizers library reads numbers of many digits with an error in the last bit. Scores were float32 where they
+    came from sentencepiece: there the error is seen and undone.
     """
     with np.errstate(over="ignore"):
         single = scores.astype(np.float32).astype(np.float64)
@@ -94,16 +94,18 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
     """
     settings = parse_json(rest, "tensor 'tokenizer.json'")
     model = settings.get("model") if type(settings) is dict else None
-    left_over = _left_over(model, tables) if type(model) is dict else None
-    if type(model) is not dict or left_over is None:
+    left_over = model.get("vocab") if type(model) is dict else None
+    if type(model) is not dict or not _is_left_over(left_over, tables):
         raise FormatError("tensor 'tokenizer.json' has no model that its tables could be put into")
     pieces, ids = Pieces(tables, tensors).all(), tensors[tt.IDS]
     order = np.argsort(ids, kind="stable").tolist()
     if tables.model == "unigram":
-        scores = written_scores(tt.scores_of(tensors).astype(np.float64)).tolist()
-        model["vocab"] = [[pieces[key], left_over.get(pieces[key], scores[key])] for key in order]
+        scores = written_scores(tt.scores_of(tensors)[order].astype(np.float64)).tolist()
+        for id, score in left_over or ():
+            scores[id] = score
+        model["vocab"] = [[pieces[key], score] for key, score in zip(order, scores, strict=True)]
     else:
-        vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | left_over
+        vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | (left_over or {})
         model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
     if tables.model == "bpe":
         model["merges"] = _merges(pieces, tables, tensors)
@@ -113,14 +115,15 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
         raise FormatError("tensor 'tokenizer.json' nests too many arrays or objects within one another") from None
 
 
-def _left_over(model: dict[str, Any], tables: Tokenization) -> dict[str, Any] | None:
-    """What a model's JSON holds of pieces because its tables have no place for it: ids, or scores of Unigram.
-
-    None if it is no such JSON.
-    """
-    vocab = model.get("vocab")
-    kinds = (int, float) if tables.model == "unigram" else (int,)
-    return vocab if type(vocab) is dict and all(type(value) in kinds for value in vocab.values()) else None
+def _is_left_over(vocab: Any, tables: Tokenization) -> bool:
+    """Whether this is what a file may hold of a vocabulary: scores with another last bit, or pieces without a place."""
+    if tables.model != "unigram":
+        return type(vocab) is dict and all(type(id) is int for id in vocab.values())
+    ids = range(tables.pieces.keys)
+    return type(vocab) is list and all(
+        type(each) is list and len(each) == 2 and type(each[0]) is int and each[0] in ids and type(each[1]) is float
+        for each in vocab
+    )
 
 
 def _merges(pieces: list[str], tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:

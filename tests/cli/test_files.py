@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from minibert.cli import console
 from minibert.datasets import read_columns
 from minibert.engine import library
 from minibert.evaluate import evaluate, metrics
+from minibert.format import write_model
+from tests.format.models import CONFIGS, make_tensors
 from tests.tiny import WORDS, classifier_config, write
 
 TEXTS = [" ".join(WORDS.split()[i : i + 4]) for i in range(20)]
@@ -145,6 +148,22 @@ def test_inspect(run, classifier_path):
     for word in ("text-classification, single_label", "3: negative, neutral, positive", "layers.0.attention", "total"):
         assert word in shown
     assert "embeddings.norm.weight" in shown
+
+
+def test_inspect_says_what_makes_tokens(run, tmp_path, classifier_path):
+    assert "tokens      the tokenizers library\n" in re.sub(" +\n", "\n", run("inspect", classifier_path).out)
+    path = tmp_path / "tables.safetensors"
+    write_model(path, CONFIGS["tables"], make_tensors(CONFIGS["tables"]))
+    assert "tokens      tables of this file" in run("inspect", path).out
+    found = run("inspect", path, "--json", "--tensors").json
+    assert found["tokens"] == "tables of this file"
+    assert found["text"]["tables"]["model"] == "wordpiece"
+    parts = {part["name"]: part for part in found["parts"]}
+    stored = [each["bytes"] for each in found["tensors"] if each["name"].startswith(("text.", "tokenizer."))]
+    assert parts["tokenizer"] == {"name": "tokenizer", "kind": "tables", "parameters": 0, "bytes": sum(stored)}
+    config = replace(CONFIGS["int8"], provenance={"tokens": "its normalizer\x1b[2J has none"})
+    write_model(path, config, make_tensors(config))
+    assert "the tokenizers library (its normalizer [2J has none)" in run("inspect", path).out
 
 
 @pytest.mark.parametrize("parts", [3, "x", [3], [{"name": ["x"]}], [{"name": "head", "error": "much"}], {"a": 1}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.convert import convert
 from minibert_converter.export import export
 from minibert_converter.network import Network, QuantizedLinear
+from minibert_converter.recipe.runner import measure
 from minibert_converter.report import make_report
 from tests.checkpoints import write_checkpoint
 
@@ -133,3 +135,38 @@ def test_thresholds_that_are_no_fractions(folder, tmp_path, threshold):
     with pytest.raises(InputError, match="sparse_threshold"):
         convert(folder, tmp_path / "model", sparse_threshold=threshold)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tokenizer_is_tables_where_it_has_any(folder, tmp_path):
+    network = read_checkpoint(folder)
+    report = convert(folder, tmp_path / "model.safetensors")
+    convert(folder, tmp_path / "again.safetensors")
+    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    file = read_model(tmp_path / "model.safetensors")
+    assert file.config.text.tables is not None
+    assert "tokens" not in file.config.provenance
+    assert json.loads(file.tokenizer_json()) == json.loads(network.tokenizer_json)
+    stored = sum(tensor.nbytes for name, tensor in file.tensors.items() if name.startswith(("text.", "tokenizer.")))
+    assert report.parts[-1].name == "tokenizer"
+    assert report.parts[-1].bytes_after == stored > file.tensors["tokenizer.json"].nbytes
+    counted = measure(network)
+    assert counted.bytes >= stored
+    assert counted.parameters == measure(replace(network, tokenizer_json=_regular(network))).parameters
+
+
+def _regular(network: Network) -> str:
+    """Its tokenizer with a regular expression, which no tables have."""
+    tokenizer = json.loads(network.tokenizer_json)
+    pattern = {"Regex": "[ab]+|[cd]+"}
+    tokenizer["pre_tokenizer"] = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+    return json.dumps(tokenizer)
+
+
+def test_a_tokenizer_without_tables_stays_whole_and_the_file_says_why(network, tmp_path):
+    network.tokenizer_json = _regular(network)
+    config, tensors = export(network)
+    assert config.text.tables is None
+    assert "a regular expression" in config.provenance["tokens"]
+    assert "tokens" not in network.provenance
+    write_model(tmp_path / "model.safetensors", config, tensors)
+    assert read_model(tmp_path / "model.safetensors").tokenizer_json() == network.tokenizer_json

@@ -36,11 +36,12 @@ from minibert.model import Model
 from minibert.tasks import base
 from tests.format import guards
 from tests.format.forge import Forge
-from tests.format.models import CONFIGS
+from tests.format.models import CONFIGS, tables_config
 from tests.format.mutations import mutate, spoil_json
-from tests.format.random_models import bytes_of, file_of, random_config
+from tests.format.random_models import bytes_of, file_of, random_config, tokenizer_of
 from tests.format.roles import change_roles
-from tests.tiny import tokenizer_json
+from tests.format.token_mutations import mutate_tokens
+from tests.format.tokenizers import NAMES, VOCAB_SIZE
 
 BATCH, MEMORY, SECONDS = 250, 2 << 30, 120
 #: What a child counts where its parent reads it: the round it is at, and how each ended.
@@ -65,12 +66,15 @@ class Fuzz:
         self._log = folder / "failures.txt"
         self._shared = mmap.mmap(-1, mmap.PAGESIZE)
         self._whole: list[Forge] = []
+        self._tables: list[Forge] = []
 
     def run(self, first: int, rounds: int, report: Callable[[int], None] = lambda done: None) -> None:
         """Run rounds first..first + rounds - 1; failures are collected, and the rounds behind them go on."""
         if (backend := choose_backend()) != "numpy":
             kernels(prebuilt=backend == "prebuilt")  # before the children: loaded once
         self._whole = [Forge(bytes_of(*file_of(config.to_json(), 0)), self.folder) for config in CONFIGS.values()]
+        tables = [tables_config(name, VOCAB_SIZE) for name in NAMES]
+        self._tables = [Forge(bytes_of(*file_of(config.to_json(), 0)), self.folder) for config in tables]
         place, end = first, first + rounds
         while place < end:
             place = self._batch(place, min(place + BATCH, end))
@@ -143,11 +147,14 @@ class Fuzz:
 
     def _file(self, rng: random.Random) -> bytes:
         """A file with something wrong about it, or nothing."""
-        if rng.random() < 0.1:
+        kind = rng.random()
+        if kind < 0.1:
             return mutate(rng.choice(self._whole).copy(), rng)
+        if kind < 0.3:
+            return mutate_tokens(rng.choice(self._tables).copy(), rng)
         while True:
             config = random_config(rng)
-            tokenizer = json.loads(tokenizer_json())
+            tokenizer = json.loads(tokenizer_of(config))
             if rng.random() < 0.2:
                 spoil_json(tokenizer, rng)
             try:
@@ -158,6 +165,8 @@ class Fuzz:
             except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # spoiled, and then changed again
                 self._count("refused")
         content = bytearray(bytes_of(header, data))
+        if config["text"].get("tables") and rng.random() < 0.3:
+            return mutate_tokens(Forge(bytes(content), self.folder), rng)
         change = rng.random()
         if change < 0.1:
             spoil_json(header, rng)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from minibert.engine import arena, executor, expand, lower, memory
-from minibert.format import ModelFile, read_model
+from minibert.format import ModelFile, read_model, reader, token_tables
+from minibert.format.token_tables import Tokenization
 
 PAGE = mmap.PAGESIZE
 #: Bytes that may be touched behind the last one that counts: what one vector register holds.
@@ -86,9 +88,23 @@ def read_guarded(path: str, **options: bool) -> ModelFile:
     return replace(file, tensors={name: copies[id(tensor)] for name, tensor in file.tensors.items()})
 
 
+def _guarded_copy(tensor: np.ndarray) -> np.ndarray:
+    copy = guarded(tensor.nbytes)
+    copy[:] = np.frombuffer(np.ascontiguousarray(tensor), np.uint8)
+    return copy.view(tensor.dtype).reshape(tensor.shape)
+
+
+def _guarded_tables(tables: Tokenization, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tables of a tokenizer, what was unpacked of them too."""
+    found = token_tables.expanded(tables, tensors)
+    return {name: tensor if tensor is tensors.get(name) else _guarded_copy(tensor) for name, tensor in found.items()}
+
+
 def install() -> None:
     """From now on, all memory of kernels in this process is guarded."""
     memory.empty = expand.empty = guarded
+    reader.own_copy = _guarded_copy
+    reader.expanded = _guarded_tables
     executor.empty = _of_workspace
     lower.Arena = GuardedArena
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from minibert.format import Config, padded
+from minibert.format.record import as_json
 from tests.format.models import make_tensors
+from tests.format.tokenizers import NAMES, VOCAB_SIZE, small_tables, tensors_of
 from tests.tiny import VOCABULARY, tokenizer_json
 
 KINDS = ("int8", "int8-4x4", "int4", "codebook", "float32")
@@ -99,11 +101,28 @@ def random_config(rng: random.Random) -> dict[str, Any]:
             "query": _side(rng, architecture),
             "document": _side(rng, architecture),
         }
+    _add_tokens(rng, config)
     _add_linears(rng, config, kinds)
     _add_tables(rng, config)
     if architecture["layers"] and rng.random() < 0.3:
         _share(rng, config)
     return config
+
+
+def _add_tokens(rng: random.Random, config: dict[str, Any]) -> None:
+    """Here and there the tokenizer is tables; the larger ones need more words."""
+    architecture = config["architecture"]
+    if architecture["layers"] and rng.random() < 0.1:
+        architecture["vocab_size"] = VOCAB_SIZE
+    if rng.random() < 0.5 and architecture["vocab_size"] >= len(VOCABULARY):
+        name = rng.choice(NAMES) if architecture["vocab_size"] == VOCAB_SIZE else "bert"
+        config["text"]["tables"] = as_json(small_tables(name, architecture["vocab_size"]).tokenization)
+
+
+def tokenizer_of(config: dict[str, Any]) -> str:
+    """What the file of a config that was not spoiled yet holds as tokenizer.json."""
+    tables = Config.from_json(config).text.tables
+    return tokenizer_json() if tables is None else tensors_of(tables, config["architecture"]["vocab_size"])[1]
 
 
 def _pooling(rng: random.Random) -> str:
@@ -238,7 +257,7 @@ def file_of(config: dict[str, Any], seed: int, tokenizer: str | None = None) -> 
         FormatError: it doesn't.
     """
     tensors = make_tensors(Config.from_json(config), seed)
-    text = tokenizer_json() if tokenizer is None else tokenizer
+    text = tokenizer_of(config) if tokenizer is None else tokenizer
     tensors["tokenizer.json"] = np.frombuffer(zlib.compress(text.encode("utf-8", "replace"), 1), np.uint8)
     dtypes = {"float32": "F32", "int32": "I32", "uint16": "U16", "int8": "I8", "uint8": "U8"}
     header: dict[str, Any] = {"__metadata__": {"format": "minibert", "version": "1", "config": json.dumps(config)}}

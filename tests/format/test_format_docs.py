@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from minibert.format import (
     expected_tensors,
     read_model,
     schema,
+    token_tables,
     tokenizer,
     unpack_blocks,
     unpack_int8,
@@ -63,6 +66,19 @@ def block(language: str, number: int = 0) -> str:
         f"at most {MAX_GROWTH} times as long, words of at most {MAX_WORD} characters",
         f"| `version` | `{schema.FORMAT_VERSION}` |",
         f"multiple of {constants.ALIGNMENT} bytes",
+        f"up to {token_tables.MAX_NODES:,} nodes",
+        f"`passes` | 0 to {token_tables.MAX_PASSES}",
+        f"default 0, up to {token_tables.MAX_WORD} | of WordPiece",
+        f"keys have at most {token_tables.MAX_PIECE_BYTES:,} bytes",
+        f"together at most {token_tables.MAX_TRIE_BYTES >> 20} MiB",
+        f"Room is nodes + {token_tables.LABELS_AT_ONCE}, rounded up to {token_tables.BLOCK_NODES}",
+        f"pages U16 [{token_tables.CODE_POINTS // token_tables.PAGE:,}]",
+        f"pages[c // {token_tables.PAGE}]",
+        f"has {token_tables.LAST:,} added",
+        f"clusters of at most {token_tables.CLUSTER_BYTES} bytes",
+        f"at most {token_tables.MAX_GROWTH:,} times as long",
+        *(f"| `{name}` |" for name in get_args(token_tables.PassKind)),
+        *(f"`{name}`" for name in get_args(token_tables.TokenModel)),
         *(f"`{name}`" for name in DTYPES),
         *(
             f"`{name}`"
@@ -124,4 +140,10 @@ def test_the_snippet_for_four_bits_reads_a_file(model_files, name):
 def test_every_tensor_has_its_row_on_the_page(model_files):
     for path in model_files.values():
         for name in expected_tensors(read_model(path).config):
-            assert f"`NAME.{name.rpartition('.')[2]}`" in PAGE
+            assert f"`NAME.{name.rpartition('.')[2]}`" in PAGE or f"`{name}`" in PAGE, name
+
+
+def test_every_key_of_tables_has_its_row_on_the_page():
+    for kind in (token_tables.Tokenization, token_tables.Pass, token_tables.FrameTokens, token_tables.TrieSize):
+        for key in fields(kind):
+            assert re.search(rf"[`{{ ]{key.name}[`, =}}]", PAGE), key.name

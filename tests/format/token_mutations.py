@@ -81,8 +81,11 @@ def _characters(forge: Forge, rng: random.Random) -> None:
     """Other numbers in the table of characters."""
     if tt.CHARACTERS not in forge.header:
         return
-    tables = Tokenization.from_json(_config(forge), "tables")
-    parts = expanded(tables, {tt.CHARACTERS: forge.tensor(tt.CHARACTERS)})
+    try:
+        tables = Tokenization.from_json(_config(forge), "tables")
+        parts = expanded(tables, {tt.CHARACTERS: forge.tensor(tt.CHARACTERS)})
+    except FormatError:  # changed before, with something else of the model
+        return
     parts = {name: part.copy() for name, part in parts.items() if name != tt.CHARACTERS}
     for _ in range(rng.choice([1, 1, 3])):
         part = parts[rng.choice(list(parts))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from minibert.format.pieces import Pieces
 from minibert.format.token_tables import Tokenization, token_tensors
 from minibert.format.tokenizer import BYTE_LETTERS
-from minibert.reference.tokens import TokenReference
+from minibert.text.token_runner import TokenRunner
 from minibert_converter.tokens.compile import Tables, compile_tokenizer
 from tests.tiny import VOCABULARY, tokenizer_json
 
@@ -187,15 +187,21 @@ def tensors_of(tables: Tokenization, vocab_size: int) -> tuple[dict[str, np.ndar
     return tensors, tokenizer_json() if found is None else found.rest
 
 
-def read_texts(tables: Tokenization, tensors: Mapping[str, np.ndarray], vocab_size: int) -> Iterator[list[int]]:
-    """Ids of all TEXTS by tables that were proven; every way of running them that there is has its turn here."""
-    reference = TokenReference(tables, tensors)
+def read_texts(
+    tables: Tokenization,
+    tensors: Mapping[str, np.ndarray],
+    vocab_size: int,
+    run: Callable[[int], None] | None = None,
+) -> Iterator[list[int]]:
+    """Ids of all TEXTS by tables that were proven, by the kernels or in Python, as of `TokenRunner`."""
+    runner = TokenRunner(tables, tensors, run)
     for text in TEXTS:
-        found = reference.tokenize(text)
-        assert all(0 <= id < vocab_size for id in found.ids), text
-        assert all(0 <= start <= end <= len(text) for start, end in found.spans), text
-        assert len(found.ids) == len(found.spans) == len(found.words), text
-        yield found.ids
+        found = runner.tokenize([text], places=True)
+        assert found.spans is not None
+        assert ((found.ids >= 0) & (found.ids < vocab_size)).all(), text
+        assert ((found.spans >= 0) & (found.spans <= len(text))).all(), text
+        assert found.ends == [0, len(found.ids)], text
+        yield found.ids.tolist()
     pieces = Pieces(tables, tensors)
     for id in (0, 1, vocab_size - 1):
         assert pieces[id] is None or isinstance(pieces[id], str)
