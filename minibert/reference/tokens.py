@@ -11,7 +11,6 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-
 from minibert.format import token_tables as tt
 from minibert.format.token_tables import (
     HANGUL_COUNT,
