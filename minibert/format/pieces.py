@@ -92,11 +92,9 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
     Raises:
         FormatError: what the file holds of it is no tokenizer.json without what the tables say.
     """
-    settings = parse_json(rest, "tensor 'tokenizer.json'")
-    model = settings.get("model") if type(settings) is dict else None
-    left_over = model.get("vocab") if type(model) is dict else None
-    if type(model) is not dict or not _is_left_over(left_over, tables):
-        raise FormatError("tensor 'tokenizer.json' has no model that its tables could be put into")
+    settings = proven_rest(rest, tables)
+    model = settings["model"]
+    left_over = model["vocab"]
     pieces, ids = Pieces(tables, tensors).all(), tensors[tt.IDS]
     order = np.argsort(ids, kind="stable").tolist()
     if tables.model == "unigram":
@@ -113,6 +111,37 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
         return json.dumps(settings, ensure_ascii=False, separators=(",", ":"))
     except RecursionError:
         raise FormatError("tensor 'tokenizer.json' nests too many arrays or objects within one another") from None
+
+
+def proven_rest(rest: str, tables: Tokenization) -> dict[str, Any]:
+    """What a file with tables holds of a tokenizer.json.
+
+    It is an object whose model, added tokens and decoder are of the types that they have in all of them.
+    Of pieces the model holds what its tables have no place for: ids, or scores of Unigram.
+
+    Raises:
+        FormatError: they are not.
+    """
+    settings = parse_json(rest, "tensor 'tokenizer.json'")
+    model = settings.get("model") if type(settings) is dict else None
+    if type(model) is not dict or not _is_left_over(model.get("vocab"), tables):
+        raise FormatError("tensor 'tokenizer.json' has no model that its tables could be put into")
+    added, decoder = settings.get("added_tokens") or [], settings.get("decoder")
+    if type(added) is not list or not all(map(_is_added, added)):
+        raise FormatError("tensor 'tokenizer.json' has added_tokens that are none")
+    if decoder is not None and not _has(decoder, {"type": str}):
+        raise FormatError("tensor 'tokenizer.json' has a decoder that is none")
+    if decoder and decoder["type"] == "WordPiece" and not _has(decoder, {"prefix": str, "cleanup": bool}):
+        raise FormatError("tensor 'tokenizer.json' has a decoder without prefix and cleanup")
+    return settings
+
+
+def _is_added(token: Any) -> bool:
+    return _has(token, {"content": str, "id": int, "special": bool})
+
+
+def _has(value: Any, kinds: Mapping[str, type]) -> bool:
+    return type(value) is dict and all(type(value.get(key)) is kind for key, kind in kinds.items())
 
 
 def _is_left_over(vocab: Any, tables: Tokenization) -> bool:

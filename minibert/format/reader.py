@@ -44,6 +44,7 @@ DTYPES = {
 }
 #: `NAME.padding` fills the bytes between the end of NAME and the next multiple of ALIGNMENT.
 PADDING = ".padding"
+NO_TABLES = "has no tables of its tokenizer: all that it has is tokenizer.json"
 
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 
@@ -89,18 +90,21 @@ class ModelFile:
             raise FormatError(f"{self.path}: {error}") from None
 
     def tokenizer_rest(self) -> dict[str, Any]:
-        """What of tokenizer.json the tables do not say, without its vocabulary; of a file without tables, all of it.
+        """What of tokenizer.json the tables do not say (see `minibert.format.pieces.proven_rest`).
 
         Raises:
-            FormatError: if it is damaged, or expands to more than 64 MiB.
+            FormatError: if it is damaged, or expands to more than 64 MiB; or if there are no tables.
         """
+        tables = self.config.text.tables
         try:
-            rest = parse_json(unpack_tokenizer(self.tensors[TOKENIZER]), f"tensor '{TOKENIZER}'")
-            if type(rest) is not dict or type(rest.get("model")) is not dict:
-                raise FormatError(f"tensor '{TOKENIZER}' is no tokenizer.json")
+            if tables is None:
+                raise FormatError(NO_TABLES)
+            with unforked():
+                from minibert.format.pieces import proven_rest
+
+            return proven_rest(unpack_tokenizer(self.tensors[TOKENIZER]), tables)
         except FormatError as error:
             raise FormatError(f"{self.path}: {error}") from None
-        return rest
 
     def token_tables(self) -> dict[str, NDArray[Any]]:
         """The tensors of the tokenizer's tables (`config.text.tables`), the table of characters expanded, all proven.
@@ -113,7 +117,7 @@ class ModelFile:
         tables = self.config.text.tables
         try:
             if tables is None:
-                raise FormatError("has no tables of its tokenizer: all that it has is tokenizer.json")
+                raise FormatError(NO_TABLES)
             return self._proven_tables(tables)
         except FormatError as error:
             raise FormatError(f"{self.path}: {error}") from None

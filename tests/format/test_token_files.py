@@ -83,7 +83,17 @@ def test_nothing_is_the_table_of_a_tokenizer_by_another_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rest", ["[]", "{}", '{"model":3}', '{"model":{"vocab":[1]}}', '{"model":{"vocab":{"a":"b"}}}', "{"]
+    "rest",
+    [
+        "[]",
+        "{}",
+        '{"model":{"vocab":{}},"added_tokens":[{}]}',
+        '{"model":{"vocab":{}},"decoder":[]}',
+        '{"model":3}',
+        '{"model":{"vocab":[1]}}',
+        '{"model":{"vocab":{"a":"b"}}}',
+        "{",
+    ],
 )
 def test_what_is_left_of_a_tokenizer_is_none(rest, tmp_path):
     config = CONFIGS["tables"]

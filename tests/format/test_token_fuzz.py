@@ -45,6 +45,7 @@ def test_damaged_tables_are_refused_or_run(forges, tmp_path, fuzz_rounds):
             continue
         tensors, refusal = outcome(file.token_tables, what)
         text, why = outcome(file.tokenizer_json, what)
+        outcome(file.tokenizer_rest, what)
         assert isinstance(text, str) or why.startswith("bytes: "), what
         if rng.random() < 0.02:
             target = tmp_path / f"{number}.safetensors"
