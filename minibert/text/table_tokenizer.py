@@ -71,7 +71,7 @@ class TableTokenizer(Tokenizer):
             return self._encode_pairs(texts, limit, only_first)
         room = limit - self._special[0]
         batch, longer = self._run([text for text, _ in texts], max(room, 0))
-        ids, ends = batch.ids.tolist(), batch.ends
+        ids, ends = batch.ids, batch.ends
         before, _, after, types = self._frames[0]
         found = []
         for number in range(len(texts)):
@@ -88,7 +88,7 @@ class TableTokenizer(Tokenizer):
     def _encode_pairs(self, texts: Sequence[tuple[str, str | None]], limit: int, only_first: bool) -> list[Encoded]:
         # How much of each text stays depends on how many tokens it has, so all of them are made.
         batch, longer = self._run([part for text, pair in texts for part in (text, pair or "")], None)
-        ids, ends = batch.ids.tolist(), batch.ends
+        ids, ends = batch.ids, batch.ends
         found = []
         for number, (_, pair) in enumerate(texts):
             own = [ids[ends[part] : ends[part + 1]] for part in (2 * number, 2 * number + 1)]
@@ -144,8 +144,7 @@ class TableTokenizer(Tokenizer):
         """The content of the one text of a batch, of which at most `budget` tokens are kept."""
         assert batch.spans is not None
         assert batch.words is not None
-        ids = batch.ids.tolist()
-        offsets = [(start, end) for start, end in batch.spans.tolist()]
+        ids, offsets = batch.ids, batch.spans
         # What Unigram has no piece for is called by its own characters.
         spelt = self._tables.unknown_id if self._tables.model == "unigram" else -1
         tokens = [
@@ -156,7 +155,7 @@ class TableTokenizer(Tokenizer):
             offsets = [self._trimmed(place, *each) for place, each in enumerate(zip(tokens, offsets, strict=True))]
         most = len(ids) if budget is None else budget
         ids, tokens, offsets, words = (
-            kept(part, most, self._tables.direction) for part in (ids, tokens, offsets, batch.words.tolist())
+            kept(part, most, self._tables.direction) for part in (ids, tokens, offsets, batch.words)
         )
         return Content(ids, tokens, offsets, words, len(batch.ids) > most)
 

@@ -201,7 +201,7 @@ def read_texts(
         assert ((found.ids >= 0) & (found.ids < vocab_size)).all(), text
         assert ((found.spans >= 0) & (found.spans <= len(text))).all(), text
         assert found.ends == [0, len(found.ids)], text
-        yield found.ids.tolist()
+        yield found.ids
     pieces = Pieces(tables, tensors)
     for id in (0, 1, vocab_size - 1):
         assert pieces[id] is None or isinstance(pieces[id], str)

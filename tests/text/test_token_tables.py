@@ -52,7 +52,7 @@ class Kernels:
         found = self._runner.tokenize([text], places=True)
         assert found.spans is not None
         assert found.words is not None
-        return Tokens(found.ids.tolist(), [(start, end) for start, end in found.spans.tolist()], found.words.tolist())
+        return Tokens(found.ids, found.spans, [word for word in found.words if word is not None])
 
 
 #: What makes a runner of tables, by its name.
