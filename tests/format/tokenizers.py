@@ -198,8 +198,8 @@ def read_texts(
     for text in TEXTS:
         found = runner.tokenize([text], places=True)
         assert found.spans is not None
-        assert ((found.ids >= 0) & (found.ids < vocab_size)).all(), text
-        assert ((found.spans >= 0) & (found.spans <= len(text))).all(), text
+        assert all(0 <= id < vocab_size for id in found.ids), text
+        assert all(0 <= start <= end <= len(text) for start, end in found.spans), text
         assert found.ends == [0, len(found.ids)], text
         yield found.ids
     pieces = Pieces(tables, tensors)
