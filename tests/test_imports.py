@@ -45,7 +45,7 @@ LAYERS = {
         {"passes"},
         {"recipe"},
         {"report"},
-        {"convert", "report_page"},
+        {"convert", "report_page", "upgrade"},
         {"budget", "distill"},
         {"cli"},
     ],

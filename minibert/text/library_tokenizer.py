@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, ClassVar
 
 from minibert.errors import FormatError, MinibertError
@@ -41,6 +41,11 @@ class _Guard:
 
 
 _LIBRARY = _Guard()
+
+
+def guarded() -> AbstractContextManager[None]:
+    """Around calls of the tokenizers library elsewhere: what it raises becomes a FormatError."""
+    return _LIBRARY
 
 
 class LibraryTokenizer(Tokenizer):

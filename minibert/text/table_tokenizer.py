@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from minibert.errors import FormatError
 from minibert.forking import Lazy, unforked
 from minibert.format import token_tables as tt
 from minibert.format.token_tables import FrameTokens
@@ -250,15 +249,11 @@ class TableTokenizer(Tokenizer):
 
     @Lazy
     def _library(self) -> Library:
-        try:
-            with unforked():
-                from minibert.text.library_tokenizer import proven_library
+        with unforked():
+            from minibert.text.library_tokenizer import guarded, proven_library
 
-                made = proven_library(self._file.tokenizer_json())
-        except FormatError:
-            raise
-        except Exception as error:
-            raise FormatError(f"the tokenizer inside the model fails: {error}") from error
+        with unforked(), guarded():
+            made = proven_library(self._file.tokenizer_json())
         made.no_truncation()
         made.no_padding()
         return made

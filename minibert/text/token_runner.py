@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from minibert.errors import MinibertError
 from minibert.forking import unforked
 from minibert.format.token_tables import Tokenization
 from minibert.kernels import opcodes as op
@@ -26,6 +27,8 @@ _KEPT, _KEPT_CAPACITY = 4, 1 << 16
 #: Characters at the end of a prefix whose tokens may be others than those of the whole text: more than two of the
 #: longest added tokens that `minibert.text.components` allows.
 _MARGIN = 1024
+#: Bytes to work in for one text, at most: a megabyte of characters and one word takes a tenth of it.
+_MOST_WORK = 4 << 30
 #: More tokens than any text has.
 _ALL = 1 << 40
 
@@ -89,7 +92,11 @@ class TokenRunner:
             desk = self._free.pop()
         except IndexError:
             desk = _Desk(self._lowered)
-        found = desk.run(self._run, data, [len(text) for text in texts], most, places)
+        try:
+            found = desk.run(self._run, data, [len(text) for text in texts], most, places)
+        except MemoryError:
+            longest = max(map(len, texts))
+            raise MinibertError(f"not enough memory for the tokens of a text of {longest} characters") from None
         # Whoever was interrupted does not give back what it had.
         if len(self._free) < _KEPT and desk.capacity <= _KEPT_CAPACITY:
             self._free.append(desk)
@@ -197,6 +204,8 @@ class _Desk:
         self._text = self._array(e.TEXT, 4 * count, "B")
 
     def _more_work(self, capacity: int, word_capacity: int) -> None:
+        if capacity * e.WORK_BYTES + word_capacity * e.WORD_BYTES > _MOST_WORK:
+            raise MemoryError
         self.capacity, self._word_capacity = capacity, word_capacity
         self._request[e.CAPACITY], self._request[e.WORD_CAPACITY] = capacity, word_capacity
         self._array(e.WORK, 3 * e.WORK_HEADER + e.WORK_BYTES * capacity + e.WORD_BYTES * word_capacity, "B")

@@ -64,8 +64,10 @@ class CharacterTable:
         found = np.zeros(len(special), np.int64)
         for column in columns[:, special]:  # one by one: sorting numbers is quicker than sorting rows of them
             _, found = np.unique(found << 16 | column, return_inverse=True)
-        _, firsts = np.unique(found, return_index=True)
-        records = columns[:, special[firsts]]
+        _, firsts, found = np.unique(found, return_index=True, return_inverse=True)
+        # Records come in the order of the characters: then neighbours differ by one, and pack well.
+        order = np.argsort(firsts)
+        records, found = columns[:, special[firsts[order]]], np.argsort(order)[found.reshape(-1)]
         if records.shape[1] >= tt.MAX_RECORDS:
             raise NoTables("its characters are of more kinds than a table holds")
         kinds = np.zeros(tt.CODE_POINTS, np.uint16)

@@ -262,13 +262,13 @@ def decompose(tables, row, source, first, end, chars, capacity):
     """A part taken apart, its marks in their order, with the numbers that `place_parts` wants: how many, or -1."""
     column, column_ascii = field(row, e.COLUMN), field(row, e.COLUMN_ASCII)
     classes, classes_ascii = field(row, e.CLASSES), field(row, e.CLASSES_ASCII)
-    counts = chars + 4 * capacity
+    counts, hangul = chars + 4 * capacity, field(row, e.HANGUL)
     made, run = 0, 0  # no starter since `run`
     for place in range(first, end):
         char = load_int(source + 4 * place)
         if made + 3 > capacity:
             return -1
-        if char >= HANGUL_FIRST and char < HANGUL_FIRST + HANGUL_COUNT:
+        if hangul != 0 and char >= HANGUL_FIRST and char < HANGUL_FIRST + HANGUL_COUNT:
             parts = hangul_parts(char, chars + 4 * made)
         else:
             replacement = value(tables, column, column_ascii, char)
