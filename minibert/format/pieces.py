@@ -70,8 +70,8 @@ class Pieces:
 def written_scores(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """What a tokenizer.json probably says of scores.
 
-    The tokenizers library reads numbers of many digits with an error in the last bit. Where scores came from
-    sentencepiece they were float32: there the error is seen and undone.
+    The tokenizers library reads numbers of many digits with an error in the last bit. Scores were float32 where they
+    came from sentencepiece: there the error is seen and undone.
     """
     with np.errstate(over="ignore"):
         single = scores.astype(np.float32).astype(np.float64)
@@ -98,10 +98,12 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
     pieces, ids = Pieces(tables, tensors).all(), tensors[tt.IDS]
     order = np.argsort(ids, kind="stable").tolist()
     if tables.model == "unigram":
-        scores = written_scores(tt.scores_of(tensors).astype(np.float64)).tolist()
-        model["vocab"] = [[pieces[key], left_over.get(pieces[key], scores[key])] for key in order]
+        scores = written_scores(tt.scores_of(tensors)[order].astype(np.float64)).tolist()
+        for id, score in left_over or ():
+            scores[id] = score
+        model["vocab"] = [[pieces[key], score] for key, score in zip(order, scores, strict=True)]
     else:
-        vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | left_over
+        vocab = {pieces[key]: id for key, id in zip(order, ids[order].tolist(), strict=True)} | (left_over or {})
         model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
     if tables.model == "bpe":
         model["merges"] = _merges(pieces, tables, tensors)
@@ -114,17 +116,15 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
 def proven_rest(rest: str, tables: Tokenization) -> dict[str, Any]:
     """What a file with tables holds of a tokenizer.json.
 
-    It is an object whose model, tokens beside the vocabulary and decoder are of the types that they have in all of them.
-    Of pieces the model holds what its tables have no place for: ids, or scores of Unigram.
+    It is an object whose model, tokens beside the vocabulary and decoder are of the types that they always have. Of
+    pieces the model holds what its tables have no place for: names and ids, or ids and scores of Unigram.
 
     Raises:
         FormatError: they are not.
     """
     settings = parse_json(rest, "tensor 'tokenizer.json'")
     model = settings.get("model") if type(settings) is dict else None
-    vocab = model.get("vocab") if type(model) is dict else None
-    kinds = (int, float) if tables.model == "unigram" else (int,)
-    if type(vocab) is not dict or not all(type(value) in kinds for value in vocab.values()):
+    if type(model) is not dict or not _is_left_over(model.get("vocab"), tables):
         raise FormatError("tensor 'tokenizer.json' has no model that its tables could be put into")
     added, decoder = settings.get("added_tokens") or [], settings.get("decoder")
     if type(added) is not list or not all(map(_is_added, added)):
@@ -142,6 +142,17 @@ def _is_added(token: Any) -> bool:
 
 def _has(value: Any, kinds: Mapping[str, type]) -> bool:
     return type(value) is dict and all(type(value.get(key)) is kind for key, kind in kinds.items())
+
+
+def _is_left_over(vocab: Any, tables: Tokenization) -> bool:
+    """Whether this is what a file may hold of a vocabulary: scores with another last bit, or pieces without a place."""
+    if tables.model != "unigram":
+        return type(vocab) is dict and all(type(id) is int for id in vocab.values())
+    ids = range(tables.pieces.keys)
+    return type(vocab) is list and all(
+        type(each) is list and len(each) == 2 and type(each[0]) is int and each[0] in ids and type(each[1]) is float
+        for each in vocab
+    )
 
 
 def _merges(pieces: list[str], tables: Tokenization, tensors: Mapping[str, NDArray[Any]]) -> list[list[str]]:

@@ -132,22 +132,27 @@ class TableTokenizer(Tokenizer):
         return self._frames[pair]
 
     def _content(self, text: str) -> Content:
-        return self._located(self._runner.tokenize([text], places=True), None)
+        return self._located(text, self._runner.tokenize([text], places=True), None)
 
     def _cut_content(self, text: str, budget: int) -> Content:
         batch, (longer,) = self._run([text], budget, places=True)
-        content = self._located(batch, budget)
         shift = max(len(text) - MAX_CHARACTERS, 0) if self._left else 0
+        content = self._located(text[shift:], batch, budget)
         offsets = [(start + shift, end + shift) for start, end in content.offsets] if shift else content.offsets
         return content._replace(offsets=offsets, truncated=content.truncated or longer)
 
-    def _located(self, batch: TokenBatch, budget: int | None) -> Content:
+    def _located(self, text: str, batch: TokenBatch, budget: int | None) -> Content:
         """The content of the one text of a batch, of which at most `budget` tokens are kept."""
         assert batch.spans is not None
         assert batch.words is not None
         ids = batch.ids.tolist()
-        tokens = [self.token(id) or "" for id in ids]
         offsets = [(start, end) for start, end in batch.spans.tolist()]
+        # What Unigram has no piece for is called by its own characters.
+        spelt = self._tables.unknown_id if self._tables.model == "unigram" else -1
+        tokens = [
+            text[start:end] if id == spelt else self.token(id) or ""
+            for id, (start, end) in zip(ids, offsets, strict=True)
+        ]
         if self._tables.trim:
             offsets = [self._trimmed(place, *each) for place, each in enumerate(zip(tokens, offsets, strict=True))]
         most = len(ids) if budget is None else budget

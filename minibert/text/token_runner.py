@@ -10,12 +10,15 @@ import numpy as np
 from minibert.format.token_tables import Tokenization
 from minibert.kernels import opcodes as op
 from minibert.kernels.tokens import entries as e
-from minibert.reference.tokens import TokenReference
+from minibert.reference.tokens import TokenReference, Tokens
 from minibert.text.characters import well_formed
 from minibert.text.lowering import Lowered
 
 #: Characters of a text, and of a word, that there is room for at first.
 _CAPACITY, _WORD_CAPACITY = 1024, 128
+#: Characters at the end of a prefix whose tokens may be others than those of the whole text: more than two of the
+#: longest added tokens that `minibert.text.components` allows.
+_MARGIN = 1024
 
 
 class TokenBatch(NamedTuple):
@@ -68,8 +71,7 @@ class TokenRunner:
         return self._compiled(self._lowered, texts, data, most, places)
 
     def _in_python(self, texts: Sequence[str], most: int | None, places: bool) -> TokenBatch:
-        assert self._reference is not None
-        found = [self._reference.tokenize(text, most) for text in texts]
+        found = [self._beginning(text, most) for text in texts]
         ends = [0]
         for each in found:
             ends.append(ends[-1] + len(each.ids))
@@ -78,6 +80,26 @@ class TokenRunner:
             return TokenBatch(ids, ends, None, None)
         spans = np.array([span for each in found for span in each.spans], np.int32).reshape(-1, 2)
         return TokenBatch(ids, ends, spans, np.array([word for each in found for word in each.words], np.int32))
+
+    def _beginning(self, text: str, most: int | None) -> Tokens:
+        """Tokens of a text in Python, of a prefix of it that has enough of them where that is so.
+
+        What is made of a character depends on the word that it is in, and on added tokens nearby; so a token of a
+        prefix is the whole text's token if it is not of the prefix's last word, and ends a margin before the prefix.
+        """
+        assert self._reference is not None
+        size = 4096 if most is None else max(4096, 16 * most)
+        while most is not None and size < len(text):
+            found = self._reference.tokenize(text[:size])
+            sure = sum(
+                1
+                for (_, end), word in zip(found.spans, found.words, strict=True)
+                if word < found.words[-1] and end <= size - _MARGIN
+            )
+            if sure > most:
+                return found
+            size *= 4
+        return self._reference.tokenize(text, most)
 
     def _compiled(
         self, lowered: Lowered, texts: Sequence[str], data: bytes, most: int | None, places: bool

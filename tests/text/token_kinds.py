@@ -1,4 +1,4 @@
-"""Tokenizers of all kinds that tables can hold, made for tests: models trained here, and every setting of every part."""
+"""Tokenizers of all kinds that tables can hold: models trained here, and every setting of every part."""
 
 from __future__ import annotations
 
@@ -143,8 +143,8 @@ def charsmap(keys: dict[str, str]) -> str:
     return base64.b64encode(struct.pack(f"<I{size}I", 4 * size, *array) + texts).decode()
 
 
-#: A charsmap that does what those of sentencepiece do, and what they might: texts that grow, shrink and go away, keys of
-#: several characters, and keys that begin with other keys.
+#: A charsmap that does what those of sentencepiece do, and what they might: texts that grow, shrink and go away, keys
+#: of several characters, and keys that begin with other keys.
 CHARSMAP = charsmap(
     {
         **{chr(point): " " for point in (0x09, 0x0A, 0x0D, 0xA0, 0x3000, 0x200B)},
@@ -152,7 +152,7 @@ CHARSMAP = charsmap(
         **{chr(0xFEE0 + point): chr(point) for point in range(0x21, 0x7F)},
         **{
             "ﬁ": "fi",
-            "½": "1⁄2",
+            "½": "1\u20442",
             "㎏": "kg",
             "ﷺ": "صلى الله",
             "か\u3099": "が",
@@ -199,7 +199,7 @@ NORMALIZERS: tuple[dict[str, Any], ...] = (
                 ("String", "o", "ooo"),
             ),
             *(("Regex", " {2,}", " "), ("Regex", "o+", ""), ("Regex", "0{3,}", "xyz"), ("Regex", "▁{1,}", " ")),
-            *(("String", ".", "·"), ("String", "\u0301", ""), ("String", "'", "’"), ("Regex", "!+", "!")),
+            *(("String", ".", "·"), ("String", "\u0301", ""), ("String", "'", "\u2019"), ("Regex", "!+", "!")),
         )
     ),
     {"type": "Precompiled", "precompiled_charsmap": CHARSMAP},

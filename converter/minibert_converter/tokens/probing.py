@@ -19,7 +19,7 @@ from minibert.format import token_tables as tt
 #: Stands between characters that are looked at one by one: a letter that no normalizer changes.
 _BETWEEN = "\U00010480"
 #: Up to here, and in the last of these, every character is asked for; elsewhere the ends of each block of so many.
-_ASSIGNED, _TAGS, _BLOCK = 0x40000, range(0xE0000, 0xE1000), 0x1000
+ASSIGNED, _TAGS, _BLOCK = 0x40000, range(0xE0000, 0xE1000), 0x1000
 
 
 def part(kind: str, settings: Any) -> Any:
@@ -30,8 +30,8 @@ def part(kind: str, settings: Any) -> Any:
 
 def spread(found: Callable[[list[int]], dict[int, Any]]) -> dict[int, Any]:
     """What `found` says of code points, for all of Unicode: of blocks that nobody has filled, by their ends."""
-    dense = [point for point in [*range(_ASSIGNED), *_TAGS] if not 0xD800 <= point < 0xE000]
-    ends = {block: (block, block + _BLOCK - 3) for block in range(_ASSIGNED, tt.CODE_POINTS, _BLOCK)}
+    dense = [point for point in [*range(ASSIGNED), *_TAGS] if not 0xD800 <= point < 0xE000]
+    ends = {block: (block, block + _BLOCK - 3) for block in range(ASSIGNED, tt.CODE_POINTS, _BLOCK)}
     ends = {block: pair for block, pair in ends.items() if block not in _TAGS}
     last = [block + _BLOCK - 1 - back for block in ends for back in (0, 1)]
     values = found([*dense, *(point for pair in ends.values() for point in pair), *last])
@@ -134,7 +134,7 @@ def combining_classes() -> dict[int, int]:
     from unicodedata import combining
 
     normalizer = part("normalizer", {"type": "NFD"})
-    marks = [point for point in range(_ASSIGNED) if combining(chr(point))]
+    marks = [point for point in range(ASSIGNED) if combining(chr(point))]
     ypogegrammeni, highest = "\u0345", 240  # no class is higher
     known = {}
     for point in marks:
@@ -152,7 +152,7 @@ def compositions() -> dict[str, int]:
 
     normalizer = part("normalizer", {"type": "NFC"})
     found = {}
-    for point in range(_ASSIGNED):
+    for point in range(ASSIGNED):
         parts = decomposition(chr(point)).split()
         if len(parts) == 2 and "<" not in parts[0]:
             pair = "".join(chr(int(each, 16)) for each in parts)
@@ -231,7 +231,7 @@ def cluster_breaks() -> dict[int, int]:
 
 def _together(normalizer: Any, pair: Callable[[int], tuple[int, int]]) -> Iterator[int]:
     """The characters for which a pair is one cluster."""
-    points = [point for point in [*range(0x20, _ASSIGNED), *_TAGS] if not 0xD800 <= point < 0xE000]
+    points = [point for point in [*range(0x20, ASSIGNED), *_TAGS] if not 0xD800 <= point < 0xE000]
     for start in range(0, len(points), 1 << 6):
         few = points[start : start + (1 << 6)]
         # A carriage return and a line feed are one cluster that nothing joins: X between the pairs, which have 1 or 2.

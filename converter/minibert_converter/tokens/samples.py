@@ -27,6 +27,8 @@ _TEXTS = (
     "▁▁under ▁ line▁",
     "\u0e33\u0300 \u0f73\u0f71 \u1d15e\u0301 \u302e\u302f",
     "don't 'S 'Re '' '",
+    # What comes again and again can be taken apart in ways that cost the same.
+    "wait....... ------- =====!!!!!?? 0000000 hahahahaha loooool ——— …… ……… xxxxx 久久久久久",
 )
 
 
@@ -45,6 +47,7 @@ def samples(library: Tokenizer) -> Iterator[str]:
     for _ in range(40):
         yield "".join(piece() for _ in range(8))
         yield " ".join(piece() for _ in range(6))
+        yield piece() + piece() * 5
         yield "".join(map(chr, _characters(chance, 12)))
         yield "".join(chance.choice("".join(_TEXTS)) for _ in range(24))
 

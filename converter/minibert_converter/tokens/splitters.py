@@ -105,7 +105,8 @@ class Splitters:
         if kind == "String" and len(pattern) == 1 and not splitter["invert"]:
             return self._at({ord(pattern)}, behavior)
         atom, run = (pattern[:-1], True) if pattern[-1:] == "+" and len(pattern) > 1 else (pattern, False)
-        if kind == "Regex" and re.fullmatch(_ATOM, atom) and not splitter["invert"]:
+        known = all(ord(char) < probing.ASSIGNED for char in pattern)  # others are not looked at one by one
+        if kind == "Regex" and known and re.fullmatch(_ATOM, atom) and not splitter["invert"]:
             return self._at(probing.matches(atom), behavior, run=run)
         raise NoTables(f"its pre-tokenizer splits at {pattern!r:.60}, a regular expression")
 

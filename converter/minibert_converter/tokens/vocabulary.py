@@ -107,7 +107,7 @@ def _unigram(model: dict[str, Any], library: Tokenizer, vocab_size: int) -> Voca
     tensors[tt.SCORES] = scores.view(np.int32).reshape(-1, 2) if exact else scores.astype(np.float32)
     settings = {"model": "unigram", "unknown_id": unknown, "exact_scores": exact}
     settings["byte_pieces"] = bool(model.get("byte_fallback")) and all(bytes_named)
-    rest = {"vocab": {vocab[id][0]: written[id] for id in odd.tolist()}}
+    rest = {"vocab": [[id, written[id]] for id in odd.tolist()]}
     return Vocabulary(settings, {"pieces": size}, tensors, rest)
 
 

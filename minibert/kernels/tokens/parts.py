@@ -132,13 +132,9 @@ def longest(row, buffer, place, end, found):
 
 
 @kernel(int64, *[int64] * 6)
-def stands_alone(row, tables, buffer, first, place, end):
-    """Whether no neighbour of an added token, in its part from `first` to `end`, belongs to a word.
-
-    `place` is the address of where the token begins and ends.
-    """
-    start, following = load_i64(place), load_i64(place + 8)
-    if start > first and beside(tables, row, load_int(buffer + 4 * (start - 1))) & tt.IS_WORD != 0:
+def stands_alone(row, tables, buffer, before, following, end):
+    """Whether no neighbour of an added token belongs to a word: `before` says what the one before it is."""
+    if before & tt.IS_WORD != 0:
         return 0
     if following < end and beside(tables, row, load_int(buffer + 4 * following)) & tt.IS_WORD != 0:
         return 0
@@ -156,9 +152,10 @@ def copy_part(buffer, capacity, first, end, out, begins):
 
 @kernel(int64, *[int64] * 8)
 def added_in_part(row, tables, buffer, capacity, first, end, out, work):
-    """Added tokens in one part, in place; where the next part goes. `work` has room for three entries."""
+    """Added tokens in one part, in place; where the next part goes. `work` has room for an entry."""
     starts = field(row, e.STARTS)
     done, place = first, first
+    behind = 0  # what the character before `done` is
     while place < end:
         after = -1
         if load_byte(starts + lead_byte(load_int(buffer + 4 * place))) != 0:
@@ -169,9 +166,11 @@ def added_in_part(row, tables, buffer, capacity, first, end, out, work):
         number, start, following = load_i64(work), place, after
         place = after
         rules = load_byte(field(row, e.FLAGS) + number)
-        store_i64(work + 8, start)
-        store_i64(work + 16, following)
-        if rules & tt.SINGLE_WORD != 0 and stands_alone(row, tables, buffer, first, work + 8, end) == 0:
+        # The last character of the token before may have been written over by now.
+        before = behind
+        if start > done:
+            before = beside(tables, row, load_int(buffer + 4 * (start - 1)))
+        if rules & tt.SINGLE_WORD != 0 and stands_alone(row, tables, buffer, before, following, end) == 0:
             continue
         if rules & tt.STRIPS_LEFT != 0:
             while start > done and beside(tables, row, load_int(buffer + 4 * (start - 1))) & tt.IS_SPACE != 0:
@@ -181,6 +180,7 @@ def added_in_part(row, tables, buffer, capacity, first, end, out, work):
                 following += 1
         first_start = load_int(buffer + 4 * (start + capacity))
         last_end = load_int(buffer + 4 * (following - 1 + 2 * capacity))
+        behind = beside(tables, row, load_int(buffer + 4 * (following - 1)))
         out = copy_part(buffer, capacity, done, start, out, 1)
         put(buffer, capacity, out, -1 - load_int(field(row, e.VALUES) + 4 * number), first_start, last_end, 1)
         out, done = out + 1, following
