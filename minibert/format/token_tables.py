@@ -90,6 +90,9 @@ MAX_PIECE_BYTES, MAX_TRIE_BYTES = 4096, MAX_TOKENIZER_BYTES
 #: 18 by a charsmap, 3 by lower case, and a sign before it are 1,944.
 MAX_GROWTH = 2048
 
+#: What characters without a piece cost more than the dearest piece: Unigram's unknown token.
+UNKNOWN_PENALTY = 10.0
+
 #: Names of the tensors; each trie has three of its own. They come before tokenizer.json, which needs no padding then.
 PREFIX = "text."
 CHARACTERS = f"{PREFIX}characters"

@@ -11,21 +11,18 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from minibert.format import token_tables as tt
 from minibert.format.token_tables import (
     HANGUL_COUNT,
     HANGUL_FIRST,
     LEADS,
     TRAILS,
+    UNKNOWN_PENALTY,
     VOWELS,
     Pass,
     Tokenization,
 )
-
-#: What characters without a piece cost more than the dearest piece: Unigram's unknown token.
-UNKNOWN_PENALTY = 10.0
+from minibert.format.trie import Trie
 
 
 class Tokens(NamedTuple):
@@ -52,38 +49,6 @@ class Characters:
         """Where each part begins and ends."""
         starts = [place for place, begins in enumerate(self.begins) if begins]
         yield from zip(starts, [*starts[1:], len(self.chars)], strict=False)
-
-
-class Trie:
-    """A trie over bytes whose nodes lie level by level, so that the children of one lie side by side."""
-
-    def __init__(self, name: str, tensors: Mapping[str, np.ndarray]) -> None:
-        self._labels = tensors[f"{name}.labels"].tobytes()
-        self._first = tensors[f"{name}.first"]
-        self._blocks = tensors[f"{name}.blocks"]
-
-    def first_child(self, node: int) -> int:
-        """Where the children of a node begin; they end where those of the next one begin."""
-        return int(self._blocks[node >> 6, 2]) + int(self._first[node])
-
-    def child(self, node: int, byte: int) -> int:
-        """The child by a byte, or -1."""
-        return self._labels.find(byte, self.first_child(node), self.first_child(node + 1))
-
-    def key(self, node: int) -> int:
-        """The number of the key that ends at a node, or -1."""
-        low, high, _, before = self._blocks[node >> 6]
-        bits = (int(low) & 0xFFFFFFFF) | (int(high) & 0xFFFFFFFF) << 32
-        place = node & 63
-        return int(before) + (bits & ((1 << place) - 1)).bit_count() if bits >> place & 1 else -1
-
-    def walk(self, node: int, data: bytes) -> int:
-        """The node that bytes lead to, or -1."""
-        for byte in data:
-            node = self.child(node, byte)
-            if node < 0:
-                break
-        return node
 
 
 class TokenReference:

@@ -10,8 +10,8 @@ import numpy as np
 
 from minibert.format import token_tables as tt
 from minibert.format.token_tables import Pass, Tokenization
+from minibert.format.trie import Trie
 from minibert.kernels.tokens import entries as e
-from minibert.reference.tokens import UNKNOWN_PENALTY, Trie
 
 _KINDS = {
     "map": e.MAP,
@@ -69,19 +69,16 @@ class Lowered:
                 e.FUSE_UNKNOWN: tables.fuse_unknown,
             },
         )
-        trie, labels = Trie(tt.PIECES, tensors), range(256)
-        children = np.array([trie.child(0, label) for label in labels], np.int32)
-        self.table[e.ROOT_CHILDREN] = self._own(children)
-        prefix = trie.walk(0, tables.prefix.encode())
-        inner = [trie.child(prefix, label) if prefix >= 0 else -1 for label in labels] if tables.prefix else children
-        self.table[e.PREFIX_CHILDREN] = self._own(np.array(inner, np.int32))
+        trie = Trie(tt.PIECES, tensors)
+        self.table[e.ROOT_CHILDREN] = self._own(trie.children(0))
+        self.table[e.PREFIX_CHILDREN] = self._own(trie.children(trie.walk(0, tables.prefix.encode())))
         if tables.byte_pieces:
-            keys = [trie.key(trie.walk(0, b"<0x%02X>" % byte)) for byte in labels]
+            keys = [trie.key(trie.walk(0, b"<0x%02X>" % byte)) for byte in range(256)]
             self.table[e.BYTE_IDS] = self._own(tensors[tt.IDS][keys].astype(np.int32))
         if tables.model == "unigram":
             scores = tt.scores_of(tensors)
             lowest = float(scores.min()) if scores.size else 0.0
-            self.table[e.UNKNOWN_SCORE] = struct.unpack("<q", struct.pack("<d", lowest - UNKNOWN_PENALTY))[0]
+            self.table[e.UNKNOWN_SCORE] = struct.unpack("<q", struct.pack("<d", lowest - tt.UNKNOWN_PENALTY))[0]
 
     def _lower_pass(self, row: np.ndarray, each: Pass, tables: Tokenization) -> None:
         entries: dict[int, Any] = {
@@ -116,8 +113,7 @@ class Lowered:
             values = f"{name}.ids" if each.kind == "added" else f"{name}.values"
             entries |= {e.VALUES: self._tensor(values), e.FLAGS: self._tensor(f"{name}.flags")}
         if each.kind == "added":
-            trie = Trie(name, self._tensors)
-            entries[e.STARTS] = self._own(np.array([trie.child(0, byte) >= 0 for byte in range(256)], np.uint8))
+            entries[e.STARTS] = self._own((Trie(name, self._tensors).children(0) >= 0).astype(np.uint8))
         self._write(row, entries)
 
     def _trie(self, first: int, name: str) -> dict[int, int]:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from minibert.errors import FormatError
 from minibert.forking import Lazy, unforked
 from minibert.format import token_tables as tt
-from minibert.format.pieces import Pieces
 from minibert.format.token_tables import FrameTokens
 from minibert.format.tokenizer import BYTE_LETTERS
-from minibert.reference.tokens import Trie
+from minibert.format.trie import Trie
 from minibert.text.characters import well_formed
-from minibert.text.decoding import decoder
 from minibert.text.token_runner import TokenBatch, TokenRunner
 from minibert.text.tokenizer import (
     MAX_CHARACTERS,
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Library
 
     from minibert.format import ModelFile
+    from minibert.format.pieces import Pieces
 
 
 class TableTokenizer(Tokenizer):
@@ -192,6 +191,9 @@ class TableTokenizer(Tokenizer):
 
     @Lazy
     def _pieces(self) -> Pieces:
+        with unforked():
+            from minibert.format.pieces import Pieces
+
         return Pieces(self._tables, self._tensors)
 
     @Lazy
@@ -231,6 +233,9 @@ class TableTokenizer(Tokenizer):
 
     @Lazy
     def _decoder(self) -> Callable[[list[str]], str]:
+        with unforked():
+            from minibert.text.decoding import decoder
+
         return decoder(self._rest.get("decoder"))
 
     def join(self, tokens: list[str]) -> str:

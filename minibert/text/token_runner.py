@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from minibert.forking import unforked
 from minibert.format.token_tables import Tokenization
 from minibert.kernels import opcodes as op
 from minibert.kernels.tokens import entries as e
-from minibert.reference.tokens import TokenReference, Tokens
 from minibert.text.characters import well_formed
 from minibert.text.lowering import Lowered
+
+if TYPE_CHECKING:
+    from minibert.reference.tokens import TokenReference, Tokens
 
 #: Characters of a text, and of a word, that there is room for at first.
 _CAPACITY, _WORD_CAPACITY = 1024, 128
@@ -50,8 +53,13 @@ class TokenRunner:
         self, tables: Tokenization, tensors: Mapping[str, Any], run: Callable[[int], None] | None = None
     ) -> None:
         self._run = run
-        self._reference = TokenReference(tables, tensors) if run is None else None
         self._lowered = None if run is None else Lowered(tables, tensors)
+        self._reference: TokenReference | None = None
+        if run is None:
+            with unforked():
+                from minibert.reference.tokens import TokenReference
+
+            self._reference = TokenReference(tables, tensors)
 
     def tokenize(self, texts: Sequence[str], most: int | None = None, *, places: bool = False) -> TokenBatch:
         """Tokens of texts.

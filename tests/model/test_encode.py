@@ -145,7 +145,7 @@ def test_progress_stays_out_of_logs(embedder, capsys):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_windows_are_read_ahead(embedder_path, monkeypatch, threads):
-    """The library makes tokens while the engine runs; but the caller's iterator is asked by the caller's thread alone."""
+    """The library makes tokens while the engine runs; the caller's iterator is asked by the caller's thread alone."""
     monkeypatch.setattr(pipeline, "READ_AHEAD", 8)
     model = minibert.load(embedder_path, threads=threads, backend="jit")
     words = WORDS.split()
