@@ -116,8 +116,8 @@ def restored_json(rest: str, tables: Tokenization, tensors: Mapping[str, NDArray
 def proven_rest(rest: str, tables: Tokenization) -> dict[str, Any]:
     """What a file with tables holds of a tokenizer.json.
 
-    It is an object whose model, added tokens and decoder are of the types that they have in all of them.
-    Of pieces the model holds what its tables have no place for: ids, or scores of Unigram.
+    It is an object whose model, tokens beside the vocabulary and decoder are of the types that they always have. Of
+    pieces the model holds what its tables have no place for: names and ids, or ids and scores of Unigram.
 
     Raises:
         FormatError: they are not.
