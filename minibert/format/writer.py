@@ -24,7 +24,8 @@ from minibert.format.reader import DTYPES, PADDING, read_model
 from minibert.format.relative import DISTANCE_ROWS, prove_distance_rows
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
 from minibert.format.tensors import TOKENIZER, expected_tensors
-from minibert.format.token_tables import expanded, prove_tokens, token_tensors
+from minibert.format.token_proof import prove_tokens
+from minibert.format.token_tables import expanded, token_tensors
 from minibert.format.tokenizer import unpack_tokenizer
 from minibert.format.values import shown
 

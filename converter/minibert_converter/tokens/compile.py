@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from minibert.format import token_tables as tt
+from minibert.format.token_proof import prove_tokens
 from minibert.format.token_tables import FrameTokens, Pass, Tokenization
 from minibert.reference.tokens import TokenReference
 from minibert_converter.tokens import probing
@@ -55,7 +56,7 @@ def compile_tokenizer(text: str, vocab_size: int) -> Tables:
     library.no_padding()
     try:
         tables = _compiled(settings, library, vocab_size)
-        tt.prove_tokens(tables.tokenization, tt.expanded(tables.tokenization, tables.tensors), vocab_size)
+        prove_tokens(tables.tokenization, tt.expanded(tables.tokenization, tables.tensors), vocab_size)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise NoTables(f"its settings are of a kind that is not known: {error!r:.100}") from None
     untrimmed = library

@@ -138,7 +138,7 @@ def map_characters(row, tables, source, target, capacity, count):
 
 @kernel(int64, *[int64] * 8)
 def place_parts(chars, counts, made, source, first, end, target_and_capacity, out):
-    """Characters of one part, with the numbers that come with each (`minibert.reference.tokens._placed`), to a buffer.
+    """Characters of one part to a buffer, with the numbers that come with each (see the twin's `placed`).
 
     `target_and_capacity` is the address of both. Gives the number of characters in the buffer, or -1.
     """

@@ -268,7 +268,7 @@ def contraction(buffer, place, end):
 
 @kernel(int64, *[int64] * 5)
 def words(row, tables, buffer, capacity, count):
-    """The pass "words", in place: `minibert.reference.tokens.word_end` says where words end."""
+    """The pass "words", in place: `minibert.reference.tokens.parts.word_end` says where words end."""
     column, ascii_values = field(row, e.COLUMN), field(row, e.COLUMN_ASCII)
     first = 0
     while first < count:

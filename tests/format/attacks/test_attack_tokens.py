@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from minibert.errors import FormatError
+from minibert.format import token_proof
 from minibert.format import token_tables as tt
 from minibert.format.record import as_json
-from minibert.format.token_tables import Pass, Tokenization, TrieSize, expanded, prove_tokens, token_tensors
+from minibert.format.token_proof import prove_tokens
+from minibert.format.token_tables import Pass, Tokenization, TrieSize, expanded, token_tensors
 from minibert_converter.tokens.tries import build_trie
 from tests.format.tokenizers import NAMES, VOCAB_SIZE, small_tables
 
@@ -93,7 +95,7 @@ def test_children_that_go_far_away_and_come_back_with_int32():
     blocks[:, 2] = first[::64] & 0x7FFFFFFF
     offsets = (first - first[::64].repeat(64)).clip(0, 65535).astype(np.uint16)
     with pytest.raises(FormatError, match="are not its nodes"):
-        tt._prove_trie("x", size, {"x.blocks": blocks, "x.first": offsets})
+        token_proof._prove_trie("x", size, {"x.blocks": blocks, "x.first": offsets})
 
 
 @pytest.mark.parametrize(("row", "column", "bit"), [(0, 0, 0), (-1, 1, 30)])
@@ -117,7 +119,7 @@ def test_keys_that_are_not_counted():
 def test_keys_that_are_long_or_many(keys):
     size, trie, _ = build_trie(tt.PIECES, keys[:1] if len(keys) == 1 else keys)
     with pytest.raises(FormatError, match="longer than 4096 bytes"):
-        tt._prove_trie(tt.PIECES, size, trie)
+        token_proof._prove_trie(tt.PIECES, size, trie)
 
 
 @pytest.mark.parametrize("name", ["bytes", "unigram of bytes", "characters and bytes"])
