@@ -187,7 +187,7 @@ class Pass(FromJson):
             raise FormatError(f"{where}.pattern is empty")
         if (self.least or kind == "metaspace") and len(self.pattern) != 1:
             raise FormatError(f"{where}.pattern must be one character, not {shown(self.pattern)}")
-        if kind == "prepend" and (not self.content or len(self.unless) > 1):
+        if (kind == "prepend" and not self.content) or len(self.unless) > 1:
             raise FormatError(f"{where}: there is nothing to prepend, or unless is more than a character")
         if kind == "split" and not self.cuts:
             raise FormatError(f"{where}.cuts is empty")
