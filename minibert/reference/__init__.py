@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
-from minibert.reference.model import Reference
+from typing import TYPE_CHECKING, Any
+
+from minibert.forking import unforked
+
+if TYPE_CHECKING:
+    from minibert.reference.model import Reference
 
 __all__ = ["Reference"]
+
+
+def __getattr__(name: str) -> Any:
+    """The engine itself only where it runs: others need single functions of it."""
+    if name != "Reference":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with unforked():
+        from minibert.reference.model import Reference
+
+    return Reference
