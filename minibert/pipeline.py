@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
 import numpy as np
 
 from minibert import options
+from minibert.beside import begun
 from minibert.errors import InputError, warn
 from minibert.format.schema import Architecture, Config
 from minibert.progress import Progress
@@ -294,9 +294,9 @@ class Pipeline:
                 yield portion, self._encode(portion, limits)
             return
         portion = ahead[0]
-        encoded = _begun(partial(self._encode, portion, limits))
+        encoded = begun(partial(self._encode, portion, limits))
         for following in chain(ahead[1:], texts):
-            ready, encoded = encoded(), _begun(partial(self._encode, following, limits))
+            ready, encoded = encoded(), begun(partial(self._encode, following, limits))
             yield portion, ready
             portion = following
         yield portion, encoded()
@@ -401,40 +401,6 @@ class Pipeline:
 
     def _read(self, limits: Limits) -> int:
         return self._max_length if limits.max_length is None else limits.max_length
-
-
-class _Beside(threading.Thread):
-    """Work on a thread beside the caller's, who asks for the result."""
-
-    def __init__(self, work: Callable[[], list[Encoded]]) -> None:
-        super().__init__()
-        self._work = work
-        self._done: list[Encoded] | None = None
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        """Do it, and keep what comes of it."""
-        try:
-            self._done = self._work()
-        except BaseException as error:
-            self._error = error
-
-    def result(self) -> list[Encoded]:
-        """What came of it."""
-        self.join()
-        if self._error is not None:
-            raise self._error
-        return self._work() if self._done is None else self._done  # in a fork the thread is not there
-
-
-def _begun(work: Callable[[], list[Encoded]]) -> Callable[[], list[Encoded]]:
-    """Work begun beside the caller's, whose result this gives; where no thread can be started, done when asked for."""
-    beside = _Beside(work)
-    try:
-        beside.start()
-    except RuntimeError:
-        return work
-    return beside.result
 
 
 def _portions(items: Iterable[Any], size: int, prefix: str, limits: Limits) -> Iterator[list[TextPair]]:

@@ -81,13 +81,13 @@ class TokenRunner:
             most: tokens of a text that are wanted; of a text with more there may be some more, and is at least one.
             places: whether to say which characters and words tokens came from.
         """
+        if self._lowered is None:
+            return self._in_python([well_formed(text) for text in texts], most, places)
         try:
             data = "".join(texts).encode("utf-32-le")
         except UnicodeEncodeError:
             texts = [well_formed(text) for text in texts]
             data = "".join(texts).encode("utf-32-le")
-        if self._lowered is None:
-            return self._in_python(texts, most, places)
         try:
             desk = self._free.pop()
         except IndexError:

@@ -1,6 +1,6 @@
 """Passes that cut a text into parts, put signs before them, and find the tokens beside the vocabulary.
 
-Buffers are those of `minibert.kernels.tokens.characters`. What takes characters away works where they lie.
+Buffers are those of `minibert.kernels.tokens.buffers`. What takes characters away works where they lie.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from minibert.kernels.kernel import int64, kernel
 from minibert.kernels.simd import load_i64, store_i64
 from minibert.kernels.step import field
 from minibert.kernels.tokens import entries as e
-from minibert.kernels.tokens.characters import begins_at, copy, part_end, put, value
+from minibert.kernels.tokens.buffers import begins_at, copy, part_end, put, value
 from minibert.kernels.tokens.memory import bit, load_byte, load_int, store_int
 from minibert.kernels.tokens.trie import key, lead_byte, walk_character
 

@@ -6,7 +6,9 @@ from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.simd import load_i64, store_i64
 from minibert.kernels.step import field
 from minibert.kernels.tokens import entries as e
-from minibert.kernels.tokens.characters import clusters, map_characters, normal_form, part_end, put
+from minibert.kernels.tokens.buffers import copy, part_end, place_parts, put
+from minibert.kernels.tokens.characters import map_characters, normal_form
+from minibert.kernels.tokens.clusters import clusters
 from minibert.kernels.tokens.memory import load_int, store_byte, store_int
 from minibert.kernels.tokens.models import bpe, piece, unigram, wordpiece
 from minibert.kernels.tokens.parts import added, metaspace, prepend, replace, split, strip, words
@@ -33,20 +35,44 @@ def bits_of_all(buffer, count):
 
 
 @kernel(int64, *[int64] * 6)
+def rewrite_parts(row, tables, source, target_and_capacity, count, spare):
+    """The pass "normal-form" or "clusters". `spare` has room for four int32 a character, and for 257 more."""
+    target, capacity = field(target_and_capacity, 0), field(target_and_capacity, 1)
+    out, first = 0, 0
+    while first < count:
+        end = part_end(source, capacity, first, count)
+        if load_int(source + 4 * first) < 0:
+            if out >= capacity:
+                return -1
+            copy(source, target, capacity, first, out, 1)
+            out, first = out + 1, end
+            continue
+        if field(row, e.KIND) == e.NORMAL_FORM:
+            made = normal_form(row, tables, source, first, end, spare, capacity)
+        else:
+            made = clusters(row, tables, source, first, end, spare, capacity)
+        if made < 0:
+            return -1
+        out = place_parts(spare, spare + 4 * capacity, made, source, first, end, target_and_capacity, out)
+        if out < 0:
+            return -1
+        first = end
+    return out
+
+
+@kernel(int64, *[int64] * 6)
 def run_pass(row, tables, source, target_and_capacity, count, spare):
     """One pass that fills another buffer: how many characters are there, or -1."""
     kind, target, capacity = field(row, e.KIND), field(target_and_capacity, 0), field(target_and_capacity, 1)
     if kind == e.MAP:
         return map_characters(row, tables, source, target, capacity, count)
-    if kind == e.NORMAL_FORM:
-        return normal_form(row, tables, source, target_and_capacity, count, spare)
-    if kind == e.CLUSTERS:
-        return clusters(row, tables, source, target_and_capacity, count, spare)
     if kind == e.REPLACE:
         return replace(row, source, target, capacity, count)
     if kind == e.PREPEND:
         return prepend(row, source, target, capacity, count)
-    return metaspace(row, source, target, capacity, count)
+    if kind == e.METASPACE:
+        return metaspace(row, source, target, capacity, count)
+    return rewrite_parts(row, tables, source, target_and_capacity, count, spare)
 
 
 @kernel(int64, *[int64] * 6)
