@@ -31,7 +31,8 @@ from minibert.format import (
     pack_nibbles,
     padded,
 )
-from minibert.format.constants import CODEBOOK_ENTRIES, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.constants import CODEBOOK_ENTRIES, FOUR_BIT_KINDS, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.four_bit import weight_sums
 from minibert.format.relative import DISTANCE_ROWS
 from minibert.reference import Reference
 
@@ -152,7 +153,10 @@ def random_model(
     def add(name: str, in_features: int, out_features: int) -> None:
         this = kind_of(name)
         factor = input_factor and this != "float32"
-        linears[name] = Linear(this, in_features, out_features, factor, group_size=32 if this == "int4" else 0)
+        # Groups that are no whole number of 32 inputs are multiplied in another way; old files have no sums.
+        group_size = (48 if name.endswith("ffn.down") else 32) if this == "int4" else 0
+        sums = this in FOUR_BIT_KINDS and ".ffn." in name
+        linears[name] = Linear(this, in_features, out_features, factor, group_size=group_size, weight_sum=sums)
         if low_rank and not (gated and name.endswith("ffn.up")):
             this = "float32" if this == "float32" else "int8"
             linears[f"{name}.low_rank.down"] = Linear(this, in_features, low_rank)
@@ -355,9 +359,11 @@ def store_linear(
         tensors[f"{name}.input_factor"] = factor
         weight = weight / factor
     codes, scale = _quantized(weight)
-    if linear.kind in ("int4", "codebook"):
+    if linear.kind in FOUR_BIT_KINDS:
         _store_four_bits(tensors, name, linear, codes, random)
         tensors[f"{name}.scale"] = np.pad(scale, (0, missing))
+        if linear.weight_sum:
+            tensors[f"{name}.weight_sum"] = weight_sums(name, linear, tensors)
         return
     tensors[f"{name}.weight"] = pack_int8(codes)
     tensors[f"{name}.scale"] = np.pad(scale, (0, missing))

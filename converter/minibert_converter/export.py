@@ -23,7 +23,7 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
-from minibert.format.constants import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
+from minibert.format.constants import CODEBOOK_VALUES, LANES, TableKind
 from minibert.format.parts import Table
 from minibert.format.pieces import restored_json
 from minibert.format.record import as_json
@@ -190,8 +190,7 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
     else:
         tensors = {f"{name}.weight": pack_int8(linear.q)}
     tensors[f"{name}.scale"] = to_panels(linear.scale)
-    if schema.kind not in FOUR_BIT_KINDS:
-        tensors[f"{name}.weight_sum"] = to_panels(linear.q.sum(axis=1, dtype=np.int32))
+    tensors[f"{name}.weight_sum"] = to_panels(linear.q.sum(axis=1, dtype=np.int32))
     if linear.input_factor is not None:
         tensors[f"{name}.input_factor"] = linear.input_factor
     tensors[f"{name}.bias"] = to_panels(linear.bias)
@@ -206,7 +205,7 @@ def four_bits(name: str, q: Int8Array, grid: GroupGrid | CodebookGrid, schema: L
         if (codes * steps != q).any():
             raise ValueError(f"{name} has weights beside its grid")
         packed = zip((f"{name}.codes", f"{name}.multiplier"), pack_int4(codes, grid.multiplier), strict=True)
-        return replace(schema, kind="int4", group_size=grid.group_size), dict(packed)
+        return replace(schema, kind="int4", group_size=grid.group_size, weight_sum=True), dict(packed)
     codes = np.zeros(q.shape, np.uint8)
     found = np.zeros(q.shape, bool)
     for place in range(CODEBOOK_VALUES):
@@ -214,7 +213,10 @@ def four_bits(name: str, q: Int8Array, grid: GroupGrid | CodebookGrid, schema: L
         codes[same], found[same] = place, True
     if not found.all():
         raise ValueError(f"{name} has weights beside its grid")
-    return replace(schema, kind="codebook"), {f"{name}.codes": pack_codebook(codes), f"{name}.codebook": grid.values}
+    return replace(schema, kind="codebook", weight_sum=True), {
+        f"{name}.codes": pack_codebook(codes),
+        f"{name}.codebook": grid.values,
+    }
 
 
 def table_tensors(name: str, table: AnyTable) -> Tensors:

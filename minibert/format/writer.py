@@ -16,8 +16,8 @@ import numpy as np
 from minibert.errors import FormatError, MinibertError
 from minibert.files import check_target, replacing
 from minibert.format.blocks import block_sums, prove_blocks
-from minibert.format.constants import ALIGNMENT, MAX_MULTIPLIER
-from minibert.format.four_bit import prove_int4_codes, prove_multiplier
+from minibert.format.constants import ALIGNMENT, FOUR_BIT_KINDS, MAX_MULTIPLIER
+from minibert.format.four_bit import prove_int4_codes, prove_multiplier, weight_sums
 from minibert.format.layout import unpack_nibbles
 from minibert.format.parts import TensorSpec
 from minibert.format.reader import DTYPES, PADDING, read_model
@@ -132,12 +132,14 @@ def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None
         if linear.kind == "int4":
             prove_int4_codes(name, tensors[f"{name}.codes"])
             prove_multiplier(name, tensors[f"{name}.multiplier"])
-        if linear.kind not in ("int8", "int8-4x4"):
-            continue
-        if linear.kind == "int8-4x4":
+        if linear.kind in FOUR_BIT_KINDS and linear.weight_sum:
+            sums = weight_sums(name, linear, tensors)
+        elif linear.kind == "int8-4x4":
             indptr = tensors[f"{name}.starts"]
             prove_blocks(name, linear, tensors[f"{name}.index"], indptr)
             sums = block_sums(tensors[f"{name}.blocks"], indptr)
+        elif linear.kind != "int8":
+            continue
         else:
             sums = tensors[f"{name}.weight"].sum(axis=(1, 3), dtype=np.int32).reshape(-1)
         if not np.array_equal(tensors[f"{name}.weight_sum"], sums):

@@ -25,6 +25,8 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
+from minibert.format.constants import FOUR_BIT_KINDS
+from minibert.format.four_bit import weight_sums
 from minibert.format.relative import DISTANCE_ROWS
 from tests.format.tokenizers import small_tables, tensors_of
 
@@ -105,11 +107,12 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
         if linear.kind == "float32":
             tensors[f"{name}.weight"] = pack_float32(weight.astype(np.float32))
             continue
-        if linear.kind == "int4":
-            multiplier = random.integers(1, 19, (linear.out_features, linear.groups), dtype=np.uint8)
-            tensors[f"{name}.codes"], tensors[f"{name}.multiplier"] = pack_int4(weight % 15 - 7, multiplier)
-            continue
-        if linear.kind == "codebook":
+        if linear.kind in FOUR_BIT_KINDS:
+            if linear.kind == "int4":
+                multiplier = random.integers(1, 19, (linear.out_features, linear.groups), dtype=np.uint8)
+                tensors[f"{name}.codes"], tensors[f"{name}.multiplier"] = pack_int4(weight % 15 - 7, multiplier)
+            sums = {f"{name}.weight_sum": weight_sums(name, linear, tensors)}
+            tensors.update(sums if linear.weight_sum else {})
             continue
         if linear.kind == "int8":
             tensors[f"{name}.weight"] = pack_int8(weight)
@@ -159,7 +162,7 @@ def sparse_config() -> Config:
 
 
 def four_bit_config() -> Config:
-    """Codebooks, and multipliers of groups that end with the inputs and of groups that don't."""
+    """Codebooks, and multipliers of groups that end with the inputs and of groups that don't; with sums and without."""
     config = make_config("int4")
     linears = dict(config.linears)
     for name in ("layers.0.ffn.up", "layers.1.attention.qkv", "head.dense"):
@@ -167,6 +170,8 @@ def four_bit_config() -> Config:
     linears["layers.0.ffn.down"] = replace(linears["layers.0.ffn.down"], group_size=12)
     linears["layers.1.ffn.down"] = make_config().linears["layers.1.ffn.down"]
     linears["layers.1.ffn.up"] = replace(linears["layers.1.ffn.up"], group_size=48)
+    for name in ("layers.1.ffn.up", "layers.1.attention.qkv"):
+        linears[name] = replace(linears[name], weight_sum=True)
     return replace(config, linears=linears)
 
 
