@@ -13,7 +13,7 @@ import numpy as np
 
 from minibert.engine.memory import empty
 from minibert.format.constants import FOUR_BIT_KINDS, GROUP
-from minibert.format.four_bit import expand_four_bit, four_bit_parts
+from minibert.format.four_bit import expand_blocks, expand_four_bit, four_bit_parts
 from minibert.format.schema import Config
 
 
@@ -27,6 +27,7 @@ def expand(config: Config, tensors: Mapping[str, np.ndarray]) -> tuple[Config, M
     Returns:
         A config whose matrices are of other kinds, and its tensors; the arguments themselves where they are already.
     """
+    config, tensors = _expand_blocks(config, tensors)
     small = {name: linear for name, linear in config.linears.items() if linear.kind in FOUR_BIT_KINDS}
     if not small:
         return config, tensors
@@ -44,6 +45,24 @@ def expand(config: Config, tensors: Mapping[str, np.ndarray]) -> tuple[Config, M
         for part in parts:
             del expanded[part]
     linears = {name: replace(linear, kind="int8", group_size=0) for name, linear in small.items()}
+    return replace(config, linears={**config.linears, **linears}), expanded
+
+
+def _expand_blocks(config: Config, tensors: Mapping[str, np.ndarray]) -> tuple[Config, Mapping[str, np.ndarray]]:
+    """The same model with blocks of four bits as blocks of int8."""
+    small = {name: linear for name, linear in config.linears.items() if linear.kind == "int4-4x4"}
+    if not small:
+        return config, tensors
+    known: dict[tuple[int, int, int], np.ndarray] = {}
+    expanded = dict(tensors)
+    for name, linear in small.items():
+        codes, multiplier = (expanded.pop(f"{name}.{part}") for part in ("codes", "multiplier"))
+        key = linear.blocks, id(codes), id(multiplier)
+        if key not in known:
+            room = empty(2 * codes.nbytes).view(np.int8).reshape(*codes.shape[:2], GROUP)
+            known[key] = expand_blocks(name, linear, tensors, room)
+        expanded[f"{name}.blocks"] = known[key]
+    linears = {name: replace(linear, kind="int8-4x4") for name, linear in small.items()}
     return replace(config, linears={**config.linears, **linears}), expanded
 
 

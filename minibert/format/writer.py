@@ -16,8 +16,8 @@ import numpy as np
 from minibert.errors import FormatError, MinibertError
 from minibert.files import check_target, replacing
 from minibert.format.blocks import block_sums, prove_blocks
-from minibert.format.constants import ALIGNMENT, MAX_MULTIPLIER
-from minibert.format.four_bit import prove_int4_codes, prove_multiplier
+from minibert.format.constants import ALIGNMENT, BLOCK_KINDS, FOUR_BIT_KINDS, MAX_MULTIPLIER
+from minibert.format.four_bit import expand_blocks, prove_filling, prove_int4_codes, prove_multiplier
 from minibert.format.layout import unpack_nibbles
 from minibert.format.parts import TensorSpec
 from minibert.format.reader import DTYPES, PADDING, read_model
@@ -129,15 +129,18 @@ def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None
             if tensors[f"{name}.multiplier"].max() > MAX_MULTIPLIER:
                 raise FormatError(f"tensor {shown(f'{name}.multiplier')} holds more than {MAX_MULTIPLIER}")
     for name, linear in config.linears.items():
-        if linear.kind == "int4":
+        if linear.kind in ("int4", "int4-4x4"):
             prove_int4_codes(name, tensors[f"{name}.codes"])
-            prove_multiplier(name, tensors[f"{name}.multiplier"])
-        if linear.kind not in ("int8", "int8-4x4"):
+            prove_multiplier(name, linear, tensors[f"{name}.multiplier"])
+        if linear.kind == "int4-4x4":
+            prove_filling(name, linear, tensors[f"{name}.codes"])
+        if linear.kind in ("float32", *FOUR_BIT_KINDS):
             continue
-        if linear.kind == "int8-4x4":
+        if linear.kind in BLOCK_KINDS:
             indptr = tensors[f"{name}.starts"]
             prove_blocks(name, linear, tensors[f"{name}.index"], indptr)
-            sums = block_sums(tensors[f"{name}.blocks"], indptr)
+            few = linear.kind == "int4-4x4"
+            sums = block_sums(expand_blocks(name, linear, tensors) if few else tensors[f"{name}.blocks"], indptr)
         else:
             sums = tensors[f"{name}.weight"].sum(axis=(1, 3), dtype=np.int32).reshape(-1)
         if not np.array_equal(tensors[f"{name}.weight_sum"], sums):
