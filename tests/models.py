@@ -35,7 +35,8 @@ from minibert.format import (
     padded,
     unpack_blocks,
 )
-from minibert.format.constants import BLOCK_KINDS, CODEBOOK_ENTRIES, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.constants import BLOCK_KINDS, CODEBOOK_ENTRIES, FOUR_BIT_KINDS, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.four_bit import weight_sums
 from minibert.format.relative import DISTANCE_ROWS
 from minibert.reference import Reference
 
@@ -157,7 +158,10 @@ def random_model(
     def add(name: str, in_features: int, out_features: int) -> None:
         this = kind_of(name)
         factor = input_factor and this != "float32"
-        linear = Linear(this, in_features, out_features, factor, group_size=32 if this == "int4" else 0)
+        # Groups that are no whole number of 32 inputs are multiplied in another way; old files have no sums.
+        group_size = (48 if name.endswith("ffn.down") else 32) if this == "int4" else 0
+        sums = this in FOUR_BIT_KINDS and ".ffn." in name
+        linear = Linear(this, in_features, out_features, factor, group_size=group_size, weight_sum=sums)
         linears[name] = replace(linear, blocks=3 * linear.all_blocks // 5) if this in BLOCK_KINDS else linear
         if low_rank and not (gated and name.endswith("ffn.up")):
             this = "float32" if this == "float32" else "int8"
@@ -361,9 +365,11 @@ def store_linear(
         tensors[f"{name}.input_factor"] = factor
         weight = weight / factor
     codes, scale = _quantized(weight)
-    if linear.kind in ("int4", "codebook"):
+    if linear.kind in FOUR_BIT_KINDS:
         _store_four_bits(tensors, name, linear, codes, random)
         tensors[f"{name}.scale"] = np.pad(scale, (0, missing))
+        if linear.weight_sum:
+            tensors[f"{name}.weight_sum"] = weight_sums(name, linear, tensors)
         return
     tensors[f"{name}.scale"] = np.pad(scale, (0, missing))
     if linear.kind in BLOCK_KINDS:

@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # Before numba is imported, as minibert.kernels.build does.
@@ -36,6 +36,8 @@ LENGTHS = (8, 16, 48, 128, 512)
 MATRICES = ((384, 1152), (384, 1536), (1536, 384), (768, 2304), (768, 3072), (3072, 768))
 _LANES = 16  # of a panel
 _SPARE_ROWS = 15
+_ARGUMENTS = 11
+_GROUP = 32  # inputs of an int4 matrix that share a multiplier
 
 
 def _compile(module: ir.Module, isa: Any, name: str, arguments: int) -> tuple[Callable[..., None], Any]:
@@ -56,8 +58,8 @@ def peak_function(isa: Any) -> tuple[Callable[..., None], int, Any]:
     """A function (address of 64 bytes of operands, number of steps, address for the sums); multiply-adds of a step."""
     if isa.tile_registers:
         return _tile_peak(isa)
-    count = isa.int8_tile.mr * isa.int8_tile.panels
-    widens = isa.int8_dense is not None and isa.int8_dense.step_bytes > isa.int8.step_bytes
+    widens = isa.widens
+    count = 4 if widens else isa.int8_tile.mr * isa.int8_tile.panels  # of rows of int16 that sums do not push out
     # Where rows are widened to int16 first, those are what is multiplied.
     microkernel, a_lane = (isa.int16, 2) if widens else (isa.int8, 4)
     module = ir.Module("peak")
@@ -155,20 +157,20 @@ def measure_peak(isa: Any, threads: int, seconds: float) -> float:
 
 
 def dense_function(name: str) -> tuple[Callable[..., None], Any]:
-    """The kernel `int8_product` of the package, compiled as the package is, as a function of its ten arguments."""
+    """The kernel `integer_product` of the package, compiled as the package is, as a function of its arguments."""
     from numba import types
 
     from minibert.kernels import build, interpreter
-    from minibert.kernels.dense import int8_product
+    from minibert.kernels.dense import integer_product
     from minibert.kernels.tile_registers import close_registers, open_registers
 
-    def run(source, count, stride, inner, weight, first, end, out, out_stride, scratch):  # noqa: ANN001, ANN202
+    def run(step, source, count, stride, inner, weight, first, end, out, out_stride, scratch):  # noqa: ANN001, ANN202
         open_registers()
-        int8_product(source, count, stride, inner, weight, first, end, out, out_stride, scratch)
+        integer_product(step, source, count, stride, inner, weight, first, end, out, out_stride, scratch)
         close_registers()
 
     # The builder compiles whatever interpreter.run is: for this process that is one kernel alone.
-    interpreter.run, interpreter.RUN_SIGNATURE = run, types.void(*[types.int64] * 10)
+    interpreter.run, interpreter.RUN_SIGNATURE = run, types.void(*[types.int64] * _ARGUMENTS)
     code = build.build(name)
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -177,39 +179,63 @@ def dense_function(name: str) -> tuple[Callable[..., None], Any]:
     )
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * _ARGUMENTS)
     return kind(engine.get_function_address(build.ENTRY_POINT)), engine
 
 
+def _matrices(inner: int, outer: int) -> Iterator[tuple[str, np.ndarray, np.ndarray, int, list[np.ndarray]]]:
+    """A random matrix of each kind: name, weights int8 [outer, inner], step, address if it is int8, what to keep."""
+    from minibert.engine.memory import address, aligned
+    from minibert.format import pack_int4, pack_int8
+    from minibert.kernels import opcodes as op
+
+    random = np.random.default_rng(0)
+    step = np.zeros(op.STEP_FIELDS, np.int64)
+    step[op.KIND] = op.INT8
+    weight = random.integers(-127, 128, (outer, inner), dtype=np.int8)
+    packed = aligned(pack_int8(weight))
+    yield "int8", weight, step, address(packed), [packed]
+    codes = random.integers(-7, 8, (outer, inner), dtype=np.int8)
+    multiplier = random.integers(1, 19, (outer, inner // _GROUP), dtype=np.uint8)
+    weight = codes * multiplier.astype(np.int8).repeat(_GROUP, axis=1)
+    kept = [aligned(part) for part in pack_int4(codes, multiplier)]
+    kept.append(aligned(weight.sum(axis=1, dtype=np.int32)))
+    step = step.copy()
+    step[[op.KIND, op.GROUP_SIZE]] = op.INT4, _GROUP
+    step[[op.WEIGHT, op.DECODER, op.WEIGHT_SUM]] = [address(each) for each in kept]
+    yield "int4", weight, step, 0, kept
+
+
 def measure_dense(name: str, isa: Any, seconds: float) -> list[dict[str, Any]]:
-    """The kernel on one thread, for every M, K and N; its sums are checked against NumPy's first."""
+    """The kernel on one thread, for every kind of matrix, M, K and N; its sums are checked against NumPy's first."""
     from minibert.engine.memory import aligned
-    from minibert.format import pack_int8
+    from minibert.kernels.scratch import matmul_scratch
 
     call, _engine = dense_function(name)
     random = np.random.default_rng(0)
     rows = []
     for inner, outer in MATRICES:
-        weight = random.integers(-127, 128, (outer, inner), dtype=np.int8)
-        packed = aligned(pack_int8(weight))
-        for length in LENGTHS:
-            codes = random.integers(-127, 128, (length, inner), dtype=np.int8)
-            # Kernels that multiply several rows together may read, and write sums of, a few more than there are.
-            stored = aligned(np.zeros((length + _SPARE_ROWS, inner), np.uint8))
-            stored[:length] = codes.astype(np.int16) + isa.code_offset
-            sums = aligned(np.zeros((length + _SPARE_ROWS, outer), np.int32))
-            scratch = np.zeros(length * (2 * inner + 64), np.uint8)
-            arguments = (
-                stored.ctypes.data, length, inner, inner,
-                packed.ctypes.data, 0, outer // _LANES, sums.ctypes.data, 4 * outer, scratch.ctypes.data,
-            )  # fmt: skip
-            call(*arguments)
-            expected = codes.astype(np.int32) @ weight.T.astype(np.int32)
-            expected += isa.code_offset * weight.sum(axis=1, dtype=np.int32)
-            if not np.array_equal(sums[:length], expected):
-                sys.exit(f"int8_product {length}x{inner}x{outer}: wrong sums")
-            taken = _fastest(lambda arguments=arguments: call(*arguments), seconds)
-            rows.append({"m": length, "k": inner, "n": outer, "macs_per_second": length * inner * outer / taken})
+        for kind, weight, step, packed, kept in _matrices(inner, outer):
+            for length in LENGTHS:
+                codes = random.integers(-127, 128, (length, inner), dtype=np.int8)
+                # Kernels that multiply several rows together may read, and write sums of, a few more than there are.
+                stored = aligned(np.zeros((length + _SPARE_ROWS, inner), np.uint8))
+                stored[:length] = codes.astype(np.int16) + isa.code_offset
+                sums = aligned(np.zeros((length + _SPARE_ROWS, outer), np.int32))
+                scratch = aligned(np.zeros(matmul_scratch(length, inner), np.uint8))
+                arguments = (
+                    step.ctypes.data, stored.ctypes.data, length, inner, inner,
+                    packed, 0, outer // _LANES, sums.ctypes.data, 4 * outer, scratch.ctypes.data,
+                )  # fmt: skip
+                call(*arguments)
+                expected = codes.astype(np.int32) @ weight.T.astype(np.int32)
+                expected += isa.code_offset * weight.sum(axis=1, dtype=np.int32)
+                if not np.array_equal(sums[:length], expected):
+                    sys.exit(f"integer_product {kind} {length}x{inner}x{outer}: wrong sums")
+                taken = _fastest(lambda arguments=arguments: call(*arguments), seconds)
+                speed = length * inner * outer / taken
+                rows.append({"kind": kind, "m": length, "k": inner, "n": outer, "macs_per_second": speed})
+            kept.clear()
     return rows
 
 
@@ -241,9 +267,8 @@ def main() -> None:
     peak = result["peak"][str(options.threads[0])] / options.threads[0]
     for row in result["dense"]:
         speed = row["macs_per_second"]
-        print(
-            f"  {row['m']:4} x {row['k']:4} x {row['n']:4}: {speed / 1e9:6.1f} GMAC/s, {speed / peak:4.0%} of the peak"
-        )
+        shape = f"{row['m']:4} x {row['k']:4} x {row['n']:4}"
+        print(f"  {row['kind']} {shape}: {speed / 1e9:6.1f} GMAC/s, {speed / peak:4.0%} of the peak")
 
 
 if __name__ == "__main__":

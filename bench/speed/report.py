@@ -95,7 +95,7 @@ def dense(result: Result) -> str:
     """One sentence about the kernel and the peak."""
     peak = result["peak"]
     limit = peak["peak"]["1"]
-    shares = [row["macs_per_second"] / limit for row in peak["dense"] if row["m"] >= 48]
+    shares = [row["macs_per_second"] / limit for row in peak["dense"] if row["m"] >= 48 and row["kind"] == "int8"]
     sentence = (
         f"Peak: {limit / 1e9:.0f} GMAC/s on one thread, measured with the kernels' own instruction ({peak['isa']})"
     )

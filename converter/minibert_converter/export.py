@@ -24,7 +24,8 @@ from minibert.format import (
     pack_tokenizer,
     padded,
 )
-from minibert.format.constants import CODEBOOK_VALUES, FOUR_BIT_KINDS, LANES, TableKind
+from minibert.format.constants import CODEBOOK_VALUES, LANES, TableKind
+from minibert.format.four_bit import weight_sums
 from minibert.format.parts import Table
 from minibert.format.pieces import restored_json
 from minibert.format.record import as_json
@@ -197,8 +198,9 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
         else:
             tensors = {f"{name}.weight": pack_int8(linear.q)}
     tensors[f"{name}.scale"] = to_panels(linear.scale)
-    if schema.kind not in FOUR_BIT_KINDS:
-        tensors[f"{name}.weight_sum"] = to_panels(linear.q.sum(axis=1, dtype=np.int32))
+    # Outputs that only fill up a panel have a weight too where codes are places in a codebook.
+    sums = to_panels(linear.q.sum(axis=1, dtype=np.int32))
+    tensors[f"{name}.weight_sum"] = weight_sums(name, schema, tensors) if schema.kind == "codebook" else sums
     if linear.input_factor is not None:
         tensors[f"{name}.input_factor"] = linear.input_factor
     tensors[f"{name}.bias"] = to_panels(linear.bias)
@@ -209,7 +211,7 @@ def _int4(name: str, q: Int8Array, grid: GroupGrid, schema: Linear) -> tuple[Lin
     """The codes of an int8 matrix [out, in] all of whose weights lie on a grid, and what the config says of it."""
     codes = _codes(name, q, grid.steps(q.shape[1]))
     packed = zip((f"{name}.codes", f"{name}.multiplier"), pack_int4(codes, grid.multiplier), strict=True)
-    return replace(schema, kind="int4", group_size=grid.group_size), dict(packed)
+    return replace(schema, kind="int4", group_size=grid.group_size, weight_sum=True), dict(packed)
 
 
 def _int4_blocks(name: str, q: Int8Array, grid: BlockGrid, schema: Linear) -> tuple[Linear, Tensors]:
@@ -237,7 +239,10 @@ def _codebook(name: str, q: Int8Array, grid: CodebookGrid, schema: Linear) -> tu
         codes[same], found[same] = place, True
     if not found.all():
         raise ValueError(f"{name} has weights beside its grid")
-    return replace(schema, kind="codebook"), {f"{name}.codes": pack_codebook(codes), f"{name}.codebook": grid.values}
+    return replace(schema, kind="codebook", weight_sum=True), {
+        f"{name}.codes": pack_codebook(codes),
+        f"{name}.codebook": grid.values,
+    }
 
 
 def table_tensors(name: str, table: AnyTable) -> Tensors:

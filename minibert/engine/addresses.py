@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 
 from minibert.engine.memory import address, aligned
+from minibert.format.constants import FOUR_BIT_KINDS
+from minibert.format.four_bit import four_bit_parts, weight_sums
 from minibert.format.layout import pack_int8
 from minibert.format.parts import Linear
 from minibert.reference.attention import bias_middle, window_biases
@@ -31,6 +33,7 @@ class Addresses:
         self.tensors = tensors
         self.used: list[np.ndarray] = []
         self._dense: dict[tuple[int, ...], int] = {}
+        self._sums: dict[tuple[int, ...], int] = {}
         self.ones = self._of(np.ones(widest, np.float32))
         self._window_biases = cache(window_biases)
         self._rotary_table = cache(rotary_table)
@@ -49,6 +52,16 @@ class Addresses:
         if parts not in self._dense:  # else layers that share their blocks would each have a copy
             self._dense[parts] = self._of(aligned(pack_int8(int8_weight(name, linear, self.tensors))))
         return self._dense[parts]
+
+    def weight_sum(self, name: str, linear: Linear) -> int:
+        """Address of the sums of a matrix's weights; files of older releases have none of matrices of four bits."""
+        if linear.kind not in FOUR_BIT_KINDS or linear.weight_sum:
+            return self.tensor(f"{name}.weight_sum")
+        codes, decoder = (self.tensors[f"{name}.{part}"] for part in four_bit_parts(linear.kind))
+        parts = (linear.group_size, id(codes), id(decoder))
+        if parts not in self._sums:
+            self._sums[parts] = self._of(aligned(weight_sums(name, linear, self.tensors)))
+        return self._sums[parts]
 
     def biases(self, name: str) -> tuple[int, int]:
         """Address of the bias of distance 0 in a table of biases by head and distance, and bytes between heads."""

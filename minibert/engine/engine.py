@@ -76,7 +76,7 @@ class Engine:
         try:
             config, self.tensors = expand(model_file.config, model_file.tensors)
         except MemoryError as error:
-            raise MinibertError(f"not enough memory to expand the model's four-bit matrices: {error}") from error
+            raise MinibertError(f"not enough memory to expand the model's blocks of four bits: {error}") from error
         self.config = adapted(config, early_exit, token_pruning)
         self.plan = build_plan(self.config, token_heads=token_heads)
         self.out_features = self.plan.out_features
@@ -136,7 +136,7 @@ class Engine:
         made = {id(tensor): tensor.nbytes for tensor in (*self.tensors.values(), *executor.program.tensors)}
         return MemoryPlan(
             weights=sum(mapped.values()),
-            expanded=sum(size for key, size in made.items() if key not in mapped),
+            made=sum(size for key, size in made.items() if key not in mapped),
             workspace=executor.workspace_bytes,
             # int64 while they are checked, then int32, and the types.
             batch=tokens * (8 + 4 + 4) + (texts + 1) * 8,

@@ -14,20 +14,27 @@ from minibert import numerics
 from minibert import plan as steps
 from minibert.engine.addresses import Addresses
 from minibert.engine.arena import Arena
-from minibert.format.constants import ALIGNMENT, Pooling, padded
+from minibert.format.constants import FOUR_BIT_KINDS, Pooling, padded
+from minibert.format.four_bit import four_bit_parts
 from minibert.format.parts import Linear
 from minibert.format.relative import DISTANCE_ROWS
 from minibert.format.schema import Config
 from minibert.kernels import opcodes as op
 from minibert.kernels.isa import TARGETS
 from minibert.kernels.opcodes import Op
-from minibert.kernels.scratch import attention_scratch, position_scratch
+from minibert.kernels.scratch import attention_scratch, matmul_scratch, position_scratch
 from minibert.plan import Buffer, Codes, Plan
 from minibert.reference.selection import kept_parts
 
 #: More than any text has tokens.
 _NO_WINDOW = 1 << 40
-_KINDS = {"int8": op.INT8, "float32": op.FLOAT32, "int8-4x4": op.BLOCK_SPARSE}
+_KINDS = {
+    "int8": op.INT8,
+    "float32": op.FLOAT32,
+    "int8-4x4": op.BLOCK_SPARSE,
+    "int4": op.INT4,
+    "codebook": op.CODEBOOK_MATRIX,
+}
 #: Where a step has the entries of each table; of each kind of table, the parts that hold its rows and decode them.
 _TABLES = {"embeddings.word": op.WORD, "embeddings.position": op.POSITION, "embeddings.token_type": op.TYPE}
 _TABLE_KINDS = {
@@ -195,10 +202,9 @@ class _Lowering:
                 op.SOURCE_SCALES: self.arena.scales(source),
                 op.INNER: linear.in_features,
                 op.WEIGHT_SCALE: self.addresses.tensor(f"{step.linear}.scale"),
-                op.WEIGHT_SUM: self.addresses.tensor(f"{step.linear}.weight_sum"),
+                op.WEIGHT_SUM: self.addresses.weight_sum(step.linear, linear),
             }
-            # A block of rows as panels of 16, or widened to words: see kernels.block_sparse and kernels.dense.
-            self.most_packed = max(self.most_packed, self.block_rows * (2 * linear.in_features + ALIGNMENT))
+            self.most_packed = max(self.most_packed, matmul_scratch(self.block_rows, linear.in_features))
         else:
             row |= {
                 op.SOURCE: self.arena.buffer(source),
@@ -207,6 +213,10 @@ class _Lowering:
             }
         if linear.kind == "int8-4x4":
             row |= self._blocks(step.linear, linear)
+        elif linear.kind in FOUR_BIT_KINDS:
+            codes, decoder = four_bit_parts(linear.kind)
+            row[op.WEIGHT] = self.addresses.tensor(f"{step.linear}.{codes}")
+            row |= {op.DECODER: self.addresses.tensor(f"{step.linear}.{decoder}"), op.GROUP_SIZE: linear.group_size}
         else:
             row[op.WEIGHT] = self.addresses.tensor(f"{step.linear}.weight")
         row |= {

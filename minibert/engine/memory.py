@@ -15,14 +15,15 @@ class MemoryPlan:
 
     Attributes:
         weights: mapped from the file, shared by all processes that read it; resident as far as they are used.
-        expanded: weights stored in 4 bits, as the int8 that kernels read; dense copies of block-sparse matrices.
+        made: what the engine makes beside the file's tensors: tables of biases and rotations, dense copies of some
+            block-sparse matrices, blocks of four bits as int8.
         workspace: what all threads work in: of one fixed size, whatever the batch, and kept for the next call.
         batch: token ids, token types and where texts start.
         answer: the rows that the caller gets.
     """
 
     weights: int
-    expanded: int
+    made: int
     workspace: int
     batch: int
     answer: int
@@ -30,7 +31,7 @@ class MemoryPlan:
     @property
     def peak(self) -> int:
         """All but the file's own pages: what the process needs at most while the pass runs."""
-        return self.expanded + self.workspace + self.batch + self.answer
+        return self.made + self.workspace + self.batch + self.answer
 
 
 def empty(size: int) -> np.ndarray:

@@ -7,7 +7,7 @@ lower half. What a code means is its matrix's kind:
     int4-4x4    a whole number in [-7, 7], times the multiplier of its run of blocks and its output among the block's
     codebook    the place of a value in the codebook of its panel (k-means, Deep Compression, arXiv 1510.00149)
 
-Nothing multiplies codes as they are: they are expanded once, and the kernels of int8 matrices do the rest.
+Kernels expand a few panels at a time, just before they multiply them (minibert.kernels.four_bits).
 """
 
 from __future__ import annotations
@@ -100,6 +100,26 @@ def expand_four_bit(
             multiplier = np.repeat(meaning[panel].view(np.int8), linear.group_size // GROUP, axis=0)
             target *= multiplier[: len(target), :, None]
     return out
+
+
+def weight_sums(name: str, linear: Linear, tensors: Mapping[str, NDArray]) -> NDArray[np.int32]:
+    """The sum of each output's weights, of a matrix of one of FOUR_BIT_KINDS whose file does not have them.
+
+    Args:
+        name: the matrix.
+        linear: its description.
+        tensors: those of the model, by name.
+
+    Returns:
+        int32 `[16 P]`.
+    """
+    sums = []
+    for panel, codes in enumerate(tensors[f"{name}.codes"]):
+        parts = {part: tensors[f"{name}.{part}"][panel : panel + 1] for part in four_bit_parts(linear.kind)}
+        weights = expand_four_bit("", linear, {f".{part}": tensor for part, tensor in parts.items()})
+        by_place = weights.reshape(len(codes), LANES * GROUP).sum(axis=0, dtype=np.int32)
+        sums.append(by_place.reshape(LANES, GROUP).sum(axis=1, dtype=np.int32))
+    return np.concatenate(sums)
 
 
 def expand_blocks(

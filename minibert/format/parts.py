@@ -9,6 +9,7 @@ from minibert.errors import FormatError
 from minibert.format.constants import (
     BLOCK,
     BLOCK_KINDS,
+    FOUR_BIT_KINDS,
     GROUP,
     LANES,
     LINEAR_KINDS,
@@ -46,6 +47,8 @@ class Linear(FromJson):
             SmoothQuant, arXiv 2211.10438); only for int8 kinds.
         blocks: number of stored blocks of BLOCK outputs x GROUP inputs; for BLOCK_KINDS only.
         group_size: inputs of one output that share a multiplier, a multiple of GROUP; for "int4" only.
+        weight_sum: whether the sums of the weights of a matrix of four bits are stored, as those of int8 kinds always
+        are.
     """
 
     kind: LinearKind = key(choice(LINEAR_KINDS))
@@ -54,6 +57,7 @@ class Linear(FromJson):
     input_factor: bool = key(boolean, default=False)
     blocks: int = key(integer(0, MAX_BLOCKS), default=0)
     group_size: int = key(integer(0, MAX_WIDTH), default=0)
+    weight_sum: bool = key(boolean, default=False, written=False)
 
     @property
     def groups(self) -> int:
@@ -87,6 +91,8 @@ class Linear(FromJson):
             raise FormatError(f"{where}.blocks is {self.blocks}, but the matrix has {self.all_blocks} of them")
         if (self.kind == "int4") != (self.group_size > 0):
             raise FormatError(f"{where}.group_size is {self.group_size}; int4 matrices have one, and no others")
+        if self.weight_sum and self.kind not in FOUR_BIT_KINDS:
+            raise FormatError(f"{where}.weight_sum is for matrices of four bits, not for {self.kind}")
         if self.group_size % GROUP:
             raise FormatError(f"{where}.group_size must be a multiple of {GROUP}, not {self.group_size}")
 

@@ -134,7 +134,7 @@ class _Specs:
             self.add(f"{name}.starts", "I32", outputs // BLOCK + 1)
         if linear.kind != "float32":
             self.add(f"{name}.scale", "F32", outputs)
-        if linear.kind in ("int8", *BLOCK_KINDS):
+        if linear.kind in ("int8", *BLOCK_KINDS) or linear.weight_sum:
             self.add(f"{name}.weight_sum", "I32", outputs)
         self.add(f"{name}.bias", "F32", outputs)
         if linear.input_factor:

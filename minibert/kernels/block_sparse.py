@@ -13,11 +13,14 @@ from typing import Any
 from llvmlite import ir
 
 from minibert.format.constants import GROUP, LANES
+from minibert.kernels import opcodes as op
 from minibert.kernels.emit import I16, I32, I64, load, prefetch, store
+from minibert.kernels.four_bits import expand_blocks, panel_bytes
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import Microkernel
 from minibert.kernels.kernel import dispatch, int64, intrinsic, kernel, void
 from minibert.kernels.simd import load_i32, transpose_16x16
+from minibert.kernels.step import field
 from minibert.kernels.tile import Phis, TileSums
 
 _isa = current()
@@ -194,8 +197,11 @@ def pack_tokens(source, stride, count, inner, panels):
             transpose_16x16(source + token * stride + column, stride, place, _PANEL)
 
 
-def _make_block_product() -> Any:
-    """Kernel: `count` tokens, packed, x groups first..end of 4 outputs; results in rows `out_stride` bytes apart."""
+def _make_groups_product() -> Any:
+    """Kernel: `count` tokens, packed, x groups first..end of 4 outputs; results in rows `out_stride` bytes apart.
+
+    `blocks` is the address of the first group's first block.
+    """
     tiles = {panels: _make_block_tile(panels) for panels in range(_MOST_PANELS, 0, -1)}
     if _isa.int8_half is not None:
         tiles = {_HALF: _make_block_tile(1, _isa.int8_half), **tiles}
@@ -204,6 +210,7 @@ def _make_block_product() -> Any:
     def product(panels, count, inner, blocks, indices, indptr, first, end, out, out_stride):
         stride = inner * LANES
         number = (count + LANES - 1) // LANES
+        begin = int64(load_i32(indptr + 4 * first))
         for panel in range(0, number, _MOST_PANELS):
             width = min(number - panel, _MOST_PANELS)
             if has_half and count - panel * LANES <= LANES // 2:
@@ -212,12 +219,31 @@ def _make_block_product() -> Any:
             for group in range(first, end):
                 start = int64(load_i32(indptr + 4 * group))
                 blocks_here = int64(load_i32(indptr + 4 * group + 4)) - start
-                block, place = blocks + start * _BLOCK, indices + start * 2
+                block, place = blocks + (start - begin) * _BLOCK, indices + start * 2
                 to = out + panel * LANES * out_stride + group * _BLOCK
                 tile(source, stride, block, place, blocks_here, to, out_stride, width)
 
     return kernel(void, *[int64] * 10)(product)
 
 
-#: Packed codes x 4x4 blocks -> int32 sums.
-block_product = _make_block_product()
+_groups_product = _make_groups_product()
+_GROUPS = LANES // GROUP  # of a panel of outputs
+
+
+@kernel(void, *[int64] * 10)
+def block_product(step, source, count, stride, inner, first, end, out, out_stride, scratch):
+    """Codes x the blocks of a step's matrix, panels first..end of 16 outputs -> int32 sums.
+
+    Blocks of four bits become int8 in `scratch`, those of a panel at a time; behind them are the tokens.
+    """
+    indices, indptr = field(step, op.BLOCK_INDICES), field(step, op.BLOCK_INDPTR)
+    tokens = scratch + panel_bytes(inner)
+    pack_tokens(source, stride, count, inner, tokens)
+    if field(step, op.KIND) == op.INT4_BLOCKS:
+        for group in range(first * _GROUPS, end * _GROUPS, _GROUPS):
+            begin, after = load_i32(indptr + 4 * group), load_i32(indptr + 4 * (group + _GROUPS))
+            blocks = expand_blocks(step, int64(begin), int64(after), scratch)
+            _groups_product(tokens, count, inner, blocks, indices, indptr, group, group + _GROUPS, out, out_stride)
+    else:
+        blocks = field(step, op.WEIGHT) + int64(load_i32(indptr + 4 * _GROUPS * first)) * _BLOCK
+        _groups_product(tokens, count, inner, blocks, indices, indptr, first * _GROUPS, end * _GROUPS, out, out_stride)

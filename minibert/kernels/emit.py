@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
 from minibert.format.constants import LANES
@@ -90,3 +92,53 @@ def llvm_function(builder: ir.IRBuilder, name: str, result: ir.Type, arguments: 
     """An LLVM intrinsic or external function, declared once in the module."""
     known = builder.module.globals.get(name)
     return known if known is not None else ir.Function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def counted_loop(builder: ir.IRBuilder, count: ir.Value, body: Callable[[ir.Value], None]) -> None:
+    """`body(number)` for 0..count, an int64; there may be none."""
+    entry, loop = builder.block, builder.append_basic_block("loop")
+    done = builder.append_basic_block("done")
+    zero = ir.Constant(I64, 0)
+    builder.cbranch(builder.icmp_signed(">", count, zero), loop, done)
+    builder.position_at_end(loop)
+    number = builder.phi(I64)
+    number.add_incoming(zero, entry)
+    body(number)
+    following = builder.add(number, ir.Constant(I64, 1))
+    number.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, done)
+    builder.position_at_end(done)
+
+
+class CarryingLoop:
+    """A loop over 0..count, at least once, that carries registers of several rows; the builder stands in its body.
+
+    Attributes:
+        number: of the pass.
+        carried: the registers of each row.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, count: ir.Value, start: list[list[ir.Value]]) -> None:
+        self._builder, self._count = builder, count
+        entry = builder.block
+        self._block = builder.append_basic_block("loop")
+        builder.branch(self._block)
+        builder.position_at_end(self._block)
+        self.number = builder.phi(I64)
+        self.number.add_incoming(ir.Constant(I64, 0), entry)
+        self.carried = [[builder.phi(value.type) for value in row] for row in start]
+        self._add_incoming(start, entry)
+
+    def _add_incoming(self, rows: list[list[ir.Value]], block: ir.Block) -> None:
+        for phis, values in zip(self.carried, rows, strict=True):
+            for phi, value in zip(phis, values, strict=True):
+                phi.add_incoming(value, block)
+
+    def close(self, after: list[list[ir.Value]]) -> None:
+        """End the body, from which the next pass takes `after`."""
+        following = self._builder.add(self.number, ir.Constant(I64, 1))
+        end, done = self._builder.block, self._builder.append_basic_block("done")
+        self.number.add_incoming(following, end)
+        self._add_incoming(after, end)
+        self._builder.cbranch(self._builder.icmp_signed("<", following, self._count), self._block, done)
+        self._builder.position_at_end(done)

@@ -7,8 +7,8 @@ quantization for the next linear happen while they are in cache. Twin: minibert.
 from __future__ import annotations
 
 from minibert.kernels import opcodes as op
-from minibert.kernels.block_sparse import block_product, pack_tokens
-from minibert.kernels.dense import WIDE_PANELS, float32_product, int8_product
+from minibert.kernels.block_sparse import block_product
+from minibert.kernels.dense import WIDE_PANELS, float32_product, integer_product
 from minibert.kernels.isa import current_target
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.row_vectors import ROWS
@@ -36,18 +36,18 @@ def product(step, arena, scratch, first, count, panel, end, sums):
     source = arena + field(step, op.SOURCE) + first * source_stride
     stride = sums_stride(step)
     weight = field(step, op.WEIGHT)
-    blocks = field(step, op.KIND) == op.BLOCK_SPARSE
-    if blocks and field(step, op.DENSE_FROM) <= count < field(step, op.DENSE_BELOW):
-        dense = field(step, op.DENSE_WEIGHT)
-        int8_product(source, count, source_stride, inner, dense, panel, end, sums, stride, scratch)
-    elif blocks:
-        pack_tokens(source, source_stride, count, inner, scratch)
-        indices, indptr = field(step, op.BLOCK_INDICES), field(step, op.BLOCK_INDPTR)
-        block_product(scratch, count, inner, weight, indices, indptr, 4 * panel, 4 * end, sums, stride)
-    elif field(step, op.KIND) == op.INT8:
-        int8_product(source, count, source_stride, inner, weight, panel, end, sums, stride, scratch)
-    else:
+    kind = field(step, op.KIND)
+    if kind == op.FLOAT32:
         float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
+    elif kind == op.INT8:
+        integer_product(step, source, count, source_stride, inner, weight, panel, end, sums, stride, scratch)
+    elif kind == op.BLOCK_SPARSE and field(step, op.DENSE_FROM) <= count < field(step, op.DENSE_BELOW):
+        dense = field(step, op.DENSE_WEIGHT)
+        integer_product(step, source, count, source_stride, inner, dense, panel, end, sums, stride, scratch)
+    elif kind == op.BLOCK_SPARSE or kind == op.INT4_BLOCKS:
+        block_product(step, source, count, source_stride, inner, panel, end, sums, stride, scratch)
+    else:
+        integer_product(step, source, count, source_stride, inner, 0, panel, end, sums, stride, scratch)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 #: Entries of a step.
-STEP_FIELDS = 31
+STEP_FIELDS = 33
 
 #: First entry of every step: what it does, an `Op`.
 OP = 0
@@ -59,7 +59,10 @@ KIND, SOURCE, SOURCE_STRIDE, SOURCE_SCALES, INNER, WEIGHT, WEIGHT_SCALE, WEIGHT_
 #: MATMUL with 4x4 blocks: WEIGHT is the blocks, these are their input groups and where each group of outputs begins.
 #: From DENSE_FROM rows at once on, and below DENSE_BELOW, they take the dense copy of the matrix.
 BLOCK_INDICES, BLOCK_INDPTR, DENSE_WEIGHT, DENSE_FROM, DENSE_BELOW = range(23, 28)
-INT8, FLOAT32, BLOCK_SPARSE = range(3)
+INT8, FLOAT32, BLOCK_SPARSE, INT4, CODEBOOK_MATRIX, INT4_BLOCKS = range(6)
+#: MATMUL by a matrix of four bits: WEIGHT is its codes, these are its multipliers or codebooks, and how many inputs
+#: share a multiplier.
+DECODER, GROUP_SIZE = range(31, 33)
 #: MATMUL: columns of the product, twice WIDTH if one half gates the other.
 OUTPUTS = 28
 

@@ -1,12 +1,13 @@
-"""Where things lie in the scratch memory of an attention head: kernels work in it, and the engine provides it."""
+"""Where things lie in scratch memory: kernels work in it, and the engine provides it."""
 
 from __future__ import annotations
 
 from minibert import numerics
+from minibert.format.constants import ALIGNMENT
 
 #: Bytes of 16 lanes.
 ROW = 64
-#: A block of keys and 16 queries, in bytes from the start: what goes from block to block, ...
+#: Attention, of a head. A block of keys and 16 queries, in bytes from the start: what goes from block to block, ...
 TOTAL, LARGEST, CORRECTION, QUERY_SCALE, OFFSET = range(0, 5 * ROW, ROW)
 #: ... a row of scores for each key, up to 16 keys more than a block has; weights as the next product wants them.
 SCORES = 5 * ROW
@@ -37,3 +38,18 @@ def position_scratch(tokens: int, width: int, exact: bool) -> int:
     blocks = -(-tokens // 16)
     panel = (width if exact else width // 4) * ROW + 2 * ROW  # with its rows' scales, and what codes' offsets add
     return POSITION_REST + 16 * width + blocks * 16 * POSITION_PITCH + 4 * blocks * panel
+
+
+def panel_scratch(inner):
+    """Bytes of the panels that a matmul of `inner` inputs lays out at once; the rows that it lays out lie behind them.
+
+    That is three panels of int8, or one of int16 with the int8 that it is made of, or one of groups (9 bytes where int8
+    has 8, and one group begun), or the 4x4 blocks of one panel with what their first and last runs share with
+    neighbours.
+    """
+    return 48 * inner + 1024
+
+
+def matmul_scratch(rows: int, inner: int) -> int:
+    """Bytes for `rows` rows of a matmul of integers: panels, and rows as int16 or as panels of tokens."""
+    return panel_scratch(inner) + rows * (2 * inner + ALIGNMENT)

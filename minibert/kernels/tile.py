@@ -24,6 +24,7 @@ from minibert.kernels.isa.base import Microkernel, Sums
 from minibert.kernels.kernel import int64, intrinsic, void
 
 _PANEL_BYTES = 64
+_ELEMENT = 4  # bytes of a row for one step
 _FOUR = 4
 
 #: The sums of a tile by (row, panel).
@@ -225,8 +226,7 @@ class _Emitter:
         step = opaque(builder, step)  # else LLVM counts up addresses, and between products that makes a core wait
         row_offset = builder.mul(step, self.row_step)
         rows = [builder.add(base, row_offset) for base in self.row_bases]
-        step_bytes = self.kernel.step_bytes
-        elements = [[builder.add(row, ir.Constant(I64, s * step_bytes)) for s in range(_FOUR)] for row in rows]
+        elements = [[builder.add(row, ir.Constant(I64, s * _ELEMENT)) for s in range(_FOUR)] for row in rows]
         offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
         added: TileSums = {}
         for p, base in enumerate(self.panel_bases):

@@ -128,7 +128,7 @@ def test_memory_is_known_beforehand(name):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    expected = plan.peak - plan.expanded  # made when the engine was
+    expected = plan.peak - plan.made  # made when the engine was
     assert 0.5 * expected < peak < 1.1 * expected + 100_000
     assert engine.plan_memory(2 * tokens, count).workspace == plan.workspace
 

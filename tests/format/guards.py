@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minibert.engine import arena, executor, expand, lower, memory
+from minibert.engine import arena, executor, lower, memory
 from minibert.format import ModelFile, read_model, reader, token_tables
 from minibert.format.token_tables import Tokenization
 
@@ -102,7 +102,7 @@ def _guarded_tables(tables: Tokenization, tensors: Mapping[str, np.ndarray]) -> 
 
 def install() -> None:
     """From now on, all memory of kernels in this process is guarded."""
-    memory.empty = expand.empty = guarded
+    memory.empty = guarded
     reader.own_copy = _guarded_copy
     reader.expanded = _guarded_tables
     executor.empty = _of_workspace

@@ -28,7 +28,8 @@ from minibert.format import (
     padded,
     unpack_blocks,
 )
-from minibert.format.constants import BLOCK_KINDS
+from minibert.format.constants import BLOCK_KINDS, FOUR_BIT_KINDS
+from minibert.format.four_bit import weight_sums
 from minibert.format.relative import DISTANCE_ROWS
 from tests.format.tokenizers import small_tables, tensors_of
 
@@ -105,7 +106,7 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
             tensors[f"{name}.codes"] = pack_nibbles(random.integers(-7, 8, (table.rows, 2 * codes.shape[1]), np.int8))
             tensors[f"{name}.multiplier"] = random.integers(1, 19, multiplier.shape, np.uint8)
     for name, linear in config.linears.items():
-        tensors |= _matrix(name, linear, random)
+        tensors |= _matrix(name, linear, tensors, random)
     text = TOKENIZER
     if config.text.tables is not None:
         tables, text = tensors_of(config.text.tables, config.architecture.vocab_size)
@@ -114,18 +115,21 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: tensor for name, tensor in tensors.items() if name not in config.aliases}
 
 
-def _matrix(name: str, linear: Linear, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """The tensors of a matrix whose contents are not all free."""
+def _matrix(
+    name: str, linear: Linear, free: dict[str, np.ndarray], random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The tensors of a matrix whose contents are not all free; those that are have been made."""
     weight = random.integers(-127, 128, (linear.out_features, linear.in_features), dtype=np.int8)
     if linear.kind == "float32":
         return {f"{name}.weight": pack_float32(weight.astype(np.float32))}
-    if linear.kind == "int4":
-        multiplier = random.integers(1, 19, (linear.out_features, linear.groups), dtype=np.uint8)
-        parts = pack_int4(weight % 15 - 7, multiplier)
-        return dict(zip((f"{name}.codes", f"{name}.multiplier"), parts, strict=True))
-    if linear.kind == "codebook":
-        return {}
     tensors = {}
+    if linear.kind in FOUR_BIT_KINDS:
+        if linear.kind == "int4":
+            multiplier = random.integers(1, 19, (linear.out_features, linear.groups), dtype=np.uint8)
+            parts = pack_int4(weight % 15 - 7, multiplier)
+            tensors.update(zip((f"{name}.codes", f"{name}.multiplier"), parts, strict=True))
+        sums = {f"{name}.weight_sum": weight_sums(name, linear, free | tensors)} if linear.weight_sum else {}
+        return tensors | sums
     if linear.kind == "int8":
         tensors[f"{name}.weight"] = pack_int8(weight)
     elif linear.kind == "int8-4x4":
@@ -176,7 +180,7 @@ def sparse_config(kind: str = "int8-4x4") -> Config:
 
 
 def four_bit_config() -> Config:
-    """Codebooks, and multipliers of groups that end with the inputs and of groups that don't."""
+    """Codebooks, and multipliers of groups that end with the inputs and of groups that don't; with sums and without."""
     config = make_config("int4")
     linears = dict(config.linears)
     for name in ("layers.0.ffn.up", "layers.1.attention.qkv", "head.dense"):
@@ -184,6 +188,8 @@ def four_bit_config() -> Config:
     linears["layers.0.ffn.down"] = replace(linears["layers.0.ffn.down"], group_size=12)
     linears["layers.1.ffn.down"] = make_config().linears["layers.1.ffn.down"]
     linears["layers.1.ffn.up"] = replace(linears["layers.1.ffn.up"], group_size=48)
+    for name in ("layers.1.ffn.up", "layers.1.attention.qkv"):
+        linears[name] = replace(linears[name], weight_sum=True)
     return replace(config, linears=linears)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minibert.format import Config, padded
-from minibert.format.constants import BLOCK_KINDS
+from minibert.format.constants import BLOCK_KINDS, FOUR_BIT_KINDS
 from minibert.format.record import as_json
 from tests.format.models import make_tensors
 from tests.format.tokenizers import NAMES, VOCAB_SIZE, small_tables, tensors_of
@@ -38,6 +38,8 @@ def random_linear(rng: random.Random, inputs: int, outputs: int, kinds: tuple[st
         linear["blocks"] = int(-(-outputs // 4) * (inputs // 4) * rng.choice([0, 0.05, 0.3, 0.9, 1]))
     if linear["kind"] == "int4":
         linear["group_size"] = rng.choice([4, 12, 32, 1024])
+    if linear["kind"] in FOUR_BIT_KINDS and rng.random() < 0.5:
+        linear["weight_sum"] = True
     if linear["kind"] != "float32" and rng.random() < 0.3:
         linear["input_factor"] = True
     return linear
@@ -248,7 +250,9 @@ def _share(rng: random.Random, config: dict[str, Any]) -> None:
                 has = {"int8": ("weight",), "float32": ("weight",), "int8-4x4": ("blocks", "index", "starts")}
                 has["int4-4x4"] = ("codes", "index", "starts")
                 known = (*has.get(linear["kind"], ("codes",)), "bias")
-                if part in known or (part in ("scale", "weight_sum") and linear["kind"] in ("int8", *BLOCK_KINDS)):
+                int8 = linear["kind"] in ("int8", *BLOCK_KINDS)
+                summed = int8 or linear.get("weight_sum", False)
+                if part in known or (part == "scale" and int8) or (part == "weight_sum" and summed):
                     config["aliases"][f"{own}.{part}"] = f"{name}.{part}"
 
 

@@ -24,20 +24,15 @@ class Target(NamedTuple):
         machine: their architecture, by the name that Linux has for it; empty for any.
         features: what they must have, as /proc/cpuinfo names it.
         whole_tiles: whether they multiply whole tiles, in registers that the system has to grant (`TileRegisters`).
+        block_rows: rows of a matrix product whose sums are held at once, between the product and the epilogue of each
+            row. All weights go by once for each block. The faster they are multiplied, the more it counts that they are
+            fetched from beyond the second-level cache, or made of four bits.
     """
 
     machine: str
     features: frozenset[str]
     whole_tiles: bool = False
-
-    @property
-    def block_rows(self) -> int:
-        """Rows of a matrix product whose sums are held at once, between the product and the epilogue of each row.
-
-        All weights go by once for each block. Where whole tiles are multiplied, that takes less time than to fetch
-        them from beyond the second-level cache, unless there are many rows.
-        """
-        return 128 if self.whole_tiles else 48
+    block_rows: int = 48
 
 
 _AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"})
@@ -47,8 +42,8 @@ _DOTPROD = frozenset({"asimd", "asimddp", "atomics", "asimdhp", "asimdrdm", "lrc
 
 #: All instruction sets by name, most capable first; the last one is any CPU's.
 TARGETS = {
-    "amx": Target("x86_64", _AVX512 | {"amx_tile", "amx_int8"}, whole_tiles=True),
-    "avx512vnni": Target("x86_64", _AVX512),
+    "amx": Target("x86_64", _AVX512 | {"amx_tile", "amx_int8"}, whole_tiles=True, block_rows=128),
+    "avx512vnni": Target("x86_64", _AVX512, block_rows=64),
     "avxvnni": Target("x86_64", _AVX2 | {"avx_vnni"}),
     "avx2": Target("x86_64", _AVX2),
     "neon-i8mm": Target("aarch64", _DOTPROD | {"i8mm"}),

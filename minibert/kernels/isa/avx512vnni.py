@@ -10,6 +10,7 @@ from llvmlite import ir
 from minibert.format.constants import LANES
 from minibert.kernels.emit import I32, constant, llvm_function, load, splat
 from minibert.kernels.isa.base import Float32Microkernel, Isa, Microkernel, Sums, Tile
+from minibert.kernels.isa.lookup import lookup_by
 from minibert.kernels.isa.rounding import rounding_product_by
 
 
@@ -51,4 +52,5 @@ ISA = Isa(
     block_tile=Tile(mr=4, nr=32),
     int8_half=_Vnni("vpdpbusd", unsigned_panels=True, lanes=LANES // 2),
     rounding_product=rounding_product_by("llvm.x86.avx512.pmul.hr.sw.512", 32),
+    lookup=lookup_by("llvm.x86.avx512.pshuf.b.512", 64),
 )

@@ -36,6 +36,7 @@ ISA = replace(
     int8_panels=_Vnni("vpdpbusd", unsigned_panels=True),
     int16=_Vnni("vpdpwssd"),
     int8_tile=Tile(mr=6, nr=16),
-    int8_dense=None,
+    widens=False,
+    int4=None,
     int8_half=_Vnni("vpdpbusd", unsigned_panels=True, registers=1),
 )

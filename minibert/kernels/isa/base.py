@@ -16,7 +16,13 @@ from llvmlite import ir
 
 from minibert.format.constants import LANES
 from minibert.kernels.emit import F32, F32_LANES, constant, llvm_function, load, splat, splat_lane
+from minibert.kernels.isa.lookup import Lookup, plain_lookup
 from minibert.kernels.isa.rounding import RoundingProduct, plain_rounding_product
+
+#: A group of inputs whose products are added up in 16 bits, in steps, and the bytes that it takes in a panel of groups:
+#: its steps, then 64 bytes for what its sums are multiplied by.
+GROUP_STEPS = 8
+GROUP_BYTES = (GROUP_STEPS + 1) * 64
 
 #: Registers that hold the 16 sums of one row and one panel, in an order of the microkernel's own.
 Sums = list[ir.Value]
@@ -42,7 +48,6 @@ class Microkernel(ABC):
     """Multiply-add of a broadcast row element and a panel, in one CPU's way.
 
     Attributes:
-        step_bytes: bytes of a row for one step: 4 as they are stored, 8 if rows are widened first (`widen_rows`).
         by_element: whether a multiply-add takes its row element from any lane of a register, so that elements are best
             loaded four at a time (`four_elements`); else they are broadcast from memory, one at a time (`broadcast`).
         four_steps: whether four steps at a time are best read from memory and added in one go
@@ -51,7 +56,6 @@ class Microkernel(ABC):
         rows_at_once: rows whose sums fit the registers where elements come four at a time; divides 4, 0 for any number.
     """
 
-    step_bytes: int = 4
     by_element: bool = False
     four_steps: bool = False
     rows_together: int = 1
@@ -63,7 +67,7 @@ class Microkernel(ABC):
 
     @abstractmethod
     def broadcast(self, builder: ir.IRBuilder, address: ir.Value) -> Any:
-        """The `step_bytes` of a row at `address`, in all lanes."""
+        """The 4 bytes of a row at `address`, in all lanes."""
 
     @abstractmethod
     def load_panel(self, builder: ir.IRBuilder, address: ir.Value) -> Any:
@@ -93,6 +97,30 @@ class Microkernel(ABC):
     def finish_rows(self, builder: ir.IRBuilder, sums: list[Sums]) -> list[ir.Value]:
         """`finish` for all rows of a tile."""
         return [self.finish(builder, of_row) for of_row in sums]
+
+
+class GroupMicrokernel(ABC):
+    """Rows of bytes x codes of four bits, where products are best added up in 16 bits, a group of inputs at a time.
+
+    A product of a byte and a code in -7..7 has a magnitude of at most 255 * 7. So many of them fit an int16 exactly
+    that a group's sums are made in as many lanes as int8 products have, and come to int32 once a group, as they are
+    multiplied by the group's multipliers.
+
+    Attributes:
+        row_offset: what is added to an int8 code of a row, on top of the CPU's own `code_offset`.
+        mr: rows of the largest tile, one panel wide.
+    """
+
+    row_offset: int
+    mr: int
+
+    @abstractmethod
+    def multipliers(self, builder: ir.IRBuilder, of_outputs: ir.Value) -> ir.Value:
+        """What sums of a group are multiplied with, at most 64 bytes, of uint8 [16]."""
+
+    @abstractmethod
+    def add_group(self, builder: ir.IRBuilder, rows: list[ir.Value], panel: ir.Value, totals: list[ir.Value]) -> None:
+        """Totals, 16 int32 of each row in memory + the sums of a group, of rows x a panel, x its multipliers."""
 
 
 class Float32Microkernel(Microkernel):
@@ -172,8 +200,10 @@ class Isa:
         code_offset: what is added to an int8 code when it is stored as a byte of a row: 128 where the CPU multiplies
             unsigned with signed bytes, else 0.
         int8: rows of bytes (code + code_offset) x panels of int8: dense linears, and queries x keys.
-        int8_dense: the same for dense linears, where they have a faster way; with a `step_bytes` of 8 rows are widened
-            to int16 first.
+        int8_dense: the same for dense linears, where they have a faster way.
+        widens: whether rows and panels of dense linears are widened to int16 first, which are then multiplied by
+        `int16`.
+        int4: the same for int4 matrices, where their codes are multiplied faster than the int8 that they stand for.
         int8_panels: rows of int8 x panels of bytes (code + code_offset): block-sparse linears.
         int16: rows and panels of int16: softmax weights x values.
         float32: rows and panels of float32.
@@ -185,6 +215,7 @@ class Isa:
         int8_half: as int8_panels for the first 8 lanes of a panel only, where that is faster; results of 8 lanes.
         tile_registers: what multiplies whole tiles of int8: dense linears, and attention.
         rounding_product: a * b / 2**15 of 32 int16, rounded; never asked for a = b = -2**15.
+        lookup: of a table of 16 bytes, the one for each of 64 bytes below 16.
     """
 
     cpu: str
@@ -202,3 +233,6 @@ class Isa:
     int8_half: Microkernel | None = None
     tile_registers: TileRegisters | None = None
     rounding_product: RoundingProduct = plain_rounding_product
+    lookup: Lookup = plain_lookup
+    widens: bool = False
+    int4: GroupMicrokernel | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from minibert.format.constants import LANES
 from minibert.kernels.emit import (
     I8,
     I16,
@@ -22,8 +23,9 @@ from minibert.kernels.emit import (
     splat,
     splat_lane,
 )
-from minibert.kernels.isa.base import Float32Microkernel, Isa, Microkernel, Sums, Tile
-from minibert.kernels.isa.neon_inorder import add_pairs, multiply_add_four_steps, products
+from minibert.kernels.isa.base import Float32Microkernel, GroupMicrokernel, Isa, Microkernel, Sums, Tile
+from minibert.kernels.isa.lookup import lookup_by
+from minibert.kernels.isa.neon_inorder import add_group, add_pairs, multiply_add_four_steps, products
 from minibert.kernels.isa.rounding import rounding_product_by
 
 I8X16, I16X8, I32X4 = ir.VectorType(I8, 16), ir.VectorType(I16, 8), ir.VectorType(I32, 4)
@@ -123,6 +125,22 @@ class _Int16(Microkernel):
         return side_by_side(builder, sums)
 
 
+class _Int4(GroupMicrokernel):
+    """Sums of a group are four for each output, one for each input of a step: nothing is added up until it ends.
+
+    A byte times a code is at most 128 * 7, and four lanes of GROUP_STEPS such products are at most 28672.
+    """
+
+    row_offset = 0
+    mr = 2
+
+    def multipliers(self, builder: ir.IRBuilder, of_outputs: ir.Value) -> ir.Value:
+        return builder.zext(of_outputs, ir.VectorType(I16, LANES))
+
+    def add_group(self, builder: ir.IRBuilder, rows: list[ir.Value], panel: ir.Value, totals: list[ir.Value]) -> None:
+        add_group(builder, rows, panel, totals)
+
+
 ISA = Isa(
     cpu="cortex-a53",
     features="+neon,-crypto,-aes,-sha2",
@@ -136,4 +154,6 @@ ISA = Isa(
     attention_mr=4,
     block_tile=Tile(mr=2, nr=16),
     rounding_product=rounding_product_by("llvm.aarch64.neon.sqrdmulh.v8i16", 8),
+    lookup=lookup_by("llvm.aarch64.neon.tbl1.v16i8", 16),
+    int4=_Int4(),
 )

@@ -38,4 +38,5 @@ ISA = replace(
     int8_tile=Tile(mr=5, nr=16),
     float32_tile=Tile(mr=5, nr=16),
     block_tile=Tile(mr=4, nr=16),
+    int4=None,
 )

@@ -12,6 +12,8 @@ from tests.format.models import CONFIGS, make_tensors
 
 # int4, 64 inputs in groups of 12 (the last has 4), 40 outputs in 3 panels; and a codebook.
 NAME, CODEBOOK = "layers.0.ffn.down", "layers.0.ffn.up"
+# A codebook whose sums are stored.
+SUMMED = "layers.1.attention.qkv"
 
 
 @pytest.fixture
@@ -79,6 +81,14 @@ def test_dtypes_and_shapes(victim, name, part):
         spoiled.refused(f"'{name}.{part}'", "calls for")
 
 
+@pytest.mark.parametrize("name", [NAME, CODEBOOK])
+def test_sums_are_there_where_the_config_says_so(victim, name):
+    victim.config["linears"][name]["weight_sum"] = True
+    victim.refused(f"'{name}.weight_sum' is missing")
+    victim.config["linears"]["layers.1.ffn.down"]["weight_sum"] = True
+    victim.refused("'layers.1.ffn.down'", "weight_sum is for matrices of four bits, not for int8")
+
+
 def test_any_code_is_a_weight(victim):
     """Even one that no writer writes: what it stands for lies within a byte, and nothing looks beyond 16 values."""
     from minibert.reference.linear import int8_weight
@@ -109,6 +119,7 @@ def test_writer_names_what_is_wrong(tmp_path):
         (f"{NAME}.multiplier", multiplier[:, 1:], "calls for"),
         (f"{CODEBOOK}.codebook", least, "-128"),
         (f"{NAME}.weight_sum", np.zeros(48, np.int32), "not one that the config calls for"),
+        (f"{SUMMED}.weight_sum", tensors[f"{SUMMED}.weight_sum"] + 1, "sums"),
     ):
         with pytest.raises(FormatError, match=words) as caught:
             write_model(path, config, {**tensors, name: tensor})

@@ -1,4 +1,4 @@
-"""Four-bit matrices answer as the int8 matrices that they stand for, bit for bit, and are expanded once."""
+"""Four-bit matrices answer as the int8 matrices that they stand for, bit for bit, and are never held as such."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from minibert.engine.expand import expand
 from minibert.format import expand_blocks, pack_codebook, pack_int4, pack_int4_blocks, pack_int8, unpack_int8
 from minibert.format.constants import padded
-from minibert.format.four_bit import expand_four_bit
+from minibert.format.four_bit import expand_four_bit, weight_sums
 from minibert.format.parts import Linear
 from minibert.reference import Reference
 from minibert.reference.linear import int8_weight
@@ -21,7 +21,7 @@ LENGTHS = [1, 17, 5, 33, 2, 48]
 
 
 def as_int8(model: RandomModel) -> RandomModel:
-    """The model with its matrices written out, by the definition and not by `expand`."""
+    """The model with its matrices written out, by the definition."""
     linears, tensors = dict(model.config.linears), dict(model.tensors)
     for name, linear in linears.items():
         if linear.kind == "int4-4x4":
@@ -39,7 +39,7 @@ def as_int8(model: RandomModel) -> RandomModel:
                 else:
                     multiplier = int(tensors[f"{name}.multiplier"][n // 16, k // linear.group_size, n % 16])
                     rows[n, k] = (code - 16 * (code > 7)) * multiplier
-        linears[name] = replace(linear, kind="int8", group_size=0)
+        linears[name] = replace(linear, kind="int8", group_size=0, weight_sum=False)
         tensors[f"{name}.weight"] = pack_int8(rows)
         tensors[f"{name}.weight_sum"] = rows.sum(axis=1, dtype=np.int32)
     return RandomModel(replace(model.config, linears=linears), tensors)
@@ -127,26 +127,23 @@ def test_blocks_are_one_in_memory_as_in_the_file():
     assert expanded["layers.0.ffn.up.index"] is tensors["layers.0.ffn.up.index"]
 
 
-def test_what_is_one_in_the_file_is_one_in_memory():
+def test_nothing_is_expanded_in_memory():
+    """Beside the file's tensors there are only the sums of matrices whose file has none, and one for what is one."""
     model = random_model("int4", layers=3)
-    tensors = dict(model.tensors)
+    tensors, linears = dict(model.tensors), dict(model.config.linears)
     for part in ("codes", "multiplier"):
         for number in (1, 2):
-            tensors[f"layers.{number}.ffn.up.{part}"] = tensors[f"layers.0.ffn.up.{part}"]
+            tensors[f"layers.{number}.attention.qkv.{part}"] = tensors[f"layers.0.attention.qkv.{part}"]
     # The same codes with multipliers of their own are another matrix.
-    tensors["layers.2.ffn.up.multiplier"] = tensors["layers.0.ffn.up.multiplier"].copy()
-    config, expanded = expand(model.config, tensors)
-    assert {linear.kind for linear in config.linears.values()} == {"int8"}
-    assert expanded["layers.1.ffn.up.weight"] is expanded["layers.0.ffn.up.weight"]
-    assert expanded["layers.2.ffn.up.weight"] is not expanded["layers.0.ffn.up.weight"]
-    assert not any(name.endswith((".codes", ".multiplier")) for name in expanded)
-    for name in config.linears:
-        weight = expanded[f"{name}.weight"]
-        assert weight.ctypes.data % 64 == 0
-        np.testing.assert_array_equal(expanded[f"{name}.weight_sum"], unpack_int8(weight).sum(axis=1))
-    assert expanded["layers.0.ffn.up.scale"] is tensors["layers.0.ffn.up.scale"]
-
-
-def test_nothing_is_copied_where_nothing_is_small():
-    model = random_model("int8")
-    assert expand(model.config, model.tensors) == (model.config, model.tensors)
+    tensors["layers.2.attention.qkv.multiplier"] = tensors["layers.0.attention.qkv.multiplier"].copy()
+    engine = RandomModel(replace(model.config, linears=linears), tensors).engine(threads=1)
+    made = engine.plan_memory(1).made
+    without = {name: linear for name, linear in linears.items() if not linear.weight_sum}
+    assert 0 < len(without) < len(linears)
+    sums = sum(4 * padded(linear.out_features) for linear in without.values())
+    once = 4 * padded(linears["layers.1.attention.qkv"].out_features)
+    rest = as_int8(model).engine(threads=1).plan_memory(1).made
+    assert made - rest == sums - once
+    for name, linear in without.items():
+        expected = unpack_int8(expand_four_bit(name, linear, tensors)).sum(axis=1)
+        np.testing.assert_array_equal(weight_sums(name, linear, tensors), expected)
