@@ -23,15 +23,19 @@ from minibert.format import (
     Table,
     Task,
     TextConfig,
+    expand_blocks,
     expected_tensors,
+    pack_blocks,
     pack_codebook,
     pack_float32,
     pack_int4,
+    pack_int4_blocks,
     pack_int8,
     pack_nibbles,
     padded,
+    unpack_blocks,
 )
-from minibert.format.constants import CODEBOOK_ENTRIES, FOUR_BIT_KINDS, MAX_MULTIPLIER, NIBBLE_GROUP
+from minibert.format.constants import BLOCK_KINDS, CODEBOOK_ENTRIES, FOUR_BIT_KINDS, MAX_MULTIPLIER, NIBBLE_GROUP
 from minibert.format.four_bit import weight_sums
 from minibert.format.relative import DISTANCE_ROWS
 from minibert.reference import Reference
@@ -106,7 +110,8 @@ def random_model(
     """A model of random weights.
 
     Args:
-        kind: "int8", "float32", "int4", "codebook", or a function from a linear's name to one of them.
+        kind: of LINEAR_KINDS, or a function from a linear's name to one of them; of BLOCK_KINDS three blocks in five
+            are stored.
         hidden_size: columns of the hidden state that count.
         head_size: columns of an attention head that count.
         heads: attention heads, of every layer or of each.
@@ -156,7 +161,8 @@ def random_model(
         # Groups that are no whole number of 32 inputs are multiplied in another way; old files have no sums.
         group_size = (48 if name.endswith("ffn.down") else 32) if this == "int4" else 0
         sums = this in FOUR_BIT_KINDS and ".ffn." in name
-        linears[name] = Linear(this, in_features, out_features, factor, group_size=group_size, weight_sum=sums)
+        linear = Linear(this, in_features, out_features, factor, group_size=group_size, weight_sum=sums)
+        linears[name] = replace(linear, blocks=3 * linear.all_blocks // 5) if this in BLOCK_KINDS else linear
         if low_rank and not (gated and name.endswith("ffn.up")):
             this = "float32" if this == "float32" else "int8"
             linears[f"{name}.low_rank.down"] = Linear(this, in_features, low_rank)
@@ -365,9 +371,31 @@ def store_linear(
         if linear.weight_sum:
             tensors[f"{name}.weight_sum"] = weight_sums(name, linear, tensors)
         return
-    tensors[f"{name}.weight"] = pack_int8(codes)
     tensors[f"{name}.scale"] = np.pad(scale, (0, missing))
+    if linear.kind in BLOCK_KINDS:
+        codes = _store_blocks(tensors, name, linear, codes, random)
+    else:
+        tensors[f"{name}.weight"] = pack_int8(codes)
     tensors[f"{name}.weight_sum"] = np.pad(codes.sum(axis=1, dtype=np.int32), (0, missing))
+
+
+def _store_blocks(
+    tensors: dict[str, np.ndarray], name: str, linear: Linear, weight: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """Some blocks of the int8 weights [out, in], or of weights of four bits that are near; returns what they are."""
+    kept = np.zeros(linear.all_blocks, bool)
+    kept[random.choice(kept.size, linear.blocks, replace=False)] = True
+    blocks, indices, indptr = pack_blocks(weight, kept.reshape(-1, linear.in_features // 4))
+    parts = {"blocks": blocks, "index": indices, "starts": indptr}
+    if linear.kind == "int4-4x4":
+        multiplier = random.integers(10, 19, (linear.runs, 4)).astype(np.uint8)
+        steps = np.repeat(multiplier, 8, axis=0)[: len(blocks), :, None]
+        codes = np.clip(np.rint(parts.pop("blocks") / steps), -7, 7).astype(np.int8)
+        parts |= {"codes": pack_int4_blocks(codes), "multiplier": multiplier}
+    tensors |= {f"{name}.{part}": tensor for part, tensor in parts.items()}
+    if linear.kind == "int4-4x4":
+        blocks = expand_blocks(name, linear, tensors)
+    return unpack_blocks(blocks, indices, indptr, linear.in_features, linear.out_features)
 
 
 def _store_four_bits(

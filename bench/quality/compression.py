@@ -54,6 +54,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         for share in (0.3, 0.5, 0.6)
         for method in ("magnitude", "second-order")
     },
+    "50% 4x4, second-order, int4": [blocks(0.5, "second-order"), INT4],
     "a third of heads, half of neurons": [{"prune": "heads:0.33"}, {"prune": "ffn:0.5"}, INT8],
     "pairs of layers shared": [{"share": "pairs"}, INT8],
     "pairs shared, rank 64": [{"share": "pairs", "low_rank": 64}, INT8],

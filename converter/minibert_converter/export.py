@@ -18,12 +18,14 @@ from minibert.format import (
     pack_codebook,
     pack_float32,
     pack_int4,
+    pack_int4_blocks,
     pack_int8,
     pack_nibbles,
     pack_tokenizer,
     padded,
 )
 from minibert.format.constants import CODEBOOK_VALUES, LANES, TableKind
+from minibert.format.four_bit import weight_sums
 from minibert.format.parts import Table
 from minibert.format.pieces import restored_json
 from minibert.format.record import as_json
@@ -34,6 +36,7 @@ from minibert.numerics import ATTENTION_LIMIT
 from minibert.reference.functions import quantize_symmetric
 from minibert_converter.network import (
     AnyTable,
+    BlockGrid,
     CodebookGrid,
     CodebookTable,
     GroupGrid,
@@ -56,8 +59,8 @@ SHARED_PARTS = (
     *("weight", "blocks", "index", "starts", "codes", "multiplier", "codebook"),
     *("scale", "weight_sum", "input_factor"),
 )
-#: Up to this density a block-sparse matrix is also smaller than one in four bits.
-FOUR_BIT_DENSITY = 0.47
+#: Up to this density blocks of int8 are also smaller than a dense matrix of codes into codebooks.
+CODEBOOK_DENSITY = 0.44
 #: The table that a linear of the head may be.
 WORDS = "embeddings.word"
 _PANELS: dict[str, TableKind] = {"float32": "float32-panels", "int8": "int8-panels"}
@@ -69,7 +72,7 @@ def export(network: Network, sparse_threshold: float = SPARSE_THRESHOLD) -> tupl
     Args:
         network: the model; not changed, and its tables are not copied.
         sparse_threshold: an int8 matrix is stored block-sparse if at most this fraction of its 4x4 blocks, from 0 to
-            1, holds a weight that isn't zero; else dense.
+            1, holds a weight that isn't zero; else dense. (Of an int4 one this was decided before it was rounded.)
 
     Returns:
         The config, without a report yet, and tensors by name as docs/FORMAT.md has them; an alias is the very array
@@ -179,33 +182,56 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
     schema = linear.schema()
     if isinstance(linear, LinearWeights):
         return schema, {f"{name}.weight": pack_float32(linear.weight), f"{name}.bias": to_panels(linear.bias)}
-    blocks, indices, indptr = pack_blocks(linear.q)
-    sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
     tensors: Tensors
-    if sparse.density <= sparse_threshold and (linear.grid is None or sparse.density <= FOUR_BIT_DENSITY):
-        schema = sparse
-        tensors = {f"{name}.blocks": blocks, f"{name}.index": indices, f"{name}.starts": indptr}
-    elif linear.grid is not None:
-        schema, tensors = four_bits(name, linear.q, linear.grid, schema)
+    if isinstance(linear.grid, GroupGrid):
+        schema, tensors = _int4(name, linear.q, linear.grid, schema)
+    elif isinstance(linear.grid, BlockGrid):
+        schema, tensors = _int4_blocks(name, linear.q, linear.grid, schema)
     else:
-        tensors = {f"{name}.weight": pack_int8(linear.q)}
+        blocks, indices, indptr = pack_blocks(linear.q)
+        sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
+        if sparse.density <= (sparse_threshold if linear.grid is None else min(sparse_threshold, CODEBOOK_DENSITY)):
+            schema = sparse
+            tensors = {f"{name}.blocks": blocks, f"{name}.index": indices, f"{name}.starts": indptr}
+        elif linear.grid is not None:
+            schema, tensors = _codebook(name, linear.q, linear.grid, schema)
+        else:
+            tensors = {f"{name}.weight": pack_int8(linear.q)}
     tensors[f"{name}.scale"] = to_panels(linear.scale)
-    tensors[f"{name}.weight_sum"] = to_panels(linear.q.sum(axis=1, dtype=np.int32))
+    # Outputs that only fill up a panel have a weight too where codes are places in a codebook.
+    sums = to_panels(linear.q.sum(axis=1, dtype=np.int32))
+    tensors[f"{name}.weight_sum"] = weight_sums(name, schema, tensors) if schema.kind == "codebook" else sums
     if linear.input_factor is not None:
         tensors[f"{name}.input_factor"] = linear.input_factor
     tensors[f"{name}.bias"] = to_panels(linear.bias)
     return schema, tensors
 
 
-def four_bits(name: str, q: Int8Array, grid: GroupGrid | CodebookGrid, schema: Linear) -> tuple[Linear, Tensors]:
+def _int4(name: str, q: Int8Array, grid: GroupGrid, schema: Linear) -> tuple[Linear, Tensors]:
     """The codes of an int8 matrix [out, in] all of whose weights lie on a grid, and what the config says of it."""
-    if isinstance(grid, GroupGrid):
-        steps = grid.steps(q.shape[1]).astype(np.int8)
-        codes = q // steps
-        if (codes * steps != q).any():
-            raise ValueError(f"{name} has weights beside its grid")
-        packed = zip((f"{name}.codes", f"{name}.multiplier"), pack_int4(codes, grid.multiplier), strict=True)
-        return replace(schema, kind="int4", group_size=grid.group_size, weight_sum=True), dict(packed)
+    codes = _codes(name, q, grid.steps(q.shape[1]))
+    packed = zip((f"{name}.codes", f"{name}.multiplier"), pack_int4(codes, grid.multiplier), strict=True)
+    return replace(schema, kind="int4", group_size=grid.group_size, weight_sum=True), dict(packed)
+
+
+def _int4_blocks(name: str, q: Int8Array, grid: BlockGrid, schema: Linear) -> tuple[Linear, Tensors]:
+    """The same of a matrix of which only some blocks are stored, though rounding may have left nothing in one."""
+    blocks, indices, indptr = pack_blocks(_codes(name, q, grid.steps()[: len(q)]), grid.kept)
+    packed = {"codes": pack_int4_blocks(blocks), "index": indices, "starts": indptr, "multiplier": grid.multiplier}
+    tensors = {f"{name}.{part}": tensor for part, tensor in packed.items()}
+    return replace(schema, kind="int4-4x4", blocks=len(blocks)), tensors
+
+
+def _codes(name: str, q: Int8Array, steps: npt.NDArray[np.uint8]) -> Int8Array:
+    """Weights [out, in] in units of their own steps."""
+    codes = q // steps.view(np.int8)
+    if (codes * steps.view(np.int8) != q).any():
+        raise ValueError(f"{name} has weights beside its grid")
+    return codes
+
+
+def _codebook(name: str, q: Int8Array, grid: CodebookGrid, schema: Linear) -> tuple[Linear, Tensors]:
+    """The places of an int8 matrix's weights in the codebooks of their panels."""
     codes = np.zeros(q.shape, np.uint8)
     found = np.zeros(q.shape, bool)
     for place in range(CODEBOOK_VALUES):

@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minibert.errors import InputError
-from minibert.format.constants import NIBBLE_GROUP
+from minibert.format.constants import BLOCK, GROUP, NIBBLE_GROUP, RUN
 from minibert.format.parts import Linear, Table
 from minibert.format.schema import Architecture, Task, TextConfig
 
@@ -86,6 +86,26 @@ class GroupGrid:
 
 
 @dataclass(frozen=True)
+class BlockGrid:
+    """int8 weights in some of a matrix's 4x4 blocks, codes in [-7, 7] times a multiplier, stored as kind "int4-4x4".
+
+    Attributes:
+        kept: bool [out / 4, rounded up, in / 4], the blocks that are stored; all other weights are zero.
+        multiplier: uint8 [runs of 8 blocks in the order in which they are stored, 4], from 1 to 18: one for each output
+            of the run's blocks, which may belong to several groups of outputs.
+    """
+
+    kept: npt.NDArray[np.bool_]
+    multiplier: npt.NDArray[np.uint8]
+
+    def steps(self) -> npt.NDArray[np.uint8]:
+        """The multiplier of each weight, 1 outside of the blocks: uint8 [padded out, in]."""
+        by_block = np.ones((*self.kept.shape, BLOCK), np.uint8)
+        by_block[self.kept] = np.repeat(self.multiplier, RUN, axis=0)[: np.count_nonzero(self.kept)]
+        return np.repeat(by_block.transpose(0, 2, 1).reshape(-1, self.kept.shape[1]), GROUP, axis=1)
+
+
+@dataclass(frozen=True)
 class CodebookGrid:
     """int8 weights that are among sixteen values of their panel of outputs, stored as kind "codebook".
 
@@ -112,7 +132,7 @@ class QuantizedLinear:
     scale: Float32Array
     bias: Float32Array
     input_factor: Float32Array | None = None
-    grid: GroupGrid | CodebookGrid | None = None
+    grid: GroupGrid | BlockGrid | CodebookGrid | None = None
 
     def dequantized(self) -> Float32Array:
         """The float32 [out, in] weights that this matrix stands for, in terms of the original input."""

@@ -16,6 +16,7 @@ _WEIGHTS = {
     "int8": ("weight",),
     "int8-4x4": ("blocks", "index", "starts"),
     "int4": ("codes", "multiplier"),
+    "int4-4x4": ("codes", "index", "starts", "multiplier"),
     "codebook": ("codes", "codebook"),
 }
 
@@ -44,7 +45,7 @@ def list_matrices(file: ModelFile) -> list[dict[str, Any]]:
                 "kind": linear.kind,
                 "outputs": linear.out_features,
                 "inputs": linear.in_features,
-                "pattern": "4x4" if linear.kind == "int8-4x4" else "dense",
+                "pattern": "4x4" if linear.kind.endswith("-4x4") else "dense",
                 "density": linear.density,
                 "nonzero": _nonzero(file, name, linear) / weights,
                 "bytes": sum(file.tensors[tensor].nbytes for tensor in stored),
@@ -56,8 +57,10 @@ def list_matrices(file: ModelFile) -> list[dict[str, Any]]:
 
 def _nonzero(file: ModelFile, name: str, linear: Linear) -> int:
     """How many weights aren't zero."""
-    from minibert.format import expand_four_bit, unpack_int8
+    from minibert.format import expand_blocks, expand_four_bit, unpack_int8
 
+    if linear.kind == "int4-4x4":
+        return int((expand_blocks(name, linear, file.tensors) != 0).sum())
     if linear.kind in ("int4", "codebook"):
         panels = expand_four_bit(name, linear, file.tensors)
         return int((unpack_int8(panels, linear.out_features) != 0).sum())
@@ -69,14 +72,15 @@ def _kernel(linear: Linear) -> str:
     from minibert.engine.crossover import ANY_NUMBER, ratios
     from minibert.engine.library import chosen_isa
 
-    if linear.kind != "int8-4x4":
+    if not linear.kind.endswith("-4x4"):
         return {"float32": "float32", "int8": "dense"}.get(linear.kind, "dense, as int8")
+    blocks = "blocks" if linear.kind == "int8-4x4" else "blocks, as int8"
     dense = ratios(chosen_isa()).dense_tokens(linear.density)
     if not dense:
-        return "blocks"
+        return blocks
     if dense.start:
-        return f"blocks; dense copy from {dense.start} tokens"
-    return "dense copy" if dense.stop == ANY_NUMBER else f"blocks; dense copy below {dense.stop} tokens"
+        return f"{blocks}; dense copy from {dense.start} tokens"
+    return "dense copy" if dense.stop == ANY_NUMBER else f"{blocks}; dense copy below {dense.stop} tokens"
 
 
 def matrices_table(matrices: list[dict[str, Any]], *, each: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minibert.format.constants import padded
-from minibert.format.four_bit import expand_four_bit, pack_codebook, pack_int4
+from minibert.format.four_bit import expand_blocks, expand_four_bit, pack_codebook, pack_int4, pack_int4_blocks
 from minibert.format.layout import (
     pack_blocks,
     pack_float32,
@@ -33,6 +33,7 @@ __all__ = [
     "Task",
     "TensorSpec",
     "TextConfig",
+    "expand_blocks",
     "expand_four_bit",
     "expected_tensors",
     "is_model_file",
@@ -40,6 +41,7 @@ __all__ = [
     "pack_codebook",
     "pack_float32",
     "pack_int4",
+    "pack_int4_blocks",
     "pack_int8",
     "pack_nibbles",
     "pack_tokenizer",

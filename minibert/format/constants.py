@@ -13,6 +13,8 @@ LANES = 16
 GROUP = 4
 #: A block-sparse matrix is made of blocks of BLOCK outputs x GROUP inputs: 16 bytes, one 128-bit register.
 BLOCK = 4
+#: Stored blocks of four bits that share their multipliers, one for each output of a block: 64 bytes of codes.
+RUN = 8
 #: Codes of 4 bits lie in [-INT4_LIMIT, INT4_LIMIT]. A group of them shares a whole-numbered multiplier, of which the
 #: largest is MAX_MULTIPLIER: 7 * 18 is below 127, so the products are codes of 8 bits.
 INT4_LIMIT = 7
@@ -57,7 +59,7 @@ MAX_SKIPPED = 4096
 MAX_ELEMENTS = 1 << 40
 MAX_LABELS = MAX_OUTPUTS
 
-LinearKind = Literal["float32", "int8", "int8-4x4", "int4", "codebook"]
+LinearKind = Literal["float32", "int8", "int8-4x4", "int4", "int4-4x4", "codebook"]
 TableKind = Literal["float32", "int8", "float32-panels", "int8-panels", "int4", "codebook"]
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu", "tanh"]
 Pooling = Literal["none", "cls", "mean", "max", "last", "weighted_mean", "mean_sqrt_length"]
@@ -100,8 +102,10 @@ MODEL_TYPES = (
     "xlm-roberta",
 )
 LINEAR_KINDS: tuple[LinearKind, ...] = get_args(LinearKind)
-#: Stored with four bits a weight; each stands for an int8 matrix exactly.
+#: Dense matrices stored with four bits a weight; each stands for an int8 matrix exactly.
 FOUR_BIT_KINDS = ("int4", "codebook")
+#: Matrices of which only some blocks are stored; one of four bits stands for one of int8 exactly.
+BLOCK_KINDS = ("int8-4x4", "int4-4x4")
 TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)

@@ -1,9 +1,10 @@
 """Matrices that take four bits a weight in the file, and stand for an int8 matrix exactly.
 
-Codes lie as the weights of an int8 matrix do (see layout.py), two to a byte, the even input in the lower half. What a
-code means is its matrix's kind:
+Codes lie as the weights of an int8 matrix do (see layout.py), dense or in blocks, two to a byte, the even input in the
+lower half. What a code means is its matrix's kind:
 
     int4        a whole number in [-7, 7], times the multiplier of its output and group of inputs
+    int4-4x4    a whole number in [-7, 7], times the multiplier of its run of blocks and its output among the block's
     codebook    the place of a value in the codebook of its panel (k-means, Deep Compression, arXiv 1510.00149)
 
 Kernels expand a few panels at a time, just before they multiply them (minibert.kernels.four_bits).
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minibert.errors import FormatError
-from minibert.format.constants import CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
+from minibert.format.constants import BLOCK, CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, RUN, padded
 from minibert.format.layout import panels_of
 from minibert.format.parts import Linear
 from minibert.format.values import shown
@@ -55,6 +56,21 @@ def pack_int4(codes: NDArray[np.int8], multiplier: NDArray[np.uint8]) -> tuple[N
 def pack_codebook(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay out the codes of a codebook matrix: uint8 `[out, in]`, below 16, to uint8 `[P, in / 4, 16, 2]`."""
     return _pack(codes)
+
+
+def pack_int4_blocks(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Lay out the codes of blocks.
+
+    Args:
+        codes: int8 `[B, 4, 4]`, each in [-7, 7], as `pack_blocks` cuts them out of a matrix.
+
+    Returns:
+        uint8 `[B, 4, 2]`, B rounded up to whole runs by blocks of zeros.
+    """
+    halves = (codes & 15).astype(np.uint8)
+    packed = np.zeros((padded(len(codes), RUN), BLOCK, GROUP // 2), np.uint8)
+    packed[: len(codes)] = halves[..., 0::2] | halves[..., 1::2] << np.uint8(4)
+    return packed
 
 
 def expand_four_bit(
@@ -106,17 +122,59 @@ def weight_sums(name: str, linear: Linear, tensors: Mapping[str, NDArray]) -> ND
     return np.concatenate(sums)
 
 
-def prove_multiplier(name: str, multiplier: NDArray[np.uint8]) -> None:
-    """Prove that the multipliers of an int4 matrix keep its weights within int8.
+def expand_blocks(
+    name: str, linear: Linear, tensors: Mapping[str, NDArray], out: NDArray[np.int8] | None = None
+) -> NDArray[np.int8]:
+    """The int8 blocks that those of an int4-4x4 matrix stand for.
+
+    Args:
+        name: the matrix.
+        linear: its description.
+        tensors: those of the model, by name.
+        out: int8 `[8 * runs, 4, 4]`, written over; new memory if None.
+
+    Returns:
+        int8 `[blocks, 4, 4]`, the blocks of an int8-4x4 matrix, which has the same index and starts.
+    """
+    codes, multiplier = tensors[f"{name}.codes"], tensors[f"{name}.multiplier"]
+    if out is None:
+        out = np.empty((*codes.shape[:2], GROUP), np.int8)
+    np.take(_pairs(_INT4), codes, out=out.view(np.int16), mode="clip")
+    runs = out.reshape(-1, RUN, BLOCK, GROUP)
+    runs *= multiplier.view(np.int8)[:, None, :, None]
+    return out[: linear.blocks]
+
+
+def prove_multiplier(name: str, linear: Linear, multiplier: NDArray[np.uint8]) -> None:
+    """Prove that the multipliers of an int4 or int4-4x4 matrix keep its weights within int8.
 
     Raises:
         FormatError: naming the tensor, and the first multiplier that is wrong.
     """
     if multiplier.size and not 1 <= multiplier.min() <= multiplier.max() <= MAX_MULTIPLIER:
-        panel, group, lane = np.argwhere((multiplier < 1) | (multiplier > MAX_MULTIPLIER))[0]
+        place = tuple(np.argwhere((multiplier < 1) | (multiplier > MAX_MULTIPLIER))[0])
+        if linear.kind == "int4":
+            what = f"output {LANES * place[0] + place[2]} and group {place[1]} of inputs"
+        else:
+            what = f"run {place[0]} of {RUN} blocks and output {place[1]} of {BLOCK}"
         raise FormatError(
-            f"tensor {shown(f'{name}.multiplier')}: that of output {LANES * panel + lane} and group {group} of inputs "
-            f"is {multiplier[panel, group, lane]}, not from 1 to {MAX_MULTIPLIER}"
+            f"tensor {shown(f'{name}.multiplier')}: that of {what} is {multiplier[place]}, "
+            f"not from 1 to {MAX_MULTIPLIER}"
+        )
+
+
+def prove_filling(name: str, linear: Linear, codes: NDArray[np.uint8]) -> None:
+    """Prove that what fills up the last run of an int4-4x4 matrix is zero.
+
+    Raises:
+        FormatError: naming the tensor, and the first block that isn't.
+    """
+    filling = codes[linear.blocks :]
+    if filling.any():
+        block = linear.blocks + int(filling.any(axis=(1, 2)).argmax())
+        raise FormatError(
+            f"tensor {shown(f'{name}.codes')}: block {block} only fills up the last run, but is not zero; "
+            f"the matrix has {linear.blocks} blocks"
         )
 
 

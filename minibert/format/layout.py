@@ -86,11 +86,14 @@ def unpack_float32(packed: NDArray[np.float32], out_features: int | None = None)
     return np.ascontiguousarray(rows[:out_features])
 
 
-def pack_blocks(weight: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.uint16], NDArray[np.int32]]:
-    """Keep the 4×4 blocks of an int8 matrix that hold anything but zeros.
+def pack_blocks(
+    weight: NDArray[np.int8], kept: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int8], NDArray[np.uint16], NDArray[np.int32]]:
+    """Keep the 4×4 blocks of an int8 matrix that hold anything but zeros, or others.
 
     Args:
         weight: int8 `[out, in]`, `in` a multiple of GROUP and at most 4 · 65,535.
+        kept: bool `[out / 4, rounded up, in / 4]`, the blocks to keep; None keeps those that hold anything.
 
     Returns:
         blocks: int8 `[B, 4, 4]`, 4 outputs × 4 inputs each; those of one group of 4 outputs follow one another by
@@ -107,12 +110,12 @@ def pack_blocks(weight: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.
         raise ValueError(f"a block-sparse matrix needs a multiple of {GROUP} inputs, at most 262140, not {in_features}")
     grid = _padded_rows(weight).reshape(padded(out_features) // BLOCK, BLOCK, in_features // GROUP, GROUP)
     grid = grid.transpose(0, 2, 1, 3)
-    kept = grid.any(axis=(2, 3))
-    ends = np.cumsum(np.count_nonzero(kept, axis=1), dtype=np.int64)
+    stays = grid.any(axis=(2, 3)) if kept is None else np.pad(kept, ((0, len(grid) - len(kept)), (0, 0)))
+    ends = np.cumsum(np.count_nonzero(stays, axis=1), dtype=np.int64)
     if ends.size and ends[-1] > np.iinfo(np.int32).max:
         raise ValueError(f"a block-sparse matrix has fewer than 2**31 blocks, not {ends[-1]}")
-    indices = np.nonzero(kept)[1].astype(np.uint16)
-    return np.ascontiguousarray(grid[kept]), indices, np.concatenate(([0], ends)).astype(np.int32)
+    indices = np.nonzero(stays)[1].astype(np.uint16)
+    return np.ascontiguousarray(grid[stays]), indices, np.concatenate(([0], ends)).astype(np.int32)
 
 
 def unpack_blocks(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from minibert.errors import FormatError
 from minibert.format.constants import (
     BLOCK,
+    BLOCK_KINDS,
     FOUR_BIT_KINDS,
     GROUP,
     LANES,
@@ -16,6 +17,7 @@ from minibert.format.constants import (
     MAX_OUTPUTS,
     MAX_VOCAB_SIZE,
     MAX_WIDTH,
+    RUN,
     SUBVECTOR_SIZES,
     TABLE_KINDS,
     LinearKind,
@@ -43,7 +45,7 @@ class Linear(FromJson):
         out_features: outputs that mean something; stored padded to a multiple of LANES with zeros.
         input_factor: whether a vector multiplies the input before it is quantized (outlier migration,
             SmoothQuant, arXiv 2211.10438); only for int8 kinds.
-        blocks: number of stored blocks of BLOCK outputs x GROUP inputs; for "int8-4x4" only.
+        blocks: number of stored blocks of BLOCK outputs x GROUP inputs; for BLOCK_KINDS only.
         group_size: inputs of one output that share a multiplier, a multiple of GROUP; for "int4" only.
         weight_sum: whether the sums of the weights of a matrix of four bits are stored, as those of int8 kinds always
         are.
@@ -63,14 +65,19 @@ class Linear(FromJson):
         return -(-self.in_features // self.group_size)
 
     @property
+    def runs(self) -> int:
+        """Runs of RUN stored blocks of an "int4-4x4" matrix; the last may have fewer."""
+        return -(-self.blocks // RUN)
+
+    @property
     def all_blocks(self) -> int:
         """Blocks that the matrix is made of, stored or not; those of outputs that are only padding are not counted."""
         return -(-self.out_features // BLOCK) * (self.in_features // GROUP)
 
     @property
     def density(self) -> float:
-        """Fraction of the weights that is stored: below 1 for "int8-4x4" only."""
-        return self.blocks / self.all_blocks if self.kind == "int8-4x4" else 1.0
+        """Fraction of the weights that is stored: below 1 for BLOCK_KINDS only."""
+        return self.blocks / self.all_blocks if self.kind in BLOCK_KINDS else 1.0
 
     def check(self, where: str) -> None:
         """Refuse sizes that don't fit the kind."""
@@ -78,8 +85,8 @@ class Linear(FromJson):
             raise FormatError(f"{where}.in_features must be a multiple of {LANES}, not {self.in_features}")
         if self.input_factor and self.kind == "float32":
             raise FormatError(f"{where}.input_factor is for int8 matrices: a float32 one has nothing to migrate")
-        if self.blocks and self.kind != "int8-4x4":
-            raise FormatError(f"{where}.blocks is for the kind int8-4x4, not for {self.kind}")
+        if self.blocks and self.kind not in BLOCK_KINDS:
+            raise FormatError(f"{where}.blocks is for the kinds {' and '.join(BLOCK_KINDS)}, not for {self.kind}")
         if self.blocks > self.all_blocks:
             raise FormatError(f"{where}.blocks is {self.blocks}, but the matrix has {self.all_blocks} of them")
         if (self.kind == "int4") != (self.group_size > 0):

@@ -18,9 +18,9 @@ import numpy as np
 from minibert.errors import FormatError, MinibertError
 from minibert.forking import unforked
 from minibert.format.blocks import prove_blocks
-from minibert.format.constants import ALIGNMENT
+from minibert.format.constants import ALIGNMENT, BLOCK_KINDS
 from minibert.format.content import CONVERT, Content, opened, own_copy
-from minibert.format.four_bit import prove_multiplier
+from minibert.format.four_bit import prove_filling, prove_multiplier
 from minibert.format.parts import TensorSpec
 from minibert.format.relative import DISTANCE_ROWS, prove_distance_rows
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
@@ -178,7 +178,7 @@ def _read(buffer: Content, path: str) -> ModelFile:
     for name, entry in header.items():
         views.add(name, entry, _spec_of(name, entry, specs))
     views.prove_ranges()
-    sparse = {name: linear for name, linear in config.linears.items() if linear.kind == "int8-4x4"}
+    sparse = {name: linear for name, linear in config.linears.items() if linear.kind in BLOCK_KINDS}
     offsets = [f"{linear}.{part}" for linear in sparse for part in ("index", "starts")]
     for name in (*offsets, DISTANCE_ROWS):
         if name in views.tensors:
@@ -190,8 +190,10 @@ def _read(buffer: Content, path: str) -> ModelFile:
     for name, linear in sparse.items():
         prove_blocks(name, linear, tensors[f"{name}.index"], tensors[f"{name}.starts"])
     for name, linear in config.linears.items():
-        if linear.kind == "int4":
-            prove_multiplier(name, tensors[f"{name}.multiplier"])
+        if linear.kind in ("int4", "int4-4x4"):
+            prove_multiplier(name, linear, tensors[f"{name}.multiplier"])
+        if linear.kind == "int4-4x4":
+            prove_filling(name, linear, tensors[f"{name}.codes"])
     return ModelFile(config, tensors, path, len(buffer), buffer if isinstance(buffer, memoryview) else None)
 
 

@@ -9,6 +9,7 @@ from minibert.errors import FormatError
 from minibert.format.agreement import prove_agreement, prove_static
 from minibert.format.constants import (
     BLOCK,
+    BLOCK_KINDS,
     CODEBOOK_ENTRIES,
     CODEBOOK_VALUES,
     FOUR_BIT_KINDS,
@@ -18,6 +19,7 @@ from minibert.format.constants import (
     MAX_OUTPUTS,
     MAX_WIDTH,
     NIBBLE_GROUP,
+    RUN,
     distances,
     padded,
 )
@@ -121,14 +123,18 @@ class _Specs:
                 self.add(f"{name}.multiplier", "U8", panels, linear.groups, LANES)
             else:
                 self.add(f"{name}.codebook", "I8", panels, CODEBOOK_VALUES)
-        else:
+        elif linear.kind == "int8-4x4":
             self.add(f"{name}.blocks", "I8", linear.blocks, BLOCK, GROUP)
+        else:  # whole runs, so that kernels may read all of one
+            self.add(f"{name}.codes", "U8", linear.runs * RUN, BLOCK, GROUP // 2)
+            self.add(f"{name}.multiplier", "U8", linear.runs, BLOCK)
+        if linear.kind in BLOCK_KINDS:
             # In the file they are called index and starts, everywhere else indices and indptr, as in SciPy.
             self.add(f"{name}.index", "U16", linear.blocks)
             self.add(f"{name}.starts", "I32", outputs // BLOCK + 1)
         if linear.kind != "float32":
             self.add(f"{name}.scale", "F32", outputs)
-        if linear.kind in ("int8", "int8-4x4") or linear.weight_sum:
+        if linear.kind in ("int8", *BLOCK_KINDS) or linear.weight_sum:
             self.add(f"{name}.weight_sum", "I32", outputs)
         self.add(f"{name}.bias", "F32", outputs)
         if linear.input_factor:

@@ -16,10 +16,10 @@ import numpy as np
 from minibert.errors import FormatError, MinibertError
 from minibert.files import check_target, replacing
 from minibert.format.blocks import block_sums, prove_blocks
-from minibert.format.constants import ALIGNMENT, FOUR_BIT_KINDS, MAX_MULTIPLIER
-from minibert.format.four_bit import prove_int4_codes, prove_multiplier, weight_sums
+from minibert.format.constants import ALIGNMENT, BLOCK_KINDS, FOUR_BIT_KINDS, MAX_MULTIPLIER
+from minibert.format.four_bit import expand_blocks, prove_filling, prove_int4_codes, prove_multiplier, weight_sums
 from minibert.format.layout import unpack_nibbles
-from minibert.format.parts import TensorSpec
+from minibert.format.parts import Linear, TensorSpec
 from minibert.format.reader import DTYPES, PADDING, read_model
 from minibert.format.relative import DISTANCE_ROWS, prove_distance_rows
 from minibert.format.schema import FORMAT_NAME, FORMAT_VERSION, Config
@@ -129,21 +129,27 @@ def _prove_contents(config: Config, tensors: Mapping[str, NDArray[Any]]) -> None
             if tensors[f"{name}.multiplier"].max() > MAX_MULTIPLIER:
                 raise FormatError(f"tensor {shown(f'{name}.multiplier')} holds more than {MAX_MULTIPLIER}")
     for name, linear in config.linears.items():
-        if linear.kind == "int4":
+        if linear.kind in ("int4", "int4-4x4"):
             prove_int4_codes(name, tensors[f"{name}.codes"])
-            prove_multiplier(name, tensors[f"{name}.multiplier"])
-        if linear.kind in FOUR_BIT_KINDS and linear.weight_sum:
-            sums = weight_sums(name, linear, tensors)
-        elif linear.kind == "int8-4x4":
-            indptr = tensors[f"{name}.starts"]
-            prove_blocks(name, linear, tensors[f"{name}.index"], indptr)
-            sums = block_sums(tensors[f"{name}.blocks"], indptr)
-        elif linear.kind != "int8":
-            continue
-        else:
-            sums = tensors[f"{name}.weight"].sum(axis=(1, 3), dtype=np.int32).reshape(-1)
-        if not np.array_equal(tensors[f"{name}.weight_sum"], sums):
+            prove_multiplier(name, linear, tensors[f"{name}.multiplier"])
+        if linear.kind == "int4-4x4":
+            prove_filling(name, linear, tensors[f"{name}.codes"])
+        if linear.kind in BLOCK_KINDS:
+            prove_blocks(name, linear, tensors[f"{name}.index"], tensors[f"{name}.starts"])
+        stored = tensors.get(f"{name}.weight_sum")
+        if stored is not None and not np.array_equal(stored, _sums(name, linear, tensors)):
             raise FormatError(f"tensor {shown(f'{name}.weight_sum')} does not hold the sums of the weights")
+
+
+def _sums(name: str, linear: Linear, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.int32]:
+    """The sum of each output's weights, of a matrix of integers."""
+    if linear.kind in FOUR_BIT_KINDS:
+        return weight_sums(name, linear, tensors)
+    if linear.kind in BLOCK_KINDS:
+        few = linear.kind == "int4-4x4"
+        blocks = expand_blocks(name, linear, tensors) if few else tensors[f"{name}.blocks"]
+        return block_sums(blocks, tensors[f"{name}.starts"])
+    return tensors[f"{name}.weight"].sum(axis=(1, 3), dtype=np.int32).reshape(-1)
 
 
 def _proven(name: str, tensor: NDArray[Any] | None, spec: TensorSpec) -> NDArray[Any]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from minibert.format.constants import FOUR_BIT_KINDS
-from minibert.format.four_bit import expand_four_bit
+from minibert.format.constants import BLOCK_KINDS, FOUR_BIT_KINDS
+from minibert.format.four_bit import expand_blocks, expand_four_bit
 from minibert.format.layout import unpack_blocks, unpack_float32, unpack_int8
 from minibert.format.parts import Linear
 
@@ -34,9 +34,10 @@ def integer_product(codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def int8_weight(name: str, linear: Linear, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
     """The int8 weights [padded out, in] of a linear, however they are stored."""
-    if linear.kind == "int8-4x4":
-        blocks, indices, indptr = (tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts"))
-        return unpack_blocks(blocks, indices, indptr, linear.in_features)
+    if linear.kind in BLOCK_KINDS:
+        four_bits = linear.kind == "int4-4x4"
+        blocks = expand_blocks(name, linear, tensors) if four_bits else tensors[f"{name}.blocks"]
+        return unpack_blocks(blocks, tensors[f"{name}.index"], tensors[f"{name}.starts"], linear.in_features)
     if linear.kind in FOUR_BIT_KINDS:
         return unpack_int8(expand_four_bit(name, linear, tensors))
     return unpack_int8(tensors[f"{name}.weight"])

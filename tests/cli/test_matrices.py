@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 
 from minibert.cli.matrices import list_matrices, matrices_table
-from minibert.format import read_model, unpack_blocks, write_model
+from minibert.format import read_model, write_model
+from minibert.format.constants import BLOCK_KINDS
+from minibert.reference.linear import int8_weight
 from tests.format.models import CONFIGS, make_tensors
 
+_FILES = ("sparse", "shared_sparse", "sparse_four_bit", "shared_sparse_four_bit", "four_bit", "shared_four_bit")
 
-@pytest.fixture(scope="module", params=["sparse", "shared_sparse", "four_bit", "shared_four_bit", "int8", "float32"])
+
+@pytest.fixture(scope="module", params=[*_FILES, "int8", "float32"])
 def path(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / f"{request.param}.safetensors"
     write_model(path, CONFIGS[request.param], make_tensors(CONFIGS[request.param]))
@@ -32,12 +36,10 @@ def test_every_matrix_is_listed_in_the_order_of_a_forward_pass(path):
             linear.out_features,
             linear.in_features,
         )
-        assert matrix["pattern"] == ("4x4" if linear.kind == "int8-4x4" else "dense")
+        assert matrix["pattern"] == ("4x4" if linear.kind in BLOCK_KINDS else "dense")
         assert matrix["nonzero"] <= matrix["density"] <= 1
-        if linear.kind == "int8-4x4":
-            weight = unpack_blocks(
-                *(file.tensors[f"{name}.{part}"] for part in ("blocks", "index", "starts")), linear.in_features
-            )
+        if linear.kind in BLOCK_KINDS:
+            weight = int8_weight(name, linear, file.tensors)
             assert matrix["nonzero"] == pytest.approx(np.count_nonzero(weight) / linear.in_features / matrix["outputs"])
 
 
@@ -65,12 +67,12 @@ def test_inspect_shows_matrices(run, path):
 def test_parts_count_the_parameters_of_sparse_matrices(run, tmp_path):
     """A pruned weight is still one of the architecture's, so a sparse model has as many as the dense one."""
     parameters = []
-    for kind in ("int8", "sparse"):
+    for kind in ("int8", "sparse_four_bit", "sparse"):
         path = tmp_path / f"{kind}.safetensors"
         write_model(path, CONFIGS[kind], make_tensors(CONFIGS[kind]))
         parts = {part["name"]: part for part in run("inspect", path, "--json").json["parts"]}
         parameters.append(sum(part["parameters"] for part in parts.values()))
-    assert parameters[0] == parameters[1]
+    assert len(set(parameters)) == 1
     assert parts["layers.1.ffn"]["kind"] == "int8-4x4, int8"
     assert parts["layers.0.ffn"]["kind"] == "int8-4x4"
 

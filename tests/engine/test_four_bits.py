@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minibert.format import pack_codebook, pack_int4, pack_int8, unpack_int8
+from minibert.engine.expand import expand
+from minibert.format import expand_blocks, pack_codebook, pack_int4, pack_int4_blocks, pack_int8, unpack_int8
 from minibert.format.constants import padded
 from minibert.format.four_bit import expand_four_bit, weight_sums
 from minibert.format.parts import Linear
@@ -23,6 +24,11 @@ def as_int8(model: RandomModel) -> RandomModel:
     """The model with its matrices written out, by the definition."""
     linears, tensors = dict(model.config.linears), dict(model.tensors)
     for name, linear in linears.items():
+        if linear.kind == "int4-4x4":
+            rows = _blocks_written_out(tensors, name, linear)
+            linears[name] = replace(linear, kind="int8", blocks=0)
+            tensors[f"{name}.weight"] = pack_int8(rows)
+            continue
         codes = tensors[f"{name}.codes"]
         rows = np.zeros((16 * len(codes), linear.in_features), np.int8)
         for n in range(len(rows)):
@@ -39,7 +45,23 @@ def as_int8(model: RandomModel) -> RandomModel:
     return RandomModel(replace(model.config, linears=linears), tensors)
 
 
-@pytest.mark.parametrize("kind", ["int4", "codebook"])
+def _blocks_written_out(tensors: dict[str, np.ndarray], name: str, linear: Linear) -> np.ndarray:
+    """By the definition, block by block."""
+    codes, multiplier, index, starts = (
+        tensors[f"{name}.{part}"].tolist() for part in ("codes", "multiplier", "index", "starts")
+    )
+    rows = np.zeros((4 * (len(starts) - 1), linear.in_features), np.int8)
+    for group in range(len(starts) - 1):
+        for b in range(starts[group], starts[group + 1]):
+            for i in range(4):
+                for j in range(4):
+                    code = codes[b][i][j // 2] >> 4 * (j % 2) & 15
+                    rows[4 * group + i, 4 * index[b] + j] = (code - 16 * (code > 7)) * multiplier[b // 8][i]
+    np.testing.assert_array_equal(tensors[f"{name}.weight_sum"], rows.sum(axis=1))
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["int4", "int4-4x4", "codebook"])
 @pytest.mark.parametrize("shape", ["plain", "factors", "head with norm", "rotary"])
 def test_same_bits_as_int8(isa, kind, shape):
     model = random_model(kind, **SHAPES[shape])
@@ -70,6 +92,39 @@ def test_packing_and_expanding(outputs, inputs, group):
     tensors = {"w.codes": pack_codebook(places), "w.codebook": values}
     expected = values[np.arange(outputs)[:, None] // 16, places]
     np.testing.assert_array_equal(unpack_int8(expand_four_bit("w", linear, tensors), outputs), expected)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 7, 8, 9, 77])
+def test_packing_and_expanding_blocks(blocks):
+    random = np.random.default_rng(blocks)
+    linear = Linear("int4-4x4", 64, 33, blocks=blocks)
+    codes = random.integers(-7, 8, (blocks, 4, 4)).astype(np.int8)
+    multiplier = random.integers(1, 19, (linear.runs, 4)).astype(np.uint8)
+    tensors = {"w.codes": pack_int4_blocks(codes), "w.multiplier": multiplier}
+    assert len(tensors["w.codes"]) == 8 * linear.runs
+    expected = [codes[b] * multiplier[b // 8, :, None].astype(int) for b in range(blocks)]
+    room = np.ones((8 * linear.runs, 4, 4), np.int8)
+    for out in (None, room):
+        np.testing.assert_array_equal(expand_blocks("w", linear, tensors, out), np.reshape(expected, (-1, 4, 4)))
+    assert not room[blocks:].any()
+
+
+def test_blocks_are_one_in_memory_as_in_the_file():
+    model = random_model("int4-4x4", layers=3)
+    tensors = dict(model.tensors)
+    for part in ("codes", "multiplier"):
+        tensors[f"layers.1.ffn.up.{part}"] = tensors[f"layers.2.ffn.up.{part}"] = tensors[f"layers.0.ffn.up.{part}"]
+    tensors["layers.2.ffn.up.multiplier"] = tensors["layers.0.ffn.up.multiplier"].copy()
+    config, expanded = expand(model.config, tensors)
+    assert {linear.kind for linear in config.linears.values()} == {"int8-4x4"}
+    assert expanded["layers.1.ffn.up.blocks"] is expanded["layers.0.ffn.up.blocks"]
+    assert expanded["layers.2.ffn.up.blocks"] is not expanded["layers.0.ffn.up.blocks"]
+    assert not any(name.endswith((".codes", ".multiplier")) for name in expanded)
+    for name, linear in config.linears.items():
+        assert expanded[f"{name}.blocks"].ctypes.data % 64 == 0
+        weight = int8_weight(name, linear, expanded)
+        np.testing.assert_array_equal(weight, int8_weight(name, model.config.linears[name], tensors))
+    assert expanded["layers.0.ffn.up.index"] is tensors["layers.0.ffn.up.index"]
 
 
 def test_nothing_is_expanded_in_memory():

@@ -48,10 +48,5 @@ def embedding_forge(model_files, tmp_path) -> Forge:
 
 
 @pytest.fixture
-def sparse_forge(model_files, tmp_path) -> Forge:
-    return Forge(model_files["sparse"].read_bytes(), tmp_path)
-
-
-@pytest.fixture
 def compact_forge(model_files, tmp_path) -> Forge:
     return Forge(model_files["compact"].read_bytes(), tmp_path)

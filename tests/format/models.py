@@ -16,16 +16,19 @@ from minibert.format import (
     Table,
     Task,
     TextConfig,
+    expand_blocks,
     expected_tensors,
     pack_blocks,
     pack_float32,
     pack_int4,
+    pack_int4_blocks,
     pack_int8,
     pack_nibbles,
     pack_tokenizer,
     padded,
+    unpack_blocks,
 )
-from minibert.format.constants import FOUR_BIT_KINDS
+from minibert.format.constants import BLOCK_KINDS, FOUR_BIT_KINDS
 from minibert.format.four_bit import weight_sums
 from minibert.format.relative import DISTANCE_ROWS
 from tests.format.tokenizers import small_tables, tensors_of
@@ -51,7 +54,7 @@ def make_config(
     linears["head.dense"] = Linear(kind, hidden, 20)
     if kind == "int4":
         linears = {name: replace(linear, group_size=32) for name, linear in linears.items()}
-    if kind == "int8-4x4":
+    if kind in BLOCK_KINDS:
         linears = {name: replace(linear, blocks=linear.all_blocks // 5) for name, linear in linears.items()}
     linears["head.output"] = Linear("float32", 32, len(labels))
     architecture = Architecture(
@@ -103,25 +106,7 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
             tensors[f"{name}.codes"] = pack_nibbles(random.integers(-7, 8, (table.rows, 2 * codes.shape[1]), np.int8))
             tensors[f"{name}.multiplier"] = random.integers(1, 19, multiplier.shape, np.uint8)
     for name, linear in config.linears.items():
-        weight = random.integers(-127, 128, (linear.out_features, linear.in_features), dtype=np.int8)
-        if linear.kind == "float32":
-            tensors[f"{name}.weight"] = pack_float32(weight.astype(np.float32))
-            continue
-        if linear.kind in FOUR_BIT_KINDS:
-            if linear.kind == "int4":
-                multiplier = random.integers(1, 19, (linear.out_features, linear.groups), dtype=np.uint8)
-                tensors[f"{name}.codes"], tensors[f"{name}.multiplier"] = pack_int4(weight % 15 - 7, multiplier)
-            sums = {f"{name}.weight_sum": weight_sums(name, linear, tensors)}
-            tensors.update(sums if linear.weight_sum else {})
-            continue
-        if linear.kind == "int8":
-            tensors[f"{name}.weight"] = pack_int8(weight)
-        else:
-            weight = keep_blocks(weight, linear.blocks, random)
-            parts = zip(("blocks", "index", "starts"), pack_blocks(weight), strict=True)
-            tensors.update({f"{name}.{part}": tensor for part, tensor in parts})
-        tensors[f"{name}.weight_sum"] = np.zeros(padded(linear.out_features), np.int32)
-        tensors[f"{name}.weight_sum"][: linear.out_features] = weight.sum(axis=1, dtype=np.int32)
+        tensors |= _matrix(name, linear, tensors, random)
     text = TOKENIZER
     if config.text.tables is not None:
         tables, text = tensors_of(config.text.tables, config.architecture.vocab_size)
@@ -130,7 +115,40 @@ def make_tensors(config: Config, seed: int = 0) -> dict[str, np.ndarray]:
     return {name: tensor for name, tensor in tensors.items() if name not in config.aliases}
 
 
-def keep_blocks(weight: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+def _matrix(
+    name: str, linear: Linear, free: dict[str, np.ndarray], random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The tensors of a matrix whose contents are not all free; those that are have been made."""
+    weight = random.integers(-127, 128, (linear.out_features, linear.in_features), dtype=np.int8)
+    if linear.kind == "float32":
+        return {f"{name}.weight": pack_float32(weight.astype(np.float32))}
+    tensors = {}
+    if linear.kind in FOUR_BIT_KINDS:
+        if linear.kind == "int4":
+            multiplier = random.integers(1, 19, (linear.out_features, linear.groups), dtype=np.uint8)
+            parts = pack_int4(weight % 15 - 7, multiplier)
+            tensors.update(zip((f"{name}.codes", f"{name}.multiplier"), parts, strict=True))
+        sums = {f"{name}.weight_sum": weight_sums(name, linear, free | tensors)} if linear.weight_sum else {}
+        return tensors | sums
+    if linear.kind == "int8":
+        tensors[f"{name}.weight"] = pack_int8(weight)
+    elif linear.kind == "int8-4x4":
+        weight = keep_blocks(weight, linear.blocks, random)
+        parts = zip(("blocks", "index", "starts"), pack_blocks(weight), strict=True)
+        tensors.update({f"{name}.{part}": tensor for part, tensor in parts})
+    else:
+        blocks, indices, indptr = pack_blocks(keep_blocks(weight % 15 - 7, linear.blocks, random, most=7))
+        multiplier = random.integers(1, 19, (linear.runs, 4), dtype=np.uint8)
+        parts = {"codes": pack_int4_blocks(blocks), "index": indices, "starts": indptr, "multiplier": multiplier}
+        tensors.update({f"{name}.{part}": tensor for part, tensor in parts.items()})
+        blocks = expand_blocks(name, linear, tensors)
+        weight = unpack_blocks(blocks, indices, indptr, linear.in_features, linear.out_features)
+    tensors[f"{name}.weight_sum"] = np.zeros(padded(linear.out_features), np.int32)
+    tensors[f"{name}.weight_sum"][: linear.out_features] = weight.sum(axis=1, dtype=np.int32)
+    return tensors
+
+
+def keep_blocks(weight: np.ndarray, count: int, random: np.random.Generator, most: int = 77) -> np.ndarray:
     """The matrix with all but `count` of its 4x4 blocks zero; each of these holds a weight that is not."""
     outputs, columns = weight.shape[0], weight.shape[1] // 4
     chosen = random.choice(-(-outputs // 4) * columns, count, replace=False)
@@ -138,7 +156,7 @@ def keep_blocks(weight: np.ndarray, count: int, random: np.random.Generator) -> 
     for group, column in zip(*divmod(chosen, columns), strict=True):
         place = (slice(4 * group, 4 * group + 4), slice(4 * column, 4 * column + 4))
         kept[place] = weight[place]
-        kept[4 * group, 4 * column + random.integers(4)] = 77
+        kept[4 * group, 4 * column + random.integers(4)] = most
     return kept
 
 
@@ -150,14 +168,14 @@ def shared_layers(config: Config) -> Config:
     return replace(config, aliases=aliases)
 
 
-def sparse_config() -> Config:
+def sparse_config(kind: str = "int8-4x4") -> Config:
     """Matrices of every density, from none of their blocks to all of them, beside a dense one."""
-    config = make_config("int8-4x4")
+    config = make_config(kind)
     linears = dict(config.linears)
     for name, density in {"layers.0.ffn.up": 0.0, "layers.0.attention.output": 1.0, "layers.0.ffn.down": 0.5}.items():
         linears[name] = replace(linears[name], blocks=round(linears[name].all_blocks * density))
     linears["layers.1.ffn.down"] = make_config().linears["layers.1.ffn.down"]
-    linears["head.output"] = Linear("int8-4x4", 32, 3, blocks=1)
+    linears["head.output"] = Linear(kind, 32, 3, blocks=1)
     return replace(config, linears=linears)
 
 
@@ -232,10 +250,12 @@ CONFIGS = {
     "shared": shared_layers(make_config(layers=4)),
     "embedding": embedding_config(),
     "sparse": sparse_config(),
+    "sparse_four_bit": sparse_config("int4-4x4"),
     "four_bit": four_bit_config(),
     "shared_four_bit": shared_layers(make_config("int4", layers=3)),
     "low_rank": low_rank_config(),
     "shared_sparse": shared_layers(make_config("int8-4x4", layers=3)),
+    "shared_sparse_four_bit": shared_layers(make_config("int4-4x4", layers=3)),
     "compact": compact_config(),
     "static": static_config(),
     "tables": tables_config(),

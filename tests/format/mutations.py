@@ -16,7 +16,7 @@ NASTY = [
     *(0, 1, -1, 2, 3, 15, 16, 17, 63, 64, 255, 256, 257, 65535, 65536, 65537),
     *(2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**38),
     *(0.0, -0.0, 0.5, 1.0, 16.0, 1e-320, 1e308, True, False, None, "", "0", "16", "I8", "F32", "U8", "int8", "float32"),
-    *(4, 8, "int4", "codebook"),
+    *(4, 8, "int4", "codebook", "int4-4x4"),
     *([], [0], [1, 1], [16, 4], {}, {"dtype": "I8"}, "\x00", "\u202e", "🤗", "x" * 5000, "tokenizer.json", ".padding"),
 ]
 
@@ -25,8 +25,9 @@ def mutate(forge: Forge, rng: random.Random) -> bytes:
     """The bytes of a damaged file; `forge` is spoiled."""
     sparse = any(name.endswith(".index") for name in forge.header)
     small = any(linear["group_size"] for linear in forge.config["linears"].values())
+    blocks = any(linear["kind"] == "int4-4x4" for linear in forge.config["linears"].values())
     places = (sparse or DISTANCE_ROWS in forge.header) * [_places] * 6
-    kind = rng.choice(_KINDS + places + sparse * [_block_counts] * 2 + small * _SMALL_KINDS)
+    kind = rng.choice(_KINDS + places + sparse * [_block_counts] * 2 + small * _SMALL_KINDS + blocks * _SMALL_BLOCKS)
     return kind(forge, rng)
 
 
@@ -253,15 +254,18 @@ def _block_counts(forge: Forge, rng: random.Random) -> bytes:
     linear = forge.config["linears"][name]
     linear["blocks"] = max(0, linear["blocks"] + rng.choice([-64, -32, -4, -1, 1, 4, 32, 2**16, 2**31, 2**32]))
     if rng.random() < 0.7:
-        for part, size in (("blocks", 16), ("index", 2)):
+        runs = -(-linear["blocks"] // 8)
+        of_four_bits = ("codes", 8, 8 * runs), ("multiplier", 4, runs)
+        own = (("blocks", 16, linear["blocks"]),) if linear["kind"] == "int8-4x4" else of_four_bits
+        for part, size, count in (*own, ("index", 2, linear["blocks"])):
             entry = forge.header[f"{name}.{part}"]
             begin, end = entry["data_offsets"]
             end += -end % 64 if f"{name}.{part}.padding" in forge.header else 0
-            split = begin + size * linear["blocks"]
-            entry["shape"][0], entry["data_offsets"] = linear["blocks"], [begin, split]
+            split = begin + size * count
+            entry["shape"][0], entry["data_offsets"] = count, [begin, split]
             if split != end:
                 padding = forge.header.setdefault(f"{name}.{part}.padding", {"dtype": entry["dtype"]})
-                padding |= {"shape": [(end - split) // (1 if size == 16 else 2)], "data_offsets": [split, end]}
+                padding |= {"shape": [(end - split) // (2 if part == "index" else 1)], "data_offsets": [split, end]}
             else:
                 forge.header.pop(f"{name}.{part}.padding", None)
     return forge.bytes()
@@ -281,6 +285,17 @@ def _multipliers(forge: Forge, rng: random.Random) -> bytes:
     return forge.bytes()
 
 
+def _filling(forge: Forge, rng: random.Random) -> bytes:
+    """Codes behind the last block of a matrix, which no group of outputs has."""
+    few = [name for name, linear in forge.config["linears"].items() if linear["kind"] == "int4-4x4"]
+    name = rng.choice([name for name in few if f"{name}.codes" in forge.header])
+    codes = forge.tensor(f"{name}.codes")[forge.config["linears"][name]["blocks"] :].reshape(-1)
+    if codes.size:
+        codes[rng.randrange(codes.size)] = rng.randrange(256)
+    return forge.bytes()
+
+
+_SMALL_BLOCKS = [_filling, _multipliers]
 _SMALL_KINDS = [_group_sizes, _multipliers, _multipliers]
 _KINDS = [
     *(_header_values, _header_values, _config_values, _config_values, _config_values, _metadata_values),

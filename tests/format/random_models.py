@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from minibert.format import Config, padded
-from minibert.format.constants import FOUR_BIT_KINDS
+from minibert.format.constants import BLOCK_KINDS, FOUR_BIT_KINDS
 from minibert.format.record import as_json
 from tests.format.models import make_tensors
 from tests.format.tokenizers import NAMES, VOCAB_SIZE, small_tables, tensors_of
 from tests.tiny import VOCABULARY, tokenizer_json
 
-KINDS = ("int8", "int8-4x4", "int4", "codebook", "float32")
+KINDS = ("int8", "int8-4x4", "int4", "int4-4x4", "codebook", "float32")
 TABLE_KINDS = ("float32", "int8", "int4", "codebook")
 TASKS = (
     "text-classification",
@@ -34,7 +34,7 @@ HEAD_NAMES = ("head.dense", "head.output", "head.projection.0", "head.projection
 def random_linear(rng: random.Random, inputs: int, outputs: int, kinds: tuple[str, ...]) -> dict[str, Any]:
     """A linear of one of the kinds, with whatever that kind has."""
     linear: dict[str, Any] = {"kind": rng.choice(kinds), "in_features": inputs, "out_features": outputs}
-    if linear["kind"] == "int8-4x4":
+    if linear["kind"] in BLOCK_KINDS:
         linear["blocks"] = int(-(-outputs // 4) * (inputs // 4) * rng.choice([0, 0.05, 0.3, 0.9, 1]))
     if linear["kind"] == "int4":
         linear["group_size"] = rng.choice([4, 12, 32, 1024])
@@ -248,8 +248,9 @@ def _share(rng: random.Random, config: dict[str, Any]) -> None:
             linears[own] = dict(linear)
             for part in parts:
                 has = {"int8": ("weight",), "float32": ("weight",), "int8-4x4": ("blocks", "index", "starts")}
+                has["int4-4x4"] = ("codes", "index", "starts")
                 known = (*has.get(linear["kind"], ("codes",)), "bias")
-                int8 = linear["kind"] in ("int8", "int8-4x4")
+                int8 = linear["kind"] in ("int8", *BLOCK_KINDS)
                 summed = int8 or linear.get("weight_sum", False)
                 if part in known or (part == "scale" and int8) or (part == "weight_sum" and summed):
                     config["aliases"][f"{own}.{part}"] = f"{name}.{part}"

@@ -241,6 +241,8 @@ def test_density_counts_the_blocks_of_real_outputs():
     assert Linear("int8-4x4", 48, 52, blocks=39).density == 39 / (13 * 12)
     assert Linear("int8-4x4", 48, 53, blocks=14 * 12).density == 1
     assert Linear("int8-4x4", 48, 53).density == 0
+    assert Linear("int4-4x4", 48, 52, blocks=39).density == 39 / (13 * 12)
+    assert [Linear("int4-4x4", 48, 52, blocks=count).runs for count in (0, 1, 8, 9)] == [0, 1, 1, 2]
     assert Linear("int8", 48, 53).density == Linear("float32", 48, 53).density == 1
 
 

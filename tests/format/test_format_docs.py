@@ -26,6 +26,7 @@ from minibert.format import (
 from minibert.format.agreement import MAX_ACTIVATIONS, MAX_MULTIPLICATIONS
 from minibert.format.reader import DTYPES, MAX_HEADER_BYTES
 from minibert.format.values import MAX_DEPTH, MAX_NUMBER_LENGTH
+from minibert.reference.linear import int8_weight
 from minibert.text.components import MAX_GROWTH, MAX_WORD
 
 PAGE = (Path(__file__).parents[2] / "docs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -126,10 +127,24 @@ def test_the_snippet_for_blocks_reads_a_file(model_files):
     np.testing.assert_array_equal(names["rows"], weight)
 
 
+def test_the_snippet_for_blocks_of_four_bits_reads_a_file(model_files):
+    before, read, *loop = re.split(r"(?<=\n)(?=    blocks|    index|\nrows)", block("python", 1))
+    codes = "".join(f"    {line}\n" for line in block("python", 2).splitlines())
+    names: dict = {}
+    for code in (block("python", 0).split("\n\nwith")[0], before + codes + "".join(loop)):
+        exec(code.replace("model.safetensors", str(model_files["sparse_four_bit"])), names)
+    assert "blocks" in read
+    file = read_model(model_files["sparse_four_bit"])
+    name = "layers.0.ffn.down"
+    weight = int8_weight(name, file.config.linears[name], file.tensors)
+    assert weight.any()
+    np.testing.assert_array_equal(names["rows"], weight)
+
+
 @pytest.mark.parametrize("name", ["layers.0.ffn.down", "layers.0.ffn.up"])  # int4, codebook
 def test_the_snippet_for_four_bits_reads_a_file(model_files, name):
     names: dict = {}
-    for code in (block("python", 0).split("\n\nwith")[0], block("python", 2).replace("layers.0.ffn.down", name)):
+    for code in (block("python", 0).split("\n\nwith")[0], block("python", 3).replace("layers.0.ffn.down", name)):
         exec(code.replace("model.safetensors", str(model_files["four_bit"])), names)
     file = read_model(model_files["four_bit"])
     weight = unpack_int8(expand_four_bit(name, file.config.linears[name], file.tensors))

@@ -12,6 +12,7 @@ from safetensors.numpy import load
 
 from minibert.errors import FormatError
 from minibert.format import ModelFile, expected_tensors, read_model
+from minibert.format.constants import BLOCK_KINDS
 from tests.format.forge import Forge
 from tests.format.mutations import mutate
 
@@ -81,9 +82,13 @@ def assert_proven(file: ModelFile, content: bytes, number: int) -> None:
         assert inside != (name in places), number  # these are copies, which no change of the file reaches
         np.testing.assert_array_equal(tensor, plain[file.config.aliases.get(name, name)])
     for name, linear in file.config.linears.items():
-        if linear.kind == "int8-4x4":
+        if linear.kind in BLOCK_KINDS:
             assert_blocks_lie_within(name, linear, file.tensors, number)
-        if linear.kind == "int4":
+        if linear.kind == "int4-4x4":
+            assert len(file.tensors[f"{name}.codes"]) == 8 * len(file.tensors[f"{name}.multiplier"]), number
+            assert 0 <= len(file.tensors[f"{name}.codes"]) - linear.blocks < 8, number
+            assert not file.tensors[f"{name}.codes"][linear.blocks :].any(), number
+        if linear.kind in ("int4", "int4-4x4"):
             assert set(file.tensors[f"{name}.multiplier"].reshape(-1).tolist()) <= set(range(1, 19)), number
 
 

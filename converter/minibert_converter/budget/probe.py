@@ -104,14 +104,14 @@ class Probe:
             self._run(self.first, self._network)
         return self._network.copy()
 
-    def after(self, passes: list[dict[str, Any]]) -> Network:
-        """The network after some passes."""
+    def after(self, passes: list[dict[str, Any]], **more: Any) -> Network:
+        """The network after some passes; `more` are keys of the recipe."""
         network = self.network()
-        self._run(passes, network)
+        self._run(passes, network, **more)
         return network
 
-    def _run(self, passes: list[dict[str, Any]], network: Network) -> None:
-        recipe = Recipe.from_json({"pass": passes, "seed": self.seed})
+    def _run(self, passes: list[dict[str, Any]], network: Network, **more: Any) -> None:
+        recipe = Recipe.from_json({"pass": passes, "seed": self.seed, **more})
         run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
 
     def tokens(self) -> Tokens:
@@ -130,9 +130,9 @@ class Probe:
         return outputs(in_float32(network), self.tokens().chunks())
 
     def rounded(self, form: str) -> Network:
-        """The network with every matrix that can have it in one form."""
+        """The network with every matrix that can have it in one form, none of them as blocks."""
         if form not in self._rounded:
-            self._rounded[form] = self.after([{"quantize": form}])
+            self._rounded[form] = self.after([{"quantize": form}], sparse_threshold=0)
         return self._rounded[form]
 
     def forms(self) -> dict[str, dict[str, list[float]]]:

@@ -12,7 +12,7 @@ import numpy as np
 from minibert.engine.crossover import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
 from minibert.format.constants import LANES, padded
-from minibert_converter.export import FOUR_BIT_DENSITY, SPARSE_THRESHOLD, WORDS
+from minibert_converter.export import CODEBOOK_DENSITY, SPARSE_THRESHOLD, WORDS
 from minibert_converter.matrices import has_plain_head, is_plain
 from minibert_converter.network import Network
 from minibert_converter.passes.share.sharing import most_pairs
@@ -27,6 +27,8 @@ PRUNING: Mapping[str, tuple[tuple[str, ...], ...]] = {
 SHARED_RANK = 1 / 12
 #: Of the time of a dense int8 model, what is not spent in its matrices (measured on MiniLM, 64 tokens, AVX512-VNNI).
 OTHER_TIME = 0.22
+#: Of a stored block of 16 weights by form: weights, index, and of int4 an eighth of four multipliers.
+_BLOCK_BYTES = {"int8": 16 + 2, "int4": 8 + 2 + 0.5, "codebook": 16 + 2}
 #: Tokens at which the rate of block-sparse products is taken from the engine's table.
 _TOKENS = 64
 
@@ -76,9 +78,8 @@ def stored_bytes(shape: Shape, form: str, per_weight: float) -> int:
         form: how its weights are kept.
         per_weight: bytes a weight of a dense matrix of this size in this form.
     """
-    blocks = 18 / 16 * shape.density
-    sparse = shape.density <= (SPARSE_THRESHOLD if form == "int8" else FOUR_BIT_DENSITY)
-    return round(shape.weights * (blocks if sparse else per_weight))
+    sparse = shape.density <= (CODEBOOK_DENSITY if form == "codebook" else SPARSE_THRESHOLD)
+    return round(shape.weights * (_BLOCK_BYTES[form] / 16 * shape.density if sparse else per_weight))
 
 
 def recipe_for(

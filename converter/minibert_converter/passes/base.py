@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from minibert_converter.export import SPARSE_THRESHOLD
 from minibert_converter.network import Network
 from minibert_converter.passes.options import options, write_table
 from minibert_converter.progress import OnProgress, no_progress
@@ -24,6 +25,7 @@ class Context:
         folder: where relative paths in the recipe start.
         progress: told how far the work is.
         train: what does a pass `distill`, given the pass and the network; None where there is no teacher.
+        sparse_threshold: a matrix is stored as blocks if at most this part of them holds a weight that isn't zero.
     """
 
     texts: Sequence[str] | None = None
@@ -31,6 +33,7 @@ class Context:
     folder: Path = Path()
     progress: OnProgress = no_progress
     train: Callable[[Any, Network], Outcome] | None = None
+    sparse_threshold: float = SPARSE_THRESHOLD
 
 
 @dataclass(frozen=True)

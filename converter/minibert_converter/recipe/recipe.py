@@ -57,7 +57,7 @@ class Recipe:
     seed: int = option(integer(0, MAX_SEED), "of random choices", 0, flag="--seed", metavar="N")
     sparse_threshold: float = option(
         SHARE,
-        "an int8 matrix is stored as blocks if at most this part of its 4x4 blocks holds a weight that isn't zero",
+        "a matrix is stored as blocks if at most this part of its 4x4 blocks holds a weight that isn't zero",
         SPARSE_THRESHOLD,
     )
     calibrate: str | None = option(

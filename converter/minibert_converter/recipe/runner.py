@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ def run(recipe: Recipe, network: Network, context: Context) -> list[PassReport]:
     Returns:
         What each pass did.
     """
+    context = replace(context, sparse_threshold=recipe.sparse_threshold)
     steps = recipe.passes
     if not any(isinstance(each, Prune) for each in steps):
         steps = (Prune(), *steps)

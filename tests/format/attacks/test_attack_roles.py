@@ -143,13 +143,14 @@ def test_aliases_of_what_is_no_tensor_of_the_model(forge, name, target):
     forge.refused("tokenizer.json" if name == "tokenizer.json" else "config.aliases")
 
 
-def test_blocks_of_another_matrix_are_proven_for_the_one_that_they_serve(forge):
+@pytest.mark.parametrize(("kind", "weights"), [("int8-4x4", ("blocks",)), ("int4-4x4", ("codes", "multiplier"))])
+def test_blocks_of_another_matrix_are_proven_for_the_one_that_they_serve(forge, kind, weights):
     """Of two matrices with as many outputs and blocks one has fewer inputs: the other's index leads beyond them."""
-    config = make_config("int8-4x4", layers=1)
+    config = make_config(kind, layers=1)
     linears = dict(config.linears)
     for name in ("layers.0.attention.output", "layers.0.ffn.down"):
         linears[name] = replace(linears[name], blocks=60)
-    parts = ("blocks", "index", "starts")
+    parts = (*weights, "index", "starts")
     aliases = {f"layers.0.attention.output.{part}": f"layers.0.ffn.down.{part}" for part in parts}
     content = bytes_of(*file_of(replace(config, linears=linears, aliases=aliases).to_json(), 0))
     forge.refused("layers.0.attention.output.index", "the matrix has 12", content=content)

@@ -4,6 +4,7 @@ Both forms stand for int8 weights exactly (see minibert.format.four_bit), so wha
 each lies on the grid, and the grid:
 
     int4        {-7, ..., 7} times a whole number from 1 to 18, for each output and each group of inputs
+    int4-4x4    the same for each run of eight blocks, of a matrix of which only some blocks are left
     codebook    sixteen values for each panel of 16 outputs, found by k-means (Deep Compression, arXiv 1510.00149)
 
 Grids come first, by the error that rounding alone would make, each weight counted by how much of its error nothing can
@@ -12,16 +13,22 @@ make up for; then `compensate` rounds column after column onto them; last, each 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from minibert.format.constants import CODEBOOK_VALUES, INT4_LIMIT, LANES, MAX_MULTIPLIER, padded
-from minibert_converter.network import CodebookGrid, Float32Array, GroupGrid, Int8Array
-from minibert_converter.passes.quantize.rounding import LIMIT, compensate, inverse_factor, row_scales
+from minibert.format.constants import BLOCK, CODEBOOK_VALUES, GROUP, INT4_LIMIT, LANES, MAX_MULTIPLIER, RUN, padded
+from minibert_converter.network import BlockGrid, CodebookGrid, Float32Array, GroupGrid, Int8Array
+from minibert_converter.passes.prune.blocks import cut
+from minibert_converter.passes.quantize.rounding import LIMIT, SMALLEST_ROW, compensate, inverse_factor, row_scales
 
 #: Inputs that share a multiplier: 4.25 bits a weight.
 GROUP_SIZE = 32
 #: Steps that a group's grid may have, as parts of the one that reaches its largest weight.
 _REACHES = np.linspace(0.5, 1.0, 11, dtype=np.float32)
+_MULTIPLIERS = np.arange(1, MAX_MULTIPLIER + 1, dtype=np.float32)
+#: What the scale of an output may change by, once the multipliers are known that it shares with others.
+_CHANGES = np.linspace(0.7, 1.3, 13, dtype=np.float32)
 _KMEANS_ROUNDS = 40
 
 
@@ -40,14 +47,29 @@ def round_int4(
     """
     scales, multiplier = _group_steps(weight, _importance(moments), group_size)
     grid = GroupGrid(multiplier, group_size)
-    steps = grid.steps(weight.shape[1]).astype(np.float64)
+    return *_round_in_steps(weight, moments, scales, grid.steps(weight.shape[1])), grid
+
+
+def round_int4_blocks(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Array, Float32Array, BlockGrid]:
+    """Rounds a matrix to int4 in runs of the blocks that hold anything; see `round_int4`."""
+    kept = np.any(cut(weight != 0, BLOCK, GROUP), axis=(2, 3))
+    scales, multiplier = _run_steps(weight, _importance(moments), kept)
+    grid = BlockGrid(kept, multiplier)
+    return *_round_in_steps(weight, moments, scales, grid.steps()[: len(weight)]), grid
+
+
+def _round_in_steps(
+    weight: Float32Array, moments: np.ndarray, scales: Float32Array, multiplier: np.ndarray
+) -> tuple[Int8Array, Float32Array]:
+    """Weights int8 [out, in], multiples of those of each weight, and the scales [out] that suit them best."""
+    steps = multiplier.astype(np.float64)
 
     def nearest(number: int, column: np.ndarray) -> np.ndarray:
         step = steps[:, number]
         return step * np.clip(np.rint(column / step), -INT4_LIMIT, INT4_LIMIT)
 
     codes = compensate(weight / scales[:, None].astype(np.float64), moments, nearest)
-    return codes.astype(np.int8), _best_scales(weight, codes, moments, scales), grid
+    return codes.astype(np.int8), _best_scales(weight, codes, moments, scales)
 
 
 def round_codebook(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Array, Float32Array, CodebookGrid]:
@@ -91,16 +113,65 @@ def _group_steps(weight: Float32Array, importance: Float32Array, size: int) -> t
     row = largest.max(axis=1, keepdims=True)
     # A group of next to nothing has the least step that its row's multipliers can say.
     largest = np.maximum(largest, np.where(row > 1e-30, row, LIMIT) / (2 * MAX_MULTIPLIER)).astype(np.float32)
-    step, least = largest, np.full(largest.shape, np.inf, np.float32)
-    for reach in _REACHES:
-        tried = largest * (reach / np.float32(INT4_LIMIT))
-        found = error(tried)
-        step, least = np.where(found < least, tried, step), np.minimum(found, least)
+    step = _reaching(largest, error)
     scales = step.max(axis=1) / np.float32(MAX_MULTIPLIER)
     lower = np.clip(np.floor(step / scales[:, None]), 1, MAX_MULTIPLIER).astype(np.float32)
     upper = np.minimum(lower + 1, MAX_MULTIPLIER)
     better = error(upper * scales[:, None]) < error(lower * scales[:, None])
     return scales, np.where(better, upper, lower).astype(np.uint8)
+
+
+def _reaching(largest: np.ndarray, error: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Of steps that reach the largest weights, or a part of them, those that err least; all of one shape."""
+    step, least = largest, np.full(largest.shape, np.inf, np.float32)
+    for reach in _REACHES:
+        tried = largest * (reach / np.float32(INT4_LIMIT))
+        found = error(tried)
+        step, least = np.where(found < least, tried, step), np.minimum(found, least)
+    return step
+
+
+def _run_steps(weight: Float32Array, importance: Float32Array, kept: np.ndarray) -> tuple[Float32Array, np.ndarray]:
+    """Scales float32 [out] and multipliers uint8 [runs, 4] of blocks: each step is one times the other.
+
+    Args:
+        weight: float32 [out, in].
+        importance: float32 [in].
+        kept: bool [out / 4, rounded up, in / 4].
+    """
+    group, column = np.nonzero(kept)
+    blocks = cut(weight, BLOCK, GROUP)[group, column]
+    counts = importance.reshape(-1, 1, GROUP)[column]
+    run = np.arange(len(group)) // RUN
+    runs, groups = np.arange(0, len(group), RUN), np.flatnonzero(np.diff(group, prepend=-1))
+    # A piece is what a run has of one group of outputs: there a multiplier is one output's.
+    pieces = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(group, prepend=-1))
+    piece = np.cumsum(np.bincount(pieces, minlength=len(group))) - 1
+    size = np.zeros((len(kept), BLOCK), np.float32)
+    np.add.at(size, group, (counts * np.square(blocks)).sum(axis=2))
+
+    def errors(step: np.ndarray) -> np.ndarray:
+        """Of each output of each block, by its step, as parts of that output's weights: [blocks, 4]."""
+        step = np.maximum(step, np.float32(SMALLEST_ROW))[:, :, None]
+        rounded = step * np.clip(np.rint(blocks / step), -INT4_LIMIT, INT4_LIMIT)
+        lost = (counts * np.square(blocks - rounded)).sum(axis=2)
+        return lost / np.maximum(size, np.float32(SMALLEST_ROW))[group]
+
+    def best_multiplier(scales: Float32Array) -> np.ndarray:
+        """The best for all outputs that each serves: float32 [runs, 4]."""
+        tried = [np.add.reduceat(errors(scales[group] * np.float32(times)), runs) for times in _MULTIPLIERS]
+        return _MULTIPLIERS[np.argmin(tried, axis=0)]
+
+    largest = np.maximum.reduceat(np.abs(blocks).max(axis=2), pieces)
+    step = _reaching(largest, lambda tried: np.add.reduceat(errors(tried[piece]), pieces))
+    scales = np.zeros((len(kept), BLOCK), np.float32)
+    np.maximum.at(scales, group[pieces], step / np.float32(MAX_MULTIPLIER))
+    scales[scales < SMALLEST_ROW] = 1
+    # Outputs whose runs serve others as well then give way.
+    shared = best_multiplier(scales)[run]
+    changed = [np.add.reduceat(errors(scales[group] * part * shared), groups) for part in _CHANGES]
+    scales[group[groups]] *= _CHANGES[np.argmin(changed, axis=0)]
+    return scales.reshape(-1)[: len(weight)], best_multiplier(scales).astype(np.uint8)
 
 
 def _shared_values(weight: np.ndarray, importance: Float32Array) -> Int8Array:

@@ -11,7 +11,8 @@ import numpy as np
 from minibert.reference.functions import quantize
 from minibert.reference.linear import integer_product
 from minibert_converter.network import Float32Array, LinearWeights, QuantizedLinear, QuantizedTable
-from minibert_converter.passes.quantize.four_bit import round_codebook, round_int4
+from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.passes.quantize.four_bit import round_codebook, round_int4, round_int4_blocks
 from minibert_converter.passes.quantize.migration import input_factors
 from minibert_converter.passes.quantize.rounding import round_compensated, round_to_nearest
 from minibert_converter.passes.quantize.statistics import InputStatistics
@@ -19,14 +20,26 @@ from minibert_converter.passes.quantize.statistics import InputStatistics
 #: What the weights of a matrix can be stored as.
 Form = Literal["int8", "int4", "codebook"]
 MATRIX_FORMS: tuple[str, ...] = get_args(Form)
+#: The same where blocks are rounded as what they are stored as.
+BlockForm = Literal[Form, "int4-4x4"]
 _ROUNDINGS: Mapping[str, Callable[[Float32Array, np.ndarray], tuple[Any, Float32Array, Any]]] = {
     "int8": lambda weight, moments: (*round_compensated(weight, moments), None),
     "int4": round_int4,
+    "int4-4x4": round_int4_blocks,
     "codebook": round_codebook,
 }
 
 
-def quantize_nearest(linear: LinearWeights, form: Form = "int8") -> QuantizedLinear:
+def block_form(form: Form, weight: Float32Array, sparse_threshold: float) -> BlockForm:
+    """What a matrix of a form is rounded as, float32 [out, in]: blocks where at most such a part of them is left.
+
+    (Those of int8 lie on the grid that a dense matrix has: which it is stored as is decided by `export`.)
+    """
+    sparse = form == "int4" and block_density(weight, np.ones(weight.shape, bool)) <= sparse_threshold
+    return "int4-4x4" if sparse else form
+
+
+def quantize_nearest(linear: LinearWeights, form: BlockForm = "int8") -> QuantizedLinear:
     """Every weight to the nearest code."""
     if form == "int8":
         return QuantizedLinear(*round_to_nearest(linear.weight), linear.bias)
@@ -55,7 +68,7 @@ class Use:
 
 
 def quantize_calibrated(
-    weight: Float32Array, uses: Sequence[Use], form: Form = "int8", factor: Float32Array | None = None
+    weight: Float32Array, uses: Sequence[Use], form: BlockForm = "int8", factor: Float32Array | None = None
 ) -> list[QuantizedLinear]:
     """Factors from a sample of the inputs, then rounding against all of their second moments.
 

@@ -11,15 +11,17 @@ import numpy as np
 from minibert.errors import InputError
 from minibert.format.constants import low_rank
 from minibert_converter.calibration.tokens import tokenize
-from minibert_converter.export import store_linear
+from minibert_converter.export import SPARSE_THRESHOLD, store_linear
 from minibert_converter.network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
 from minibert_converter.passes.base import Outcome, rounded
 from minibert_converter.passes.quantize.centring import centre
 from minibert_converter.passes.quantize.correction import MeanCorrection
 from minibert_converter.passes.quantize.gather import gather_statistics
 from minibert_converter.passes.quantize.matrix import (
+    BlockForm,
     Form,
     Use,
+    block_form,
     output_error,
     quantize_calibrated,
     quantize_nearest,
@@ -43,6 +45,7 @@ def quantize(
     texts: Sequence[str] | None = None,
     method: Rounding = "compensated",
     forms: Mapping[str, str] | None = None,
+    sparse_threshold: float = SPARSE_THRESHOLD,
     progress: OnProgress | None = None,
 ) -> Outcome:
     """Replaces every float32 matrix, and every float32 table but the smallest, by integers.
@@ -59,6 +62,8 @@ def quantize(
         texts: what the model will read, or texts like it; None takes the sentences that ship with the converter.
         method: how to round.
         forms: by name of a matrix, the form of those that are to have another one; "none" leaves it as it is.
+        sparse_threshold: an int4 matrix becomes one of blocks if at most this part of them holds a weight that isn't
+            zero.
         progress: called with the stages "calibrating" and "quantizing".
 
     Returns:
@@ -109,7 +114,10 @@ def quantize(
         # Popped, so that statistics are let go as they are used up.
         places = [name, *(other for other, linear in network.linears.items() if _is_tied(linear, name))]
         seen = {place: one for place in places if (one := statistics.pop(place, None)) is not None}
-        measured |= _quantize_linear(network, places, chosen[name], seen, shifts)
+        linear = network.linears[name]
+        assert isinstance(linear, LinearWeights)
+        its_form = block_form(chosen[name], linear.weight, sparse_threshold)
+        measured |= _quantize_linear(network, places, linear, its_form, seen, shifts)
     if correction is not None:
         correction.restore(network)
     progress("quantizing", total, total)
@@ -146,7 +154,8 @@ def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, A
 def _quantize_linear(
     network: Network,
     places: Sequence[str],
-    form: Form,
+    linear: LinearWeights,
+    form: BlockForm,
     seen: Mapping[str, InputStatistics],
     shifts: Mapping[str, Float32Array],
 ) -> dict[str, dict[str, Any]]:
@@ -154,8 +163,6 @@ def _quantize_linear(
 
     To the nearest codes where nothing was `seen` of its inputs. Returns by name what that lost.
     """
-    linear = network.linears[places[0]]
-    assert isinstance(linear, LinearWeights)
     uses = {
         place: Use(network.linears[place].bias, one, shifts.get(place, np.zeros_like(one.mean)))
         for place, one in seen.items()
@@ -180,7 +187,7 @@ def _quantize_linear(
     return measured
 
 
-def _measured(network: Network, name: str, before: LinearWeights, form: Form, use: Use | None) -> dict[str, Any]:
+def _measured(network: Network, name: str, before: LinearWeights, form: BlockForm, use: Use | None) -> dict[str, Any]:
     """What quantizing a matrix lost."""
     quantized = network.linears[name]
     assert isinstance(quantized, QuantizedLinear)

@@ -34,4 +34,11 @@ class Quantize(Pass):
         forms = {
             name: form for pattern, form in self.tensors.items() for name in filter_names(names, pattern) or [pattern]
         }
-        return quantize(network, self.quantize, texts=context.texts, forms=forms, progress=context.progress)
+        return quantize(
+            network,
+            self.quantize,
+            texts=context.texts,
+            forms=forms,
+            sparse_threshold=context.sparse_threshold,
+            progress=context.progress,
+        )
