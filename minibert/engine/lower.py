@@ -14,7 +14,7 @@ from minibert import numerics
 from minibert import plan as steps
 from minibert.engine.addresses import Addresses
 from minibert.engine.arena import Arena
-from minibert.format.constants import FOUR_BIT_KINDS, Pooling, padded
+from minibert.format.constants import BLOCK_KINDS, FOUR_BIT_KINDS, Pooling, padded
 from minibert.format.four_bit import four_bit_parts
 from minibert.format.parts import Linear
 from minibert.format.relative import DISTANCE_ROWS
@@ -34,6 +34,7 @@ _KINDS = {
     "int8-4x4": op.BLOCK_SPARSE,
     "int4": op.INT4,
     "codebook": op.CODEBOOK_MATRIX,
+    "int4-4x4": op.INT4_BLOCKS,
 }
 #: Where a step has the entries of each table; of each kind of table, the parts that hold its rows and decode them.
 _TABLES = {"embeddings.word": op.WORD, "embeddings.position": op.POSITION, "embeddings.token_type": op.TYPE}
@@ -211,7 +212,7 @@ class _Lowering:
                 op.SOURCE_STRIDE: 4 * source.width,
                 op.INNER: 4 * linear.in_features,
             }
-        if linear.kind == "int8-4x4":
+        if linear.kind in BLOCK_KINDS:
             row |= self._blocks(step.linear, linear)
         elif linear.kind in FOUR_BIT_KINDS:
             codes, decoder = four_bit_parts(linear.kind)
@@ -232,12 +233,18 @@ class _Lowering:
         return row | self.result(step.out, step.codes, step.norm, linear.out_features // (2 if step.gated else 1))
 
     def _blocks(self, name: str, linear: Linear) -> dict[int, int]:
-        """The entries of a block-sparse matrix, with the dense copy that some numbers of tokens take."""
+        """The entries of a block-sparse matrix, with the dense copy that some numbers of tokens take.
+
+        Blocks of four bits have none: who stores them wants them small.
+        """
         row = {
-            op.WEIGHT: self.addresses.tensor(f"{name}.blocks"),
             op.BLOCK_INDICES: self.addresses.tensor(f"{name}.index"),
             op.BLOCK_INDPTR: self.addresses.tensor(f"{name}.starts"),
         }
+        if linear.kind == "int4-4x4":
+            codes, multiplier = (self.addresses.tensor(f"{name}.{part}") for part in ("codes", "multiplier"))
+            return row | {op.WEIGHT: codes, op.DECODER: multiplier}
+        row[op.WEIGHT] = self.addresses.tensor(f"{name}.blocks")
         if dense := self.dense_tokens(linear.density):
             copy = self.addresses.dense_copy(name, linear)
             row |= {op.DENSE_WEIGHT: copy, op.DENSE_FROM: dense.start, op.DENSE_BELOW: dense.stop}

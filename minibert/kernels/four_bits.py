@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.format.constants import GROUP, LANES
+from minibert.format.constants import BLOCK, GROUP, LANES, RUN
 from minibert.kernels import opcodes as op
 from minibert.kernels.emit import I8, I8_LANES, I16, I32_LANES, I64, constant, counted_loop, load, prefetch, store
 from minibert.kernels.isa import current
@@ -22,8 +22,8 @@ from minibert.kernels.step import field
 STEP = LANES * GROUP  # bytes of a step of an int8 panel
 _CODES = STEP // 2  # bytes of its codes
 _I16_STEP, _I8_STEP = ir.VectorType(I16, STEP // 2), ir.VectorType(I8, STEP)
-#: Blocks that share their multipliers, and the steps of a panel that take as much memory.
-_RUN, _RUN_STEPS = 8, 2
+#: Steps of a panel that take as much memory as a run of blocks.
+_RUN_STEPS = RUN * BLOCK * GROUP // STEP
 _BLOCK_CODES = 8  # bytes of a block's codes
 
 #: How many bytes laid out panels take at most, of `inner` inputs.
@@ -178,8 +178,8 @@ def lay_out_groups(step, panel, inner, out):
 def expand_blocks(step, first, end, out):
     """4x4 blocks first..end of four bits -> int8 blocks, in whole runs; the address of the first one."""
     codes, multipliers = field(step, op.WEIGHT), field(step, op.DECODER)
-    begin = first // _RUN
-    for run in range(begin, (end + _RUN - 1) // _RUN):
+    begin = first // RUN
+    for run in range(begin, (end + RUN - 1) // RUN):
         place = out + (run - begin) * (_RUN_STEPS * STEP)
-        _expand_run(codes + run * (_RUN * _BLOCK_CODES), multipliers + run * GROUP, place)
-    return out + (first - begin * _RUN) * LANES
+        _expand_run(codes + run * (RUN * _BLOCK_CODES), multipliers + run * GROUP, place)
+    return out + (first - begin * RUN) * LANES

@@ -9,7 +9,7 @@ from tests.engine.zoo import SHAPES, lengths_of, zoo
 
 #: Each kind of matrix with the shapes that it is tried in: what four bits are to a shape, int8 is, too.
 KINDS = {"int8": tuple(SHAPES), "float32": tuple(SHAPES)} | dict.fromkeys(
-    ("int4", "codebook"), ("plain", "factors", "modern")
+    ("int4", "int4-4x4", "codebook"), ("plain", "factors", "modern")
 )
 
 
