@@ -65,7 +65,7 @@ class PrebuiltKernels(BuildHookInterface):
 
         self.folder = tempfile.TemporaryDirectory(prefix="minibert-")
         try:
-            files = prebuild(Path(self.folder.name), self.app.display_info)
+            files = prebuild(Path(self.folder.name), self.app.display_info, in_wheel=True)
         except BackendError as error:
             if wish == "1":
                 raise

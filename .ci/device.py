@@ -8,6 +8,7 @@ from pathlib import Path
 import minibert
 from minibert.engine.cpu import supported_isas
 from minibert.kernels.prebuild import INSTRUCTION_SETS
+from minibert.kernels.systems import library_name
 
 MOST_BYTES = 3 << 20
 CARRIED = set(INSTRUCTION_SETS)
@@ -16,8 +17,8 @@ wheel, model = Path(sys.argv[1]), sys.argv[2]
 assert "site-packages" in minibert.__file__, minibert.__file__
 assert not any(importlib.util.find_spec(name) for name in ("numba", "llvmlite")), "this environment has numba"
 assert wheel.stat().st_size <= MOST_BYTES, f"{wheel.name} has {wheel.stat().st_size} bytes"
-libraries = {Path(name).stem for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")}
-assert libraries == CARRIED, libraries
+libraries = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".so")}
+assert libraries == {library_name(isa, "linux") for isa in CARRIED}, libraries
 
 loaded = minibert.load(model)
 answer = loaded.predict("my new card has not arrived yet")
