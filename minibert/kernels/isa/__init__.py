@@ -9,9 +9,10 @@ from __future__ import annotations
 import platform
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from minibert.errors import UnsupportedError
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibert.kernels.isa.base import Isa
