@@ -32,7 +32,7 @@ LAYERS = {
         {"pipeline"},
         {"tasks"},
         {"model"},
-        {"bench", "evaluate", "startup"},
+        {"bench", "evaluate", "pyinstaller", "startup"},
         {"cli"},
         {"__main__"},
     ],

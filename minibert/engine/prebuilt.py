@@ -75,7 +75,9 @@ def prebuilt_code(isa: str) -> bytes | None:
         code = _bytes(name)
     except OSError:
         return None
-    return code if sources.sha256(code).hexdigest() == libraries[name] else None
+    # A frozen program's libraries may have been signed, or stripped, by who froze it.
+    whole = getattr(sys, "frozen", False) or sources.sha256(code).hexdigest() == libraries[name]
+    return code if whole else None
 
 
 def prebuilt_file(isa: str) -> str | None:
