@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,3 +78,14 @@ def answers(model: RandomModel, texts: tuple, isa: str, block: Block, run: Calla
         own[...] = table
         made.program = made.program._replace(table=own)
         return engine.forward(*texts).copy()
+
+
+def in_another_process(block: Block, file: Path, driver: Callable[..., None], library: Path) -> Callable[[int], None]:
+    """Runs a job in a process of the driver's, which is given a copy of the block in a file."""
+
+    def run(job: int) -> None:
+        file.write_bytes(block.memory[: block.used].tobytes())
+        driver(str(library), str(file), f"{BASE:x}", f"{job:x}")
+        block.memory[: block.used] = np.frombuffer(file.read_bytes(), np.uint8)
+
+    return run

@@ -1,13 +1,28 @@
-/* Runs the kernels of a DLL on a block of memory: driver.exe DLL FILE BASE JOB
+/* Runs the kernels of a library on a block of memory: driver LIBRARY FILE BASE JOB
 
    The file is what the block holds, which begins at the address BASE; JOB is an address in it. What the block holds
-   afterwards goes into the file. The registers that a function must leave alone on Windows are looked at. */
+   afterwards goes into the file. On Windows the registers that a function must leave alone are looked at. */
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef _WIN32
 #include <windows.h>
+
+static int allocate(uintptr_t base, long size)
+{
+    return VirtualAlloc((void *)base, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) == (void *)base;
+}
+
+static void *load(const char *path)
+{
+    HMODULE library = LoadLibraryA(path);
+    if (!library)
+        fprintf(stderr, "not loaded: error %lu\n", GetLastError());
+    return library ? (void *)GetProcAddress(library, "minibert_run") : NULL;
+}
 
 #define KEPT 10 /* xmm6 to xmm15 */
 
@@ -35,6 +50,31 @@ static int call(void *function, int64_t job)
     return memcmp(before, after, sizeof before) == 0;
 }
 
+#else
+#include <dlfcn.h>
+#include <sys/mman.h>
+
+static int allocate(uintptr_t base, long size)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    return mmap((void *)base, size, PROT_READ | PROT_WRITE, flags, -1, 0) == (void *)base;
+}
+
+static void *load(const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW);
+    if (!library)
+        fprintf(stderr, "not loaded: %s\n", dlerror());
+    return library ? dlsym(library, "minibert_run") : NULL;
+}
+
+static int call(void *function, int64_t job)
+{
+    ((void (*)(int64_t))function)(job);
+    return 1;
+}
+#endif
+
 int main(int count, char **words)
 {
     if (count != 5)
@@ -44,17 +84,14 @@ int main(int count, char **words)
     if (!file || fseek(file, 0, SEEK_END))
         return 3;
     long size = ftell(file);
-    if (VirtualAlloc((void *)base, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) != (void *)base)
+    if (!allocate(base, size))
         return 4;
     rewind(file);
     if (fread((void *)base, 1, size, file) != (size_t)size)
         return 5;
-    HMODULE library = LoadLibraryA(words[1]);
-    void *function = library ? (void *)GetProcAddress(library, "minibert_run") : NULL;
-    if (!function) {
-        fprintf(stderr, "not loaded: error %lu\n", GetLastError());
+    void *function = load(words[1]);
+    if (!function)
         return 6;
-    }
     if (!call(function, strtoull(words[4], NULL, 16))) {
         fprintf(stderr, "registers that belong to the caller were changed\n");
         return 7;
