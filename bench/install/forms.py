@@ -50,7 +50,7 @@ class Form(NamedTuple):
         command: what runs the program; the model's file follows.
         environment: all its variables.
         places: files and folders that were installed.
-        without: names in these that do not count.
+        without: packages in these that do not count.
     """
 
     command: list[str]
@@ -86,17 +86,15 @@ class Form(NamedTuple):
 
     def size(self) -> int:
         """Bytes of all files."""
-        files = [
-            file
+        return sum(
+            file.stat().st_size
             for place in self.places
             for file in ([place] if place.is_file() else place.rglob("*"))
-            if file.is_file() and not file.is_symlink()
-        ]
-        return sum(file.stat().st_size for file in files if not any(_is_of(file, name) for name in self.without))
+            if file.is_file() and not file.is_symlink() and not self._is_left_out(file.relative_to(place).parts)
+        )
 
-
-def _is_of(file: Path, name: str) -> bool:
-    return any(part == name or part.startswith(f"{name}-") for part in file.parts)
+    def _is_left_out(self, parts: tuple[str, ...]) -> bool:
+        return bool(parts) and any(parts[0] == name or parts[0].startswith(f"{name}-") for name in self.without)
 
 
 class ToolError(Exception):
