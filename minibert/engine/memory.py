@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from minibert.format.constants import ALIGNMENT
+from minibert.tuples import NamedTuple
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
+class MemoryPlan(NamedTuple):
     """What a forward pass takes, in bytes, known before it runs.
 
     Attributes:
