@@ -14,9 +14,11 @@ from minibert.cli import console
 from minibert.errors import MinibertError
 
 #: Each is a module with HELP, `configure(parser)` and `run(arguments) -> int`.
-COMMANDS = ("convert", "distill", "predict", "encode", "eval", "inspect", "bench", "warmup", "doctor", "demo")
+COMMANDS = ("convert", "distill", "predict", "encode", "eval", "inspect", "bench", "serve", "warmup", "doctor", "demo")
 #: Those of the workstation half, which a device need not have, and the extra that installs what they need.
 WORKSTATION = {"convert": "convert", "distill": "distill", "demo": "convert"}
+#: Commands that need more than a device has, and the extra that installs it.
+EXTRAS = {**WORKSTATION, "serve": "serve"}
 
 #: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C.
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.complain("stopped")
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        extra = WORKSTATION.get(words[0]) if words else None
+        extra = EXTRAS.get(words[0]) if words else None
         if extra is None or (error.name or "minibert.").startswith(("minibert.", "minibert_converter.")):
             raise  # a broken installation, not a missing part
         console.complain(
