@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 from minibert.cli import console
@@ -29,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
     parser.add_argument("--port", type=int, default=8080, metavar="N", help="port (default: 8080; 0 for any free one)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="worker threads (default: the cores there are)")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="worker threads (default: the cores there are, but one)"
+    )
     parser.add_argument("--backend", metavar="NAME", help="how kernels run (default: the fastest that runs here)")
     parser.add_argument(
         "--early-exit", type=threshold, default=True, metavar="P|off", help="answer early from this probability on"
@@ -76,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.complain(f"warning: anyone who reaches {arguments.host} may ask: --api-key, or {KEY_VARIABLE}")
     service = Service(models, bounds, truncate=arguments.truncate)
     service.warmup()
+    warnings.simplefilter("ignore", UserWarning)  # of texts: whose they are hears of it in the answer, or not at all
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     port = listening.getsockname()[1]
 
@@ -84,14 +88,17 @@ def run(arguments: argparse.Namespace) -> int:
             console.note(f"{name}: {model.task.kind}, {model.engine.backend}, {model.engine.threads} threads")
         console.note(f"http://{host}:{port}/ answers; Ctrl-C ends")
 
-    server.run(App(service, key, hosts), listening, ready=ready)
+    server.Server(App(service, key, hosts), listening, ready).serve_until_stopped()
     return 0
 
 
 def _models(arguments: argparse.Namespace) -> dict[str, Model]:
     """The models by name, all opened."""
     import minibert
+    from minibert.engine.processors import default_threads
 
+    # What reads requests and writes answers has a core of its own: a pass goes on when the last of its threads does.
+    threads = arguments.threads or max(default_threads() - ("MINIBERT_THREADS" not in os.environ), 1)
     models: dict[str, Model] = {}
     for given in arguments.model:
         name, equals, path = given.rpartition("=")
@@ -99,5 +106,5 @@ def _models(arguments: argparse.Namespace) -> dict[str, Model]:
             name, path = os.path.splitext(os.path.basename(given))[0], given
         if not name or name in models:
             raise InputError(f"{given}: two models need two names, as in NAME={path}")
-        models[name] = minibert.load(path, arguments.threads, arguments.backend, early_exit=arguments.early_exit)
+        models[name] = minibert.load(path, threads, arguments.backend, early_exit=arguments.early_exit)
     return models

@@ -15,9 +15,8 @@ from collections.abc import Awaitable, Callable, Collection
 from time import perf_counter
 from typing import Any
 
-from minibert.errors import MinibertError
 from minibert.serve import openai
-from minibert.serve.refusals import HttpRefusal, Refusal, WrongField, refused
+from minibert.serve.refusals import HttpRefusal, WrongField, refused
 from minibert.serve.responses import Response
 from minibert.serve.routes import PREFIXES, ROUTES, Route
 from minibert.serve.service import Call, Service
@@ -84,11 +83,12 @@ class App:
         except (ClientGone, asyncio.CancelledError):
             self.service.metrics.answered(name, 499, perf_counter() - begun)
             return
-        except (MinibertError, MemoryError) as error:
-            response = shape(refused(error) or _failure(error))
         except Exception as error:
-            traceback.print_exc(file=sys.stderr)
-            response = shape(_failure(error))
+            refusal = refused(error)
+            if refusal.status == 500:
+                traceback.print_exception(error, file=sys.stderr)
+            response = shape(refusal)
+            response = response._replace(headers=(*response.headers, *refusal.headers))
         self.service.metrics.answered(name, response.status, perf_counter() - begun)
         await _send(response, method == "HEAD", send)
 
@@ -178,13 +178,6 @@ class App:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number of JSON")
-
-
-def _failure(error: BaseException) -> Refusal:
-    """What is not the client's fault: the message names no more than what kind of error it was."""
-    if isinstance(error, MemoryError):
-        return HttpRefusal(503, "memory", "there is not enough memory for this", ((b"retry-after", b"5"),))
-    return HttpRefusal(500, "internal", f"the service failed: {type(error).__name__}")
 
 
 async def _send(response: Response, head: bool, send: Send) -> None:

@@ -15,10 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minibert.errors import MinibertError
 from minibert.pipeline import MAX_NUMBERS, Forward
 from minibert.serve.metrics import Metrics
-from minibert.serve.refusals import Refusal, Stopping, refused
+from minibert.serve.refusals import Stopping
 from minibert.text.packing import MAX_TOKENS
 from minibert.tuples import NamedTuple
 
@@ -245,5 +244,4 @@ def _settle(ended: list[tuple[Job, Exception | None]]) -> None:
             work, found = job.work, job.found
             job.future.set_result(lambda work=work, found=found: work.answer(found))
         else:
-            refusal = refused(error) if isinstance(error, MinibertError) else None
-            job.future.set_exception(refusal if isinstance(refusal, Refusal) else error)
+            job.future.set_exception(error)

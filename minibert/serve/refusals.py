@@ -12,11 +12,13 @@ class Refusal(MinibertError):  # noqa: N818 - half of them are no errors, but to
         status: of HTTP, where the dialect has none of its own for it.
         code: what clients can tell apart: one of the words that the subclasses have.
         retry_after: seconds after which to ask again; None for never.
+        headers: to be sent along, whatever the dialect.
     """
 
     status = 400
     code = "invalid_request"
     retry_after: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class WrongField(Refusal):
@@ -68,6 +70,14 @@ class Stopping(Refusal):
     retry_after = 5
 
 
+class OutOfMemory(Refusal):
+    """There is not enough memory for this, now."""
+
+    status = 503
+    code = "memory"
+    retry_after = 5
+
+
 class HttpRefusal(Refusal):
     """What HTTP itself has a status for: no such path, no key, a body of another type.
 
@@ -83,12 +93,14 @@ class HttpRefusal(Refusal):
         self.status, self.code, self.headers = status, code, headers
 
 
-def refused(error: MinibertError | MemoryError) -> Refusal | None:
-    """An error of the models as a refusal; None if it is none that a request can be to blame for."""
+def refused(error: BaseException) -> Refusal:
+    """What a client is told of an error; of what is not its fault no more than what kind of error it was."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, UnsupportedError):
         return CannotDo(str(error))
     if isinstance(error, InputError):
         return WrongField(str(error))
-    return None
+    if isinstance(error, MemoryError):
+        return OutOfMemory("there is not enough memory for this")
+    return HttpRefusal(500, "internal", f"the service failed: {type(error).__name__}")

@@ -31,7 +31,11 @@ class Response(NamedTuple):
 
 def as_json(value: Any, status: int = 200, headers: Headers = ()) -> Response:
     """A value in JSON."""
-    return Response(status, json.dumps(value, ensure_ascii=False, allow_nan=False).encode(), headers=headers)
+    try:
+        body = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:  # half a character, which a client sent as an escape, goes back as one
+        body = json.dumps(value, allow_nan=False).encode()
+    return Response(status, body, headers=headers)
 
 
 def numbers(row: np.ndarray) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from minibert.serve import openai, page, tasks, tei
-from minibert.serve.refusals import HttpRefusal, Refusal
-from minibert.serve.responses import Headers, Response, as_json
+from minibert.serve.refusals import Refusal
+from minibert.serve.responses import Response, as_json
 from minibert.serve.service import Call, Service
 from minibert.tuples import NamedTuple
 
@@ -53,17 +53,6 @@ class Route(NamedTuple):
     def has_body(self) -> bool:
         """Whether there is one to read."""
         return self.fields is not None
-
-
-def _with_headers(shape: Callable[[Refusal], Response]) -> Callable[[Refusal], Response]:
-    """A dialect's shape, with the headers that HTTP wants along."""
-
-    def shaped(refusal: Refusal) -> Response:
-        extra: Headers = refusal.headers if isinstance(refusal, HttpRefusal) else ()
-        response = shape(refusal)
-        return response._replace(headers=(*response.headers, *extra))
-
-    return shaped
 
 
 def _any(*kinds: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +119,7 @@ def _task(name: str, task: tasks.Task, shape: Callable[[Refusal], Response]) -> 
 
 
 def _all() -> list[Route]:
-    own, cohere, hub = (_with_headers(each) for each in (openai.shape, openai.shape_of_rerank, tei.shape))
+    own, cohere, hub = openai.shape, openai.shape_of_rerank, tei.shape
     texts = {"inputs": Field(_TEXTS, needed=True), **_MODEL}
     return [
         Route(

@@ -88,42 +88,44 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(app: App, listening: socket.socket, *, ready: Callable[[], Any] | None = None) -> None:
-    """Answer until SIGINT or SIGTERM: then no more requests are taken, and those that are there get their answers.
+class Server(uvicorn.Server):
+    """A service that is about to run. SIGINT and SIGTERM stop it, or `should_exit = True` from another thread.
+
+    Then no more requests are taken, and those that are there get their answers.
 
     Args:
         app: the service.
         listening: where requests come in.
         ready: called once requests are taken.
     """
-    bounds = app.service.bounds
-    protocol = type("Protocol", (Protocol,), {"read_seconds": bounds.read_seconds})
-    config = Config(
-        app,
-        http=protocol,
-        ws="none",
-        lifespan="on",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        # Beyond what waits, connections that only ask how things are.
-        limit_concurrency=bounds.queue + 1024,
-        backlog=1024,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    server = _Server(config, ready)
-    server.run(sockets=[listening])
 
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: Config, ready: Callable[[], Any] | None) -> None:
+    def __init__(self, app: App, listening: socket.socket, ready: Callable[[], Any] | None = None) -> None:
+        bounds = app.service.bounds
+        config = Config(
+            app,
+            http=type("Protocol", (Protocol,), {"read_seconds": bounds.read_seconds}),
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            # Beyond what waits, connections that only ask how things are.
+            limit_concurrency=bounds.queue + 1024,
+            backlog=1024,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=_GRACE,
+        )
         super().__init__(config)
-        self._ready = ready
+        self._listening, self._ready = listening, ready
+
+    def serve_until_stopped(self) -> None:
+        """Run in this thread."""
+        self.run(sockets=[self._listening])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take requests, and say so."""
         await super().startup(sockets=sockets)
         if self._ready is not None:
             self._ready()
