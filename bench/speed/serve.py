@@ -5,9 +5,9 @@
 FILE is an embedding model that minibert converted. "packed" is minibert serve; "plain" the same service that gives each
 request a pass of its own. Clients ask /v1/embeddings for vectors in base64 over connections that stay open: by the load
 generator hey (Debian has it) if one is given, otherwise by a client of a few lines that runs in this process, and with
---openai by the openai package as well. Before anything is measured, the answers of minibert's services are compared with
-those of the model in this process, bit by bit. At the end "packed" is overloaded: as many clients as --overload says ask
-at once, more than it lets wait.
+--openai by the openai package as well. Before anything is measured, answers of minibert's services are compared with
+those of the model in this process, bit by bit. At the end "packed" is overloaded: as many clients as --overload says
+ask at once, more than it lets wait.
 """
 
 from __future__ import annotations

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minibert import __version__
-
-if TYPE_CHECKING:
-    from minibert.serve.routes import Route
+from minibert.serve.route import Route
 
 _STATUSES = {
     "400": "the request makes no sense",

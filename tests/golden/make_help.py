@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from minibert.cli.main import COMMANDS, WORKSTATION, command
+from minibert.cli.main import COMMANDS, EXTRAS, WORKSTATION, command
 
 PAGE = Path(__file__).parents[2] / "docs/CLI.md"
 HEAD = """\
@@ -40,6 +40,8 @@ def section(name: str) -> str:
     lines = [f"## {parser.prog}", "", str(parser.description), ""]
     if name in WORKSTATION:
         lines += [f"Runs on a workstation: `pip install 'minibert[{WORKSTATION[name]}]'`.", ""]
+    elif name in EXTRAS:
+        lines += [f"Needs `pip install 'minibert[{EXTRAS[name]}]'`.", ""]
     lines += [f"    {' '.join([parser.prog, '[OPTIONS]', *usage])}", ""]
     general, options, *groups = [
         (group, [each for each in group._group_actions if each in shown]) for group in parser._action_groups
