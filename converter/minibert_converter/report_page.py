@@ -50,7 +50,7 @@ def page(report: Report, title: str) -> str:
         "<h2>Parts</h2>",
         _drawing(report.parts),
         _parts(report),
-        *(f"<p>{escape(note)}</p>" for note in report.notes),
+        *(f"<p>{escape(sentence)}</p>" for sentence in (*report.notes, *report.choice)),
     ]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"

@@ -71,7 +71,7 @@ def smaller(folder, tmp_path_factory, int8_size):
     return search(folder, path, Goal(max_size=int(PART * int8_size)), texts=TEXTS), path
 
 
-def test_the_frontier_is_the_best_for_its_bytes():
+def test_the_frontier_is_the_best_for_its_weight():
     random = np.random.default_rng(3)
     items = {
         name: [
@@ -82,16 +82,16 @@ def test_the_frontier_is_the_best_for_its_bytes():
     }
     choices = frontier(items)
     assert choices[0].loss == pytest.approx(sum(min(each.loss for each in options) for options in items.values()))
-    assert choices[-1].bytes == sum(min(each.bytes for each in options) for options in items.values())
+    assert choices[-1].weight == sum(min(each.weight for each in options) for options in items.values())
     everything = [
-        (sum(each.bytes for each in chosen), sum(each.loss for each in chosen))
+        (sum(each.weight for each in chosen), sum(each.loss for each in chosen))
         for chosen in itertools.product(*items.values())
     ]
     for choice in choices:
-        assert choice.bytes == sum(
-            next(each.bytes for each in items[name] if each.name == form) for name, form in choice.options.items()
+        assert choice.weight == sum(
+            next(each.weight for each in items[name] if each.name == form) for name, form in choice.options.items()
         )
-        assert min(loss for size, loss in everything if size <= choice.bytes) == pytest.approx(choice.loss)
+        assert min(loss for size, loss in everything if size <= choice.weight) == pytest.approx(choice.loss)
 
 
 @pytest.mark.parametrize(

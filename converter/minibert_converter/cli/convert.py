@@ -63,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     found, scored = None, []
     with Stages() as stages:
         if budget.wanted(arguments):
-            combine = ("seed", "calibrate", "vocab_from")
-            if others := [name for name in (*flags, "recipe") if name not in combine and getattr(arguments, name)]:
+            given = (*flags, *(["recipe"] if arguments.recipe else []))
+            if others := [name for name in given if name not in budget.combines(arguments)]:
                 raise InputError(f"a budget finds the recipe itself: leave out --{others[0].replace('_', '-')}")
             report, found = budget.convert_within(arguments, stages)
         else:
@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
             if arguments.eval is not None:
                 scored = budget.before_and_after(arguments, convert, stages)
+    budget.propose(arguments)
     if arguments.report:
         title = f"{arguments.source} in minibert"
         write_page(report, arguments.report, title, [*inputs, arguments.output])
