@@ -43,10 +43,13 @@ def command(module: str, *arguments: str) -> list[str]:
 def why_not() -> str:
     """Why no such process can be started; empty where one can.
 
-    A frozen program, and one that Python is embedded in, would start itself anew, and again, without end.
+    A frozen program, and one that Python is embedded in, would start itself anew, and again, without end. What runs
+    without its sources was packed by someone who does not count on a compiler.
     """
-    if getattr(sys, "frozen", False):
+    if getattr(sys, "frozen", False) or "__compiled__" in globals():  # the latter by Nuitka
         return "this is a frozen program"
+    if not os.path.isfile(os.path.join(_PACKAGE, "__init__.py")):
+        return "this package was installed without its sources"
     if not os.path.basename(sys.executable or "").lower().startswith(("python", "pypy")):
         return f"{sys.executable or 'this program'} is no Python interpreter"
     return ""

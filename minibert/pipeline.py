@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import Any, Generic, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from minibert.text.inputs import portions, text_portions
 from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
 from minibert.text.sliding import Part, Window, divide
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning, tokenizes_alone
+from minibert.tuples import NamedTuple
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]

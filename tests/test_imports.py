@@ -22,7 +22,7 @@ ALLOWED = {"minibert", "numpy", "numba", "llvmlite", "safetensors", "tokenizers"
 #: Parts of each half from the ground up: a part imports only parts below it.
 LAYERS = {
     "minibert": [
-        {"beside", "errors", "forking", "numerics", "progress"},
+        {"beside", "errors", "forking", "numerics", "progress", "tuples"},
         {"files", "isolated"},
         {"datasets", "format", "options"},
         {"plan"},
@@ -32,7 +32,7 @@ LAYERS = {
         {"pipeline"},
         {"tasks"},
         {"model"},
-        {"bench", "evaluate", "startup"},
+        {"bench", "evaluate", "pyinstaller", "startup"},
         {"cli"},
         {"__main__"},
     ],

@@ -19,16 +19,18 @@ from pathlib import Path
 
 from bench import common
 
-#: Core: instruction set, LLVM's model (a Neoverse N1 is a Cortex-A76), and least MAC/cycle of dense and of 4x4 blocks.
+#: Core: instruction set, LLVM's model (a Neoverse N1 is a Cortex-A76), and least MAC/cycle of dense int8, of 4x4 blocks
+#: and of int4, whose codes are multiplied as they are where there are no dot products.
 CORES = {
-    "Neoverse N2": ("neon-i8mm", "neoverse-n2", 36.0, 22.5),
-    "Cortex-A76": ("neon-dotprod", "neoverse-n1", 30.0, 22.5),
-    "Cortex-A72": ("neon", "cortex-a72", 7.5, 5.6),
-    "Cortex-A53": ("neon", "cortex-a53", 4.0, 3.0),
+    "Neoverse N2": ("neon-i8mm", "neoverse-n2", 36.0, 22.5, None),
+    "Cortex-A76": ("neon-dotprod", "neoverse-n1", 30.0, 22.5, None),
+    "Cortex-A72": ("neon", "cortex-a72", 7.5, 5.6, 7.4),
+    "Cortex-A53": ("neon", "cortex-a53", 4.0, 3.0, 5.2),
 }
 #: Multiply-adds of one instruction.
 _MACS = [(r"smmla\s+v\d+\.4s", 32), (r"sdot\s+v\d+\.4s", 16), (r"sm(?:ull|lal)2?\s+v\d+\.8h", 8)]
 _ITERATIONS = 1000
+KINDS = ("dense", "4x4 blocks", "int4")
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ class Loop:
     Attributes:
         body: its instructions.
         macs: multiply-adds of bytes in one pass.
-        indexed: whether it reads the index of 4x4 blocks.
+        kind: what it multiplies.
     """
 
     body: list[str]
     macs: int
-    indexed: bool
+    kind: str
 
 
 def inner_loops(assembly: str) -> list[Loop]:
@@ -61,8 +63,15 @@ def inner_loops(assembly: str) -> list[Loop]:
         instructions = [each for each in body if re.match(r"\s+[a-z]", each)]
         macs = sum(count for each in instructions for pattern, count in _MACS if re.match(rf"\s+{pattern}", each))
         if macs:
-            loops.append(Loop(instructions, macs, any("ldrh" in each for each in instructions)))
+            loops.append(Loop(instructions, macs, _kind(instructions)))
     return loops
+
+
+def _kind(instructions: list[str]) -> str:
+    """Blocks are told by the index that is read, groups of int4 by lanes of products that are added in the end."""
+    if any("ldrh" in each for each in instructions):
+        return "4x4 blocks"
+    return "int4" if any(re.match(r"\s+addp\s+v\d+\.8h", each) for each in instructions) else "dense"
 
 
 def cycles(loop: Loop, model: str, mca: str) -> float:
@@ -100,8 +109,11 @@ def main() -> int:
     for core, (isa, model, *least) in CORES.items():
         loops = inner_loops(assemblies[isa])
         cells = []
-        for kind, wanted, indexed in zip(("dense", "4x4 blocks"), least, (False, True), strict=True):
-            of_kind = [loop for loop in loops if loop.indexed == indexed]
+        for kind, wanted in zip(KINDS, least, strict=True):
+            if wanted is None:
+                cells.append("as int8")
+                continue
+            of_kind = [loop for loop in loops if loop.kind == kind]
             # The widest tile does nearly all of the work; the lower ones finish the last rows.
             most = max(loop.macs for loop in of_kind)
             rate = min(loop.macs / cycles(loop, model, mca) for loop in of_kind if loop.macs == most)
@@ -111,7 +123,7 @@ def main() -> int:
             cells.append(f"{rate:.1f} MAC/cycle")
         rows.append([core, *cells])
     if not short:
-        table = common.table(["core", "dense int8", "4x4 blocks, per block that is left"], rows)
+        table = common.table(["core", "dense int8", "4x4 blocks, per block that is left", "dense int4"], rows)
         common.fill(common.DOCS / "RASPBERRY_PI.md", __file__, table)
     return int(short)
 

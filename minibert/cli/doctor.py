@@ -13,7 +13,7 @@ from typing import Any
 
 from minibert import __version__
 from minibert.cli import console
-from minibert.errors import BackendWarning, MinibertError
+from minibert.errors import BackendError, BackendWarning, MinibertError
 
 HELP = "show the CPU, the kernels in use and the versions"
 
@@ -56,19 +56,25 @@ def run(arguments: argparse.Namespace) -> int:
 def examine() -> dict[str, Any]:
     """Everything that `doctor` shows, as JSON has it."""
     from minibert.engine import cpu
-    from minibert.engine.backends import choose_backend
+    from minibert.engine.backends import choose_backend, why_numpy
     from minibert.engine.cache import cache_folder
     from minibert.engine.library import chosen_isa, kernels
     from minibert.engine.prebuilt import prebuilt_isas, why_none
     from minibert.engine.processors import default_threads
 
-    backend = loaded = error = not_carried = None
+    backend = loaded = error = not_carried = why = None
     try:
         not_carried = why_none(chosen_isa()) or None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BackendWarning)  # it is said below, with the rest
             backend = choose_backend()
-        loaded = None if backend == "numpy" else kernels(prebuilt=backend == "prebuilt").isa
+        why = why_numpy() if backend == "numpy" else None
+        try:
+            loaded = None if backend == "numpy" else kernels(prebuilt=backend == "prebuilt").isa
+        except BackendError as problem:
+            if "MINIBERT_BACKEND" in os.environ:
+                raise
+            backend, why = "numpy", str(problem)
     except (MinibertError, OSError) as problem:
         error = str(problem)
     folder, kept = cache_folder(), []
@@ -82,6 +88,7 @@ def examine() -> dict[str, Any]:
         "not_prebuilt": not_carried,
         "backend": backend,
         "kernels": loaded,
+        "why_numpy": why,
         "error": error,
         "threads": 1 if backend == "numpy" else default_threads(),
         "cache": str(folder),
@@ -98,10 +105,8 @@ def advice(found: dict[str, Any]) -> list[str]:
     lines = []
     if found["error"]:
         lines.append(f"problem: {found['error']}")
-    elif found["backend"] == "numpy" and "MINIBERT_BACKEND" not in found["environment"]:
-        lines.append(
-            "advice: NumPy answers, correctly but slowly; `pip install numba` compiles kernels for this machine"
-        )
+    elif found["why_numpy"] and "MINIBERT_BACKEND" not in found["environment"]:
+        lines.append(f"advice: NumPy answers, correctly but many times slower than kernels would: {found['why_numpy']}")
     elif found["backend"] == "jit" and not found["cached"]:
         lines.append("advice: no cache can be written, so every process compiles the kernels anew; set MINIBERT_CACHE")
     return lines

@@ -5,12 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, chain
-from typing import NamedTuple
 
 import numpy as np
 
 from minibert.errors import InputError
 from minibert.format.schema import Architecture
+from minibert.tuples import NamedTuple
 
 
 class PackedBatch(NamedTuple):

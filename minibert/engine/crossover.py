@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from minibert.engine.cache import publish, read_entry
 from minibert.engine.library import cache_path
 from minibert.errors import InputError
 from minibert.kernels.isa import TARGETS
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path

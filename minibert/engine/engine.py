@@ -13,7 +13,6 @@ from minibert.engine.backends import choose_backend, warn_of_numpy
 from minibert.engine.batch import PackedBatch, pack, with_attended, with_wanted
 from minibert.engine.chunks import CHUNK_TOKENS, cut
 from minibert.engine.executor import Executor, empty_rows
-from minibert.engine.expand import expand
 from minibert.engine.library import kernels
 from minibert.engine.memory import MemoryPlan
 from minibert.engine.processors import default_threads
@@ -72,12 +71,8 @@ class Engine:
         threads = None if threads is None else integer("threads", threads, most=MAX_THREADS)
         if max_concurrency is not None:
             max_concurrency = integer("max_concurrency", max_concurrency)
-        self.stored = model_file.tensors
-        try:
-            config, self.tensors = expand(model_file.config, model_file.tensors)
-        except MemoryError as error:
-            raise MinibertError(f"not enough memory to expand the model's blocks of four bits: {error}") from error
-        self.config = adapted(config, early_exit, token_pruning)
+        self.tensors = model_file.tensors
+        self.config = adapted(model_file.config, early_exit, token_pruning)
         self.plan = build_plan(self.config, token_heads=token_heads)
         self.out_features = self.plan.out_features
         self.pooled = self.plan.output.rows == "texts"
@@ -132,8 +127,8 @@ class Engine:
         executor = self._compiled()
         if executor is None:
             raise UnsupportedError("the NumPy backend takes memory as NumPy does: nothing is planned")
-        mapped = {id(tensor): tensor.nbytes for tensor in self.stored.values()}
-        made = {id(tensor): tensor.nbytes for tensor in (*self.tensors.values(), *executor.program.tensors)}
+        mapped = {id(tensor): tensor.nbytes for tensor in self.tensors.values()}
+        made = {id(tensor): tensor.nbytes for tensor in executor.program.tensors}
         return MemoryPlan(
             weights=sum(mapped.values()),
             made=sum(size for key, size in made.items() if key not in mapped),

@@ -18,6 +18,7 @@ from minibert.engine.crossover import ratios
 from minibert.engine.library import Kernels
 from minibert.engine.lower import Program, lower
 from minibert.engine.memory import address, empty
+from minibert.engine.system import system_table
 from minibert.engine.threads import Team
 from minibert.errors import UnsupportedError
 from minibert.format.constants import ALIGNMENT, MAX_TOKEN_HEADS
@@ -50,6 +51,8 @@ class _Workspace:
         self.shared_sums = empty(program.shared_sums_bytes if threads > 1 else ALIGNMENT)
         self.counters = empty(2 * ALIGNMENT).view(np.int64)
         self.counters[:] = 0
+        if threads > 1:
+            self.counters[ALIGNMENT // 8 + 1] = system_table()  # behind the barrier's
         self.jobs = empty(threads * op.JOB_FIELDS * 8).view(np.int64).reshape(threads, op.JOB_FIELDS)
         common = {
             op.JOB_TABLE: program.table.ctypes.data,

@@ -15,23 +15,21 @@ import platform
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
 from minibert import isolated
-from minibert.engine.cache import cache_folder, make_private, publish, read_entry
+from minibert.engine.cache import cache_folder, publish, read_entry
 from minibert.engine.cpu import supported_isas
-from minibert.engine.prebuilt import prebuilt_code
+from minibert.engine.loading import is_linked, load_linked, load_object, work_folder
+from minibert.engine.prebuilt import prebuilt_code, prebuilt_file
 from minibert.errors import BackendError
 from minibert.forking import unforked
 from minibert.kernels.sources import PACKAGE, sha256, sources_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from tempfile import TemporaryDirectory
 
-_ENTRY_POINT = "minibert_run"
 _lock = threading.Lock()
 _loaded: dict[tuple[str, bool], Kernels] = {}
 
@@ -60,7 +58,10 @@ class Kernels:
         self.isa = isa
         self.prebuilt = prebuilt
         with unforked():
-            self._library, self.entry = _load_linked(code) if _is_linked(code) else _load_object(code)
+            if prebuilt or is_linked(code):
+                self._library, self.entry = load_linked(code, prebuilt_file(isa) if prebuilt else None)
+            else:
+                self._library, self.entry = load_object(code)
         self.run: Callable[[int], None] = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.entry)
 
 
@@ -166,7 +167,7 @@ def _compiled(isa: str) -> bytes:
     if reason := why_not_compiled():
         raise BackendError(f"compiling the kernels {reason}")
     try:
-        with _work_folder() as folder:
+        with work_folder() as folder:
             target = os.path.join(folder, "kernels.o")
             # It works in this folder: nothing that it starts finds anything in the one where this process is.
             outcome = subprocess.run(
@@ -188,62 +189,3 @@ def _compiled(isa: str) -> bytes:
         checksum = sha256(code).digest()
     publish(cache_path(isa), code + checksum)
     return code
-
-
-def _work_folder() -> TemporaryDirectory[str]:
-    """A private folder that is deleted behind a `with` block: among the temporary ones, or in the cache.
-
-    Raises:
-        OSError: there is no folder to write in.
-    """
-    with unforked():
-        import tempfile
-
-        with suppress(OSError):
-            if tempfile.gettempdir() != os.getcwd():  # its last resort
-                return tempfile.TemporaryDirectory(prefix="minibert-")
-        make_private(cache_folder())
-        return tempfile.TemporaryDirectory(prefix="minibert-", dir=cache_folder())
-
-
-def _is_linked(code: bytes) -> bool:
-    """Whether code is an ELF shared object (type 3), rather than an object file that still has to be linked."""
-    return code[:4] == b"\x7fELF" and int.from_bytes(code[16:18], "little") == 3
-
-
-def _load_linked(code: bytes) -> tuple[object, int]:
-    """Load a shared object: what keeps it alive, and the address of the entry point.
-
-    The system's loader wants a file. It gets one in memory, so that what was checked is what is loaded, whatever
-    becomes of the cache; the file stays open, for the loader takes a name that it knows for a library that it has.
-    """
-    try:
-        if hasattr(os, "memfd_create") and os.path.isdir("/proc/self/fd"):
-            path = f"/proc/self/fd/{os.memfd_create('minibert')}"
-            with open(path, "wb") as written:
-                written.write(code)
-            library = ctypes.CDLL(path)
-        else:
-            with _work_folder() as folder:
-                path = os.path.join(folder, "kernels.so")
-                with open(path, "wb") as written:
-                    written.write(code)
-                library = ctypes.CDLL(path)
-    except OSError as error:
-        raise BackendError(f"the compiled kernels cannot be loaded: {error}") from error
-    return library, ctypes.cast(getattr(library, _ENTRY_POINT), ctypes.c_void_p).value or 0
-
-
-def _load_object(code: bytes) -> tuple[object, int]:
-    """Link and load object code by LLVM: what keeps it alive, and the address of the entry point."""
-    try:
-        import llvmlite.binding as llvm
-    except ImportError as error:
-        raise BackendError(f"compiled kernels need llvmlite, numba's own backend, to be loaded: {error}") from error
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    return engine, engine.get_function_address(_ENTRY_POINT)

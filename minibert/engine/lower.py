@@ -6,7 +6,6 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from functools import singledispatchmethod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from minibert import numerics
 from minibert import plan as steps
 from minibert.engine.addresses import Addresses
 from minibert.engine.arena import Arena
-from minibert.format.constants import FOUR_BIT_KINDS, Pooling, padded
+from minibert.format.constants import BLOCK_KINDS, FOUR_BIT_KINDS, Pooling, padded
 from minibert.format.four_bit import four_bit_parts
 from minibert.format.parts import Linear
 from minibert.format.relative import DISTANCE_ROWS
@@ -25,6 +24,7 @@ from minibert.kernels.opcodes import Op
 from minibert.kernels.scratch import attention_scratch, matmul_scratch, position_scratch
 from minibert.plan import Buffer, Codes, Plan
 from minibert.reference.selection import kept_parts
+from minibert.tuples import NamedTuple
 
 #: More than any text has tokens.
 _NO_WINDOW = 1 << 40
@@ -34,6 +34,7 @@ _KINDS = {
     "int8-4x4": op.BLOCK_SPARSE,
     "int4": op.INT4,
     "codebook": op.CODEBOOK_MATRIX,
+    "int4-4x4": op.INT4_BLOCKS,
 }
 #: Where a step has the entries of each table; of each kind of table, the parts that hold its rows and decode them.
 _TABLES = {"embeddings.word": op.WORD, "embeddings.position": op.POSITION, "embeddings.token_type": op.TYPE}
@@ -170,7 +171,7 @@ class _Lowering:
     def lower(self, step: steps.Step) -> dict[int, int]:
         raise TypeError(type(step))
 
-    @lower.register
+    @lower.register(steps.Embed)
     def _(self, step: steps.Embed) -> dict[int, int]:
         columns = self.config.architecture.table_size if step.norm else step.out.width
         row = {op.OP: Op.EMBED, op.TOTAL: self.arena.buffer(step.total)}
@@ -186,12 +187,12 @@ class _Lowering:
                 row[first + op.TABLE_DECODER] = self.addresses.tensor(f"{name}.{decoder}")
         return row
 
-    @lower.register
+    @lower.register(steps.Quantize)
     def _(self, step: steps.Quantize) -> dict[int, int]:
         row = {op.OP: Op.QUANTIZE, op.ROWS: _rows(step.source), op.SOURCE: self.arena.buffer(step.source)}
         return row | self.result(None, step.codes, None, step.source.width)
 
-    @lower.register
+    @lower.register(steps.Matmul)
     def _(self, step: steps.Matmul) -> dict[int, int]:
         linear, source = self.config.linears[step.linear], step.source
         row = {op.OP: Op.MATMUL, op.ROWS: _rows(source), op.KIND: _KINDS[linear.kind]}
@@ -211,7 +212,7 @@ class _Lowering:
                 op.SOURCE_STRIDE: 4 * source.width,
                 op.INNER: 4 * linear.in_features,
             }
-        if linear.kind == "int8-4x4":
+        if linear.kind in BLOCK_KINDS:
             row |= self._blocks(step.linear, linear)
         elif linear.kind in FOUR_BIT_KINDS:
             codes, decoder = four_bit_parts(linear.kind)
@@ -232,12 +233,18 @@ class _Lowering:
         return row | self.result(step.out, step.codes, step.norm, linear.out_features // (2 if step.gated else 1))
 
     def _blocks(self, name: str, linear: Linear) -> dict[int, int]:
-        """The entries of a block-sparse matrix, with the dense copy that some numbers of tokens take."""
+        """The entries of a block-sparse matrix, with the dense copy that some numbers of tokens take.
+
+        Blocks of four bits have none: who stores them wants them small.
+        """
         row = {
-            op.WEIGHT: self.addresses.tensor(f"{name}.blocks"),
             op.BLOCK_INDICES: self.addresses.tensor(f"{name}.index"),
             op.BLOCK_INDPTR: self.addresses.tensor(f"{name}.starts"),
         }
+        if linear.kind == "int4-4x4":
+            codes, multiplier = (self.addresses.tensor(f"{name}.{part}") for part in ("codes", "multiplier"))
+            return row | {op.WEIGHT: codes, op.DECODER: multiplier}
+        row[op.WEIGHT] = self.addresses.tensor(f"{name}.blocks")
         if dense := self.dense_tokens(linear.density):
             copy = self.addresses.dense_copy(name, linear)
             row |= {op.DENSE_WEIGHT: copy, op.DENSE_FROM: dense.start, op.DENSE_BELOW: dense.stop}
@@ -265,7 +272,7 @@ class _Lowering:
         self.most_positions = max(self.most_positions, memory)
         return row
 
-    @lower.register
+    @lower.register(steps.Rotate)
     def _(self, step: steps.Rotate) -> dict[int, int]:
         positions = min(self.arena.capacity["tokens"], self.config.architecture.max_positions)
         return {
@@ -277,7 +284,7 @@ class _Lowering:
             op.ROTARY_TABLE: self.addresses.rotary(step.rotation, step.head_size, positions),
         }
 
-    @lower.register
+    @lower.register(steps.Attend)
     def _(self, step: steps.Attend) -> dict[int, int]:
         self.most_head_width = max(self.most_head_width, step.padded_head_size)
         return self._biases(step) | {
@@ -292,7 +299,7 @@ class _Lowering:
             op.EXACT: int(step.exact),
         }
 
-    @lower.register
+    @lower.register(steps.PruneTokens)
     def _(self, step: steps.PruneTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
             op.OP: Op.PRUNE_TOKENS,
@@ -305,7 +312,7 @@ class _Lowering:
             op.KEPT: kept_parts(step.keep),
         }
 
-    @lower.register
+    @lower.register(steps.SelectTokens)
     def _(self, step: steps.SelectTokens) -> dict[int, int]:
         return self._selection(step.hidden) | {
             op.OP: Op.SELECT_TOKENS,
@@ -313,7 +320,7 @@ class _Lowering:
             op.CONTEXT_WIDTH: step.context.width,
         }
 
-    @lower.register
+    @lower.register(steps.Exit)
     def _(self, step: steps.Exit) -> dict[int, int]:
         return self._selection(step.hidden) | {
             op.OP: Op.EXIT,
@@ -324,7 +331,7 @@ class _Lowering:
             op.NUMBERS: self.arena.reserve("numbers", 8 * self.arena.capacity["texts"]),
         }
 
-    @lower.register
+    @lower.register(steps.Pool)
     def _(self, step: steps.Pool) -> dict[int, int]:
         return {
             op.OP: Op.POOL,
@@ -338,7 +345,7 @@ class _Lowering:
             op.WIDTH: step.out.width,
         }
 
-    @lower.register
+    @lower.register(steps.Mix)
     def _(self, step: steps.Mix) -> dict[int, int]:
         return {
             op.OP: Op.MIX,
@@ -350,13 +357,13 @@ class _Lowering:
             op.MIX_ADDS: int(not step.first),
         }
 
-    @lower.register
+    @lower.register(steps.Norm)
     def _(self, step: steps.Norm) -> dict[int, int]:
         return {op.OP: Op.NORM, op.ROWS: _rows(step.buffer)} | self.result(
             step.buffer, None, step.norm, step.size, step.eps
         )
 
-    @lower.register
+    @lower.register(steps.Normalize)
     def _(self, step: steps.Normalize) -> dict[int, int]:
         buffer = step.buffer
         return {op.OP: Op.NORMALIZE, op.ROWS: _rows(buffer), op.OUT: self.arena.buffer(buffer), op.WIDTH: buffer.width}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from minibert.format.constants import ALIGNMENT
+from minibert.tuples import NamedTuple
 
 
-@dataclass(frozen=True)
-class MemoryPlan:
+class MemoryPlan(NamedTuple):
     """What a forward pass takes, in bytes, known before it runs.
 
     Attributes:
         weights: mapped from the file, shared by all processes that read it; resident as far as they are used.
         made: what the engine makes beside the file's tensors: tables of biases and rotations, dense copies of some
-            block-sparse matrices, blocks of four bits as int8.
+            block-sparse matrices.
         workspace: what all threads work in: of one fixed size, whatever the batch, and kept for the next call.
         batch: token ids, token types and where texts start.
         answer: the rows that the caller gets.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import _thread
 import ctypes
 import os
-import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -18,12 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from minibert.engine.system import makes_helpers, system_table
 from minibert.forking import unforked
 from minibert.kernels import opcodes as op
-from minibert.kernels.isa import this_machine
 
-#: Whether kernels make threads of their own.
-_NATIVE = sys.platform == "linux" and bool(this_machine())
 _call = methodcaller("__call__")
 
 
@@ -45,6 +42,8 @@ class Team:
         self._jobs = jobs
         self._addresses = [job.ctypes.data for job in jobs]
         jobs[:, op.JOB_ENTRY] = entry
+        if len(jobs) > 1:
+            jobs[:, op.JOB_SYSTEM] = system_table()
         self._helpers = 0
         self._in_python: list[_PythonHelper] = []
         self._memory = (run, jobs, memory)
@@ -72,7 +71,7 @@ class Team:
     def _started(self, number: int) -> bool:
         """Whether there is a helper for a job now."""
         job = self._jobs[number]
-        if _NATIVE:
+        if makes_helpers():
             # The helper looks at this memory until it is stopped: also while the interpreter ends, when nothing stops
             # it, and everything else is freed.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._memory))

@@ -49,9 +49,7 @@ def unpack_int8(packed: NDArray[np.int8], out_features: int | None = None) -> ND
     Returns:
         int8 `[out_features, in]`, C-contiguous.
     """
-    panels, groups = packed.shape[:2]
-    rows = packed.transpose(0, 2, 1, 3).reshape(panels * LANES, groups * GROUP)
-    return np.ascontiguousarray(rows[:out_features])
+    return _bytes_of(_words(packed).transpose(0, 2, 1), out_features)
 
 
 def pack_float32(weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -138,9 +136,9 @@ def unpack_blocks(
         int8 `[out_features, in]`, C-contiguous.
     """
     groups = indptr.size - 1
-    grid = np.zeros((groups, in_features // GROUP, BLOCK, GROUP), np.int8)
-    grid[np.repeat(np.arange(groups), np.diff(indptr)), indices] = blocks
-    return np.ascontiguousarray(grid.transpose(0, 2, 1, 3).reshape(groups * BLOCK, in_features)[:out_features])
+    grid = np.zeros((groups, in_features // GROUP, BLOCK), np.int32)
+    grid[np.repeat(np.arange(groups), np.diff(indptr)), indices] = _words(blocks)
+    return _bytes_of(grid.transpose(0, 2, 1), out_features)
 
 
 def pack_nibbles(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -179,6 +177,17 @@ def panels_of(weight: NDArray) -> NDArray:
     """A matrix of bytes `[out, in]` as a view or copy `[padded(out) / 16, in / 4, 16, 4]`, zero in the padding."""
     panels = _padded_rows(weight).reshape(-1, LANES, weight.shape[1] // GROUP, GROUP)
     return panels.transpose(0, 2, 1, 3)
+
+
+def _words(groups: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Each group of GROUP inputs as one number, so that NumPy moves it at once: int32 [...] of int8 [..., 4]."""
+    return np.ascontiguousarray(groups).view(np.int32)[..., 0]
+
+
+def _bytes_of(words: NDArray[np.int32], out_features: int | None) -> NDArray[np.int8]:
+    """The first rows of a matrix from `_words` [..., outputs, in / 4] of it: int8 [out_features, in], C-contiguous."""
+    rows = np.ascontiguousarray(words).view(np.int8)
+    return rows.reshape(-1, rows.shape[-1])[:out_features]
 
 
 def _padded_rows(weight: NDArray) -> NDArray:

@@ -2,20 +2,18 @@
 
     python -m minibert.kernels.build avx512vnni kernels.o
 
-numba's front end types and lowers the sources to LLVM IR, without choosing anything for the host; LLVM then optimizes
-for the target CPU and emits a relocatable object with a single entry point, `minibert_run(job)`. Where the system has a
-linker, the command makes a shared object of it. Assembly (`kernels.s`) serves to look at.
+numba's front end types and lowers the sources to LLVM IR, without choosing anything for the host or its system; LLVM
+then optimizes for the target CPU and emits a relocatable object for a system, with a single entry point,
+`minibert_run(job)`. Where there is a linker, the command makes a shared library of it: minibert.kernels.linking.
+Assembly (`kernels.s`) serves to look at.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +27,11 @@ from numba.core.registry import cpu_target
 
 from minibert.errors import BackendError
 from minibert.kernels import isa
-
-ENTRY_POINT = "minibert_run"
-
-#: All that the kernels may ask of the C library.
-_ALLOWED = re.compile(r"llvm\..*|memcpy|memset|memmove|usleep|syscall|pthread_(create|join|sigmask)")
+from minibert.kernels.linking import ENTRY_POINT, link
+from minibert.kernels.systems import SYSTEMS, machine_of, this_system
 
 
+@cache
 def _front_end() -> str:
     """LLVM IR of the program as a C function called ENTRY_POINT."""
     from minibert.kernels.interpreter import RUN_SIGNATURE, run
@@ -54,12 +50,11 @@ def _front_end() -> str:
     return re.sub(rf'@"?{wrapper}"?(?=\()', f"@{ENTRY_POINT}", compiled.library.get_llvm_str())
 
 
-def _triple(machine: str) -> str:
+def _triple(name: str) -> str:
     """The process's own target; Linux on another architecture if the instruction set is one of that."""
-    own = llvm.get_process_triple()
-    if machine in ("", isa.this_machine()):
-        return own
-    return f"{machine}-unknown-linux-gnu"
+    if isa.TARGETS[name].machine in ("", isa.this_machine()):
+        return llvm.get_process_triple()
+    return SYSTEMS["linux"].triples[machine_of(name)]
 
 
 def _target_machine(cpu: str, features: str, triple: str) -> llvm.TargetMachine:
@@ -69,6 +64,8 @@ def _target_machine(cpu: str, features: str, triple: str) -> llvm.TargetMachine:
 
 def _optimized(source: str, machine: llvm.TargetMachine, triple: str) -> llvm.ModuleRef:
     """The module for the target: everything but the entry point internal, inlined and optimized."""
+    if "windows" in triple:  # what code with floats asks for there, in vain
+        source += "\n@_fltused = global i32 0\n"
     source = re.sub(r"^target (triple|datalayout) = .*$", "", source, flags=re.M)
     source = re.sub(r'"(target-cpu|target-features|tune-cpu)"="[^"]*"', "", source)
     module = llvm.parse_assembly(source)
@@ -77,7 +74,7 @@ def _optimized(source: str, machine: llvm.TargetMachine, triple: str) -> llvm.Mo
         if not function.is_declaration and function.name != ENTRY_POINT:
             function.linkage = "internal"
     for variable in module.global_variables:
-        if not variable.is_declaration:
+        if not variable.is_declaration and variable.name != "_fltused":
             variable.linkage = "internal"
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=2)
@@ -85,9 +82,9 @@ def _optimized(source: str, machine: llvm.TargetMachine, triple: str) -> llvm.Mo
     tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = False
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
-    missing = [f.name for f in module.functions if f.is_declaration and not _ALLOWED.fullmatch(f.name)]
+    missing = [f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")]
     if missing:
-        raise BackendError(f"the kernels need functions that a device does not have: {', '.join(missing)}")
+        raise BackendError(f"kernels import nothing, but these need {', '.join(missing)}")
     return module
 
 
@@ -96,70 +93,53 @@ def build(name: str, *, triple: str | None = None, assembly: bool = False) -> by
 
     A process can build for one instruction set only.
 
+    Args:
+        name: of the instruction set.
+        triple: LLVM's name of the system; this one, or Linux on the instruction set's architecture, if None.
+        assembly: whether to give its text.
+
     Raises:
         UnsupportedError: no such instruction set.
-        BackendError: the compiled code would need more than the C library's memory functions.
+        BackendError: the compiled code would need something of the C library.
     """
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     chosen = isa.load(name)
-    triple = triple or _triple(isa.TARGETS[name].machine)
-    isa.select(name, triple)
+    triple = triple or _triple(name)
+    isa.select(name)
     machine = _target_machine(chosen.cpu, chosen.features, triple)
     module = _optimized(_front_end(), machine, triple)
     return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)
 
 
-def _linker(machine: str) -> list[str] | None:
-    """A command that links for Linux on an architecture (this one if empty), if there is any."""
-    if sys.platform == "linux" and machine in ("", isa.this_machine()) and shutil.which("ld"):
-        return ["ld"]
-    if shutil.which("ld.lld"):
-        return ["ld.lld"]
-    return [sys.executable, "-m", "ziglang", "ld.lld"] if importlib.util.find_spec("ziglang") else None
-
-
-def link(code: bytes, machine: str = "") -> bytes:
-    """A shared object for Linux made of object code.
-
-    Raises:
-        BackendError: there is no linker for the architecture, or it failed.
-    """
-    linker = _linker(machine)
-    if linker is None:
-        raise BackendError(f"no linker for {machine or 'this machine'}: install lld (or: pip install ziglang)")
-    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
-        source, target = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
-        source.write_bytes(code)
-        command = [*linker, "-shared", "-s", "-z", "noexecstack", "-z", "now", "-o", str(target), str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not target.exists():
-            raise BackendError(f"linking the kernels failed: {done.stderr.strip()[-200:]}")
-        return target.read_bytes()
-
-
-def _linked_if_possible(code: bytes) -> bytes:
-    """A shared object is loaded by the system in 0.2 ms; object code needs llvmlite: 60 ms and 50 MB more."""
-    if sys.platform != "linux":
+def _best(name: str) -> bytes:
+    """A shared library is loaded by the system in 0.2 ms; object code needs llvmlite: 60 ms and 50 MB more."""
+    code, own = build(name), isa.this_machine()
+    if this_system() != "linux" or not own:
         return code
     try:
-        return link(code)
+        return link(code, "linux", own)
     except BackendError:
         return code
 
 
 def main() -> None:
-    """The command: build for argv[1] into the file argv[2].
+    """The command: build for argv[1] into the files argv[2:].
 
-    A name in .s asks for assembly, in .so for a shared object; any other for the best that can be loaded here.
+    A name in .s asks for assembly, in .so, .dll or .dylib for a library of Linux, Windows or macOS; any other for the
+    best that can be loaded here.
     """
-    name, target = sys.argv[1], Path(sys.argv[2])
-    code = build(name, assembly=target.suffix == ".s")
-    if target.suffix == ".so":
-        code = link(code, isa.current_target().machine)
-    elif target.suffix != ".s":
-        code = _linked_if_possible(code)
-    target.write_bytes(code)
+    name, *targets = sys.argv[1:]
+    systems = {system.suffix: key for key, system in SYSTEMS.items()}
+    for target in map(Path, targets):
+        if system := systems.get(target.suffix):
+            machine = machine_of(name)
+            code = link(build(name, triple=SYSTEMS[system].triples[machine]), system, machine)
+        elif target.suffix == ".s":
+            code = build(name, assembly=True)
+        else:
+            code = _best(name)
+        target.write_bytes(code)
 
 
 if __name__ == "__main__":

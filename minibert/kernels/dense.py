@@ -31,65 +31,84 @@ _GROUP_INPUTS = GROUP_STEPS * _ELEMENT
 def _make_tiles(microkernel: Microkernel, most_rows: int, panels: int) -> Any:
     """A kernel that multiplies any number of rows with `panels` panels, in tiles of nearly equal height.
 
-    Where rows are multiplied together, so many more may be read and written than there are.
+    Meanwhile it fetches `size` bytes for each panel from the address `ahead` on, about as many with each step. Where
+    rows are multiplied together, so many more may be read and written than there are.
     """
     together = microkernel.rows_together
     heights = range(most_rows, 0, -together)
-    tile = dispatch({height: make_tile(microkernel, height, panels, "steps") for height in heights}, *[int64] * 8)
+    tile = dispatch({height: make_tile(microkernel, height, panels, "steps") for height in heights}, *[int64] * 11)
 
-    def tiles(rows, count, stride, inner, panel, out, out_stride):
+    def tiles(rows, count, stride, inner, panel, out, out_stride, ahead, size, apart):
         pieces = (count + most_rows - 1) // most_rows
         steps = inner // _ELEMENT
         panel_bytes = steps * STEP
+        distance = (size + pieces * steps - 1) // (pieces * steps)
+        if apart == 0:
+            apart = (distance + panels - 1) // panels
+            distance = apart * panels
         for piece in range(pieces):
             first = (count * piece // pieces + together - 1) & -together
             height = ((count * (piece + 1) // pieces + together - 1) & -together) - first
             row, to = rows + first * stride, out + first * out_stride
-            tile(row, stride, _ELEMENT, panel, panel_bytes, steps, to, out_stride, height)
+            tile(row, stride, _ELEMENT, panel, panel_bytes, steps, to, out_stride, ahead, apart, distance, height)
+            ahead += steps * distance
 
-    return kernel(void, *[int64] * 7)(tiles)
+    return kernel(void, *[int64] * 10)(tiles)
 
 
 def _make_product(microkernel: Microkernel, largest: Tile) -> Any:
     """Kernel: `count` rows `stride` bytes apart x panels first..end, results in rows `out_stride` bytes apart.
 
     Wide tiles take as many panels as the registers hold, the last panels go one at a time. `inner` is the length of
-    a stored row in bytes, a multiple of 16; `weight` the address of panel 0 and `out` that of its first result.
+    a stored row in bytes, a multiple of 16; `weight` the address of panel 0 and `out` that of its first result. At
+    `ahead` is what will be read afterwards, `size` bytes for each panel; if that is 0, it is the panels behind a tile's
+    own.
     """
     rows, panels = largest.mr, largest.panels
     wide, narrow = _make_tiles(microkernel, rows, panels), _make_tiles(microkernel, rows, 1)
 
-    def product(source, count, stride, inner, weight, first, end, out, out_stride):
+    def product(source, count, stride, inner, weight, first, end, out, out_stride, ahead, size):
         panel_bytes = inner * 16
         panel = first
-        while panel + panels <= end:
-            wide(source, count, stride, inner, weight + panel * panel_bytes, out + panel * 64, out_stride)
-            panel += panels
         while panel < end:
-            narrow(source, count, stride, inner, weight + panel * panel_bytes, out + panel * 64, out_stride)
-            panel += 1
+            here = panels if panel + panels <= end else 1
+            place, to = weight + panel * panel_bytes, out + panel * STEP
+            following, fetched, apart = ahead, size, 0
+            if size == 0:
+                following, fetched, apart = place + here * panel_bytes, panel_bytes, panel_bytes
+            if here == panels:
+                wide(source, count, stride, inner, place, to, out_stride, following, fetched, apart)
+            else:
+                narrow(source, count, stride, inner, place, to, out_stride, following, fetched, apart)
+            panel += here
 
-    return kernel(void, *[int64] * 9)(product)
+    return kernel(void, *[int64] * 11)(product)
+
+
+@kernel(void, *[int64] * 9)
+def _no_product(source, count, stride, inner, weight, first, end, out, out_stride):
+    """Stands where a CPU has no registers for whole tiles."""
 
 
 _isa = current()
 _HAS_TILE_REGISTERS = _isa.tile_registers is not None
 _panels_product = _make_product(_isa.int16 if _isa.widens else _isa.int8_dense or _isa.int8, _isa.int8_tile)
-_tile_product = make_product(_isa.tile_registers) if _isa.tile_registers else _panels_product
+_tile_product = make_product(_isa.tile_registers) if _isa.tile_registers else _no_product
 
+_MOST_ROWS = _isa.int8_tile.mr
 #: Panels of a wide tile: columns are best shared out in multiples of these.
 WIDE_PANELS = _isa.int8_tile.panels
 #: float32 rows x float32 weights -> float32 sums.
 float32_product = _make_product(_isa.float32, _isa.float32_tile)
 
 
-@kernel(void, *[int64] * 9)
-def _product(source, count, stride, inner, weight, first, end, out, out_stride):
+@kernel(void, *[int64] * 11)
+def _product(source, count, stride, inner, weight, first, end, out, out_stride, ahead, size):
     """Rows x panels that lie as they are multiplied."""
     if _HAS_TILE_REGISTERS and inner % ROW_BYTES == 0:
         _tile_product(source, count, stride, inner, weight, first, end, out, out_stride)
     else:
-        _panels_product(source, count, stride, inner, weight, first, end, out, out_stride)
+        _panels_product(source, count, stride, inner, weight, first, end, out, out_stride, ahead, size)
 
 
 @kernel(void, *[int64] * 6)
@@ -138,25 +157,35 @@ def _widened_product(step, source, count, stride, inner, weight, first, end, out
     row_stride = 2 * inner + ALIGNMENT  # rows a power of two apart would fall into the same few sets of the cache
     _widen_rows(source, count, stride, inner, rows, row_stride)
     for panel in range(first, end):
-        narrow = weight + panel * inner * LANES
+        size = inner * LANES
+        narrow = weight + panel * size
+        ahead = narrow + size
         if weight == 0:
-            narrow = scratch + 2 * inner * LANES
-            expand_panel(step, panel, inner, narrow)
+            narrow = scratch + 2 * size
+            expand_panel(step, panel, inner, narrow, narrow, 0)
+            size //= 2
+            ahead = field(step, op.WEIGHT) + (panel + 1) * size
         _widen_panel(narrow, inner, scratch)
-        _product(rows, count, row_stride, 2 * inner, scratch, 0, 1, out + panel * STEP, out_stride)
+        _product(rows, count, row_stride, 2 * inner, scratch, 0, 1, out + panel * STEP, out_stride, ahead, size)
 
 
 @kernel(void, *[int64] * 11)
 def _expanded_product(step, source, count, stride, inner, weight, first, end, out, out_stride, scratch):
     """Matrices of four bits become int8, as many panels at a time as a tile takes."""
     if weight != 0:
-        _product(source, count, stride, inner, weight, first, end, out, out_stride)
+        _product(source, count, stride, inner, weight, first, end, out, out_stride, 0, 0)
     else:
+        codes, size = field(step, op.WEIGHT), inner * LANES // 2
         for panel in range(first, end, WIDE_PANELS):
             here = min(WIDE_PANELS, end - panel)
+            # To expand takes about as long as a tile. Meanwhile the next panels' codes come nearer.
+            ahead, whole = codes + (panel + here) * size, here * size
+            part = whole // (1 + (count + _MOST_ROWS - 1) // _MOST_ROWS)
             for number in range(here):
-                expand_panel(step, panel + number, inner, scratch + number * inner * LANES)
-            _product(source, count, stride, inner, scratch, 0, here, out + panel * STEP, out_stride)
+                place = scratch + number * inner * LANES
+                expand_panel(step, panel + number, inner, place, ahead + number * (part // here), part // here)
+            to = out + panel * STEP
+            _product(source, count, stride, inner, scratch, 0, here, to, out_stride, ahead + part, whole - part)
 
 
 _int8_product = _widened_product if _isa.widens else _expanded_product
@@ -175,7 +204,9 @@ def _make_group_product(microkernel: GroupMicrokernel) -> Any:
         for panel in range(first, end):
             lay_out_groups(step, panel, inner, scratch)
             sums = field(step, op.WEIGHT_SUM) + panel * STEP
-            tiles(rows, count, row_stride, scratch, groups, sums, out + panel * STEP, out_stride)
+            size = inner * LANES // 2
+            ahead = field(step, op.WEIGHT) + (panel + 1) * size
+            tiles(rows, count, row_stride, scratch, groups, sums, out + panel * STEP, out_stride, ahead, size)
 
     return kernel(void, *[int64] * 11)(product)
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from minibert.format.constants import GROUP, LANES
+from minibert.format.constants import BLOCK, GROUP, LANES, RUN
 from minibert.kernels import opcodes as op
-from minibert.kernels.emit import I8, I8_LANES, I16, I32_LANES, I64, constant, counted_loop, load, store
+from minibert.kernels.emit import I8, I8_LANES, I16, I32_LANES, I64, constant, counted_loop, load, prefetch, store
 from minibert.kernels.isa import current
 from minibert.kernels.isa.base import GROUP_BYTES, GROUP_STEPS
 from minibert.kernels.kernel import int64, intrinsic, kernel, void
@@ -22,8 +22,8 @@ from minibert.kernels.step import field
 STEP = LANES * GROUP  # bytes of a step of an int8 panel
 _CODES = STEP // 2  # bytes of its codes
 _I16_STEP, _I8_STEP = ir.VectorType(I16, STEP // 2), ir.VectorType(I8, STEP)
-#: Blocks that share their multipliers, and the steps of a panel that take as much memory.
-_RUN, _RUN_STEPS = 8, 2
+#: Steps of a panel that take as much memory as a run of blocks.
+_RUN_STEPS = RUN * BLOCK * GROUP // STEP
 _BLOCK_CODES = 8  # bytes of a block's codes
 
 #: How many bytes laid out panels take at most, of `inner` inputs.
@@ -42,7 +42,21 @@ def _values(builder: ir.IRBuilder, table: ir.Value, codes: ir.Value) -> ir.Value
     return _isa.lookup(builder, table, builder.bitcast(builder.and_(apart, constant(_I16_STEP, 0x0F0F)), _I8_STEP))
 
 
-def _emit_group(builder: ir.IRBuilder, codes: ir.Value, multipliers: ir.Value, steps: ir.Value, out: ir.Value) -> None:
+def _fetch(builder: ir.IRBuilder, step: ir.Value, ahead: tuple[ir.Value, ...]) -> None:
+    """Fetch what lies `ahead`, if anything: an address, and how many bytes a step goes on."""
+    if ahead:
+        address, distance = ahead
+        prefetch(builder, builder.add(address, builder.mul(step, distance)))
+
+
+def _emit_group(
+    builder: ir.IRBuilder,
+    codes: ir.Value,
+    multipliers: ir.Value,
+    steps: ir.Value,
+    out: ir.Value,
+    ahead: tuple[ir.Value, ...] = (),
+) -> None:
     """Steps of codes that share 16 multipliers -> int8 weights.
 
     Two weights are multiplied at once, as the two bytes of an int16: codes are made unsigned by adding 7, so that a
@@ -56,17 +70,23 @@ def _emit_group(builder: ir.IRBuilder, codes: ir.Value, multipliers: ir.Value, s
         place = builder.add(codes, builder.mul(step, ir.Constant(I64, _CODES)))
         pairs = builder.bitcast(_values(builder, _UNSIGNED, place), _I16_STEP)
         products = builder.bitcast(builder.mul(pairs, both), _I8_STEP)
+        _fetch(builder, step, ahead)
         store(builder, builder.sub(products, offset), builder.add(out, builder.mul(step, ir.Constant(I64, STEP))))
 
     counted_loop(builder, steps, body)
 
 
-@intrinsic(void, *[int64] * 4)
+@intrinsic(void, *[int64] * 6)
 def _expand_group(
-    builder: ir.IRBuilder, codes: ir.Value, multipliers: ir.Value, steps: ir.Value, out: ir.Value
+    builder: ir.IRBuilder,
+    codes: ir.Value,
+    multipliers: ir.Value,
+    steps: ir.Value,
+    out: ir.Value,
+    *ahead: ir.Value,
 ) -> None:
-    """`steps` steps of codes x the multipliers of 16 outputs -> int8 weights."""
-    _emit_group(builder, codes, load(builder, multipliers, I8_LANES), steps, out)
+    """`steps` steps of codes x the multipliers of 16 outputs -> int8 weights, fetching ahead."""
+    _emit_group(builder, codes, load(builder, multipliers, I8_LANES), steps, out, ahead)
 
 
 @intrinsic(void, *[int64] * 3)
@@ -78,13 +98,21 @@ def _expand_run(builder: ir.IRBuilder, codes: ir.Value, multipliers: ir.Value, o
     _emit_group(builder, codes, repeated, ir.Constant(I64, _RUN_STEPS), out)
 
 
-@intrinsic(void, *[int64] * 4)
-def _look_up(builder: ir.IRBuilder, codes: ir.Value, codebook: ir.Value, steps: ir.Value, out: ir.Value) -> None:
-    """`steps` steps of codes -> the int8 weights that a codebook has for them."""
+@intrinsic(void, *[int64] * 6)
+def _look_up(
+    builder: ir.IRBuilder,
+    codes: ir.Value,
+    codebook: ir.Value,
+    steps: ir.Value,
+    out: ir.Value,
+    *ahead: ir.Value,
+) -> None:
+    """`steps` steps of codes -> the int8 weights that a codebook has for them; fetches as `_expand_group` does."""
     table = load(builder, codebook, I8_LANES)
 
     def body(step: ir.Value) -> None:
         place = builder.add(codes, builder.mul(step, ir.Constant(I64, _CODES)))
+        _fetch(builder, step, ahead)
         store(builder, _values(builder, table, place), builder.add(out, builder.mul(step, ir.Constant(I64, STEP))))
 
     counted_loop(builder, steps, body)
@@ -113,19 +141,24 @@ def _lay_out_group(
     store(builder, made, builder.add(out, ir.Constant(I64, GROUP_STEPS * STEP)))
 
 
-@kernel(void, *[int64] * 4)
-def expand_panel(step, panel, inner, out):
-    """One panel of a matmul's matrix of four bits -> the int8 panel that it stands for: `inner` * 16 bytes."""
+@kernel(void, *[int64] * 6)
+def expand_panel(step, panel, inner, out, ahead, size):
+    """One panel of a matmul's matrix of four bits -> the int8 panel that it stands for: `inner` * 16 bytes.
+
+    Meanwhile `size` bytes from the address `ahead` on are fetched.
+    """
     steps = inner // GROUP
+    distance = (size + steps - 1) // steps
     codes = field(step, op.WEIGHT) + panel * steps * _CODES
     if field(step, op.KIND) == op.CODEBOOK_MATRIX:
-        _look_up(codes, field(step, op.DECODER) + LANES * panel, steps, out)
+        _look_up(codes, field(step, op.DECODER) + LANES * panel, steps, out, ahead, distance)
     else:
-        size = field(step, op.GROUP_SIZE) // GROUP
-        multipliers = field(step, op.DECODER) + (steps + size - 1) // size * LANES * panel
-        for first in range(0, steps, size):
-            place = multipliers + first // size * LANES
-            _expand_group(codes + first * _CODES, place, min(size, steps - first), out + first * STEP)
+        group = field(step, op.GROUP_SIZE) // GROUP
+        multipliers = field(step, op.DECODER) + (steps + group - 1) // group * LANES * panel
+        for first in range(0, steps, group):
+            place = multipliers + first // group * LANES
+            here, to = min(group, steps - first), out + first * STEP
+            _expand_group(codes + first * _CODES, place, here, to, ahead + first * distance, distance)
 
 
 @kernel(void, *[int64] * 4)
@@ -145,8 +178,8 @@ def lay_out_groups(step, panel, inner, out):
 def expand_blocks(step, first, end, out):
     """4x4 blocks first..end of four bits -> int8 blocks, in whole runs; the address of the first one."""
     codes, multipliers = field(step, op.WEIGHT), field(step, op.DECODER)
-    begin = first // _RUN
-    for run in range(begin, (end + _RUN - 1) // _RUN):
+    begin = first // RUN
+    for run in range(begin, (end + RUN - 1) // RUN):
         place = out + (run - begin) * (_RUN_STEPS * STEP)
-        _expand_run(codes + run * (_RUN * _BLOCK_CODES), multipliers + run * GROUP, place)
-    return out + (first - begin * _RUN) * LANES
+        _expand_run(codes + run * (RUN * _BLOCK_CODES), multipliers + run * GROUP, place)
+    return out + (first - begin * RUN) * LANES

@@ -13,11 +13,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from minibert.kernels.emit import I32_LANES, I64, constant, counted_loop, load, store
+from minibert.kernels.emit import I32_LANES, I64, constant, counted_loop, load, prefetch, store
 from minibert.kernels.isa.base import GROUP_BYTES, GROUP_STEPS, GroupMicrokernel
 from minibert.kernels.kernel import dispatch, int64, intrinsic, kernel, void
 
 _ELEMENT = 4  # bytes of a row for one step
+_LINES = 4  # cache lines of a group's codes
 
 
 def _make_tile(microkernel: GroupMicrokernel, rows: int) -> Any:
@@ -28,7 +29,7 @@ def _make_tile(microkernel: GroupMicrokernel, rows: int) -> Any:
     first result, bytes between rows of results.
     """
 
-    @intrinsic(void, *[int64] * 7)
+    @intrinsic(void, *[int64] * 9)
     def tile(
         builder: ir.IRBuilder,
         row: ir.Value,
@@ -38,6 +39,8 @@ def _make_tile(microkernel: GroupMicrokernel, rows: int) -> Any:
         weight_sums: ir.Value,
         out: ir.Value,
         out_stride: ir.Value,
+        ahead: ir.Value,
+        ahead_stride: ir.Value,
     ) -> None:
         def strided(base: ir.Value, stride: ir.Value) -> list[ir.Value]:
             return [builder.add(base, builder.mul(stride, ir.Constant(I64, r))) for r in range(rows)]
@@ -53,6 +56,9 @@ def _make_tile(microkernel: GroupMicrokernel, rows: int) -> Any:
         def body(number: ir.Value) -> None:
             group = builder.add(panel, builder.mul(number, ir.Constant(I64, GROUP_BYTES)))
             column = builder.mul(number, ir.Constant(I64, GROUP_STEPS * _ELEMENT))
+            fetched = builder.add(ahead, builder.mul(number, ahead_stride))
+            for line in range(_LINES):
+                prefetch(builder, builder.add(fetched, ir.Constant(I64, 64 * line)))
             microkernel.add_group(builder, [builder.add(base, column) for base in rows_at], group, totals_at)
 
         counted_loop(builder, groups, body)
@@ -63,14 +69,16 @@ def _make_tile(microkernel: GroupMicrokernel, rows: int) -> Any:
 def make_group_tiles(microkernel: GroupMicrokernel) -> Any:
     """Kernel with the arguments of a tile, the number of rows behind their address: tiles of nearly equal height."""
     most = microkernel.mr
-    tile = dispatch({height: _make_tile(microkernel, height) for height in range(most, 0, -1)}, *[int64] * 7)
+    tile = dispatch({height: _make_tile(microkernel, height) for height in range(most, 0, -1)}, *[int64] * 9)
 
-    def tiles(rows, count, stride, panel, groups, weight_sums, out, out_stride):
+    def tiles(rows, count, stride, panel, groups, weight_sums, out, out_stride, ahead, size):
         pieces = (count + most - 1) // most
+        fetched = (size + pieces * groups - 1) // (pieces * groups)
         for piece in range(pieces):
             first = count * piece // pieces
             height = count * (piece + 1) // pieces - first
             row, to = rows + first * stride, out + first * out_stride
-            tile(row, stride, panel, groups, weight_sums, to, out_stride, height)
+            tile(row, stride, panel, groups, weight_sums, to, out_stride, ahead, fetched, height)
+            ahead += groups * fetched
 
-    return kernel(void, *[int64] * 8)(tiles)
+    return kernel(void, *[int64] * 10)(tiles)

@@ -38,7 +38,7 @@ def product(step, arena, scratch, first, count, panel, end, sums):
     weight = field(step, op.WEIGHT)
     kind = field(step, op.KIND)
     if kind == op.FLOAT32:
-        float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride)
+        float32_product(source, count, source_stride, inner, weight, panel, end, sums, stride, 0, 0)
     elif kind == op.INT8:
         integer_product(step, source, count, source_stride, inner, weight, panel, end, sums, stride, scratch)
     elif kind == op.BLOCK_SPARSE and field(step, op.DENSE_FROM) <= count < field(step, op.DENSE_BELOW):

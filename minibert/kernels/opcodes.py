@@ -131,7 +131,8 @@ ACTIVATIONS = {"none": 0, "gelu": 1, "gelu_codes": 2, "gelu_tanh": 3, "relu": 4,
     JOB_KIND,
     JOB_CALLS,
     JOB_SLEEPS,
-) = range(28)
+    JOB_SYSTEM,
+) = range(29)
 #: Jobs lie one behind another, each on cache lines of its own.
 JOB_FIELDS = 32
 #: The first entries are what changes from call to call.
@@ -140,6 +141,11 @@ JOB_CALL_FIELDS = JOB_ARENA
 #: helpers; start its helper, at the address JOB_ENTRY; end it. HELPED says that it has one. READ_TEXTS makes tokens of
 #: texts: JOB_TABLE is then a request of `minibert.kernels.tokens.entries`.
 RUN, START, STOP, HELPED, READ_TEXTS = range(5)
+
+#: What a system gives kernels, which import nothing: JOB_SYSTEM is the address of addresses of functions, and so is the
+#: entry behind the barrier's counter; 0 if there are none. NAP sleeps for NAP_LENGTH in a unit of its own. The others
+#: are Linux's, all or none: system calls, the number of its `futex`, and what makes threads.
+NAP, NAP_LENGTH, SYSTEM_CALL, FUTEX, THREAD_CREATE, THREAD_JOIN, THREAD_MASK = range(7)
 
 #: Rows that threads share out by columns, for one alone has too few of them.
 FEW_ROWS = 48

@@ -8,14 +8,17 @@ CPU a forward pass then took four times as long).
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
-from minibert.kernels.emit import I32, I64, llvm_function, pointer
+from minibert.kernels import opcodes as op
+from minibert.kernels.emit import I32, I64, load, pointer
 from minibert.kernels.kernel import int64, intrinsic, kernel, void
+from minibert.kernels.simd import load_i64
 
 #: Half a millisecond or so: longer than steps that are shared out unevenly make anyone wait.
 _SPINS = 400_000
-_NAP_MICROSECONDS = 50
 
 
 @intrinsic(int64, int64)
@@ -29,9 +32,16 @@ def _read(builder: ir.IRBuilder, counter: ir.Value) -> ir.Value:
     return builder.load_atomic(pointer(builder, counter, I64), "acquire", 8)
 
 
-@intrinsic(void)
-def _nap(builder: ir.IRBuilder) -> None:
-    builder.call(llvm_function(builder, "usleep", I32, [I32]), [ir.Constant(I32, _NAP_MICROSECONDS)])
+def system_function(builder: ir.IRBuilder, system: ir.Value, entry: int, result: ir.Type, *arguments: ir.Type) -> Any:
+    """A function of the system, by its entry in the table at the address `system`."""
+    place = builder.add(system, ir.Constant(I64, 8 * entry))
+    return builder.inttoptr(load(builder, place, I64, 8), ir.FunctionType(result, arguments).as_pointer())
+
+
+@intrinsic(void, int64)
+def _nap(builder: ir.IRBuilder, system: ir.Value) -> None:
+    length = load(builder, builder.add(system, ir.Constant(I64, 8 * op.NAP_LENGTH)), I64, 8)
+    builder.call(system_function(builder, system, op.NAP, I32, I32), [builder.trunc(length, I32)])
 
 
 @kernel(void, int64, int64)
@@ -44,4 +54,6 @@ def wait_for_team(barrier, threads):
         while _read(barrier) < goal:
             spins += 1
             if spins > _SPINS:
-                _nap()
+                system = load_i64(barrier + 8)
+                if system != 0:
+                    _nap(system)

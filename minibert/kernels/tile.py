@@ -39,7 +39,8 @@ def make_tile(microkernel: Microkernel, rows: int, panels: int, neighbours: Lite
 
     Its arguments, all int64: address of the first row, bytes between rows, bytes between steps of a row; address of
     the first panel, bytes between panels; number of steps (at least 1); address of the first result, bytes between its
-    rows. The results of a row's panels lie side by side, 64 bytes each.
+    rows. The results of a row's panels lie side by side, 64 bytes each. With "steps" there are three more, for what is
+    fetched meanwhile: its address, bytes between what belongs to two panels, and how many bytes a step goes on.
 
     Args:
         microkernel: how the CPU multiplies and adds.
@@ -49,7 +50,7 @@ def make_tile(microkernel: Microkernel, rows: int, panels: int, neighbours: Lite
             number is a multiple of 4; with "rows" it is seen by the stride.
     """
 
-    @intrinsic(void, *[int64] * 8)
+    @intrinsic(void, *[int64] * (11 if neighbours == "steps" else 8))
     def tile(
         builder: ir.IRBuilder,
         row: ir.Value,
@@ -60,10 +61,11 @@ def make_tile(microkernel: Microkernel, rows: int, panels: int, neighbours: Lite
         steps: ir.Value,
         out: ir.Value,
         out_stride: ir.Value,
+        *ahead: ir.Value,
     ) -> None:
         row_bases = [_strided(builder, row, row_stride, r) for r in range(rows)]
         panel_bases = [_strided(builder, panel, panel_stride, p) for p in range(panels)]
-        emitter = _Emitter(builder, microkernel, row_bases, row_step, panel_bases)
+        emitter = _Emitter(builder, microkernel, row_bases, row_step, panel_bases, ahead)
         sums = emitter.sums(steps, row_stride, neighbours)
         for p in range(panels):
             results = microkernel.finish_rows(builder, [sums[r, p] for r in range(rows)])
@@ -107,12 +109,14 @@ class _Emitter:
         row_bases: list[ir.Value],
         row_step: ir.Value,
         panel_bases: list[ir.Value],
+        ahead: tuple[ir.Value, ...],
     ) -> None:
         self.builder = builder
         self.kernel = kernel
         self.row_bases = row_bases
         self.row_step = row_step
         self.panel_bases = panel_bases
+        self.ahead = ahead
         self.rows = range(len(row_bases))
         self.panels = range(len(panel_bases))
 
@@ -183,8 +187,7 @@ class _Emitter:
         builder = self.builder
         row_offset = builder.mul(step, self.row_step)
         panels = self._panel_values(step)
-        if len(self.panels) > 1:
-            self._prefetch(step)
+        self._fetch(step)
         added: TileSums = {}
         for r in self.rows:
             value = self.kernel.broadcast(builder, builder.add(self.row_bases[r], row_offset))
@@ -192,14 +195,13 @@ class _Emitter:
                 added[r, p] = self.kernel.multiply_add(builder, sums[r, p], value, panels[p])
         return added
 
-    def _prefetch(self, step: ir.Value) -> None:
-        """Fetch what the tile of the following panels will read, so that their streams do not start from afar."""
-        builder = self.builder
-        offset = builder.mul(step, ir.Constant(I64, _PANEL_BYTES))
-        width = builder.sub(self.panel_bases[1], self.panel_bases[0])
-        ahead = builder.mul(width, ir.Constant(I64, len(self.panels)))
-        for base in self.panel_bases:
-            prefetch(builder, builder.add(builder.add(base, ahead), offset))
+    def _fetch(self, step: ir.Value) -> None:
+        """Fetch a part of what the following tiles will read, so that their streams do not start from afar."""
+        if self.ahead:
+            builder, (address, stride, distance) = self.builder, self.ahead
+            offset = builder.mul(step, distance)
+            for p in self.panels:
+                prefetch(builder, builder.add(_strided(builder, address, stride, p), offset))
 
     def _four_rows(self, step: ir.Value, sums: TileSums) -> TileSums:
         builder = self.builder

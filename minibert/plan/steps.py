@@ -2,15 +2,15 @@
 
 The steps are the whole vocabulary of the engine. A family of models adds steps or parameters here, never a second
 engine. The NumPy reference executes the plan as it is; `minibert.engine.lower` turns it into the integer table that
-the compiled kernels walk. Steps are named tuples, for a class of which Python needs a quarter of the time that a
-dataclass takes: a start has a dozen of them.
+the compiled kernels walk.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from minibert.format.constants import Activation, Pooling
+from minibert.tuples import NamedTuple
 
 Rows = Literal["tokens", "texts"]
 #: "gelu_codes" is the GELU of rows that are kept as codes only: it need not be finer than they are.

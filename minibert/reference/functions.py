@@ -9,6 +9,9 @@ from minibert.format.constants import LANES, Pooling, padded
 
 f32 = np.float32
 
+#: Numbers that go through an activation together: they and all that is made of them stay in a second-level cache.
+TOGETHER = 1 << 15
+
 
 def lane_sum(x: np.ndarray) -> np.ndarray:
     """Sum over the last axis (a multiple of 16) in the engine's fixed order: 16 lanes, then folded in halves.
@@ -19,14 +22,14 @@ def lane_sum(x: np.ndarray) -> np.ndarray:
     Returns:
         float32 [...].
     """
-    total = np.zeros((*x.shape[:-1], LANES), f32)
-    for start in range(0, x.shape[-1], LANES):
-        total = total + x[..., start : start + LANES]
+    columns = np.ascontiguousarray(x.T)
+    # Along the first axis NumPy adds one after another.
+    total = np.add.reduce(columns.reshape(len(columns) // LANES, LANES, *columns.shape[1:]), axis=0, initial=f32(0.0))
     half = LANES // 2
     while half:
-        total = total[..., :half] + total[..., half : 2 * half]
+        total = total[:half] + total[half : 2 * half]
         half //= 2
-    return total[..., 0]
+    return total[0].T
 
 
 def polynomial(t: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
@@ -37,16 +40,25 @@ def polynomial(t: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:
     terms: list[np.ndarray | np.float32] = [f32(c) for c in coefficients]
     while len(terms) > 1:
         odd = terms[-1:] if len(terms) % 2 else []
-        terms = [high * t + low for low, high in zip(terms[::2], terms[1::2], strict=False)] + odd
-        t = t * t
+        terms = [_joined(low, high, t) for low, high in zip(terms[::2], terms[1::2], strict=False)] + odd
+        t = t * t if len(terms) > 1 else t
     return np.asarray(terms[0], f32)
+
+
+def _joined(low: np.ndarray | np.float32, high: np.ndarray | np.float32, t: np.ndarray) -> np.ndarray:
+    """high * t + low, in the memory of `high` if that is an array."""
+    made = np.multiply(high, t, out=high if isinstance(high, np.ndarray) else None)
+    made += low
+    return made
 
 
 def exp2(x: np.ndarray) -> np.ndarray:
     """2**x for float32 x <= 127, flushed to 2**-126 below that: a polynomial whose exponent is then raised."""
     x = np.maximum(x, f32(numerics.EXP2_LOWEST))
-    whole = (x + f32(numerics.ROUND_MAGIC)) - f32(numerics.ROUND_MAGIC)
-    mantissa = polynomial(x - whole, numerics.EXP2_POLYNOMIAL)
+    whole = x + f32(numerics.ROUND_MAGIC)
+    whole -= f32(numerics.ROUND_MAGIC)
+    x -= whole
+    mantissa = polynomial(x, numerics.EXP2_POLYNOMIAL)
     return (mantissa.view(np.int32) + (whole.astype(np.int32) << 23)).view(f32)
 
 
@@ -66,22 +78,33 @@ def softmax_weights(distance: np.ndarray) -> np.ndarray:
 def gelu(x: np.ndarray) -> np.ndarray:
     """x * Phi(x), the exact GELU (arXiv 1606.08415) to 1.1e-6."""
     bound = f32(numerics.GELU_BOUND)
-    z = np.minimum(np.maximum(x, -bound), bound)
-    t = (z * z) * f32(2.0 / numerics.GELU_BOUND**2) - f32(1.0)
-    return x * (z * polynomial(t, numerics.GELU_POLYNOMIAL) + f32(0.5))
+    z = np.clip(x, -bound, bound)
+    t = z * z
+    t *= f32(2.0 / numerics.GELU_BOUND**2)
+    t -= f32(1.0)
+    z *= polynomial(t, numerics.GELU_POLYNOMIAL)
+    z += f32(0.5)
+    z *= x
+    return z
 
 
 def gelu_codes(x: np.ndarray) -> np.ndarray:
     """GELU for values that become int8 codes at once."""
     bound = f32(numerics.GELU_CODES_BOUND)
-    z = np.minimum(np.maximum(x, -bound), bound)
-    return x * (z * polynomial(z * z, numerics.GELU_CODES_POLYNOMIAL) + f32(0.5))
+    z = np.clip(x, -bound, bound)
+    z *= polynomial(z * z, numerics.GELU_CODES_POLYNOMIAL)
+    z += f32(0.5)
+    z *= x
+    return z
 
 
 def _sigmoid_product(x: np.ndarray, argument: np.ndarray) -> np.ndarray:
     """x / (1 + exp(-argument))."""
-    bounded = np.minimum(np.maximum(argument, f32(-80.0)), f32(80.0))
-    return x / (exp2(bounded * f32(-numerics.LOG2_E)) + f32(1.0))
+    bounded = np.clip(argument, f32(-80.0), f32(80.0))
+    bounded *= f32(-numerics.LOG2_E)
+    divisor = exp2(bounded)
+    divisor += f32(1.0)
+    return x / divisor
 
 
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
@@ -117,7 +140,14 @@ _ACTIVATIONS = {
 
 def activate(x: np.ndarray, activation: str) -> np.ndarray:
     """The named activation of float32 rows."""
-    return x if activation == "none" else _ACTIVATIONS[activation](x)
+    if activation == "none":
+        return x
+    made = np.empty_like(x)
+    numbers, target = x.ravel("K"), made.ravel("K")
+    for first in range(0, len(numbers), TOGETHER):
+        part = slice(first, first + TOGETHER)
+        target[part] = _ACTIVATIONS[activation](numbers[part])
+    return made
 
 
 def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, eps: float) -> np.ndarray:
@@ -136,13 +166,19 @@ def layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, e
     centred[:, size:] = 0
     variance = lane_sum(centred * centred) * inverse
     scale = f32(1.0) / np.sqrt(variance + f32(eps))
-    return (centred * scale[:, None]) * weight + bias
+    centred *= scale[:, None]
+    centred *= weight
+    centred += bias
+    return centred
 
 
 def rms_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, size: int, eps: float) -> np.ndarray:
     """`layer_norm` that takes no mean away (RMSNorm, arXiv 1910.07467)."""
     scale = f32(1.0) / np.sqrt(lane_sum(x * x) * (f32(1.0) / f32(size)) + f32(eps))
-    return (x * scale[:, None]) * weight + bias
+    made = x * scale[:, None]
+    made *= weight
+    made += bias
+    return made
 
 
 def rotary_table(rotation: float | tuple[float, ...], head_size: int, positions: int) -> np.ndarray:
@@ -191,9 +227,8 @@ def pool(rows: np.ndarray, places: np.ndarray, kind: Pooling) -> np.ndarray:
         return rows[0 if kind == "cls" else -1]
     if kind == "max":
         return rows.max(axis=0)
-    total = np.zeros(rows.shape[1], f32)
-    for row in rows * places[:, None].astype(f32) if kind == "weighted_mean" else rows:
-        total = total + row
+    weighted = rows * places[:, None].astype(f32) if kind == "weighted_mean" else rows
+    total = np.add.accumulate(weighted)[-1] + f32(0.0)  # never -0.0, as sums that begin with 0.0 never are
     if kind == "mean_sqrt_length":
         return total * (f32(1.0) / np.sqrt(f32(len(rows))))
     return total * (f32(1.0) / f32(places.sum() if kind == "weighted_mean" else len(rows)))
@@ -207,31 +242,34 @@ def quantize(x: np.ndarray, factor: np.ndarray | None) -> tuple[np.ndarray, np.n
         factor: float32 [n] that multiplies the row first, or None.
 
     Returns:
-        codes int32 [rows, n] in -127..127, scales float32 [rows], zero points int32 [rows] in -126..126:
-        x * factor is about (codes - zero point) * scale.
+        codes float32 [rows, n], whole numbers in -127..127, scales float32 [rows], zero points float32 [rows], whole
+        numbers in -126..126: x * factor is about (codes - zero point) * scale.
     """
     if factor is not None:
         x = x * factor
-    high, low = x.max(axis=-1, initial=0), x.min(axis=-1, initial=0)
+    high, low = np.maximum.reduce(x, axis=-1, initial=0), np.minimum.reduce(x, axis=-1, initial=0)
     inverse, scale = _steps(high - low, numerics.CODE_STEPS)
     with np.errstate(invalid="ignore"):
         zero = f32(numerics.HIGHEST_CODE) - np.rint(high * inverse)
         magic = f32(numerics.ROUND_MAGIC) + zero
         # Rounded after the zero point is added: of a half, the even code is taken.
-        codes = (x * inverse[..., None] + magic[..., None]) - f32(numerics.ROUND_MAGIC)
-        return codes.astype(np.int32), scale, zero.astype(np.int32)
+        codes = x * inverse[..., None]
+        codes += magic[..., None]
+        codes -= f32(numerics.ROUND_MAGIC)
+        return codes, scale, zero
 
 
 def quantize_symmetric(x: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Integer codes with one scale a row: codes int32 [rows, n] in -limit..limit, scales float32 [rows]."""
-    largest = np.abs(x).max(axis=-1, initial=0)
+    """Codes with one scale a row: float32 [rows, n], whole numbers in -limit..limit, and scales float32 [rows]."""
+    largest = np.maximum.reduce(np.abs(x), axis=-1, initial=0)
     inverse, scale = _steps(largest, limit)
     with np.errstate(invalid="ignore"):
-        return np.rint(x * inverse[..., None]).astype(np.int32), scale
+        codes = x * inverse[..., None]
+        return np.rint(codes, out=codes), scale
 
 
 def _steps(span: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The steps in one, and the size of a step, where a span is cut into `count` of them; both 0 for a tiny span."""
-    zero = ~(span >= f32(numerics.SMALLEST_SPAN))
-    inverse = np.where(zero, f32(0.0), f32(count) / np.where(zero, f32(1.0), span)).astype(f32)
-    return inverse, np.where(zero, f32(0.0), span * f32(1.0 / count)).astype(f32)
+    large = span >= f32(numerics.SMALLEST_SPAN)
+    inverse = f32(count) / np.where(large, span, f32(np.inf))
+    return inverse, np.where(large, span, f32(0.0)) * f32(1.0 / count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import singledispatchmethod
+from functools import cache, singledispatchmethod
 
 import numpy as np
 
@@ -13,12 +13,15 @@ from minibert.format.schema import Config
 from minibert.plan import Buffer, Codes, build_plan
 from minibert.reference import functions
 from minibert.reference.attention import RelativeTables, attend
-from minibert.reference.linear import apply_float32, apply_int8
+from minibert.reference.linear import KEPT_BYTES, Weights, apply_float32, apply_int8
 from minibert.reference.selection import first_token_attention, is_sure, tokens_to_keep
 from minibert.reference.tables import look_up
 
 #: Called with the name of a linear and its float32 input [rows, in], before any input_factor or quantization.
 Hook = Callable[[str, np.ndarray], None]
+
+#: More than any array of a chunk takes, in a model of hidden size 768 and less.
+FREED_BYTES = 16 << 20
 
 
 class Reference:
@@ -29,6 +32,7 @@ class Reference:
         tensors: its tensors by name, in the file's layouts.
         every_token: rows of all tokens go through all linears, also where nothing reads them: see `build_plan`.
         token_heads: what token heads make of each token is handed out.
+        kept_bytes: what unpacked matrices may take; those beyond that are unpacked in each pass.
     """
 
     def __init__(
@@ -37,10 +41,15 @@ class Reference:
         tensors: Mapping[str, np.ndarray],
         every_token: bool = False,
         token_heads: bool = False,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.config = config
         self.tensors = tensors
         self.plan = build_plan(config, every_token, token_heads)
+        self._weights = Weights(config.linears, tensors, kept_bytes)
+        # glibc gives large arrays that are freed back to the system, from which the next step has them page by page. It
+        # keeps those that are smaller than the largest freed so far: than this one, whose pages nobody touches.
+        np.empty(FREED_BYTES, np.uint8)
 
     def forward(
         self,
@@ -76,7 +85,7 @@ class Reference:
         attended: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """`forward` on a packed batch, as `PackedBatch` has it; behind the rows those of the plan's token outputs."""
-        run = Run(self.config, self.tensors, ids, token_types, starts, hook, wanted, attended)
+        run = Run(self.config, self._weights, ids, token_types, starts, hook, wanted, attended)
         for step in self.plan.steps:
             if len(run.starts) > 1:  # else all texts have left
                 run.execute(step)
@@ -89,7 +98,7 @@ class Run:
 
     Args:
         config: the description of the model.
-        tensors: its tensors by name, in the file's layouts.
+        weights: its matrices, and all its tensors.
         ids: int32 [tokens], all texts end to end.
         token_types: int32 [tokens].
         starts: int [texts + 1], where each text's tokens start.
@@ -99,13 +108,13 @@ class Run:
 
     Attributes:
         rows: float32 buffers by name.
-        codes: int8 buffers by name: codes, and one scale and one zero point a row.
+        codes: int8 buffers by name: codes without their zero points, in float32, and one scale a row.
     """
 
     def __init__(
         self,
         config: Config,
-        tensors: Mapping[str, np.ndarray],
+        weights: Weights,
         ids: np.ndarray,
         token_types: np.ndarray,
         starts: np.ndarray,
@@ -114,7 +123,8 @@ class Run:
         attended: np.ndarray | None = None,
     ) -> None:
         self.config = config
-        self.tensors = tensors
+        self.weights = weights
+        self.tensors = weights.tensors
         self.ids = ids
         self.token_types = token_types
         self.starts = starts
@@ -122,8 +132,9 @@ class Run:
         self.hook = hook
         self.wanted = wanted
         self.attended = attended
+        self._rotary_table = cache(functions.rotary_table)
         self.rows: dict[str, np.ndarray] = {}
-        self.codes: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self.codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         #: Which text of the batch each text is that hasn't left, and the output rows of those that have.
         self.numbers = np.arange(len(starts) - 1)
         self.left: dict[int, np.ndarray] = {}
@@ -155,7 +166,9 @@ class Run:
             factor = (
                 self.tensors[f"{codes.linear}.input_factor"] if self.config.linears[codes.linear].input_factor else None
             )
-            self.codes[codes.name] = functions.quantize(rows, factor)
+            whole, scales, zeros = functions.quantize(rows, factor)
+            whole -= zeros[:, None]
+            self.codes[codes.name] = whole, scales
 
     def norm(self, rows: np.ndarray, name: str, size: int) -> np.ndarray:
         """LayerNorm, or what stands for it, by that name's weight and bias."""
@@ -169,7 +182,7 @@ class Run:
 
     def multiply(self, linear: str, source: np.ndarray) -> np.ndarray:
         """What a float32 matrix makes of float32 rows."""
-        return apply_float32(source, linear, self.tensors)
+        return apply_float32(source, linear, self.weights)
 
     @singledispatchmethod
     def execute(self, step: steps.Step) -> None:
@@ -182,7 +195,7 @@ class Run:
         rows = np.zeros((len(self.ids), step.out.width), np.float32)
         for name in step.tables:
             table = self.config.tables[name]
-            rows = rows + look_up(name, table, self.tensors, index[name.removeprefix("embeddings.")])
+            rows += look_up(name, table, self.tensors, index[name.removeprefix("embeddings.")])
         if step.total is not None:
             self.rows[step.total.name] = rows
         if step.norm is not None:
@@ -196,8 +209,7 @@ class Run:
     @execute.register
     def _(self, step: steps.Matmul) -> None:
         if isinstance(step.source, Codes):
-            linear = self.config.linears[step.linear]
-            rows = apply_int8(*self.codes[step.source.name], step.linear, linear, self.tensors)
+            rows = apply_int8(*self.codes[step.source.name], step.linear, self.weights)
         else:
             source = self.rows[step.source.name]
             if self.hook is not None:
@@ -208,7 +220,7 @@ class Run:
             rows = functions.activate(rows[:, :half], step.activation) * rows[:, half:]
         else:
             if step.residual is not None:
-                rows = rows + self.rows[step.residual.name]
+                rows += self.rows[step.residual.name]
             rows = functions.activate(rows, step.activation)
         if step.total is not None:
             self.rows[step.total.name] = rows
@@ -218,7 +230,7 @@ class Run:
 
     @execute.register
     def _(self, step: steps.Rotate) -> None:
-        table = functions.rotary_table(step.rotation, step.head_size, int(self.positions.max()) + 1)
+        table = self._rotary_table(step.rotation, step.head_size, int(self.positions.max()) + 1)
         cosine, sine = table[self.positions].transpose(1, 0, 2)
         rows = self.rows[step.buffer.name]
         width = 2 * step.num_heads * step.padded_head_size
@@ -231,23 +243,31 @@ class Run:
     def _(self, step: steps.Attend) -> None:
         source = self.rows[step.source.name]
         width = step.padded_head_size
-        bias = self.tensors[step.bias] if step.bias else [None] * step.num_heads
-        tables = [None] * step.num_heads if step.relative is None else self._relative(step.relative, step)
-        context = np.empty((len(source), step.out.width), np.float32)
+        bias = self.tensors[step.bias] if step.bias else None
+        context = np.empty((len(source), step.num_heads, width), np.float32)
+        by_head = context.transpose(1, 0, 2)
+        if step.relative is not None:
+            turns = list(enumerate(self._relative(step.relative, step)))
+        elif step.exact:
+            turns = [(head, None) for head in range(step.num_heads)]
+        else:
+            turns = [(slice(None), None)]  # all heads at once: no scores of all tokens stand in memory
         counts = np.diff(self.starts) if self.attended is None else self.attended
         for (first, end), keys in zip(self.spans(), counts.tolist(), strict=True):
-            heads = source[first:end].reshape(end - first, 3, step.num_heads, width)
-            for head in range(step.num_heads):
-                context[first:end, head * width : (head + 1) * width] = attend(
-                    heads[:, 0, head],
-                    heads[:keys, 1, head],
-                    heads[:keys, 2, head],
+            parts = source[first:end].reshape(end - first, 3, step.num_heads, width).transpose(1, 2, 0, 3)
+            for heads, relative in turns:
+                query, key, value = parts[:, heads]
+                by_head[heads, first:end] = attend(
+                    query,
+                    key[..., :keys, :],
+                    value[..., :keys, :],
                     step.head_size,
                     exact=step.exact,
-                    bias=bias[head],
+                    bias=None if bias is None else bias[heads],
                     window=step.window,
-                    relative=tables[head],
+                    relative=relative,
                 )
+        context = context.reshape(len(source), step.out.width)
         self.rows[step.out.name] = context if step.out.rows == "tokens" else context[self.starts[:-1]]
 
     def _relative(self, names: tuple[str, str], step: steps.Attend) -> list[RelativeTables]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from minibert.tasks.base import BaseModel
 from minibert.text.inputs import Text, is_one, many, split
 from minibert.text.sliding import Window
 from minibert.text.tokenizer import Tokenizer
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

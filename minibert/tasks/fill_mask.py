@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from minibert.text.inputs import is_one, many, single
 from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from minibert.text.inputs import is_one, many, split
 from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

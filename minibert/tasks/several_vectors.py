@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from minibert.tasks.token_vectors import maxsim
 from minibert.text.inputs import is_one, many
 from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from minibert.text.inputs import is_one, many, single
 from minibert.text.packing import READ_AHEAD
 from minibert.text.sliding import Window, slide
 from minibert.text.tokenizer import Tokenizer
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

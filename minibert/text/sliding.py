@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from minibert.errors import InputError
 from minibert.text.characters import pieces
 from minibert.text.tokenizer import MAX_CHARACTERS, Content, Frame, Tokenizer
+from minibert.tuples import NamedTuple
 
 #: A text whose windows share no token is read in pieces of about so many characters, one at a time.
 _PIECE_CHARACTERS = 1 << 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from minibert.kernels import opcodes as op
 from minibert.kernels.tokens import entries as e
 from minibert.text.characters import well_formed
 from minibert.text.lowering import Lowered
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibert.reference.tokens import TokenReference, Tokens

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from minibert.errors import InputError
 from minibert.forking import Lazy
 from minibert.text.characters import has_surrogates, pieces, places_of, well_formed
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Library

@@ -26,7 +26,7 @@ from minibert.kernels.isa import avxvnni
 avxvnni.ISA = replace(avxvnni.ISA, features=sys.argv[1] or avxvnni.ISA.features)
 target = Path(sys.argv[2])
 code = build.build("avxvnni", triple="x86_64-unknown-linux-gnu", assembly=target.suffix == ".s")
-target.write_bytes(code if target.suffix == ".s" else build.link(code, "x86_64"))
+target.write_bytes(code if target.suffix == ".s" else build.link(code, "linux", "x86_64"))
 """
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from minibert.engine.expand import expand
 from minibert.format import expand_blocks, pack_codebook, pack_int4, pack_int4_blocks, pack_int8, unpack_int8
 from minibert.format.constants import padded
 from minibert.format.four_bit import expand_four_bit, weight_sums
@@ -109,22 +108,11 @@ def test_packing_and_expanding_blocks(blocks):
     assert not room[blocks:].any()
 
 
-def test_blocks_are_one_in_memory_as_in_the_file():
+def test_blocks_are_not_expanded_in_memory():
     model = random_model("int4-4x4", layers=3)
-    tensors = dict(model.tensors)
-    for part in ("codes", "multiplier"):
-        tensors[f"layers.1.ffn.up.{part}"] = tensors[f"layers.2.ffn.up.{part}"] = tensors[f"layers.0.ffn.up.{part}"]
-    tensors["layers.2.ffn.up.multiplier"] = tensors["layers.0.ffn.up.multiplier"].copy()
-    config, expanded = expand(model.config, tensors)
-    assert {linear.kind for linear in config.linears.values()} == {"int8-4x4"}
-    assert expanded["layers.1.ffn.up.blocks"] is expanded["layers.0.ffn.up.blocks"]
-    assert expanded["layers.2.ffn.up.blocks"] is not expanded["layers.0.ffn.up.blocks"]
-    assert not any(name.endswith((".codes", ".multiplier")) for name in expanded)
-    for name, linear in config.linears.items():
-        assert expanded[f"{name}.blocks"].ctypes.data % 64 == 0
-        weight = int8_weight(name, linear, expanded)
-        np.testing.assert_array_equal(weight, int8_weight(name, model.config.linears[name], tensors))
-    assert expanded["layers.0.ffn.up.index"] is tensors["layers.0.ffn.up.index"]
+    assert {linear.kind for linear in model.config.linears.values()} == {"int4-4x4"}
+    rest = as_int8(model).engine(threads=1).plan_memory(1).made
+    assert model.engine(threads=1).plan_memory(1).made == rest
 
 
 def test_nothing_is_expanded_in_memory():

@@ -103,7 +103,7 @@ def test_threads_are_started_once_and_end_with_the_engine(jit):
 
 
 def test_threads_of_python_where_there_are_no_others(jit, monkeypatch):
-    monkeypatch.setattr("minibert.engine.threads._NATIVE", False)
+    monkeypatch.setattr("minibert.engine.threads.makes_helpers", lambda: False)
     model = random_model(pooling="mean")
     engine = model.engine(threads=3)
     for lengths in ([20] * 30, [20]):
@@ -118,7 +118,7 @@ def test_threads_of_python_where_there_are_no_others(jit, monkeypatch):
 
 def test_a_helper_on_the_caller_s_own_thread_is_none(jit, monkeypatch):
     """As greenlets are, in the place of Python's threads: they would wait for each other for ever."""
-    monkeypatch.setattr("minibert.engine.threads._NATIVE", False)
+    monkeypatch.setattr("minibert.engine.threads.makes_helpers", lambda: False)
     run = threads._thread.start_new_thread
     monkeypatch.setattr(threads, "_thread", SimpleNamespace(**vars(threads._thread)))
     monkeypatch.setattr(threads._thread, "get_native_id", lambda: 7)

@@ -9,7 +9,7 @@ from minibert import plan
 from minibert.format import pack_int8, unpack_float32
 from minibert.format.constants import ACTIVATIONS, MAX_WIDTH
 from minibert.reference import functions
-from minibert.reference.linear import apply_int8
+from minibert.reference.linear import Weights, apply_int8
 from tests.kernels.inputs import ROWS, rows
 from tests.kernels.steps import Steps
 from tests.models import RandomModel, random_model
@@ -40,7 +40,8 @@ def random_codes(count: int, width: int, seed: int = 0) -> QuantizedRows:
 
 def dequantized(model: RandomModel, name: str, codes: QuantizedRows) -> np.ndarray:
     """What a linear makes of codes, in NumPy."""
-    return apply_int8(*codes, name, model.config.linears[name], model.tensors)
+    whole, scales, zeros = codes
+    return apply_int8(whole - zeros[:, None], scales, name, Weights(model.config.linears, model.tensors))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(40, 2), (384, 77), (312, 1), (16, 16), (64, 65), (1200, 144)])

@@ -15,7 +15,7 @@ from minibert.errors import InputError
 from minibert.format import Config
 from minibert.plan import Attend, Buffer, Matmul, Step, build_plan
 from minibert.reference.functions import quantize
-from minibert.reference.linear import integer_product
+from minibert.reference.linear import Weights, integer_product
 from minibert.reference.model import Run
 from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.export import WORDS, export, to_panels
@@ -100,7 +100,9 @@ class _Run(Run):
         types: Sequence[Sequence[int]],
     ) -> None:
         flat, kinds = (np.concatenate([np.asarray(one, np.int32) for one in rows]) for rows in (ids, types))
-        super().__init__(config, tensors, flat, kinds, np.cumsum([0, *map(len, ids)]), None, None)
+        super().__init__(
+            config, Weights(config.linears, tensors), flat, kinds, np.cumsum([0, *map(len, ids)]), None, None
+        )
         self._network = network
         self._exact = True
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import platform
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from minibert.errors import UnsupportedError
+from minibert.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from minibert.kernels.isa.base import Isa
@@ -55,24 +56,17 @@ TARGETS = {
 _MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
-class System(NamedTuple):
-    """What kernels are built for beside a CPU.
-
-    Attributes:
-        machine: the architecture.
-        linux: whether kernels may ask Linux for what they need.
-    """
-
-    machine: str
-    linux: bool
-
-
-_selected: tuple[str, System] | None = None
+_selected = ""
 
 
 def this_machine() -> str:
     """This machine's architecture, as the table has it; empty for any other, also for a 32-bit process."""
-    return "" if sys.maxsize < 1 << 32 else _MACHINES.get(platform.machine().lower(), "")
+    if sys.maxsize < 1 << 32:
+        return ""
+    machine = platform.machine()
+    if sys.platform == "win32":  # which tells an x86-64 process that it emulates of its own architecture
+        machine = "ARM64" if "(ARM64)" in sys.version else "AMD64"
+    return _MACHINES.get(machine.lower(), "")
 
 
 def load(name: str) -> Isa:
@@ -86,43 +80,29 @@ def load(name: str) -> Isa:
     return import_module(f"{__name__}.{name.replace('-', '_')}").ISA
 
 
-def select(name: str, triple: str | None = None) -> Isa:
+def select(name: str) -> Isa:
     """Choose the instruction set that this process builds kernels for.
-
-    Args:
-        name: of the table.
-        triple: LLVM's name of the system; this process's own if None.
 
     Raises:
         UnsupportedError: no such instruction set.
     """
     global _selected
     chosen = load(name)
-    if triple is None:
-        system = System(this_machine(), sys.platform == "linux" and bool(this_machine()))
-    else:
-        machine = _MACHINES.get(triple.split("-")[0].lower(), "")
-        system = System(machine, "linux" in triple and bool(machine))
-    _selected = name, system
+    _selected = name
     return chosen
 
 
 def current() -> Isa:
     """The selected instruction set."""
-    return load(_selection()[0])
+    return load(_selection())
 
 
 def current_target() -> Target:
     """The CPUs that it is for."""
-    return TARGETS[_selection()[0]]
+    return TARGETS[_selection()]
 
 
-def system() -> System:
-    """The system that kernels are built for."""
-    return _selection()[1]
-
-
-def _selection() -> tuple[str, System]:
-    if _selected is None:
+def _selection() -> str:
+    if not _selected:
         raise RuntimeError("select an instruction set before importing the kernels")
     return _selected
