@@ -42,12 +42,19 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
-            with unforked():
-                from difflib import get_close_matches
-
-            near = [each for each in known if each.startswith(name)] or get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(known))}"
             raise InputError(f"there is no option {name!r}: {hint}")
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """That of `known` which was perhaps meant by a name that is not in it."""
+    with unforked():
+        from difflib import get_close_matches
+
+    return next((each for each in known if each.startswith(name)), None) or next(
+        iter(get_close_matches(name, known, 1)), None
+    )
 
 
 def own(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:

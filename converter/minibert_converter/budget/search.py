@@ -10,7 +10,7 @@ from typing import Any
 
 from minibert.errors import InputError, MinibertError
 from minibert.format import read_model, write_model
-from minibert_converter.budget.choice import explained
+from minibert_converter.budget.choice import Trial, explained
 from minibert_converter.budget.goal import Goal
 from minibert_converter.budget.probe import Candidate, Probe
 from minibert_converter.budget.space import FORMS, PRUNING, bases, forms_worth_trying
@@ -42,9 +42,10 @@ class SearchResult:
         score: on the user's examples; None where there are none.
         float_score: that of the float32 model.
         latency: the part of the dense int8 model's time that it is expected to take.
-        trials: files that were made.
-        target: where.
         loss: how far the file's answers moved; None where the goal has no loss.
+        trials: files that were made, in order.
+        target: where the model will answer.
+        goal: that was to be met.
     """
 
     report: Report
@@ -52,13 +53,16 @@ class SearchResult:
     score: float | None
     float_score: float | None
     latency: float
-    trials: int
+    loss: float | None
+    trials: tuple[Trial, ...]
     target: Target
-    loss: float | None = None
+    goal: Goal
 
     def table(self) -> str:
         """What was found, as lines of text."""
-        lines = [f"found in {self.trials} trials: {format_bytes(self.report.file_bytes)}"]
+        lines = [f"found in {len(self.trials)} trials: {format_bytes(self.report.file_bytes)}"]
+        if self.loss is not None:
+            lines.append(f"loss: {self.loss:.4f}; allowed: {self.goal.max_loss:g}")
         if self.score is not None and self.float_score is not None:
             part = f", {self.score / self.float_score:.2%} of it" if self.float_score else ""
             lines.append(f"score: {self.score:.4f}; float32: {self.float_score:.4f}{part}")
@@ -72,9 +76,10 @@ class SearchResult:
             "score": self.score,
             "float_score": self.float_score,
             "latency_ratio": self.latency,
-            "target": self.target.says,
             "loss": self.loss,
-            "trials": self.trials,
+            "goal": asdict(self.goal),
+            "target": self.target.says,
+            "trials": [trial.to_json() for trial in self.trials],
         }
 
 
@@ -151,16 +156,6 @@ def search(
 _SPACE = [list(PRUNING.items()), list(FORMS)]
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A file that was made: its bytes, its score where there are examples, what it lost where the goal has a loss."""
-
-    candidate: Candidate
-    bytes: int
-    score: float | None
-    loss: float | None
-
-
 @dataclass
 class _Search:
     probe: Probe
@@ -210,11 +205,11 @@ class _Search:
         if not fitting:
             raise GoalError(f"no recipe meets the budget ({self.goal}): {self._nearest(candidates)}")
         least = None if self.goal.min_score is None else self.goal.min_score * (float_score or 0.0)
-        tried: list[_Trial] = []
-        good: _Trial | None = None
-        for candidate in self._order(fitting, tried, least):
-            tried.append(self.trial(candidate))
-            if self._holds(tried[-1], least):
+        tried: list[Trial] = []
+        good: Trial | None = None
+        for candidate in self._order(fitting, tried):
+            tried.append(self.trial(candidate, least))
+            if tried[-1].holds:
                 if good is None or candidate.weight < good.candidate.weight:
                     good = tried[-1]
                 if not self._halves:
@@ -229,10 +224,18 @@ class _Search:
         path = self.probe.state.folder / key_of(candidate.recipe.to_json())
         report = self._reports.get(path) or self._file(candidate.recipe)[0]
         if self.goal.fastest:
-            report = self._with_choice(path, report, good)
-        target = self.probe.target
-        score, trials = good.score, len(tried)
-        found = SearchResult(report, candidate.recipe, score, float_score, candidate.latency, trials, target, good.loss)
+            report = self._with_choice(path, report, tried, good)
+        found = SearchResult(
+            report,
+            candidate.recipe,
+            score=good.score,
+            float_score=float_score,
+            latency=candidate.latency,
+            loss=good.loss,
+            trials=tuple(tried),
+            target=self.probe.target,
+            goal=self.goal,
+        )
         return found, path
 
     @property
@@ -240,18 +243,10 @@ class _Search:
         """Whether the best file is found by halving what is left, not by trying the least loss first."""
         return self.goal.fastest or (self.goal.min_score is not None and self.goal.max_size is None)
 
-    def _holds(self, trial: _Trial, least: float | None) -> bool:
-        goal = self.goal
-        return (
-            (goal.max_size is None or trial.bytes <= goal.max_size)
-            and (least is None or (trial.score is not None and trial.score >= least))
-            and (goal.max_loss is None or (trial.loss is not None and trial.loss <= goal.max_loss))
-        )
-
-    def _order(self, fitting: list[Candidate], tried: list[_Trial], least: float | None) -> Iterator[Candidate]:
+    def _order(self, fitting: list[Candidate], tried: list[Trial]) -> Iterator[Candidate]:
         """Points in the order in which to try them, as the trials so far suggest."""
         if self._halves:
-            yield from self._halving(fitting, tried, least)
+            yield from self._halving(fitting, tried)
             return
         # The least loss first; what turned out larger than expected raises all expectations.
         left = sorted(fitting, key=lambda candidate: (candidate.loss, candidate.bytes))
@@ -261,7 +256,7 @@ class _Search:
             if left:
                 yield left.pop(0)
 
-    def _halving(self, fitting: list[Candidate], tried: list[_Trial], least: float | None) -> Iterator[Candidate]:
+    def _halving(self, fitting: list[Candidate], tried: list[Trial]) -> Iterator[Candidate]:
         """Halves the frontier of all points again and again: on to less loss where a file did not hold, else to more.
 
         The first is the one that is expected to lose what is allowed, if a loss is.
@@ -276,34 +271,36 @@ class _Search:
             middle = max(0, sum(candidate.loss <= self.goal.max_loss for candidate in front) - 1)
         while low <= high:
             yield front[middle]
-            if self._holds(tried[-1], least):
+            if tried[-1].holds:
                 low = middle + 1
             else:
                 high = middle - 1
             middle = (low + high) // 2
 
-    def trial(self, candidate: Candidate) -> _Trial:
-        """Makes a file and measures it."""
+    def trial(self, candidate: Candidate, least: float | None) -> Trial:
+        """Makes a file and measures it; `least` is the score that it must have."""
         key = f"trial {key_of(candidate.recipe.to_json())}"
-        return _Trial(candidate, *self.probe.state.get(key, lambda: self._scored(candidate.recipe)))
+        size, score, loss = self.probe.state.get(key, lambda: self._scored(candidate.recipe))
+        holds = (
+            (self.goal.max_size is None or size <= self.goal.max_size)
+            and (least is None or (score is not None and score >= least))
+            and (self.goal.max_loss is None or loss <= self.goal.max_loss)
+        )
+        return Trial(candidate, size, score, loss, holds)
 
     def _scored(self, recipe: Recipe, name: str | None = None) -> list[Any]:
         report, path = self._file(recipe, name)
         score = None if self.score is None else self.score(path)
         return [report.file_bytes, score, None if self.goal.max_loss is None else self.probe.loss_of_file(path)]
 
-    def _with_choice(self, path: Path, report: Report, trial: _Trial) -> Report:
+    def _with_choice(self, path: Path, report: Report, tried: Sequence[Trial], taken: Trial) -> Report:
         """The report, in the file too, with why matrices are kept as they are."""
-        probe, goal = self.probe, self.goal
+        probe = self.probe
         shapes = probe.shapes().shapes
         measured = probe.forms(forms_worth_trying(shapes, probe.target))
         losses = {form: {name: lost for name, (_, lost) in its.items()} for form, its in measured.items()}
-        lines = explained(probe.target, shapes, trial.candidate.forms, losses)
-        if trial.loss is not None:
-            lines.append(f"the loss is {trial.loss:.4f}; at most {goal.max_loss:g} was allowed")
-        if trial.score is not None and goal.min_score is not None:
-            lines.append(f"the score is {trial.score:.4f}; {goal.min_score:.2%} of float32's was asked for")
-        report = replace(report, choice=tuple(lines))
+        lines = explained(probe.target, shapes, losses, tried, taken)
+        report = replace(report, choice=(f"the fastest was asked for that keeps to {self.goal}", *lines))
         file = read_model(path, copy=True)
         size = write_model(path, replace(file.config, report=report.stored_json()), file.tensors)
         return replace(report, file_bytes=size)
@@ -337,7 +334,7 @@ class _Search:
         over = smallest.bytes - (size or 0)
         return f"the smallest is expected to weigh {format_bytes(smallest.bytes)}, {format_bytes(over)} too much"
 
-    def _closest(self, tried: list[_Trial], float_score: float | None) -> str:
+    def _closest(self, tried: list[Trial], float_score: float | None) -> str:
         size = self.goal.max_size
         fitting = [trial for trial in tried if size is None or trial.bytes <= size]
         if not fitting:

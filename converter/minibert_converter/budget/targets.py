@@ -1,50 +1,64 @@
-"""How fast each kind of matrix is on the CPUs that models are converted for: the one home of these figures.
+"""How fast each kind of matrix is on the CPUs that models are converted for.
 
 A model is converted on one machine and answers on another, so what is chosen for a target is chosen by figures on
-record. Each is a speed as a part of the dense int8 product's on the same CPU, and names the command that measured it;
-whoever measures anew, after a change of the kernels or on a board, writes them here.
+record, in targets.json, which `python -m bench.targets` measures and writes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import resources
+from typing import Any
 
 import numpy as np
 
 from minibert.engine.crossover import DENSITIES, TOKENS, ratios
 from minibert.engine.library import chosen_isa
 from minibert.errors import InputError
+from minibert.options import nearest
 from minibert_converter.export import CODEBOOK_DENSITY, SPARSE_THRESHOLD
 
-#: Tokens at which the speed of blocks is taken from what this machine has measured of itself.
-_TOKENS = 64
-#: How fast blocks of four bits are: int8 is what they become when a model is loaded.
-_AS_INT8 = 1.0
+#: The instruction set of each target's kernels, and what it is, for people, by the name that --target has for it.
+NAMES: Mapping[str, tuple[str, str]] = {
+    "pi3": ("neon", "Raspberry Pi 3 and Zero 2 (Cortex-A53)"),
+    "pi4": ("neon", "Raspberry Pi 4 (Cortex-A72)"),
+    "pi5": ("neon-dotprod", "Raspberry Pi 5 (Cortex-A76)"),
+    "i8mm": ("neon-i8mm", "ARMv8.6 (Graviton 3, Neoverse N2)"),
+    "avx2": ("avx2", "AVX2"),
+    "avxvnni": ("avxvnni", "AVX-VNNI"),
+    "avx512": ("avx512vnni", "AVX-512 VNNI"),
+    "amx": ("amx", "AMX"),
+    "portable": ("portable", "any other CPU"),
+}
+#: Tokens at which speeds are measured.
+MEASURED_TOKENS = 64
+#: Where the figures are, in the package.
+_FIGURES = "budget/targets.json"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A CPU as a conversion sees it. All speeds are times that of the dense int8 product.
+    """A CPU as a conversion sees it. Speeds are times that of the dense int8 product on it.
 
     Attributes:
-        says: what it is, for people.
         isa: the instruction set of its kernels.
+        says: what it is, for people.
         int4: of dense int4 matrices.
         codebook: of matrices of codebooks.
-        blocks: of blocks of int8, for the parts of them that are left as in DENSITIES; where it is below 1 the engine
-            takes a dense copy.
+        blocks: of blocks of int8, for the parts of them that are left as in DENSITIES.
         int4_blocks: of blocks of four bits, times that of the same blocks of int8.
-        measured: the commands that measured dense matrices, and blocks.
+        measured_on: the CPU that was measured, or the model of one.
     """
 
-    says: str
     isa: str
+    says: str
     int4: float
     codebook: float
     blocks: tuple[float, ...]
     int4_blocks: float
-    measured: tuple[str, str]
+    measured_on: str
 
     def speed(self, form: str, density: float = 1.0) -> float:
         """Of a matrix in a form ("int8", "int4" or "codebook"), of whose 4x4 blocks so many hold a weight."""
@@ -52,22 +66,8 @@ class Target:
             return {"int8": 1.0, "int4": self.int4, "codebook": self.codebook}[form]
         # Sparser than the sparsest that was measured: as fast as that.
         blocks = float(np.interp(density, DENSITIES[::-1], self.blocks[::-1]))
-        return max(blocks * (self.int4_blocks if form == "int4" else 1.0), 1.0)
-
-
-def _core(says: str, isa: str, int8: float, blocks: float, int4: float, int4_blocks: float = _AS_INT8) -> Target:
-    """A target by the multiply-adds that its kernels do in a cycle; codebooks are expanded to int8 before."""
-    command = "python -m bench.arm.cycles"
-    of_blocks = tuple([round(blocks / int8 / density, 2) for density in DENSITIES])
-    return Target(says, isa, round(int4 / int8, 2), 1.0, of_blocks, int4_blocks, (command, command))
-
-
-def _measured(
-    says: str, isa: str, int4: float, codebook: float, blocks: tuple[float, ...], int4_blocks: float = _AS_INT8
-) -> Target:
-    """A target by what was measured on one."""
-    commands = f"python -m bench.speed.peak --isa {isa}", f"MINIBERT_ISA={isa} minibert bench --kernels"
-    return Target(says, isa, int4, codebook, blocks, int4_blocks, commands)
+        # Of blocks of int8 the engine takes a dense copy where that is faster.
+        return blocks * self.int4_blocks if form == "int4" else max(blocks, 1.0)
 
 
 def stored_as_blocks(form: str, density: float) -> bool:
@@ -75,19 +75,17 @@ def stored_as_blocks(form: str, density: float) -> bool:
     return density <= (CODEBOOK_DENSITY if form == "codebook" else SPARSE_THRESHOLD)
 
 
+def on_record() -> dict[str, Target]:
+    """All targets by name, with the figures that the file has now."""
+    figures: dict[str, dict[str, Any]] = json.loads(
+        resources.files("minibert_converter").joinpath(_FIGURES).read_text(encoding="utf-8")
+    )
+    found = {name: {**each, "blocks": tuple(each["blocks"])} for name, each in figures.items()}
+    return {name: Target(*NAMES[name], **each) for name, each in found.items()}
+
+
 #: By the name that --target has for it.
-TARGETS: Mapping[str, Target] = {
-    # Multiply-adds in a cycle of the inner loops, by LLVM's models: dense int8, blocks of int8, dense int4.
-    "pi3": _core("Raspberry Pi 3 and Zero 2 (Cortex-A53)", "neon", 4.1, 3.9, 5.2),
-    "pi4": _core("Raspberry Pi 4 (Cortex-A72)", "neon", 8.0, 8.0, 7.5),
-    "pi5": _core("Raspberry Pi 5 (Cortex-A76)", "neon-dotprod", 32.0, 31.9, 32.0),
-    "i8mm": _core("ARMv8.6 (Graviton 3, Neoverse N2)", "neon-i8mm", 39.4, 31.9, 39.4),
-    # Of a Xeon with all of these: products of 48 rows by dense matrices in the caches, of 64 rows by blocks.
-    "avx2": _measured("AVX2", "avx2", 1.6, 0.99, (1.2, 1.73, 3.35, 7.09)),
-    "avxvnni": _measured("AVX-VNNI", "avxvnni", 0.94, 0.98, (1.47, 2.13, 4.05, 8.14)),
-    "avx512": _measured("AVX-512 VNNI", "avx512vnni", 0.92, 0.94, (1.02, 1.52, 2.51, 4.67)),
-    "amx": _measured("AMX", "amx", 0.76, 0.81, (0.51, 0.77, 1.37, 2.44)),
-}
+TARGETS: Mapping[str, Target] = on_record()
 
 
 def find_target(name: str | None) -> Target:
@@ -99,7 +97,9 @@ def find_target(name: str | None) -> Target:
     if name is None:
         return this_machine()
     if name not in TARGETS:
-        raise InputError(f"there is no target {name!r}: choose one of {', '.join(TARGETS)}")
+        near = nearest(name, TARGETS)
+        hint = f"did you mean {near!r}? " if near else ""
+        raise InputError(f"there is no target {name!r}: {hint}there are {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
@@ -107,10 +107,9 @@ def this_machine() -> Target:
     """The target that this machine is, with the speeds of blocks that it has measured of itself, if it has."""
     isa = chosen_isa()
     # Of several the last: without dot products a Cortex-A72, where less is gained by four bits.
-    known = {target.isa: target for target in TARGETS.values()}
-    own = known.get(isa, Target(isa, isa, 1.0, 1.0, (), _AS_INT8, ("nobody", "nobody")))
+    own = {target.isa: target for target in TARGETS.values()}[isa]
     found = ratios(isa)
-    if isa not in known or found.measured:
-        column = TOKENS.index(_TOKENS)
+    if found.measured:
+        column = TOKENS.index(MEASURED_TOKENS)
         own = replace(own, blocks=tuple(row[column] for row in found.ratios))
     return replace(own, says=f"this machine ({own.says})")

@@ -45,7 +45,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--target",
-        choices=list(TARGETS),
         metavar="CPU",
         help=f"where the model will answer ({', '.join(TARGETS)}): --quantize auto is fastest there, times are "
         "estimated for it, and what would be faster is told (default: this machine)",
@@ -63,8 +62,13 @@ def wanted(arguments: argparse.Namespace) -> bool:
     """Whether the command line names a budget.
 
     Raises:
-        InputError: it names columns of examples, but no examples.
+        InputError: it names columns of examples, but no examples; a loss that nothing keeps to; or no target that
+            there is.
     """
+    if arguments.target is not None:
+        from minibert_converter.budget.targets import find_target
+
+        find_target(arguments.target)
     if arguments.max_loss is not None and arguments.quantize != AUTO:
         raise InputError("--max-loss is for --quantize auto")
     if arguments.quantize == AUTO or any(getattr(arguments, name) is not None for name in GOALS):
@@ -142,16 +146,18 @@ def _first(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return [write_table(each, each.verb()) for each in recipe.passes]
 
 
-def propose(arguments: argparse.Namespace) -> None:
-    """Say what the file is expected to take on the target, and what would be faster there; nothing without a target."""
-    if arguments.target is None:
-        return
+def proposed(arguments: argparse.Namespace) -> list[str]:
+    """What the file is expected to take on the target, and what would be faster there, in sentences.
+
+    Nothing without a target; what --quantize auto chooses for one is in the report.
+    """
+    if arguments.target is None or arguments.quantize == AUTO:
+        return []
     from minibert.format import read_model
     from minibert_converter.budget.choice import proposals
     from minibert_converter.budget.targets import find_target
 
-    for line in proposals(read_model(arguments.output).config, find_target(arguments.target)):
-        console.note(line)
+    return proposals(read_model(arguments.output).config, find_target(arguments.target))
 
 
 def before_and_after(

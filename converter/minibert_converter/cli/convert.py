@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
             )
             if arguments.eval is not None:
                 scored = budget.before_and_after(arguments, convert, stages)
-    budget.propose(arguments)
+    proposed = budget.proposed(arguments)
     if arguments.report:
         title = f"{arguments.source} in minibert"
         write_page(report, arguments.report, title, [*inputs, arguments.output])
@@ -89,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         value = report.to_json()
         if found is not None:
             value["search"] = found.to_json()
+        if proposed:
+            value["target"] = proposed
         if scored:
             value["eval"] = dict(zip(("after", "before"), scored, strict=True))
         console.say_json(value, indent=2)
@@ -96,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         console.say(report.table())
         if found is not None:
             console.say(found.table())
+        for sentence in proposed:
+            console.say(f"target: {sentence}")
         if scored:
             console.say(console.table(compare(scored), ("", "after", "before", "difference")))
     return 0
