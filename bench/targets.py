@@ -11,6 +11,7 @@ docs/COMPRESSION.md. All kinds take turns, and only the thread's own time counts
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from minibert.engine.crossover import DENSITIES
 from minibert.engine.library import kernels
 from minibert.engine.memory import aligned
 from minibert.engine.timing import LinearTimer
+from minibert.kernels.isa import TARGETS
 from minibert_converter.budget.targets import MEASURED_TOKENS, NAMES, Target, on_record
 from minibert_converter.export import store_linear
 from minibert_converter.network import LinearWeights
@@ -77,12 +79,20 @@ def measured(isa: str, duration: float) -> dict[str, Any]:
 
 
 def modelled(core: str, mca: str) -> dict[str, Any]:
-    """Speeds of a core's inner loops by LLVM's model: what is expanded to int8 before runs as that."""
+    """Speeds of a core's inner loops by LLVM's model: cycles of a weight and a row, and of taking its code apart."""
     isa, model = cycles.CORES[core][:2]
-    rates = cycles.rates(cycles.assembly_of(isa), model, mca)
-    dense, blocks, int4 = (rates.get(kind, rates["dense"]) for kind in cycles.KINDS)
-    ratios = [blocks / dense / density for density in DENSITIES]
-    return _figures(int4 / dense, 1.0, ratios, 1.0, f"LLVM's model of {model}")
+    assembly = cycles.assembly_of(isa)
+    rates, apart = cycles.rates(assembly, model, mca), cycles.expansions(assembly, model, mca)
+    dense, blocks, int4 = (1 / rates.get(kind, rates["dense"]) for kind in cycles.KINDS)
+    # Codes are taken apart for each block of rows anew.
+    rows = MEASURED_TOKENS / math.ceil(MEASURED_TOKENS / TARGETS[isa].block_rows)
+    return _figures(
+        dense / (int4 + apart["int4"] / rows),
+        dense / (dense + apart["codebook"] / rows),
+        [dense / blocks / density for density in DENSITIES],
+        blocks / (blocks + apart["int4 blocks"] / rows),
+        f"LLVM's model of {model}",
+    )
 
 
 def _figures(int4: float, codebook: float, blocks: Iterable[float], int4_blocks: float, on: str) -> dict[str, Any]:
