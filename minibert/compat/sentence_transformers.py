@@ -120,7 +120,7 @@ class SentenceTransformer(_Layer):
     ) -> None:
         known = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim", *_CONSTRUCTOR)
         super().__init__(model_name_or_path, **_load_options(given, known))
-        self.truncate_dim = truncate_dim
+        self.truncate_dim: int | None = truncate_dim
         self._max_seq_length: int | None = None
         if prompts is not None:
             self.prompts = prompts

@@ -112,7 +112,9 @@ class Pipeline:
         listed = self.task == "text-classification" and bool(inputs) and isinstance(inputs[0], str)
         return [found] if listed and "top_k" not in given else found
 
-    predict = transform = __call__
+    def predict(self, *inputs: Any, **given: Any) -> Any:
+        """The same as a call."""
+        return self(*inputs, **given)
 
     def _lazily(self, inputs: Iterator[Any], given: dict[str, Any]) -> Iterator[Any]:
         if self.task == "feature-extraction":

@@ -100,11 +100,11 @@ class BaseModel:
         # Another process, or this one in another folder, opens it again.
         self._path = os.path.abspath(self._file.path)
         self.config: Config = self._file.config
-        self.engine = Engine(self._file, **options)
+        self.engine: Engine = Engine(self._file, **options)
         self._options = options
         # Holds the file, not the model: in a circle they would outlive `del model` until the collector comes by.
         self._get_tokenizer = _Tokenizers(self._file, self.engine)
-        self.pipeline = Pipeline(self.engine, self._get_tokenizer, self.config)
+        self.pipeline: Pipeline = Pipeline(self.engine, self._get_tokenizer, self.config)
 
     def close(self) -> None:
         """Let the file and all memory go, now and not when the last name of the model does; `with` does so at its end.

@@ -51,7 +51,7 @@ class Classifier:
     """
 
     def __init__(self, task: Task) -> None:
-        self.labels = task.labels
+        self.labels: tuple[str, ...] = task.labels
         self.function: ScoreFunction = default_function(task)
 
     def options(

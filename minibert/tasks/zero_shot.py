@@ -69,7 +69,7 @@ class ZeroShot:
         self._contradiction = next((p for p, name in enumerate(names) if name.startswith("contra")), opposite)
         if isinstance(candidate_labels, str):
             candidate_labels = [part.strip() for part in candidate_labels.split(",") if part.strip()]
-        self.candidates = options.words("candidate_labels", candidate_labels)
+        self.candidates: list[str] = options.words("candidate_labels", candidate_labels)
         if not self.candidates:
             raise InputError("candidate_labels must be one label at least")
         if not isinstance(hypothesis_template, str):
