@@ -9,6 +9,7 @@ from minibert.errors import InputError
 from minibert.options import integer, refuse_unknown
 from minibert.tasks.base import Source
 from minibert.tasks.fill_mask import FillMask
+from minibert.tasks.fitting import Fitting
 from minibert.tasks.habits import Habits
 from minibert.tasks.question_answering import QuestionAnswering
 from minibert.tasks.reranking import Reranking
@@ -81,6 +82,7 @@ class Model(
     TextClassification,
     ZeroShotClassification,
     Habits,
+    Fitting,
     Reranking,
     TokenClassification,
     QuestionAnswering,

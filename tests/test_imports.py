@@ -24,7 +24,7 @@ LAYERS = {
     "minibert": [
         {"beside", "errors", "forking", "numerics", "progress", "tuples"},
         {"files", "isolated"},
-        {"datasets", "format", "options"},
+        {"datasets", "format", "options", "regression"},
         {"plan"},
         {"kernels", "reference"},
         {"engine"},

@@ -70,6 +70,9 @@ def _cpu() -> Any:
 class _Layer(Model):
     """What both classes have."""
 
+    def _opened(self, source: Source) -> Any:
+        return Model(source, **self._options)
+
     @property
     def device(self) -> Any:
         """The CPU."""

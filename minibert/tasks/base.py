@@ -13,7 +13,7 @@ from minibert.engine import Engine
 from minibert.engine.memory import MemoryPlan
 from minibert.errors import InputError, UnsupportedError
 from minibert.forking import unforked
-from minibert.format import ModelFile, read_model
+from minibert.format import ModelFile, read_model, write_model
 from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
 from minibert.pipeline import Pipeline
@@ -106,6 +106,10 @@ class BaseModel:
         self._get_tokenizer = _Tokenizers(self._file, self.engine)
         self.pipeline: Pipeline = Pipeline(self.engine, self._get_tokenizer, self.config)
 
+    def _opened(self, source: Source) -> Any:
+        """Another model, with the options of this one."""
+        return type(self)(source, **self._options)
+
     def close(self) -> None:
         """Let the file and all memory go, now and not when the last name of the model does; `with` does so at its end.
 
@@ -113,6 +117,19 @@ class BaseModel:
         """
         for name in _HELD:
             self.__dict__.pop(name, None)
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the model's file, whole or not at all; an existing model file is replaced.
+
+        Returns:
+            Bytes written.
+
+        Raises:
+            InputError: the path is no place for a file, or another kind of file lies there.
+            MinibertError: the disk is full, or the folder not writable.
+        """
+        file = self._file
+        return write_model(path, file.config, {name: file.tensors[name] for name in file.tensors})
 
     def __enter__(self) -> Self:
         return self

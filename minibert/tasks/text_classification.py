@@ -53,6 +53,7 @@ class Classifier:
     def __init__(self, task: Task) -> None:
         self.labels: tuple[str, ...] = task.labels
         self.function: ScoreFunction = default_function(task)
+        self._other, self._below = task.other, task.other_below
 
     def options(
         self, function: str | None, top_k: TopK, return_all_scores: bool | None = None
@@ -82,7 +83,9 @@ class Classifier:
     def answer(self, row: np.ndarray, function: ScoreFunction, top_k: TopK) -> Label | list[Label]:
         """The label with the highest score, or the `top_k` best ones in a list, best first (None: all of them).
 
-        Works row by row, so that scores do not depend on the batch. Equal scores keep the order of the labels.
+        A text that no label fits (`other_below` of the task) gets the name for that, and what the best label lacks of 1
+        as its score, unless `top_k` asks for labels. Works row by row, so that scores do not depend on the batch. Equal
+        scores keep the order of the labels.
 
         Args:
             row: float32 [labels], logits.
@@ -95,6 +98,8 @@ class Classifier:
             row = sigmoid(row)
         if top_k is BEST:
             index = int(row.argmax())
+            if row[index] < self._below and function != "none":
+                return {"label": self._other, "score": 1 - float(row[index])}
             return {"label": self.labels[index], "score": float(row[index])}
         order = np.argsort(-row, kind="stable")[:top_k].tolist()
         return [{"label": self.labels[index], "score": float(row[index])} for index in order]
