@@ -49,7 +49,8 @@ if not kept.exists():
 vectors = np.load(kept)
 found = []
 for chosen in work["chosen"]:
-    fitted = LogisticRegression(C=work["C"], max_iter=1000).fit(vectors["X"][chosen], [work["labels"][n] for n in chosen])
+    labels = [work["labels"][place] for place in chosen]
+    fitted = LogisticRegression(C=work["C"], max_iter=1000).fit(vectors["X"][chosen], labels)
     found.append(float((fitted.predict(vectors["Y"]) == np.array(work["right"])).mean()))
 print(json.dumps(found))
 """
