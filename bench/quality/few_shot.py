@@ -100,7 +100,7 @@ def main() -> None:
             start = time.perf_counter()
             fitted = model.fit([texts[place] for place in places], [labels[place] for place in places])
             seconds = time.perf_counter() - start
-            ours = sum(each["label"] == label for each, label in zip(fitted.predict(asked), right, strict=True))
+            ours = sum(each["label"] == label for each, label in zip(fitted.predict(list(asked)), right, strict=True))
             report = fitted.config.report["fit"]
             rows.append(
                 [

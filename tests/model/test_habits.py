@@ -37,6 +37,7 @@ def names(embedder, embedder_path, classifier, tagger, answerer, filler, inferen
         "texts": ["a great movie", "not very good"],
         "dim": 40,
         "hidden_size": 40,
+        "encoder": minibert.MinibertEncoder(str(embedder_path)),
         "ranker": CrossEncoder(tiny_folder / "regression.safetensors", backend="numpy"),
         "classify": classifier,
         "tag": tagger,
