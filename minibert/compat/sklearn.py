@@ -105,9 +105,10 @@ class MinibertEncoder:
         precision = checked_precision(self.precision)
         if needs_ranges(precision):  # what it makes of a text must not depend on the texts beside it
             raise no_ranges(precision)
-        column = isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1
+        if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:  # a column of a table
+            X = X.reshape(-1)
         return self._model().encode(
-            many(X.reshape(-1) if column else X, pair=False),
+            many(X, pair=False),
             self.prompt_name,
             self.prompt,
             self.batch_size,
