@@ -8,7 +8,6 @@ asked for, and by what `CrossEncoder.predict` means.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,86 +16,17 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from minibert import options
+from minibert.compat.layer import CONSTRUCTOR, Layer, load_options
 from minibert.errors import InputError, warn
 from minibert.format.constants import SIMILARITIES
-from minibert.model import LOAD_OPTIONS, Model
 from minibert.tasks.base import Source
 from minibert.tasks.habits import Tokens
 from minibert.tasks.tensors import as_tensor, has_torch
 from minibert.tasks.vectors import Precision
 from minibert.text.inputs import flat_pair, is_one
 
-#: Arguments of both constructors that change nothing here, and what to do where they ask for something else.
-_CONSTRUCTOR = {
-    "device": options.ELSEWHERE["device"],
-    **{
-        name: options.Elsewhere(lambda value: value is None or value is False, instead)
-        for name, instead in {
-            "backend": "minibert has backends of its own: prebuilt, jit, numpy",
-            "cache_folder": "a model is one file",
-            "local_files_only": "a model is one file",
-            "model_kwargs": "`minibert convert` chooses what becomes of the weights",
-            "modules": "a model is one file, made by `minibert convert`",
-            "revision": "a model is one file",
-            "token": "a model is one file",
-            "trust_remote_code": "a file holds no code",
-        }.items()
-    },
-}
 
-
-def _load_options(given: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
-    """Options of `minibert.load` out of a constructor's; refuses what is neither these nor harmless."""
-    found = {}
-    for name, value in given.items():
-        elsewhere = _CONSTRUCTOR.get(name)
-        if elsewhere is not None and elsewhere.harmless(value):
-            continue
-        if elsewhere is not None and name not in LOAD_OPTIONS:
-            raise InputError(f"there is no option {name!r}: {elsewhere.instead}")
-        if name == "backend" and value == "torch":
-            raise InputError("there is no backend 'torch': minibert has backends of its own: prebuilt, jit, numpy")
-        found[name] = value
-    options.refuse_unknown(found, (*LOAD_OPTIONS, *known))
-    return found
-
-
-def _cpu() -> Any:
-    """PyTorch's name of the CPU for a program that uses PyTorch, else plainly "cpu"."""
-    torch = sys.modules.get("torch")
-    return "cpu" if torch is None else torch.device("cpu")
-
-
-class _Layer(Model):
-    """What both classes have."""
-
-    def _opened(self, source: Source) -> Any:
-        return Model(source, **self._options)
-
-    @property
-    def device(self) -> Any:
-        """The CPU."""
-        return _cpu()
-
-    def to(self, device: Any) -> Any:
-        """The model itself, for the CPU.
-
-        Raises:
-            InputError: another device.
-        """
-        options.own({"device": device}, ())
-        return self
-
-    def cpu(self) -> Any:
-        """The model itself."""
-        return self
-
-    def eval(self) -> Any:
-        """The model itself, which never trains."""
-        return self
-
-
-class SentenceTransformer(_Layer):
+class SentenceTransformer(Layer):
     """A model for sentence embeddings, with what can be set for all calls of `encode`.
 
     Args:
@@ -121,8 +51,8 @@ class SentenceTransformer(_Layer):
         truncate_dim: int | None = None,
         **given: Any,
     ) -> None:
-        known = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim", *_CONSTRUCTOR)
-        super().__init__(model_name_or_path, **_load_options(given, known))
+        known = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim", *CONSTRUCTOR)
+        super().__init__(model_name_or_path, **load_options(given, known))
         self.truncate_dim: int | None = truncate_dim
         self._max_seq_length: int | None = None
         if prompts is not None:
@@ -299,7 +229,7 @@ def _like(scores: np.ndarray, *given: Any) -> Any:
     return scores
 
 
-class CrossEncoder(_Layer):
+class CrossEncoder(Layer):
     """A model that scores pairs of texts.
 
     Args:
@@ -323,8 +253,8 @@ class CrossEncoder(_Layer):
         activation_fn: Any = None,
         **given: Any,
     ) -> None:
-        known = ("num_labels", "max_length", "activation_fn", *_CONSTRUCTOR)
-        super().__init__(model_name_or_path, **_load_options(given, known))
+        known = ("num_labels", "max_length", "activation_fn", *CONSTRUCTOR)
+        super().__init__(model_name_or_path, **load_options(given, known))
         self.need("text-classification")
         if num_labels is not None and num_labels != len(self.labels):
             raise InputError(f"num_labels is {num_labels}, {self.path.name} has {len(self.labels)}")
