@@ -32,9 +32,10 @@ class Progress:
     def __init__(self, name: str | None, total: int | None = None, *, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._visible = name is not None and is_terminal(self._stream)
-        self._name, self.total = name, total
+        self._name = name
+        self.total: int | None = total
         self._start = self._next = time.monotonic()
-        self.done = 0
+        self.done: int = 0
 
     def update(self, count: int) -> None:
         """Count `count` more."""

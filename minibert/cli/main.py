@@ -14,7 +14,7 @@ from minibert.cli import console
 from minibert.errors import MinibertError
 
 #: Each is a module with HELP, `configure(parser)` and `run(arguments) -> int`.
-COMMANDS = ("convert", "distill", "predict", "encode", "eval", "inspect", "bench", "warmup", "doctor", "demo")
+COMMANDS = ("convert", "distill", "predict", "encode", "fit", "eval", "inspect", "bench", "warmup", "doctor", "demo")
 #: Those of the workstation half, which a device need not have, and the extra that installs what they need.
 WORKSTATION = {"convert": "convert", "distill": "distill", "demo": "convert"}
 

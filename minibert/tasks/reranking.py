@@ -9,7 +9,7 @@ import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, UnsupportedError
-from minibert.pipeline import ReadOptions
+from minibert.reading import ReadOptions
 from minibert.tasks.scores import sigmoid, softmax
 from minibert.tasks.sentence_embedding import SentenceEmbedding
 from minibert.tasks.several_vectors import SeveralVectors, mixed_scores
@@ -43,7 +43,7 @@ class Reranking(SentenceEmbedding, SeveralVectors):
             pairs: one pair (or text) gives one score, many give an array. A list of two texts is one pair, as
                 CrossEncoder.predict has it.
             function_to_apply: "softmax", "sigmoid" or "none"; by default what the model was trained for.
-            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+            read: how texts are cut and batched, see `minibert.reading.Limits`.
 
         Returns:
             For a model of one output a float, or float32 [pairs]; otherwise float32 [labels], or [pairs, labels].

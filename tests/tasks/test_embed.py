@@ -101,8 +101,6 @@ def test_similarity_of_what_does_not_fit(vectors):
 
 
 def test_options_that_encode_refuses():
-    with pytest.raises(InputError, match="quantize_embeddings"):
-        embed.checked_precision("int8")
     with pytest.raises(InputError, match="precision"):
         embed.checked_precision("float16")
     assert embed.checked_precision(None) == "float32"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from llvmlite import ir
 
@@ -25,7 +25,7 @@ GROUP_STEPS = 8
 GROUP_BYTES = (GROUP_STEPS + 1) * 64
 
 #: Registers that hold the 16 sums of one row and one panel, in an order of the microkernel's own.
-Sums = list[ir.Value]
+Sums: TypeAlias = list[Any]
 
 
 class Tile(NamedTuple):
