@@ -19,7 +19,12 @@ HELP = "train a compressed student of a teacher"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--teacher", metavar="DIR", required=True, help="a checkpoint folder, fine-tuned for its task")
+    parser.add_argument(
+        "--teacher",
+        metavar="SRC",
+        required=True,
+        help="a checkpoint, fine-tuned for its task: a folder, or a name on the Hub",
+    )
     parser.add_argument("--recipe", metavar="TOML", required=True, help="how: passes, one of them distill")
     parser.add_argument(
         "--data",
@@ -29,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--eval", metavar="DATA", help="texts with labels, on which the student is scored")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
-    parser.add_argument("--student", metavar="DIR", help="a checkpoint to start from (default: cut out of the teacher)")
+    parser.add_argument("--student", metavar="SRC", help="a checkpoint to start from (default: cut out of the teacher)")
     parser.add_argument("--text", metavar="COL", help="the column of texts (default: text, sentence, ...)")
     parser.add_argument("--text-pair", metavar="COL", help="the column of second texts (default: sentence2, if any)")
     parser.add_argument("--label", metavar="COL", help="the column of labels or scores (default: label, score, ...)")
@@ -43,14 +48,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then print what became of each part and how the student scores."""
+    from minibert_converter.checkpoints import checkpoint_folder
     from minibert_converter.cli.training import Lines
     from minibert_converter.convert import check_target
     from minibert_converter.distill.dataset import Examples
     from minibert_converter.distill.distill import Watcher, distill
 
+    lines = Lines()
+    with lines:
+        for name in ("teacher", "student"):
+            if (source := getattr(arguments, name)) is not None:
+                setattr(arguments, name, str(checkpoint_folder(source, progress=lines)))
     read = (arguments.student, arguments.recipe, arguments.data, arguments.eval)
     check_target(Path(arguments.teacher), Path(arguments.output), [path for path in read if path is not None])
-    lines = Lines()
     with lines:
         report, figures = distill(
             arguments.teacher,
