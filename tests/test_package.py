@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,17 @@ def test_hooks_are_where_pyinstaller_looks():
 
     (folder,) = hook_dirs()
     assert (Path(folder) / "hook-minibert.py").is_file()
+
+
+@pytest.mark.skipif(not (ROOT / "packages").is_dir(), reason="needs packages/ of the repository")
+def test_the_package_of_minilm_is_its_file(monkeypatch, tmp_path):
+    tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    project = tomllib.loads((ROOT / "packages/minilm/pyproject.toml").read_text())["project"]
+    assert extras["minilm"] == [project["name"]]
+    backend = pytest.importorskip("hatchling.build")
+    monkeypatch.chdir(ROOT / "packages/minilm")
+    wheel = zipfile.ZipFile(tmp_path / backend.build_wheel(str(tmp_path)))
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == {"minibert_minilm/__init__.py", "minibert_minilm/minilm.safetensors"}
+    assert len(wheel.read("minibert_minilm/minilm.safetensors")) <= 13_000_000

@@ -16,7 +16,7 @@ from minibert.errors import MinibertError
 #: Each is a module with HELP, `configure(parser)` and `run(arguments) -> int`.
 COMMANDS = ("convert", "distill", "predict", "encode", "eval", "inspect", "bench", "warmup", "doctor", "demo")
 #: Those of the workstation half, which a device need not have, and the extra that installs what they need.
-WORKSTATION = {"convert": "convert", "distill": "distill", "demo": "convert"}
+WORKSTATION = {"convert": "convert", "distill": "distill"}
 
 #: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C.
 FAILED, USAGE, INTERRUPTED = 1, 2, 130

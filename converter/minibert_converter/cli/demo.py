@@ -1,4 +1,4 @@
-"""See it work: convert the small model of the repository, compare it with itself before, and ask it a few things."""
+"""`minibert demo banking77`: converts the small model of the repository, compares it with before, and asks it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from minibert.errors import InputError
 if TYPE_CHECKING:
     from minibert.model import Model
 
-HELP = "see it work on the small model of the repository"
-
 #: Where the repository keeps the model, a checkpoint folder, and the texts it is judged on.
 EXAMPLE = Path("examples/banking77")
 QUESTIONS = (
@@ -26,13 +24,6 @@ QUESTIONS = (
     "how do I change my pin",
     "can I pay in euros with it?",
 )
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("-o", "--output", metavar="FILE", help="keep the converted model here")
-    parser.add_argument("--backend", metavar="NAME", help="how kernels run (default: the fastest that runs here)")
-    parser.add_argument("--json", action="store_true", help="print the figures and answers as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -78,7 +69,10 @@ def find_example() -> Path:
     for root in roots:
         if (root / EXAMPLE / "model" / "config.json").is_file():
             return root / EXAMPLE
-    raise InputError(f"the demo needs {EXAMPLE / 'model'} of the repository: run it from a clone")
+    raise InputError(
+        "the demo needs a model: pip install 'minibert[minilm]'; or a clone of the repository, and to be in it: it has "
+        f"{EXAMPLE / 'model'}"
+    )
 
 
 def _measure(model: Model, name: str, rows: list[tuple[str, ...]]) -> dict[str, Any]:
