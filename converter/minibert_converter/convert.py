@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def convert(
     base: str | Path | None = None,
     revision: str | None = None,
     progress: OnProgress | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     **flags: Any,
 ) -> Report:
     """Converts a Hugging Face checkpoint into one minibert file, written whole or not at all.
@@ -52,6 +54,7 @@ def convert(
         base: where `src` is an adapter of PEFT, its base model, as `src`, if not the one that it names.
         revision: of a name on the Hub, a branch, a tag or a commit, if not its main branch.
         progress: called as `progress(stage, done, total)`.
+        on_step: called as `on_step(number, steps)` when reading, each pass, and writing begin.
         flags: common recipes in short, such as `prune=["4x4:0.5"]` and `quantize="none"`: see `recipe.flags.FLAGS`.
 
     Returns:
@@ -76,11 +79,19 @@ def convert(
         raise InputError("calibration texts are given, but nothing that is asked for reads them")
     texts = None if calibrate is None else read_texts(calibrate)
 
+    steps = count(1)
+
+    def begin() -> None:
+        if on_step is not None:
+            on_step(next(steps), len(chosen.passes) + 2)
+
+    begin()
     network = read_checkpoint(source, task, progress, route=route, base=base)
     if max_length is not None:
         _set_max_length(network, max_length)
-    passes = run(chosen, network, Context(texts, chosen.seed, chosen.folder, progress))
+    passes = run(chosen, network, Context(texts, chosen.seed, chosen.folder, progress, begin))
 
+    begin()
     progress("writing", 0, 1)
     config, tensors = export(network, chosen.sparse_threshold)
     calibration = "built-in" if texts is None else f"{len(texts):,} texts given"

@@ -8,8 +8,13 @@ from importlib import import_module
 from typing import Any
 
 from minibert.cli import console
+from minibert.cli.options import add_force
 
 HELP = "see it work: search by meaning, or convert a small model"
+EXAMPLES = (
+    "demo",
+    "demo banking77 -o banking.safetensors",
+)
 
 DOCUMENTS = (
     "Refunds reach the card that you paid with within five days.",
@@ -46,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "measure it before and after (default: minilm where it is installed)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="keep the converted model here")
+    add_force(parser)
     parser.add_argument("--backend", metavar="NAME", help="how kernels run (default: the fastest that runs here)")
     parser.add_argument("--json", action="store_true", help="print the figures and answers as JSON")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import minibert
 from minibert import startup
 from minibert.cli import console
+from minibert.cli.main import COMMANDS, command, parse
 from minibert.datasets import read_columns
 from minibert.engine import library
 from minibert.evaluate import evaluate, metrics
@@ -250,7 +252,7 @@ def test_convert_says_what_is_wrong(run, tmp_path):
     assert outcome.code == 1
     assert "config.json" in outcome.err
     assert list(tmp_path.iterdir()) == []
-    assert run("convert", tmp_path).code == 2
+    assert run("convert").code == 2
 
 
 def test_colour_only_where_someone_looks(monkeypatch):
@@ -272,3 +274,32 @@ def test_what_people_are_shown():
     assert console.megabytes(950) == "0.9 kB"
     assert console.milliseconds(0.0005) == "0.50 ms"
     assert console.table([("a", "1"), ("bb", "22")], ("n", "x")).splitlines() == ["n    x", "a    1", "bb  22"]
+
+
+def test_what_exists_is_asked_about(run, embedder_path, tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    words = ("encode", embedder_path, "a text", "--npy", out)
+    assert run(*words).code == 0
+    before = out.read_bytes()
+    outcome = run("encode", embedder_path, "another", "--npy", out)
+    assert outcome.code == 1
+    assert f"{out}: exists; to replace it give --force" in outcome.err
+    assert out.read_bytes() == before
+    assert run("encode", embedder_path, "another", "--npy", out, "-f").code == 0
+    assert out.read_bytes() != before
+
+    monkeypatch.setattr("minibert.cli.options.is_terminal", lambda stream: True)
+    assert run(*words, stdin="n\n").code == 1
+    assert run(*words, stdin="").code == 1
+    assert out.read_bytes() != before
+    outcome = run(*words, stdin="y\n")
+    assert "Replace it? [y/N]" in outcome.err
+    assert out.read_bytes() == before
+
+
+def test_every_command_has_examples_that_can_be_read():
+    for name in COMMANDS:
+        for example in command(name).EXAMPLES:
+            words = shlex.split(re.split(r" [<>] ", example)[0])
+            assert words[0] == name
+            assert parse(words).run is command(name).run

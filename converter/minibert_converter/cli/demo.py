@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
 from minibert.cli.eval import show
+from minibert.cli.options import may_replace
 from minibert.datasets import read_columns
 from minibert.errors import InputError
 
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from minibert_converter.convert import convert
 
     example = find_example()
+    may_replace(arguments, arguments.output)
     rows = read_columns(example / "data" / "test.tsv.gz", ("text", "label"))
     console.note(f"converting {example / 'model'}")
     with tempfile.TemporaryDirectory(prefix="minibert-demo-") as folder:

@@ -7,14 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minibert import files
 from minibert.cli import console
-from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, read_columns, read_conll, read_header
-from minibert.errors import InputError
+from minibert.cli.options import add_force, may_replace
+from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, guessed_column, read_columns, read_conll, read_header
+from minibert.format import is_model_file
 
 if TYPE_CHECKING:
     from minibert.model import Model
 
 HELP = "train a compressed student of a teacher"
+EXAMPLES = (
+    "distill --teacher ./checkpoint --recipe recipe.toml --data train.tsv --eval dev.tsv -o student.safetensors",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--eval", metavar="DATA", help="texts with labels, on which the student is scored")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
+    add_force(parser)
     parser.add_argument("--student", metavar="SRC", help="a checkpoint to start from (default: cut out of the teacher)")
     parser.add_argument("--text", metavar="COL", help="the column of texts (default: text, sentence, ...)")
     parser.add_argument("--text-pair", metavar="COL", help="the column of second texts (default: sentence2, if any)")
@@ -54,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     from minibert_converter.distill.dataset import Examples
     from minibert_converter.distill.distill import Watcher, distill
 
+    files.check_target(arguments.output, ours=is_model_file)
+    may_replace(arguments, arguments.output)
     lines = Lines()
     with lines:
         for name in ("teacher", "student"):
@@ -90,13 +98,11 @@ def _read(arguments: argparse.Namespace, path: str, *, labels: bool) -> tuple[li
         rows = read_conll(path)
         return [" ".join(words) for words, _ in rows], [tags for _, tags in rows]
     header = read_header(path)
-    text = arguments.text or next((name for name in TEXT_COLUMNS if name in header), None)
-    if text is None:
-        raise InputError(f"{path}: has none of the columns {', '.join(TEXT_COLUMNS)}: name one with --text")
+    text = arguments.text or guessed_column(path, "text", TEXT_COLUMNS, header)
     pair = arguments.text_pair or ("sentence2" if text == "sentence1" and "sentence2" in header else None)
-    label = arguments.label or next((name for name in LABEL_COLUMNS if name in header), None)
-    if label is None and labels:
-        raise InputError(f"{path}: has none of the columns {', '.join(LABEL_COLUMNS)}: name one with --label")
+    label = arguments.label
+    if label is None and (labels or any(name in header for name in LABEL_COLUMNS)):
+        label = guessed_column(path, "label", LABEL_COLUMNS, header)
     columns = [text, *([pair] if pair else []), *([label] if label else [])]
     table = read_columns(path, columns)
     texts = [(row[0], row[1]) if pair else row[0] for row in table]

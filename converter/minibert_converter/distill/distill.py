@@ -123,7 +123,7 @@ def distill(
     keep_tables = places.get(Embeddings, -1) > places[Distill]
     work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher, keep_tables)
     texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
-    context = Context(texts, chosen.seed, chosen.folder, watcher.stage, work_with.train)
+    context = Context(texts, chosen.seed, chosen.folder, watcher.stage, train=work_with.train)
     with _settled(threads):
         passes = run(chosen, learning, context)
     config, tensors = export(learning, chosen.sparse_threshold)
