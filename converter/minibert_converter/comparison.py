@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from minibert import bench
 from minibert.model import Model
+from minibert.text.tokenizer import TruncationWarning
 from minibert_converter.calibration.tokens import builtin_texts, evenly
 from minibert_converter.progress import OnProgress, no_progress
 
@@ -80,6 +82,13 @@ def compare(
         sides.append(Side(model.size, one, many, score))
     progress("measuring speed", 2, 2)
     chosen = evenly(builtin_texts() if texts is None else list(texts), TEXTS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TruncationWarning)  # both read as much
+        return _compared(sides, before, after, chosen, progress)
+
+
+def _compared(sides: list[Side], before: Model, after: Model, chosen: list[str], progress: OnProgress) -> Comparison:
+    """Both sides, and what became of the answers to texts."""
     if after.task.kind == "sentence-embedding":
         return Comparison(sides[0], sides[1], len(chosen), **_vectors(before, after, chosen))
     say = _SAID.get(after.task.kind)

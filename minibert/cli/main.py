@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -31,8 +32,9 @@ COMMANDS = (
 #: Those of the workstation half, which a device need not have, and the extra that installs what they need.
 WORKSTATION = {"convert": "convert", "distill": "distill", "completion": "convert"}
 
-#: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C.
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+#: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C;
+#: or by SIGTERM.
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit(2), as argparse has it.
     """
     warnings.showwarning = console.show_warning
+    if argv is None:  # a process of its own, which is told to end as by Ctrl-C: nothing half-done stays behind
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = parse(words)

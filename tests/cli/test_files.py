@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import shlex
@@ -21,6 +22,7 @@ from minibert.datasets import read_columns
 from minibert.engine import library
 from minibert.evaluate import evaluate, metrics
 from minibert.format import write_model
+from minibert.progress import Progress, Stages
 from tests.format.models import CONFIGS, make_tensors
 from tests.tiny import WORDS, classifier_config, write
 
@@ -303,3 +305,45 @@ def test_every_command_has_examples_that_can_be_read():
             words = shlex.split(re.split(r" [<>] ", example)[0])
             assert words[0] == name
             assert parse(words).run is command(name).run
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_says_what_is_left(monkeypatch):
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr("minibert.progress.time.monotonic", lambda: next(now))
+    screen = Screen()
+    with Progress("eval", 40, stream=screen) as progress:
+        progress.update(10)
+    assert screen.getvalue().split("\x1b[K")[1:] == ["eval: 10/40 (1/s, 0:30 left)\r", ""]
+
+    screen = Screen()
+    with Stages(stream=screen) as stages:
+        stages("reading", 0, 1)
+        stages.step(2, 3)
+        for done in range(3):
+            stages("fitting", done, 4)
+        stages("fitting", 4, 4)
+        stages.step(0, 0)
+        stages("writing", 1, 1)
+    lines = screen.getvalue().split("\r\x1b[K")[1:]
+    assert lines == [
+        "reading ...",
+        "2/3 fitting: 0/4",
+        "2/3 fitting: 1/4, 0:30 left",
+        "2/3 fitting: 2/4, 0:20 left",
+        "2/3 fitting: 30.0 s\n",
+        "writing: 0.0 s\n",
+    ]
+
+
+def test_a_shell_is_told_of_all_commands(run):
+    pytest.importorskip("shtab")
+    for shell in ("bash", "zsh", "tcsh"):
+        out = run("completion", shell).out
+        assert all(name in out for name in COMMANDS)
+    assert "--top-k" in run("completion", "bash").out
+    assert "did you mean 'bash'?" in run("completion", "bas").err
