@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_imports import FILES, imports
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -53,6 +55,20 @@ def test_only_the_compiler_needs_another_package(monkeypatch):
     assert project["optional-dependencies"]["jit"] == ["numba>=0.61"]
     assert any("jit" in each for each in project["optional-dependencies"]["dev"])
     assert project["entry-points"]["pyinstaller40"] == {"hook-dirs": "minibert.pyinstaller:hook_dirs"}
+
+
+def test_the_workstation_half_imports_what_its_extras_install_and_no_more():
+    tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert extras["distill"][0] == "minibert[convert]"
+    assert extras["convert"][0] == "minibert[jit]"
+    own = {re.match(r"\w+", each)[0] for name in ("jit", "convert", "distill") for each in extras[name]} - {"minibert"}
+    always = {re.match(r"\w+", each)[0] for each in project["dependencies"]} | {"minibert", "minibert_converter"}
+    converter = [path for module, path in FILES.items() if module.startswith("minibert_converter")]
+    imported = {name.split(".")[0] for path in converter for name in imports(path)} - set(sys.stdlib_module_names)
+    # In Python 3.11 tomli is tomllib.
+    assert imported - always - {"tomllib"} == own
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.complain("stopped")
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        extra = WORKSTATION.get(words[0]) if words else None
+        extra = {**WORKSTATION, "demo": "convert"}.get(words[0]) if words else None
         if extra is None or (error.name or "minibert.").startswith(("minibert.", "minibert_converter.")):
             raise  # a broken installation, not a missing part
         console.complain(

@@ -31,10 +31,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert to float32 and to int8, measure both on the test texts, answer questions with the small one."""
     import minibert
     from minibert.progress import Stages
-    from minibert_converter.convert import convert
 
     example = find_example()
     may_replace(arguments, arguments.output)
+    from minibert_converter.convert import convert  # what it needs is missed only once there is something to convert
+
     rows = read_columns(example / "data" / "test.tsv.gz", ("text", "label"))
     console.note(f"converting {example / 'model'}")
     with tempfile.TemporaryDirectory(prefix="minibert-demo-") as folder:
