@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minibert.errors import CheckpointError, InputError, warn
-from minibert.progress import is_terminal
 from minibert_converter.checkpoints.folder import NEVER_READ
 from minibert_converter.progress import OnProgress, no_progress
 
@@ -138,27 +137,53 @@ class _Model:
                 f"{self.name}: not fetched, as nothing that is known here asks for it: {', '.join(large)}", UserWarning
             )
         files = [file for file in files if file not in large]
-        missing = [file for file in files if self._in_cache(file, commit) is None]
-        stage = f"fetching {self.name} ({sum(sizes[file] or 0 for file in missing) / 1e6:.1f} MB)"
-        if missing and not is_terminal(sys.stderr):  # the Hub's own bars
-            from huggingface_hub.utils import disable_progress_bars
-
-            disable_progress_bars()
         self._remember(commit)
-        for done, file in enumerate(missing):
-            progress(stage, done, len(missing))
-            try:
-                self._asked(lambda file=file: self.hub.hf_hub_download(self.name, file, revision=commit))
-            except _NoAnswerError as error:
-                raise CheckpointError(
-                    f"{self.name}: fetching stopped in {file}, as {error.why}; what came is kept: run the command again"
-                ) from error
+        missing = {file: sizes[file] or 0 for file in files if self._in_cache(file, commit) is None}
         if missing:
-            progress(stage, len(missing), len(missing))
+            with self._counted(sum(missing.values()), progress) as came:
+                for file, size in missing.items():
+                    try:
+                        self._asked(lambda file=file: self.hub.hf_hub_download(self.name, file, revision=commit))
+                    except _NoAnswerError as error:
+                        raise CheckpointError(
+                            f"{self.name}: fetching stopped in {file}, as {error.why}; what came is kept: run the same "
+                            "command again"
+                        ) from error
+                    came(size)
         path = self._in_cache(files[0], commit)
         if path is None:
             raise CheckpointError(f"{self.name}: {files[0]} was fetched, but is not in the Hub's cache, {self.cache}")
         return path.parents[files[0].count("/")]
+
+    @contextmanager
+    def _counted(self, size: int, progress: OnProgress) -> Iterator[Callable[[int], None]]:
+        """Tells of megabytes that came, those of the file that is being written too; is told the size of each file."""
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        total, done, end = max(1, round(size / 1e6)), [0], threading.Event()
+        stage = f"fetching {self.name} ({total} MB)"
+
+        def watch() -> None:
+            blobs = self._home() / "blobs"
+            while not end.wait(0.2):
+                with suppress(OSError):  # one that was whole meanwhile
+                    partly = sum(path.stat().st_size for path in blobs.glob("*.incomplete"))
+                    progress(stage, min(int((sum(done) + partly) / 1e6), total - 1), total)
+
+        progress(stage, 0, total)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield done.append
+        finally:
+            end.set()
+            watcher.join()
+        progress(stage, total, total)
+
+    def _home(self) -> Path:
+        """The model's folder in the cache."""
+        return Path(self.cache, f"models--{self.name.replace('/', '--')}")
 
     def _cached(self, error: _NoAnswerError) -> Path:
         """What the cache has, where nobody can be asked what it should have; raises `error` for nothing."""
@@ -181,7 +206,7 @@ class _Model:
     def _remember(self, commit: str) -> None:
         """Has the cache know which commit a branch is at, as other programs do: for the day without a network."""
         if self.revision != commit and re.fullmatch(r"[\w.-]+(/[\w.-]+)*", self.revision) and ".." not in self.revision:
-            reference = Path(self.cache, f"models--{self.name.replace('/', '--')}", "refs", self.revision)
+            reference = self._home() / "refs" / self.revision
             with suppress(OSError):  # a cache that cannot be written to has it all
                 reference.parent.mkdir(parents=True, exist_ok=True)
                 reference.write_text(commit, encoding="utf-8")
