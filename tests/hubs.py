@@ -21,6 +21,7 @@ class Hub:
     Attributes:
         folders: of models, by name.
         refused: status and error code, as the Hub's header has it, of models that are not served.
+        gated: models whose files, but not their lists, are for some accounts alone.
         cut: bytes after which a connection breaks, by file.
         asked: methods and paths of all requests.
         endpoint: its address.
@@ -28,6 +29,7 @@ class Hub:
 
     folders: dict[str, Path]
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
     cut: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     endpoint: str = ""
@@ -59,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(*hub.refused.get(name, (401, "RepoNotFound")))
         elif path != whole:
             self.send_list(name, rest)
+        elif name in hub.gated:
+            self.refuse(403, "GatedRepo")
         else:
             assert rest[:2] == ["resolve", COMMIT], self.path
             self.send_file(hub.folders[name].joinpath(*rest[2:]))

@@ -62,7 +62,9 @@ def hub(folder):
         "org/token": (401, ""),
         "org/ill": (500, ""),
     }
-    with serving(Hub({NAME: folder, "org/empty": folder / "onnx"}, refused)) as hub:
+    with serving(
+        Hub({NAME: folder, "org/empty": folder / "onnx", "org/half-gated": folder}, refused, {"org/half-gated"})
+    ) as hub:
         yield hub
 
 
@@ -126,7 +128,9 @@ def test_a_folder_of_that_name_wins(minibert, hub, folder):
         (["org/no"], {}, "a private one needs `hf auth login`"),
         (["org/gated"], {}, "accepted its conditions (gated): do so at http"),
         (["org/token"], {}, "refuses it (401): `hf auth login`"),
-        (["org/ill"], {}, "answers 500: try again later"),
+        (["org/ill"], {}, "answers 500: run the same command again"),
+        (["org/half-gated"], {}, "fetching stopped in 1_Pooling/config.json (what came is kept), as http"),
+        (["org/half-gated"], {}, "or set HF_TOKEN"),
         (["org/em--pty"], {}, "no name of a model: that is ORG/NAME"),
         (["org/empty"], {}, "has no weights that can be read"),
         (["./org/none"], {}, "org/none: no such folder\n"),

@@ -95,7 +95,7 @@ class _NoAnswerError(CheckpointError):
 
     def __init__(self, name: str, why: str, fix: str) -> None:
         super().__init__(f"{name}: no such folder, and {why}: {fix}")
-        self.why = why
+        self.why, self.fix = why, fix
 
 
 class _Model:
@@ -146,8 +146,7 @@ class _Model:
                         self._asked(lambda file=file: self.hub.hf_hub_download(self.name, file, revision=commit))
                     except _NoAnswerError as error:
                         raise CheckpointError(
-                            f"{self.name}: fetching stopped in {file}, as {error.why}; what came is kept: run the same "
-                            "command again"
+                            f"{self.name}: fetching stopped in {file} (what came is kept), as {error.why}: {error.fix}"
                         ) from error
                     came(size)
         path = self._in_cache(files[0], commit)
@@ -248,7 +247,7 @@ class _Model:
                 )
             else:
                 what = f"answers {status}" if status else f"gives no answer ({' '.join(str(error).split())[:200]})"
-                why, fix = f"{self.endpoint} {what}", f"try again later, or {self._elsewhere()}"
+                why, fix = f"{self.endpoint} {what}", f"run the same command again, or {self._elsewhere()}"
         raise _NoAnswerError(name, why, fix)
 
 
