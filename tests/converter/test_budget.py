@@ -190,10 +190,12 @@ def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("budget", [["--max-size", "1MB"], []])
 @pytest.mark.parametrize(
-    ("columns", "said"), [([], "needs --text COL and --label COL"), (["--text", "text", "--label", "intent"], "intent")]
+    ("columns", "said"),
+    [([], "name one by --label COL; there are: text, kind"), (["--text", "text", "--label", "intent"], "intent")],
 )
 def test_examples_are_looked_at_before_the_search(folder, tmp_path, capsys, monkeypatch, budget, columns, said):
     examples(tmp_path, folder)
+    (tmp_path / "dev.tsv").write_text((tmp_path / "dev.tsv").read_text().replace("label", "kind", 1))
     for work in (importlib.import_module("minibert_converter.convert"), probe):
         monkeypatch.setattr(work, "read_checkpoint", lambda *_, **__: pytest.fail("the work began"))
     command = ["convert", str(folder), "-o", str(tmp_path / "model"), "--eval", str(tmp_path / "dev.tsv")]
@@ -234,7 +236,7 @@ def test_scores_before_and_after(folder, tmp_path, capsys, monkeypatch):
     assert main(words) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("accuracy"))
     assert "100.00 %" in line
-    assert main([*words, "--json"]) == 0
+    assert main([*words, "--json", "--force"]) == 0
     figures = json.loads(capsys.readouterr().out)["eval"]
     assert figures["before"]["accuracy"] == 1.0
     assert 0 < figures["after"]["accuracy"] <= 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
@@ -158,18 +157,6 @@ def proposed(arguments: argparse.Namespace) -> list[str]:
     from minibert_converter.budget.targets import find_target
 
     return proposals(read_model(arguments.output).config, find_target(arguments.target))
-
-
-def before_and_after(
-    arguments: argparse.Namespace, convert: Callable[..., Report], progress: OnProgress
-) -> list[dict[str, Any]]:
-    """What `minibert eval` says of the file that was written, and of the checkpoint in float32."""
-    figures = [_figures(arguments, Path(arguments.output))]
-    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
-        before = Path(folder) / "float32"
-        same = {name: getattr(arguments, name) for name in ("task", "route", "max_length", "base")}
-        convert(arguments.source, before, quantize="none", progress=progress, **same)
-        return [*figures, _figures(arguments, before)]
 
 
 def _figures(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
