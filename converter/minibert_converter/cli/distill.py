@@ -11,7 +11,6 @@ from minibert import files
 from minibert.cli import console
 from minibert.cli.options import add_force, may_replace
 from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, guessed_column, read_columns, read_conll, read_header
-from minibert.format import is_model_file
 
 if TYPE_CHECKING:
     from minibert.model import Model
@@ -54,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then print what became of each part and how the student scores."""
+    from minibert.format import is_model_file
     from minibert_converter.checkpoints import checkpoint_folder
     from minibert_converter.cli.training import Lines
     from minibert_converter.convert import check_target
