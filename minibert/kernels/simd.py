@@ -34,6 +34,7 @@ from minibert.kernels.emit import (
     splat,
     store,
 )
+from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int32, int64, intrinsic, void
 
 
@@ -170,6 +171,19 @@ def low_bytes(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return builder.and_(value, constant(I32_LANES, 0x00FF00FF))
 
 
+@intrinsic(i32x16, i32x16)
+def low_six_bits(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The low 6 bits of each half of each lane."""
+    return builder.and_(value, constant(I32_LANES, 0x003F003F))
+
+
+@intrinsic(i32x16, i32x16, i32x16)
+def add_bytes(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """Each of four bytes of each lane added, none of them carrying into its neighbour."""
+    of_bytes = ir.VectorType(I8, 4 * LANES)
+    return builder.bitcast(builder.add(*(builder.bitcast(value, of_bytes) for value in (a, b))), I32_LANES)
+
+
 @intrinsic(void, int64, i32x16)
 def store_low_bytes(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store the low 8 bits of each lane, side by side."""
@@ -186,6 +200,10 @@ def low_int16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The larger of each pair; b where a is not a number."""
     return select_max(builder, a, b)
+
+
+#: The larger of each pair; b, which is a number, where a is none.
+larger = intrinsic(f32x16, f32x16, f32x16)(current().extremes.larger)
 
 
 @intrinsic(f32x16, f32x16, f32x16)

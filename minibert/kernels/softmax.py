@@ -18,11 +18,11 @@ from minibert.kernels.simd import (
     bits_of,
     f32x16,
     i32x16,
+    larger,
     load_f32,
     load_f32x16,
     load_i32x16,
     low_int16,
-    maximum,
     minimum,
     shift_left,
     shift_right,
@@ -63,7 +63,7 @@ def score_maximum(scratch, keys, unit):
     """The running maximum with this block's float32 scores."""
     highest = load_f32x16(scratch + LARGEST)
     for key in range(keys):
-        highest = maximum(load_f32x16(scratch + SCORES + key * ROW), highest)
+        highest = larger(load_f32x16(scratch + SCORES + key * ROW), highest)
     raise_maximum(scratch, highest, unit)
 
 
@@ -83,11 +83,11 @@ def scale_scores(scratch, keys, key_scale):
     other = highest
     row = scratch + SCORES
     for key in range(0, keys - 1, 2):  # two chains of maxima hide their latency
-        highest = maximum(scaled(row + key * ROW, key_scale + 4 * key, query_scale, offset), highest)
-        other = maximum(scaled(row + (key + 1) * ROW, key_scale + 4 * (key + 1), query_scale, offset), other)
+        highest = larger(scaled(row + key * ROW, key_scale + 4 * key, query_scale, offset), highest)
+        other = larger(scaled(row + (key + 1) * ROW, key_scale + 4 * (key + 1), query_scale, offset), other)
     if keys & 1:
-        highest = maximum(scaled(row + (keys - 1) * ROW, key_scale + 4 * (keys - 1), query_scale, offset), highest)
-    raise_maximum(scratch, maximum(other, highest), _INVERSE_STEPS)
+        highest = larger(scaled(row + (keys - 1) * ROW, key_scale + 4 * (keys - 1), query_scale, offset), highest)
+    raise_maximum(scratch, larger(other, highest), _INVERSE_STEPS)
 
 
 @kernel(void, int64, int64, int64, float32)
