@@ -3,8 +3,8 @@
    cc -O2 -shared -fPIC -o blocks.so blocks.c
    QEMU_PLUGIN=./blocks.so,out=blocks.txt qemu-aarch64 ...
 
-   At the end the file has a line for each block that ran: how often, its address, and its bytes, in hexadecimal. Blocks
-   of the same address are told apart by what they hold. */
+   At the end the file has a line for each block that ran: how often in each thread, its address, and its bytes, in
+   hexadecimal. Blocks of the same address are told apart by what they hold. */
 
 #include <stdint.h>
 #include <stdio.h>
@@ -14,9 +14,9 @@
 /* What is used of qemu-plugin.h, which packages of QEMU leave out. */
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
-enum { ADD_U64 };
+enum { NO_REGISTERS };
 extern void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t, void (*)(uint64_t, struct qemu_plugin_tb *));
-extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int, void *, uint64_t);
+extern void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, void (*)(unsigned, void *), int, void *);
 extern void qemu_plugin_register_atexit_cb(uint64_t, void (*)(uint64_t, void *), void *);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 extern uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
@@ -28,9 +28,10 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 #define INSTRUCTION 4
 #define LISTS 65536
+#define THREADS 8 /* further ones are counted with the last */
 
 struct block {
-    uint64_t count, address;
+    uint64_t counts[THREADS], address;
     size_t size;
     uint8_t *code;
     struct block *next;
@@ -54,6 +55,11 @@ static struct block *known(uint64_t address, const uint8_t *code, size_t size)
     return *list = block;
 }
 
+static void entered(unsigned thread, void *block)
+{
+    ((struct block *)block)->counts[thread < THREADS ? thread : THREADS - 1]++;
+}
+
 /* QEMU translates a block when it first meets it, and again when it has forgotten it. */
 static void translated(uint64_t plugin, struct qemu_plugin_tb *tb)
 {
@@ -63,7 +69,7 @@ static void translated(uint64_t plugin, struct qemu_plugin_tb *tb)
         memcpy(code + i * INSTRUCTION, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(tb, i)), INSTRUCTION);
     struct block *block = known(qemu_plugin_tb_vaddr(tb), code, count * INSTRUCTION);
     free(code);
-    qemu_plugin_register_vcpu_tb_exec_inline(tb, ADD_U64, &block->count, 1);
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, entered, NO_REGISTERS, block);
 }
 
 static void ended(uint64_t plugin, void *unused)
@@ -75,9 +81,9 @@ static void ended(uint64_t plugin, void *unused)
     }
     for (size_t i = 0; i < LISTS; i++)
         for (struct block *block = lists[i]; block; block = block->next) {
-            if (!block->count)
-                continue;
-            fprintf(file, "%llu %llx ", (unsigned long long)block->count, (unsigned long long)block->address);
+            for (size_t j = 0; j < THREADS; j++)
+                fprintf(file, j ? ",%llu" : "%llu", (unsigned long long)block->counts[j]);
+            fprintf(file, " %llx ", (unsigned long long)block->address);
             for (size_t j = 0; j < block->size; j++)
                 fprintf(file, "%02x", block->code[j]);
             fputc('\n', file);

@@ -26,6 +26,7 @@ _AT_ONCE = 400
 _BREAK = bytes.fromhex("e0ff3fd4")
 #: What llvm-mca is not asked about: traps, and registers of the system.
 _UNMODELLED = re.compile(r"(svc|hlt|brk|udf|mrs|msr|dc|ic|sys|isb)\b")
+_VECTOR = re.compile(r"\b[vq]\d+\b")
 #: Calls, returns and jumps to a register, which end a block as a plain jump does.
 _FAR_JUMP = re.compile(r"(bl|blr|br|ret)\b")
 #: Masks and bits of instructions that may go elsewhere: b, bl; b.cond; cbz, cbnz, tbz, tbnz; br, blr, ret; svc.
@@ -41,16 +42,23 @@ _JUMPS = (
 Counts = Counter[bytes]
 
 
-def read_counts(path: Path) -> Counts:
-    """Blocks from what the plugin of blocks.c wrote: instructions one after the other that ran equally often."""
+def read_counts(path: Path, thread: int | None = None) -> Counts:
+    """Blocks from what the plugin of blocks.c wrote: instructions one after the other that ran equally often.
+
+    Args:
+        path: of the file.
+        thread: the number of a thread, of which alone it is to be; None for all together.
+    """
     ran: Counter[int] = Counter()
     words: dict[int, bytes] = {}
     for line in path.read_text().splitlines():
-        count, start, code = line.split()
+        numbers, start, code = line.split()
+        of_threads = list(map(int, numbers.split(",")))
+        count = sum(of_threads) if thread is None else of_threads[thread]
         whole = bytes.fromhex(code)
         for place in range(0, len(whole), _BYTES):
             address = int(start, 16) + place
-            ran[address] += int(count)
+            ran[address] += count
             words[address] = whole[place : place + _BYTES]
     counts: Counts = Counter()
     block = b""
@@ -59,7 +67,7 @@ def read_counts(path: Path) -> Counts:
         if _jumps(words[address]) or ran[address + _BYTES] != ran[address]:
             counts[block] += ran[address]
             block = b""
-    return counts
+    return +counts
 
 
 def _jumps(instruction: bytes) -> bool:
@@ -87,6 +95,11 @@ class Block:
     runs: float
     cycles: float
     assembly: list[str]
+
+    @property
+    def computes(self) -> bool:
+        """Whether it works on vectors, as all kernels do, and no thread that waits for others."""
+        return any(_VECTOR.search(line) for line in self.assembly)
 
     @property
     def total(self) -> float:

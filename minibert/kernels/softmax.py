@@ -12,6 +12,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.kernels.functions import exp2, softmax_weights
+from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
 from minibert.kernels.scratch import CORRECTION, LARGEST, OFFSET, QUERY_SCALE, ROW, SCORES, TOTAL, WEIGHTS
 from minibert.kernels.simd import (
@@ -31,6 +32,8 @@ from minibert.kernels.simd import (
     to_f32,
 )
 
+#: Whether codes of keys are stored with an offset, for which scores have to be corrected.
+_HAS_OFFSET = current().code_offset != 0
 _LOWEST = np.float32(numerics.LOWEST_SCORE)
 _NEVER = np.float32(-np.inf)
 _STEPS, _INVERSE_STEPS = np.float32(numerics.DISTANCE_STEPS), np.float32(1.0 / numerics.DISTANCE_STEPS)
@@ -70,7 +73,10 @@ def score_maximum(scratch, keys, unit):
 @kernel(f32x16, int64, int64, f32x16, i32x16)
 def scaled(row, key_scale, query_scale, offset):
     """Integer scores of a key, in place, as float32."""
-    score = (to_f32(load_i32x16(row) - offset) * splat_f32(load_f32(key_scale))) * query_scale
+    exact = load_i32x16(row)
+    if _HAS_OFFSET:
+        exact = exact - offset
+    score = (to_f32(exact) * splat_f32(load_f32(key_scale))) * query_scale
     store_f32x16(row, score)
     return score
 
