@@ -1,4 +1,4 @@
-"""Queries x keys where a CPU multiplies broadcast rows with panels (minibert.kernels.tile), for all ways to weigh values.
+"""Queries x keys where a CPU multiplies broadcast rows with panels (minibert.kernels.tile), however values are weighed.
 
 scores [key][16 queries]    rows: the keys, [4 dimensions][16 keys][4 bytes]      panel: the queries
 """
