@@ -28,7 +28,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import common
@@ -66,12 +66,14 @@ class Contestant:
         runtime: minibert, or as bench/speed/runtimes.py calls it.
         package: folder of its package for aarch64.
         model: file or folder.
+        backend: of minibert; empty for its own choice.
     """
 
     name: str
     runtime: str
     package: str
     model: str
+    backend: str = ""
 
 
 class Emulator:
@@ -95,6 +97,8 @@ class Emulator:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = "1"
+        if contestant.backend:
+            environment["MINIBERT_BACKEND"] = contestant.backend
         environment["PYTHONPATH"] = contestant.package
         environment["QEMU_PLUGIN"] = f"{self._plugin},out={target}"
         command = [os.environ["MINIBERT_ARM"], core, str(HERE / "first_answer.py"), contestant.runtime]
@@ -175,6 +179,8 @@ def _contestants(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     for text in options.models:
         name, _, model = text.rpartition("=")
         found.append(Contestant(name or "dense", "minibert", str(options.package.resolve()), model))
+    if options.numpy:
+        found.append(replace(found[0], name="dense, by NumPy", backend="numpy"))
     for text in options.peer:
         runtime, _, rest = text.partition("=")
         package, _, model = rest.partition(":")
@@ -271,6 +277,7 @@ def main() -> int:
     parser.add_argument(
         "--peer", action="append", default=[], metavar="RUNTIME=FOLDER:MODEL", help="as often as wanted"
     )
+    parser.add_argument("--numpy", action="store_true", help="the first model without kernels too")
     parser.add_argument("--core", choices=MODELS, action="append", help="default: all")
     parser.add_argument("--tokens", default=",".join(map(str, LENGTHS)), help="default: %(default)s; empty for none")
     parser.add_argument("--start", action="store_true", help="the start too: minutes for each core and runtime")

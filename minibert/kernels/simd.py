@@ -276,19 +276,22 @@ def widen_codes(builder: ir.IRBuilder, source: ir.Value, target: ir.Value) -> No
 def transpose_16x16(
     builder: ir.IRBuilder, source: ir.Value, source_stride: ir.Value, target: ir.Value, target_stride: ir.Value
 ) -> None:
-    """Transpose 16 rows of 16 four-byte elements; strides are bytes between rows."""
-    rows = [load(builder, _row(builder, source, source_stride, i), I32_LANES, 4) for i in range(LANES)]
-    # Perfect-shuffle network: four rounds, each interleaving row i with row i + 8.
-    low = ir.Constant(I32_LANES, [lane // 2 + LANES * (lane % 2) for lane in range(LANES)])
-    high = ir.Constant(I32_LANES, [LANES // 2 + lane // 2 + LANES * (lane % 2) for lane in range(LANES)])
-    for _ in range(4):
-        mixed = []
-        for i in range(LANES // 2):
-            mixed.append(builder.shuffle_vector(rows[i], rows[i + LANES // 2], low))
-            mixed.append(builder.shuffle_vector(rows[i], rows[i + LANES // 2], high))
-        rows = mixed
-    for i, row in enumerate(rows):
-        store(builder, row, _row(builder, target, target_stride, i), 4)
+    """Transpose 16 rows of 16 four-byte elements, in squares of a register's lanes; strides are bytes between rows."""
+    size = current().lanes
+    lanes = ir.VectorType(I32, size)
+    # Perfect-shuffle network: each round interleaves row i with row i + size / 2.
+    order = [lane // 2 + size * (lane % 2) for lane in range(2 * size)]
+    low, high = (ir.Constant(lanes, order[first : first + size]) for first in (0, size))
+    for first in range(0, LANES, size):
+        for column in range(0, LANES, size):
+            place = builder.add(source, ir.Constant(I64, 4 * column))
+            rows = [load(builder, _row(builder, place, source_stride, first + i), lanes, 4) for i in range(size)]
+            for _ in range(size.bit_length() - 1):
+                pairs = list(zip(rows[: size // 2], rows[size // 2 :], strict=True))
+                rows = [builder.shuffle_vector(*pair, half) for pair in pairs for half in (low, high)]
+            place = builder.add(target, ir.Constant(I64, 4 * first))
+            for i, row in enumerate(rows):
+                store(builder, row, _row(builder, place, target_stride, column + i), 4)
 
 
 def _row(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, number: int) -> ir.Value:

@@ -218,6 +218,7 @@ class Isa:
         rounding_product: a * b / 2**15 of 32 int16, rounded; never asked for a = b = -2**15.
         lookup: of a table of 16 bytes, the one for each of 64 bytes below 16.
         extremes: the larger and the smaller of two floats.
+        lanes: four-byte lanes of a register.
     """
 
     cpu: str
@@ -237,5 +238,6 @@ class Isa:
     rounding_product: RoundingProduct = plain_rounding_product
     lookup: Lookup = plain_lookup
     extremes: Extremes = SELECTED
+    lanes: int = LANES
     widens: bool = False
     int4: GroupMicrokernel | None = None

@@ -157,5 +157,6 @@ ISA = Isa(
     rounding_product=rounding_product_by("llvm.aarch64.neon.sqrdmulh.v8i16", 8),
     lookup=lookup_by("llvm.aarch64.neon.tbl1.v16i8", 16),
     extremes=NUMBERS,
+    lanes=4,
     int4=_Int4(),
 )
