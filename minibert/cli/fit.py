@@ -7,12 +7,16 @@ import time
 from typing import Any
 
 from minibert.cli import console
-from minibert.cli.options import add_model, load_model
-from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, read_columns, read_header
+from minibert.cli.options import add_force, add_model, load_model, may_replace
+from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, guessed_column, read_columns, read_header
 from minibert.errors import InputError
 from minibert.files import check_target
 
 HELP = "train a classifier on the vectors of a model, out of a few examples, in seconds"
+EXAMPLES = (
+    "fit minilm examples.tsv -o intents.safetensors",
+    "fit minilm examples.tsv -o intents.safetensors --text question --label intent --other-below 0.5",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +39,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folds", type=int, metavar="N", help="parts for the cross-validated score; 0 for none (default: 5)"
     )
+    add_force(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the examples, fit, write the file, print how good it is."""
     check_target(arguments.output, [arguments.examples])
+    may_replace(arguments, arguments.output)
     if arguments.other is not None and arguments.other_below is None:
         raise InputError("--other needs --other-below, the probability below which a text is called so")
     rows = read_columns(arguments.examples, _columns(arguments))
@@ -65,13 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _columns(arguments: argparse.Namespace) -> tuple[str, str]:
     """The columns of texts and of labels: those named, else the first that is there of the usual ones."""
     header = read_header(arguments.examples)
-    found = []
-    for name, usual in (("text", TEXT_COLUMNS), ("label", LABEL_COLUMNS)):
-        column = getattr(arguments, name) or next((each for each in usual if each in header), None)
-        if column is None:
-            raise InputError(f"{arguments.examples}: which column holds the {name}s? --{name} says; there are {header}")
-        found.append(column)
-    return found[0], found[1]
+    text = arguments.text or guessed_column(arguments.examples, "text", TEXT_COLUMNS, header)
+    return text, arguments.label or guessed_column(arguments.examples, "label", LABEL_COLUMNS, header)
 
 
 def _lines(report: dict[str, Any], seconds: float, size: int) -> list[tuple[str, str]]:
