@@ -43,9 +43,9 @@ ISAS = {"cortex-a53": "neon", "cortex-a72": "neon", "cortex-a76": "neon-dotprod"
 LENGTHS = (8, 16, 32, 64, 128)
 #: The most that a start may take and a forward pass of a dense int8 MiniLM, by its number of tokens, in 10^6 cycles.
 BUDGETS: dict[str, dict[str, float]] = {
-    "cortex-a53": {"16": 45, "128": 390},
-    "cortex-a72": {"16": 26, "128": 225},
-    "cortex-a76": {"16": 7.7, "128": 73},
+    "cortex-a53": {"16": 49, "128": 420},
+    "cortex-a72": {"16": 25.7, "128": 221},
+    "cortex-a76": {"16": 7.5, "128": 66.5},
 }
 #: Threads that the plugin tells apart.
 THREADS = 8
