@@ -45,10 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the examples, fit, write the file, print how good it is."""
-    check_target(arguments.output, [arguments.examples])
-    may_replace(arguments, arguments.output)
+    check_target(arguments.output, [arguments.examples, arguments.file])
     if arguments.other is not None and arguments.other_below is None:
         raise InputError("--other needs --other-below, the probability below which a text is called so")
+    may_replace(arguments, arguments.output)
     rows = read_columns(arguments.examples, _columns(arguments))
     model = load_model(arguments)
     given = {name: getattr(arguments, name) for name in ("C", "class_weight", "other_below", "other", "folds")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -23,6 +23,8 @@ from minibert.text.packing import BATCH_SIZE
 DEFAULT_C = 10.0
 #: Parts of the examples of which each is answered by what the others taught.
 DEFAULT_FOLDS = 5
+#: Numbers that are asked for lie between these: float32 has none that are much smaller or larger.
+_LEAST, _MOST = 1e-30, 1e30
 #: What a text is called that no label fits.
 OTHER = "other"
 
@@ -51,7 +53,7 @@ class Fitting(SentenceEmbedding):
 
         Args:
             texts: the examples.
-            labels: a text or whole number for each; two different ones at least.
+            labels: a text, which must not be empty, or a whole number for each; two different ones at least.
             C: how much the examples count against the penalty on large weights, as in scikit-learn.
             class_weight: what the examples of each label count: "balanced" for as much together as those of any other,
                 or numbers by label, 1 where there is none; None for 1 each.
@@ -73,10 +75,10 @@ class Fitting(SentenceEmbedding):
         self.need("sentence-embedding")
         if self.config.architecture.pooling == "none":
             raise UnsupportedError(f"{self.path.name} has no pooling, so a text has no one vector")
-        C = options.number("C", C, 0, float("inf"))
+        C = options.number("C", C, _LEAST, _MOST)
         folds = options.integer("folds", folds, 0)
         below = 0.0 if other_below is None else options.number("other_below", other_below, 0, 1)
-        if not isinstance(other, str) or not other:
+        if not isinstance(other, str) or not _is_name(other):
             raise InputError(f"other must be a name, got {other!r}")
         items = list(many(texts, pair=False))
         names, classes = _classes(labels, len(items))
@@ -92,7 +94,11 @@ class Fitting(SentenceEmbedding):
 
 def _classes(labels: Any, count: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Names of the labels, sorted, and the number of each example's: intp [count]."""
-    if isinstance(labels, (str, bytes, Mapping)) or not isinstance(labels, Iterable):
+    if (
+        isinstance(labels, (str, bytes, Mapping, Set))  # a set has no order
+        or not isinstance(labels, Iterable)
+        or hasattr(type(labels), "columns")
+    ):
         raise InputError(f"labels must be a list of them, got {type(labels).__name__}")
     given = labels.tolist() if isinstance(labels, np.ndarray) else list(labels)
     if len(given) != count:
@@ -100,24 +106,36 @@ def _classes(labels: Any, count: int) -> tuple[tuple[str, ...], np.ndarray]:
     for place, each in enumerate(given):
         if isinstance(each, (bool, np.bool_)) or not isinstance(each, (str, int, np.integer)):
             raise InputError(f"a label must be a text or a whole number, got {type(each).__name__} at index {place}")
+        if not _is_name(str(each)):
+            raise InputError(f"a label must be a name, got {each!r} at index {place}")
     found, classes = np.unique(np.array([str(each) for each in given], object), return_inverse=True)
     names = tuple(str(each) for each in found)
+    if len(names) < len(set(given)):
+        raise InputError("labels must be all texts or all numbers: one of them is both, and would be one label")
     if not 2 <= len(names) <= MAX_LABELS:
         raise InputError(f"examples must have from 2 to {MAX_LABELS} different labels, got {len(names)}")
     return names, classes.reshape(-1)
+
+
+def _is_name(text: str) -> bool:
+    """Whether a file can hold this as the name of something: not empty, nor half a surrogate pair."""
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _weights(class_weight: ClassWeight, names: tuple[str, ...], classes: np.ndarray) -> np.ndarray | None:
     """What each example counts: float64 [examples]; None for 1."""
     if class_weight is None:
         return None
-    if class_weight == "balanced":
+    if isinstance(class_weight, str) and class_weight == "balanced":
         return (len(classes) / (len(names) * np.bincount(classes)))[classes]
     if not isinstance(class_weight, Mapping):
         raise InputError(f'class_weight must be "balanced", None, or numbers by label, got {class_weight!r}')
     given = {str(name): value for name, value in class_weight.items()}
     options.refuse_unknown(given, names)
-    counts = [options.number(f"class_weight of {name!r}", given.get(name, 1.0), 0, float("inf")) for name in names]
+    counts = [options.number(f"class_weight of {name!r}", given.get(name, 1.0), _LEAST, _MOST) for name in names]
     return np.array(counts)[classes]
 
 

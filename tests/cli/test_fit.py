@@ -18,7 +18,9 @@ def test_fit_writes_a_classifier(run, embedder_path, tmp_path):
         run("predict", out, "bad", "--json").json["label"]
         == minibert.load(out, backend="numpy").predict("bad")["label"]
     )
-    people = run("fit", embedder_path, tmp_path / "examples.tsv", "-o", out, "--other-below", "0.99", "--other", "?")
+    again = ("fit", embedder_path, tmp_path / "examples.tsv", "-o", out, "--other-below", "0.99", "--other", "?")
+    assert "--force" in run(*again).err
+    people = run(*again, "--force")
     assert people.out.splitlines()[0].split() == ["examples", "8"]
     assert minibert.load(out).task.other == "?"
     assert "fit" in run("inspect", out).out
@@ -36,4 +38,9 @@ def test_columns_are_found_or_named(run, embedder_path, tmp_path):
     wrong = run("fit", embedder_path, table, "-o", table, "--text", "what", "--label", "kind")
     assert wrong.code == 1
     assert table.read_text().startswith("what")
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(embedder_path.read_bytes())
+    own = run("fit", model, table, "-o", model, "--force", "--text", "what", "--label", "kind")
+    assert own.code == 1
+    assert minibert.load(model).task.kind == "sentence-embedding"
     assert "--other-below" in run("fit", embedder_path, table, "-o", out, "--other", "x").err

@@ -116,6 +116,10 @@ def test_what_cannot_be_fitted(embedder, classifier, colbert):
         (TEXTS, "+" * 12, "must be a list"),
         (TEXTS, [True] * 12, "label must be a text or a whole number, got bool"),
         (TEXTS, [None] * 12, "label must be a text"),
+        (TEXTS[:2], {"+", "-"}, "must be a list of them, got set"),
+        (TEXTS, ["+", ""] * 6, "a label must be a name, got '' at index 1"),
+        (TEXTS, ["\ud800", "-"] * 6, "a label must be a name"),
+        (TEXTS, [1, "1", 2] * 4, "all texts or all numbers"),
         ("a", ["+"], "many texts"),
         ([], [], "different labels"),
         ([*TEXTS[:11], None], LABELS, "missing value"),
@@ -125,6 +129,8 @@ def test_what_cannot_be_fitted(embedder, classifier, colbert):
     for option in (
         *({"C": 0}, {"C": "1"}, {"C": float("nan")}, {"folds": -1}, {"other_below": 0}, {"other_below": 1.5}),
         *({"other": ""}, {"class_weight": "even"}, {"class_weight": {"x": 1}}, {"class_weight": {"+": 0}}),
+        *({"C": float("inf")}, {"class_weight": {"+": float("inf")}}, {"class_weight": np.array([1, 2])}),
+        *({"C": 1e-300}, {"other": "\ud800"}),
     ):
         with pytest.raises(InputError):
             embedder.fit(TEXTS, LABELS, **option)
