@@ -58,7 +58,12 @@ def checkpoint_folder(source: str | Path, revision: str | None = None, progress:
     if not os.path.lexists(path):
         if not NAME.fullmatch(name):
             raise CheckpointError(f"{name}: no such folder")
-        return _Model(name, revision or "main").folder(progress)
+        # HTTP libraries take dots out of an address, and another revision would be fetched.
+        if revision is not None and any(part in ("", ".", "..") for part in revision.split("/")):
+            raise CheckpointError(
+                f"{name}: {revision!r:.80} is no name of a revision, be it a branch, a tag or a commit"
+            )
+        return _Model(name, "main" if revision is None else revision).folder(progress)
     if revision is not None:
         raise InputError(
             f"{name}: is a folder here and not looked up on the Hub, so it has no revision {revision!r:.80}"
