@@ -42,7 +42,7 @@ class MinibertEncoder:
         prompt: a text to put before each text.
         precision: "float32", "binary" or "ubinary".
         batch_size: texts in one pass through the engine, at most.
-        threads: as of `minibert.load`.
+        threads: as of `minibert.load`; None for a `Model`, which has its own.
     """
 
     def __init__(
@@ -79,7 +79,6 @@ class MinibertEncoder:
         options.refuse_unknown(given, PARAMETERS)
         for name, value in given.items():
             setattr(self, name, value)
-        self.__dict__.pop("_opened", None)
         return self
 
     def fit(self, X: Iterable[str], y: Any = None) -> MinibertEncoder:
@@ -128,10 +127,13 @@ class MinibertEncoder:
 
     def _model(self) -> Model:
         if isinstance(self.model, Model):
+            if self.threads is not None:
+                raise InputError("threads are for a model that is to be opened")
             return self.model
-        if "_opened" not in self.__dict__:
-            self._opened = Model(self.model, threads=self.threads)
-        return self._opened
+        opened = self.__dict__.get("_opened")
+        if opened is None or opened[0] is not self.model or opened[1] != self.threads:  # which may be set at any time
+            opened = self._opened = (self.model, self.threads, Model(self.model, threads=self.threads))
+        return opened[2]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_opened"}

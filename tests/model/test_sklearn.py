@@ -32,12 +32,24 @@ def test_what_is_set_is_what_encode_is_given(embedder, embedder_path):
     assert "truncate_dim=12" in repr(encoder)
 
 
+def test_what_is_set_later_counts(embedder_path, tiny_folder):
+    encoder = MinibertEncoder(embedder_path)
+    before = encoder.transform(TEXTS)
+    encoder.model = tiny_folder / "prompted.safetensors"  # puts a prompt before texts
+    assert (encoder.transform(TEXTS) != before).any()
+    encoder.threads = 0
+    with pytest.raises(InputError, match="threads"):
+        encoder.transform(TEXTS)
+
+
 def test_what_cannot_be_set(embedder_path, classifier_path, tmp_path):
     with pytest.raises(InputError, match="did you mean 'prompt'"):
         MinibertEncoder(embedder_path).set_params(prompts="x")
     for name, value in {"precision": "int8", "truncate_dim": 0, "prompt_name": "x", "batch_size": 0}.items():
         with pytest.raises(InputError):
             MinibertEncoder(embedder_path).set_params(**{name: value}).fit(TEXTS)
+    with pytest.raises(InputError, match="threads are for a model that is to be opened"):
+        MinibertEncoder(minibert.load(embedder_path), threads=1).fit(TEXTS)
     with pytest.raises(UnsupportedError):
         MinibertEncoder(classifier_path).fit(TEXTS)
     with pytest.raises(minibert.MissingFileError):
