@@ -113,7 +113,8 @@ def quantize_embeddings(
         int8 or uint8 [n, dim], [n, ceil(dim / 8)] for the binary kinds, or float32 [n, dim].
 
     Raises:
-        InputError: for an unknown precision, what is no vectors, or one vector alone to take ranges from.
+        InputError: for an unknown precision, what is no vectors, one vector alone to take ranges from, or ranges that
+            are none.
     """
     precision = cast(Precision, choice("precision", precision, get_args(Precision)))
     embeddings = numbers(embeddings, "embeddings")
@@ -133,6 +134,8 @@ def quantize_embeddings(
     if ranges.shape != (2, embeddings.shape[-1]):
         raise InputError(f"ranges must be [2, {embeddings.shape[-1]}], as embeddings have it, got {list(ranges.shape)}")
     low, high = ranges
+    if not (np.isfinite(ranges).all() and (low <= high).all()):
+        raise InputError("ranges must be finite, and each lowest value no more than the highest")
     step = (high - low) / np.float32(255)
     levels = np.clip(np.floor((embeddings - low) / np.where(step == 0, 1, step)), 0, 255).astype(np.uint8)
     return levels if precision == "uint8" else (levels ^ 0x80).view(np.int8)
