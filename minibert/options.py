@@ -87,7 +87,7 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     for name in given:
         if name not in known:
             near = nearest(name, known)
-            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(known))}"
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(set(known)))}"
             raise InputError(f"there is no option {name!r}: {hint}")
 
 

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         **{name: value for name, value in given.items() if value is not None},
     )
     seconds = time.perf_counter() - start
-    size = fitted.save(arguments.output)
+    size = fitted.save(arguments.output, force=True)
     report: dict[str, Any] = fitted.config.report["fit"]
     if arguments.json:
         console.say_json({**report, "seconds": round(seconds, 2), "bytes": size})

@@ -53,7 +53,7 @@ class SentenceTransformer(Layer):
     ) -> None:
         known = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim", *CONSTRUCTOR)
         super().__init__(model_name_or_path, **load_options(given, known))
-        self.truncate_dim: int | None = truncate_dim
+        self.truncate_dim: int | None = None if truncate_dim is None else options.integer("truncate_dim", truncate_dim)
         self._max_seq_length: int | None = None
         if prompts is not None:
             self.prompts = prompts
@@ -64,10 +64,10 @@ class SentenceTransformer(Layer):
 
     def __reduce__(self) -> tuple[Any, ...]:
         make, arguments = super().__reduce__()[:2]
-        return make, arguments, {"task": self.task, "max": self._max_seq_length, "dim": self.truncate_dim}
+        return make, arguments, {"config": self.config, "max": self._max_seq_length, "dim": self.truncate_dim}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.config = replace(self.config, task=state["task"])
+        self.config = state["config"]
         self._max_seq_length, self.truncate_dim = state["max"], state["dim"]
 
     def _set_task(self, **changed: Any) -> None:
@@ -109,13 +109,15 @@ class SentenceTransformer(Layer):
     @property
     def max_seq_length(self) -> int:
         """Tokens of a text that are read."""
-        return self._max_seq_length or self.max_length
+        return self.max_length
 
     @max_seq_length.setter
     def max_seq_length(self, value: int | None) -> None:
         if value is not None:
             value = cast(int, self.pipeline.limits(max_length=value).max_length)
         self._max_seq_length = value
+        length = self._file.config.text.max_length if value is None else value
+        self.config = replace(self.config, text=replace(self.config.text, max_length=length))
 
     def get_sentence_embedding_dimension(self) -> int:
         """Numbers in a vector of `encode`."""
@@ -312,7 +314,7 @@ class CrossEncoder(Layer):
         if show_progress_bar is not None:
             options.flag("show_progress_bar", show_progress_bar)
         function = _function(activation_fn) or self._function or (None if self.num_labels == 1 else "none")
-        if apply_softmax and self.num_labels > 1:
+        if apply_softmax is not None and options.flag("apply_softmax", apply_softmax) and self.num_labels > 1:
             function = "softmax"
         if read.get("max_length") is None and self._pair_length is not None:
             read["max_length"] = self._pair_length

@@ -13,9 +13,10 @@ from minibert.engine import Engine
 from minibert.engine.memory import MemoryPlan
 from minibert.errors import InputError, UnsupportedError
 from minibert.forking import unforked
-from minibert.format import ModelFile, read_model, write_model
+from minibert.format import ModelFile, is_model_file, read_model, write_model
 from minibert.format.constants import TaskKind
 from minibert.format.schema import Config, Task
+from minibert.options import flag
 from minibert.pipeline import Pipeline
 from minibert.text.inputs import Text, is_one, many, split
 from minibert.text.tokenizer import TextSettings, Tokenizer
@@ -36,7 +37,7 @@ def _content_or_path(source: Any) -> str | bytes | bytearray | memoryview:
     """What `read_model` opens: bytes as they are, what a file still has to read, or a path with ~ filled in.
 
     Raises:
-        InputError: it is none of these, or a file of text.
+        InputError: it is none of these, or a file of text, or one that is closed or cannot be read.
     """
     if isinstance(source, memoryview):
         return source.cast("B") if source.c_contiguous else source.tobytes()
@@ -46,7 +47,12 @@ def _content_or_path(source: Any) -> str | bytes | bytearray | memoryview:
         path = os.fsdecode(source)
         return os.path.expanduser(path) if path.startswith("~") else path
     if hasattr(source, "read"):
-        data = source.read()
+        try:
+            data = source.read()
+        except (OSError, ValueError) as error:  # one that is closed, or open for writing alone, or no text after all
+            raise InputError(
+                f'a model is read from a file that is open by "rb", and this one is not: {error}'
+            ) from None
         if isinstance(data, (bytes, bytearray, memoryview)):
             return data
         raise InputError(f'a model is read from a file of bytes, got one of {type(data).__name__}: open it with "rb"')
@@ -113,13 +119,18 @@ class BaseModel:
     def close(self) -> None:
         """Let the file and all memory go, now and not when the last name of the model does; `with` does so at its end.
 
-        The model answers no more. Calls that are at work on other threads end as they would have.
+        The model answers no more. Calls that are at work on other threads end as they would have, or say that it is
+        closed, where they need it once more.
         """
         for name in _HELD:
             self.__dict__.pop(name, None)
 
-    def save(self, path: str | os.PathLike[str]) -> int:
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> int:
         """Write the model's file, whole or not at all; an existing model file is replaced.
+
+        Args:
+            path: its name.
+            force: whether to replace another kind of file, too.
 
         Returns:
             Bytes written.
@@ -128,8 +139,10 @@ class BaseModel:
             InputError: the path is no place for a file, or another kind of file lies there.
             MinibertError: the disk is full, or the folder not writable.
         """
-        file = self._file
-        return write_model(path, file.config, {name: file.tensors[name] for name in file.tensors})
+        if not flag("force", force) and os.path.isfile(path) and not is_model_file(path):
+            raise InputError(f"{os.fspath(path)}: exists, and is no model file; to replace it say force=True")
+        tensors = self._file.tensors
+        return write_model(path, self.config, {name: tensors[name] for name in tensors})
 
     def __enter__(self) -> Self:
         return self

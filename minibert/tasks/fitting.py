@@ -10,7 +10,7 @@ import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, UnsupportedError
-from minibert.format import HeadLayer, Linear, ModelFile, model_bytes, pack_float32, pack_int8, padded
+from minibert.format import HeadLayer, Linear, model_bytes, pack_float32, pack_int8, padded
 from minibert.format.constants import MAX_LABELS
 from minibert.format.schema import Config, Task
 from minibert.regression import Regression, fit, folds_of
@@ -49,7 +49,7 @@ class Fitting(SentenceEmbedding):
         """A text-classification model: this one, which stays as it is, and a linear classifier of its vectors.
 
         The classifier is scikit-learn's LogisticRegression, found by NumPy alone: in seconds for thousands of examples.
-        No prompt is put before texts.
+        No prompt is put before texts, and all numbers of their vectors are read.
 
         Args:
             texts: the examples.
@@ -83,11 +83,13 @@ class Fitting(SentenceEmbedding):
         items = list(many(texts, pair=False))
         names, classes = _classes(labels, len(items))
         weights = _weights(class_weight, names, classes)
-        vectors = cast(np.ndarray, self.encode(items, prompt="", batch_size=batch_size))
+        vectors = cast(
+            np.ndarray, self.encode(items, prompt="", batch_size=batch_size, truncate_dim=self.engine.out_features)
+        )
         found = fit(vectors, classes, len(names), C=C, weights=weights)
         report: dict[str, Any] = {"examples": len(items), "labels": len(names), "C": C, "converged": found.converged}
         report |= _cross_validated(vectors, classes, weights, found, C, folds, below)
-        config, tensors = with_classifier(self._file, found, names, below, other)
+        config, tensors = with_classifier(self.config, self._file.tensors, found, names, below, other)
         config = replace(config, report={**config.report, "fit": report})
         return self._opened(model_bytes(config, tensors))
 
@@ -169,13 +171,17 @@ def _cross_validated(
 
 
 def with_classifier(
-    file: ModelFile, found: Regression, names: tuple[str, ...], below: float, other: str
+    config: Config,
+    tensors: Mapping[str, np.ndarray],
+    found: Regression,
+    names: tuple[str, ...],
+    below: float,
+    other: str,
 ) -> tuple[Config, dict[str, np.ndarray]]:
-    """A file's config and tensors with a classifier behind its vectors.
+    """A model's config and tensors with a classifier behind its vectors.
 
-    Its matrix is int8 where the file has integers, whose answers have the same bits everywhere; otherwise float32.
+    Its matrix is int8 where the model has integers, whose answers have the same bits everywhere; otherwise float32.
     """
-    config = file.config
     architecture = config.architecture
     taken = {layer.name for layer in architecture.head}
     name = next(each for each in ("head.output", *(f"head.output.{n}" for n in range(99))) if each not in taken)
@@ -186,7 +192,7 @@ def with_classifier(
     exact = all(part.kind.startswith("float32") for part in (*config.linears.values(), *config.tables.values()))
     inputs, outputs = found.weight.shape[1], len(names)
     weight = np.pad(found.weight, ((0, 0), (0, padded(inputs) - inputs)))
-    tensors = {each: value for each, value in file.tensors.items() if not each.startswith("tokens.")}
+    tensors = {each: value for each, value in tensors.items() if not each.startswith("tokens.")}
     tensors[f"{name}.bias"] = np.pad(found.bias, (0, padded(outputs) - outputs))
     if exact:
         tensors[f"{name}.weight"] = pack_float32(weight)

@@ -104,9 +104,27 @@ def test_numbers_may_be_labels(embedder):
     assert alone.config.report["fit"]["accuracy"] is None
 
 
-def test_a_layer_gives_a_plain_model(embedder_path):
-    classifier = SentenceTransformer(embedder_path, backend="numpy").fit(TEXTS, LABELS)
+def test_a_layer_gives_a_plain_model(embedder_path, embedder):
+    layer = SentenceTransformer(embedder_path, backend="numpy", truncate_dim=8)
+    classifier = layer.fit(TEXTS, LABELS)
     assert type(classifier) is minibert.Model
+    assert classifier.predict(TEXTS, top_k=None) == embedder.fit(TEXTS, LABELS).predict(TEXTS, top_k=None)
+    layer.max_seq_length = 5
+    texts = ["bad " * 3 + each for each in TEXTS]  # which are the same texts to a model that reads no more
+    with pytest.warns(minibert.TruncationWarning):
+        short = layer.fit(texts, LABELS)
+    with pytest.warns(minibert.TruncationWarning):
+        assert len({each["score"] for each in short.predict(texts)}) == 1
+    assert short.max_length == 5
+
+
+def test_only_files_of_models_are_replaced(fitted, tmp_path):
+    path = tmp_path / "notes"
+    path.write_text("of use")
+    with pytest.raises(InputError, match="is no model file"):
+        fitted.save(path)
+    assert path.read_text() == "of use"
+    assert fitted.save(path, force=True) == fitted.save(path) == path.stat().st_size
 
 
 def test_what_cannot_be_fitted(embedder, classifier, colbert):

@@ -136,7 +136,7 @@ def test_words_are_read_as_their_text(tagger):
         tagger.classify_tokens("hello world", is_split_into_words=True)
 
 
-def test_what_is_set_for_all_calls_survives_pickling(embedder_path, embedder):
+def test_what_is_set_for_all_calls_survives_pickling(embedder_path, embedder, tmp_path):
     layer = SentenceTransformer(str(embedder_path), truncate_dim=16, backend="numpy")
     layer.prompts = {"query": "hello "}
     layer.max_seq_length = 6
@@ -152,11 +152,19 @@ def test_what_is_set_for_all_calls_survives_pickling(embedder_path, embedder):
     assert layer.encode("bad").shape == (16,)
     with pytest.warns(UserWarning, match="the prompt counts"):
         assert (layer.encode("bad", prompt="hello ", prompt_name="query") == layer.encode_query("bad")).all()
+    with pytest.raises(InputError, match="truncate_dim"):
+        SentenceTransformer(str(embedder_path), truncate_dim="8")
     for name, wrong in {"prompts": {"a": 3}, "default_prompt_name": "x", "similarity_fn_name": "x"}.items():
         with pytest.raises(InputError):
             setattr(layer, name, wrong)
     with pytest.raises(InputError, match="positions"):
         layer.max_seq_length = 99
+    # They are written, too.
+    layer.save(tmp_path / "saved.safetensors")
+    saved = minibert.load(tmp_path / "saved.safetensors", backend="numpy")
+    assert (saved.prompts, saved.max_length, saved.similarity_fn_name) == ({"query": "hello "}, 6, "dot")
+    layer.max_seq_length = None
+    assert layer.max_seq_length == embedder.max_length
     # The file's own are as they were.
     assert embedder.prompts == {"query": "query : ", "passage": "hello "}
 
@@ -172,6 +180,8 @@ def test_scores_of_a_layer_are_those_of_the_model(ranker, tiny_folder):
     assert several.predict(pairs, apply_softmax=True).sum(axis=1) == pytest.approx(1)
     with pytest.raises(InputError, match="num_labels=1"):
         several.rank("a", ["b"])
+    with pytest.raises(InputError, match="apply_softmax"):
+        several.predict(pairs, apply_softmax="yes")
     with pytest.raises(InputError, match="num_labels is 2"):
         CrossEncoder(several.path, 2)
 
@@ -186,6 +196,21 @@ def test_pipelines_answer_lazily(classifier, answerer, filler):
         pipeline(None, classifier, framework="tf")
     with pytest.raises(InputError, match="there is no option 'topk': did you mean 'top_k'"):
         pipeline(None, classifier, topk=2)("bad")
+
+
+def test_weights_of_a_ranking_are_three_numbers(embedder):
+    for weights in (
+        "abc",
+        ("a", 1, 1),
+        iter([1, 1, 1]),
+        5,
+        (float("nan"), 1, 1),
+        (1, float("inf"), 1),
+        (1, 1),
+        (0, 0, 0),
+    ):
+        with pytest.raises(InputError, match="three numbers"):
+            embedder.rank("bad", ["good"], weights=weights)
 
 
 def test_a_closed_model_says_so_and_lets_its_file_go(tmp_path):
@@ -224,9 +249,30 @@ def test_closing_while_another_thread_answers(embedder_path):
     assert found[0] in (0, 400)
 
 
+def test_closing_while_a_call_will_need_the_model_once_more(embedder_path):
+    model = minibert.load(embedder_path, backend="numpy")
+    rows = model.pipeline.rows
+
+    def closing(*given, **options):  # as another thread may do at this very place
+        model.close()
+        return rows(*given, **options)
+
+    model.pipeline.rows = closing
+    with pytest.raises(InputError, match="is closed"):
+        model.fit(["bad", "good"], [0, 1])
+
+
 def test_what_a_model_is_not_opened_by(tmp_path, embedder_path, monkeypatch):
     with pytest.raises(InputError, match='open it with "rb"'), open(PAGE) as text:
         minibert.load(text)
+    with pytest.raises(InputError, match='open by "rb"'), open(embedder_path) as no_text:
+        minibert.load(no_text)
+    with pytest.raises(InputError, match='open by "rb"'), open(tmp_path / "new", "wb") as unreadable:
+        minibert.load(unreadable)
+    with open(embedder_path, "rb") as closed:
+        pass
+    with pytest.raises(InputError, match="closed file"):
+        minibert.load(closed)
     monkeypatch.setenv("HOME", str(embedder_path.parent))
     monkeypatch.setenv("USERPROFILE", str(embedder_path.parent))
     assert minibert.load(f"~/{embedder_path.name}", backend="numpy").path == embedder_path
