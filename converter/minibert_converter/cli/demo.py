@@ -12,6 +12,7 @@ from minibert.cli.eval import show
 from minibert.cli.options import may_replace
 from minibert.datasets import read_columns
 from minibert.errors import InputError
+from minibert.files import check_target
 
 if TYPE_CHECKING:
     from minibert.model import Model
@@ -33,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     from minibert.progress import Stages
 
     example = find_example()
+    if arguments.output is not None:
+        check_target(arguments.output, [example])
     may_replace(arguments, arguments.output)
     from minibert_converter.convert import convert  # what it needs is missed only once there is something to convert
 
