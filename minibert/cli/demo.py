@@ -9,6 +9,7 @@ from typing import Any
 
 from minibert.cli import console
 from minibert.cli.options import add_force
+from minibert.errors import InputError
 
 HELP = "see it work: search by meaning, or convert a small model"
 EXAMPLES = (
@@ -69,6 +70,8 @@ def _search(arguments: argparse.Namespace) -> int:
     """Load the model, encode the documents, and find the best for each question."""
     import minibert
 
+    if arguments.output is not None:
+        raise InputError("-o keeps the model of `minibert demo banking77`: that of minilm is not converted")
     start = time.perf_counter()
     model = minibert.load("minilm", backend=arguments.backend)
     loaded = time.perf_counter()

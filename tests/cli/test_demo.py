@@ -44,6 +44,7 @@ def test_the_demo_searches_with_the_package_of_minilm(run, monkeypatch):
     assert found["bytes"] == (PACKAGE / "minibert_minilm/minilm.safetensors").stat().st_size
     assert [each["best"][0]["text"].split()[0] for each in found["answers"]] == ["Refunds", "A", "The", "The", "Two"]
     assert "Refunds reach the card" in run("demo", "minilm").out
+    assert "demo banking77" in run("demo", "minilm", "-o", "x").err
 
 
 def test_the_demo_says_what_it_needs(run, monkeypatch, tmp_path):

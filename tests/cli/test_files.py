@@ -24,7 +24,7 @@ from minibert.evaluate import evaluate, metrics
 from minibert.format import write_model
 from minibert.progress import Progress, Stages
 from tests.format.models import CONFIGS, make_tensors
-from tests.tiny import WORDS, classifier_config, write
+from tests.tiny import WORDS, classifier_config, embedding_config, write
 
 TEXTS = [" ".join(WORDS.split()[i : i + 4]) for i in range(20)]
 
@@ -193,6 +193,17 @@ def test_bench(run, embedder_path, classifier_path):
     outcome = run("bench", embedder_path, "--lengths", 64)
     assert outcome.code == 1
     assert "32 positions" in outcome.err
+
+
+@pytest.mark.parametrize("kind", ["questions", "masks", "vectors", "tokens", "hidden states"])
+def test_bench_of_every_task(run, tiny_folder, tmp_path, kind):
+    path = tiny_folder / f"{kind}.safetensors"
+    if kind == "hidden states":
+        config = embedding_config()
+        path = tmp_path / "m.safetensors"
+        write(path, replace(config, architecture=replace(config.architecture, pooling="none")))
+    found = run("bench", path, "--lengths", 8, "--seconds", "0.001", "--json")
+    assert found.json["one_text"]["seconds"] > 0, found.err
 
 
 def test_bench_of_a_start(run, classifier_path, tmp_path):

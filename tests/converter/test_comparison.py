@@ -17,6 +17,7 @@ from minibert_converter.calibration.tokens import builtin_texts
 from minibert_converter.comparison import KEPT, TEXTS, compare
 from minibert_converter.convert import convert
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint
+from tests.tiny import token_config, write
 
 WORDS = ["a good movie", "the worst film of the year", "no card in the house", "money for old people"]
 
@@ -49,6 +50,14 @@ def test_answers_that_changed_are_counted(both):
     assert many.texts == min(TEXTS, len(builtin_texts()))
     assert len(many.examples) == min(KEPT, many.changed)
     assert compare(before, before).changed == 0
+
+
+def test_without_answers_to_texts_alone_speed_is_compared(tmp_path):
+    model = minibert.load(write(tmp_path / "m.safetensors", token_config("question-answering")), backend="numpy")
+    in_memory = minibert.load((tmp_path / "m.safetensors").read_bytes(), backend="numpy")
+    found = compare(model, in_memory, WORDS)
+    assert found.texts == 0
+    assert found.before.seconds > 0 < found.after.seconds
 
 
 def test_vectors_are_compared_by_their_angle(tmp_path):
