@@ -25,8 +25,8 @@ def evaluate(
         model: a classifier, or an embedding model for pairs of sentences.
         texts: texts or pairs.
         truth: for each text what a file would say. A classifier's label by name, or by number if no label is called
-            so; several, as `listed` reads them, if it is multi-label; a number for a regression, and for pairs of
-            sentences how alike they are on any scale.
+            so, or what it calls a text that no label fits; several, as `listed` reads them, if it is multi-label; a
+            number for a regression, and for pairs of sentences how alike they are on any scale.
         progress: called with the number of texts answered since the last call.
 
     Returns:
@@ -159,11 +159,12 @@ def _similarity(
 def _names(model: Model, truth: Sequence[str]) -> list[str]:
     """Labels by name; a file may also number them."""
     labels = model.labels
-    unknown = sorted(set(truth) - set(labels))
+    names = {*labels, model.task.other} if model.task.other_below else set(labels)
+    unknown = sorted(set(truth) - names)
     if not unknown:
         return list(truth)
     numbers = {str(index): name for index, name in enumerate(labels)}
-    if set(truth) <= numbers.keys():
+    if set(truth) <= numbers.keys() - names:
         return [numbers[each] for each in truth]
     shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
     raise InputError(f"{unknown[0]!r} is no label of the model, which has {len(labels)}: {shown}")

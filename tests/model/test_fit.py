@@ -9,6 +9,7 @@ import pytest
 import minibert
 from minibert import InputError, UnsupportedError
 from minibert.compat.sentence_transformers import SentenceTransformer
+from minibert.evaluate import evaluate
 from minibert.format import HeadLayer
 from minibert.regression import fit
 from tests.tiny import embedding_config, write
@@ -85,6 +86,18 @@ def test_texts_that_no_label_fits(embedder):
     report = classifier.config.report["fit"]
     assert 0 <= report["kept"] < 1
     assert "kept" not in plain.config.report["fit"]
+
+
+def test_what_no_label_fits_is_evaluated_too(embedder):
+    classifier = embedder.fit(TEXTS, LABELS, C=0.1, other_below=0.9, other="neither")
+    answers = [each["label"] for each in classifier.predict(TEXTS)]
+    assert "neither" in answers
+    assert evaluate(classifier, TEXTS, answers)["accuracy"] == 1
+    with pytest.raises(InputError, match="'other' is no label"):
+        evaluate(classifier, TEXTS, ["other", *answers[1:]])
+    numbers = embedder.fit(TEXTS, [1, 2] * 6)
+    with pytest.raises(InputError, match="'0' is no label"):  # "1" is a name, so none of them is a place
+        evaluate(numbers, TEXTS, ["0", "1"] * 6)
 
 
 def test_what_examples_count(embedder):
