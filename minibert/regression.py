@@ -51,7 +51,6 @@ def fit(
     *,
     C: float = 1.0,
     weights: np.ndarray | None = None,
-    start: Regression | None = None,
 ) -> Regression:
     """The classifier that is most probable by its examples and the penalty.
 
@@ -61,7 +60,6 @@ def fit(
         count: classes, two at least.
         C: how much the examples count against the penalty, as in scikit-learn.
         weights: float [n], what each example counts; None for 1.
-        start: where to begin; changes the time that it takes, not what is found.
 
     Returns:
         The classifier. Of two classes it is the one that scikit-learn finds, whose one row of weights is the difference
@@ -95,11 +93,8 @@ def fit(
         slope[:, dim] = logits.sum(axis=0, dtype=np.float64)
         return value, slope.reshape(-1)
 
-    first = np.zeros((count, dim + 1))
-    if start is not None:
-        first[:, :dim] = start.weight
-        first[:, dim] = start.bias + start.weight @ center
-    found, iterations, converged = _minimized(loss, first.reshape(-1))
+    # Always from nothing: elsewhere there may be no slope that counts, either, with much C and examples told apart.
+    found, iterations, converged = _minimized(loss, np.zeros(count * (dim + 1)))
     both = found.reshape(count, dim + 1)
     bias = both[:, dim] - both[:, :dim] @ center
     return Regression(both[:, :dim].astype(np.float32), (bias - bias.mean()).astype(np.float32), iterations, converged)

@@ -50,16 +50,6 @@ def test_two_classes_are_a_logistic_regression():
     assert found.weight[0] == pytest.approx(-found.weight[1], abs=1e-4)
 
 
-def test_where_it_begins_changes_nothing():
-    vectors, classes = examples(4)
-    cold = fit(vectors, classes, 4, C=10.0)
-    warm = fit(vectors, classes, 4, C=10.0, start=cold)
-    assert warm.iterations == 0
-    assert warm.logits(vectors) == pytest.approx(cold.logits(vectors), abs=1e-3)
-    elsewhere = fit(vectors, classes, 4, C=10.0, start=fit(vectors, (classes + 1) % 4, 4, C=10.0))
-    assert elsewhere.logits(vectors) == pytest.approx(cold.logits(vectors), abs=0.05)
-
-
 def test_more_weight_is_more_examples():
     vectors, classes = examples(3)
     weights = np.where(classes == 0, 2.0, 1.0)

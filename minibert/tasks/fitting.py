@@ -88,7 +88,7 @@ class Fitting(SentenceEmbedding):
         )
         found = fit(vectors, classes, len(names), C=C, weights=weights)
         report: dict[str, Any] = {"examples": len(items), "labels": len(names), "C": C, "converged": found.converged}
-        report |= _cross_validated(vectors, classes, weights, found, C, folds, below)
+        report |= _cross_validated(vectors, classes, weights, len(names), C, folds, below)
         config, tensors = with_classifier(self.config, self._file.tensors, found, names, below, other)
         config = replace(config, report={**config.report, "fit": report})
         return self._opened(model_bytes(config, tensors))
@@ -108,15 +108,20 @@ def _classes(labels: Any, count: int) -> tuple[tuple[str, ...], np.ndarray]:
     for place, each in enumerate(given):
         if isinstance(each, (bool, np.bool_)) or not isinstance(each, (str, int, np.integer)):
             raise InputError(f"a label must be a text or a whole number, got {type(each).__name__} at index {place}")
-        if not _is_name(str(each)):
+        if not _is_name(_name(each)):
             raise InputError(f"a label must be a name, got {each!r} at index {place}")
-    found, classes = np.unique(np.array([str(each) for each in given], object), return_inverse=True)
-    names = tuple(str(each) for each in found)
+    found, classes = np.unique(np.array([_name(each) for each in given], object), return_inverse=True)
+    names = tuple(found.tolist())
     if len(names) < len(set(given)):
         raise InputError("labels must be all texts or all numbers: one of them is both, and would be one label")
     if not 2 <= len(names) <= MAX_LABELS:
         raise InputError(f"examples must have from 2 to {MAX_LABELS} different labels, got {len(names)}")
     return names, classes.reshape(-1)
+
+
+def _name(label: Any) -> str:
+    """A label as a file has it; of a member of an enumeration its value."""
+    return str.__str__(label) if isinstance(label, str) else str(int(label))
 
 
 def _is_name(text: str) -> bool:
@@ -135,7 +140,7 @@ def _weights(class_weight: ClassWeight, names: tuple[str, ...], classes: np.ndar
         return (len(classes) / (len(names) * np.bincount(classes)))[classes]
     if not isinstance(class_weight, Mapping):
         raise InputError(f'class_weight must be "balanced", None, or numbers by label, got {class_weight!r}')
-    given = {str(name): value for name, value in class_weight.items()}
+    given = {_name(name) if isinstance(name, (str, int)) else str(name): value for name, value in class_weight.items()}
     options.refuse_unknown(given, names)
     counts = [options.number(f"class_weight of {name!r}", given.get(name, 1.0), _LEAST, _MOST) for name in names]
     return np.array(counts)[classes]
@@ -145,13 +150,12 @@ def _cross_validated(
     vectors: np.ndarray,
     classes: np.ndarray,
     weights: np.ndarray | None,
-    whole: Regression,
+    count: int,
     C: float,
     folds: int,
     below: float,
 ) -> dict[str, Any]:
     """What is right of the examples when each is answered by a classifier that did not see it."""
-    count = len(whole.bias)
     folds = min(folds, int(np.bincount(classes).min()))
     if folds < 2:
         return {"folds": 0, "accuracy": None}
@@ -160,7 +164,7 @@ def _cross_validated(
     for number in range(folds):
         learnt, asked = fold != number, fold == number
         part = None if weights is None else weights[learnt]
-        found = fit(vectors[learnt], classes[learnt], count, C=C, weights=part, start=whole)
+        found = fit(vectors[learnt], classes[learnt], count, C=C, weights=part)
         logits[asked] = found.logits(vectors[asked])
     right = logits.argmax(axis=1) == classes
     score: dict[str, Any] = {"folds": folds, "accuracy": float(right.mean())}

@@ -246,6 +246,8 @@ class SentenceEmbedding(Features):
             return self.encode(inputs, **self._with_prompt(options, names))
         own, limits = self._side_options(options)
         if (sentences := own.pop("sentences", None)) is not None:
+            if inputs is not None:
+                raise InputError("give either inputs or sentences, which are the same")
             inputs = sentences
         choices.flag("convert_to_numpy", own.pop("convert_to_numpy", True))  # a list of arrays in any case
         one = is_one(inputs, pair=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from enum import Enum, IntEnum
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from minibert import InputError, UnsupportedError
 from minibert.compat.sentence_transformers import SentenceTransformer
 from minibert.evaluate import evaluate
 from minibert.format import HeadLayer
-from minibert.regression import fit
+from minibert.regression import fit, folds_of
 from tests.tiny import embedding_config, write
 
 GOOD = ["a great movie", "good", "i like this", "great actor", "the film was great", "this is good"]
@@ -115,6 +116,27 @@ def test_numbers_may_be_labels(embedder):
     assert classifier.config.report["fit"]["folds"] == 5
     alone = embedder.fit(TEXTS, [*range(6), *range(5), 9])
     assert alone.config.report["fit"]["accuracy"] is None
+
+
+def test_a_member_of_an_enumeration_is_its_value(embedder):
+    class Kind(str, Enum):
+        GOOD = "good"
+        BAD = "bad"
+
+    classifier = embedder.fit(TEXTS, [Kind.GOOD] * 6 + [Kind.BAD] * 6, class_weight={Kind.GOOD: 2})
+    assert classifier.labels == ("bad", "good")
+    assert embedder.fit(TEXTS, [IntEnum("Number", "A B")(1 + place % 2) for place in range(12)]).labels == ("1", "2")
+
+
+def test_examples_are_answered_by_what_has_not_seen_them(embedder):
+    classes = np.arange(12) % 2  # which has nothing to do with the texts, but 40 numbers tell 12 texts apart
+    report = embedder.fit(TEXTS, classes, C=1e6).config.report["fit"]
+    vectors, fold = embedder.encode(TEXTS), folds_of(classes, report["folds"])
+    right = 0
+    for number in range(report["folds"]):
+        found = fit(vectors[fold != number], classes[fold != number], 2, C=1e6)
+        right += (found.logits(vectors[fold == number]).argmax(axis=1) == classes[fold == number]).sum()
+    assert report["accuracy"] == right / 12 < 0.8
 
 
 def test_a_layer_gives_a_plain_model(embedder_path, embedder):

@@ -198,6 +198,13 @@ def test_pipelines_answer_lazily(classifier, answerer, filler):
         pipeline(None, classifier, topk=2)("bad")
 
 
+def test_sentences_are_given_once(embedder, colbert):
+    for model in (embedder, colbert):
+        with pytest.raises(InputError, match="either inputs or sentences"):
+            model.encode_query("bad", sentences="good")
+        assert (model.encode_query(sentences="good") == model.encode_query("good")).all()
+
+
 def test_weights_of_a_ranking_are_three_numbers(embedder):
     for weights in (
         "abc",
