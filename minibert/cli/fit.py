@@ -78,6 +78,8 @@ def _columns(arguments: argparse.Namespace) -> tuple[str, str]:
 def _lines(report: dict[str, Any], seconds: float, size: int) -> list[tuple[str, str]]:
     """Figures for people."""
     lines = [("examples", f"{report['examples']:,}"), ("labels", f"{report['labels']:,}")]
+    if not report["converged"]:
+        lines.append(("converged", "no: another --C may help"))
     if report["accuracy"] is None:
         lines.append(("accuracy", "unknown: a label has one example alone, or --folds is 0"))
     else:

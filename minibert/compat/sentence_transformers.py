@@ -19,6 +19,7 @@ from minibert import options
 from minibert.compat.layer import CONSTRUCTOR, Layer, load_options
 from minibert.errors import InputError, warn
 from minibert.format.constants import SIMILARITIES
+from minibert.format.schema import Config
 from minibert.tasks.base import Source
 from minibert.tasks.habits import Tokens
 from minibert.tasks.tensors import as_tensor, has_torch
@@ -116,8 +117,7 @@ class SentenceTransformer(Layer):
         if value is not None:
             value = cast(int, self.pipeline.limits(max_length=value).max_length)
         self._max_seq_length = value
-        length = self._file.config.text.max_length if value is None else value
-        self.config = replace(self.config, text=replace(self.config.text, max_length=length))
+        self.config = _cut(self.config, self._file.config.text.max_length if value is None else value)
 
     def get_sentence_embedding_dimension(self) -> int:
         """Numbers in a vector of `encode`."""
@@ -215,6 +215,11 @@ class SentenceTransformer(Layer):
         return _like(super().similarity_pairwise(_array(a), _array(b)), a, b)
 
 
+def _cut(config: Config, max_length: int) -> Config:
+    """A config that says how many tokens of a text are read."""
+    return replace(config, text=replace(config.text, max_length=max_length))
+
+
 def _is_tensor(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "torch"
 
@@ -261,11 +266,13 @@ class CrossEncoder(Layer):
         if num_labels is not None and num_labels != len(self.labels):
             raise InputError(f"num_labels is {num_labels}, {self.path.name} has {len(self.labels)}")
         self._pair_length = None if max_length is None else self.pipeline.limits(max_length=max_length).max_length
+        if self._pair_length is not None:
+            self.config = _cut(self.config, self._pair_length)
         self._function = _function(activation_fn)
 
     def __reduce__(self) -> tuple[Any, ...]:
         make, arguments = super().__reduce__()[:2]
-        return make, arguments, {"_pair_length": self._pair_length, "_function": self._function}
+        return make, arguments, {"config": self.config, "_pair_length": self._pair_length, "_function": self._function}
 
     @property
     def num_labels(self) -> int:

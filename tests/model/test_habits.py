@@ -169,12 +169,14 @@ def test_what_is_set_for_all_calls_survives_pickling(embedder_path, embedder, tm
     assert embedder.prompts == {"query": "query : ", "passage": "hello "}
 
 
-def test_scores_of_a_layer_are_those_of_the_model(ranker, tiny_folder):
+def test_scores_of_a_layer_are_those_of_the_model(ranker, tiny_folder, tmp_path):
     pairs = [("was it good", "bad"), ("was it good", "great " * 9)]
     layer = CrossEncoder(tiny_folder / "regression.safetensors", max_length=8, backend="numpy")
     for each in (layer, pickle.loads(pickle.dumps(layer))):
         with pytest.warns(minibert.TruncationWarning):
             assert (each.predict(pairs) == ranker.score(pairs, max_length=8)).all()
+    layer.save(tmp_path / "saved.safetensors")
+    assert minibert.load(tmp_path / "saved.safetensors").max_length == layer.max_length == 8
     several = CrossEncoder(tiny_folder / "inference.safetensors", backend="numpy")
     assert (several.predict(pairs) == minibert.load(several.path).score(pairs, function_to_apply="none")).all()
     assert several.predict(pairs, apply_softmax=True).sum(axis=1) == pytest.approx(1)
