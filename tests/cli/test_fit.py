@@ -18,7 +18,9 @@ def test_fit_writes_a_classifier(run, embedder_path, tmp_path):
         run("predict", out, "bad", "--json").json["label"]
         == minibert.load(out, backend="numpy").predict("bad")["label"]
     )
-    people = run("fit", embedder_path, tmp_path / "examples.tsv", "-o", out, "--other-below", "0.99", "--other", "?")
+    people = run(
+        "fit", embedder_path, tmp_path / "examples.tsv", "-o", out, "-f", "--other-below", "0.99", "--other", "?"
+    )
     assert people.out.splitlines()[0].split() == ["examples", "8"]
     assert minibert.load(out).task.other == "?"
     assert "fit" in run("inspect", out).out
@@ -36,4 +38,5 @@ def test_columns_are_found_or_named(run, embedder_path, tmp_path):
     wrong = run("fit", embedder_path, table, "-o", table, "--text", "what", "--label", "kind")
     assert wrong.code == 1
     assert table.read_text().startswith("what")
-    assert "--other-below" in run("fit", embedder_path, table, "-o", out, "--other", "x").err
+    assert "exists; to replace it give --force" in run("fit", embedder_path, table, "-o", out).err
+    assert "--other-below" in run("fit", embedder_path, table, "-o", out, "--other", "x", "--force").err
