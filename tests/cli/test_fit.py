@@ -45,4 +45,5 @@ def test_columns_are_found_or_named(run, embedder_path, tmp_path):
     own = run("fit", model, table, "-o", model, "--force", "--text", "what", "--label", "kind")
     assert own.code == 1
     assert minibert.load(model).task.kind == "sentence-embedding"
+    assert "exists; to replace it give --force" in run("fit", embedder_path, table, "-o", out).err
     assert "--other-below" in run("fit", embedder_path, table, "-o", out, "--other", "x").err

@@ -156,7 +156,17 @@ def test_what_is_asked_for_beside_it_is_done_first(folder, tmp_path, capsys, mon
     monkeypatch.setenv("MINIBERT_BACKEND", "numpy")
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
     out = tmp_path / "model"
-    command = ["convert", str(folder), "-o", str(out), "--calibrate", str(tmp_path / "texts.txt"), "--max-loss", "0.6"]
+    command = [
+        "convert",
+        str(folder),
+        "-o",
+        str(out),
+        "--calibrate",
+        str(tmp_path / "texts.txt"),
+        "--max-loss",
+        "0.6",
+        "-f",
+    ]
     pruned = ["--prune", "4x4:0.5", "--prune-budget", "matrix", "--embeddings", "int4"]
     assert main([*command, "--quantize", "auto", "--target", "pi4", *pruned, "--json"]) == 0
     shown = capsys.readouterr()
@@ -225,7 +235,7 @@ def test_a_target_is_told_what_would_be_faster(folder, tmp_path, capsys):
     assert "target: --prune 4x4:0.5 would take 0.61 of the time of dense int8" in said
     assert set(kinds(path).values()) == {"int8"}  # told, not done
     config = read_model(path).config
-    assert main(["convert", str(folder), "-o", str(path), "--target", "pi4", "--json"]) == 0
+    assert main(["convert", str(folder), "-o", str(path), "--target", "pi4", "--json", "--force"]) == 0
     assert json.loads(capsys.readouterr().out)["target"] == proposals(config, TARGETS["pi4"])
     assert len(proposals(config, replace(TARGETS["amx"], int4=0.9, blocks=(0.5, 0.8, 1.4, 2.4)))) == 1
     said = "\n".join(proposals(config, TARGETS["pi3"]))

@@ -149,17 +149,17 @@ def _check(arguments: argparse.Namespace, flags: dict[str, Any]) -> list[str]:
     check_target(Path(arguments.source), Path(arguments.output), inputs)
     if arguments.report:
         files.check_target(arguments.report, [*inputs, arguments.output])
+    searched = budget.wanted(arguments)
+    given = (*flags, *(["recipe"] if arguments.recipe else []))
+    if searched and (others := [name for name in given if name not in budget.combines(arguments)]):
+        raise InputError(f"a budget finds the recipe itself: leave out --{others[0].replace('_', '-')}")
     for name in ("recipe", "calibrate", "vocab_from", "eval"):
         if (path := getattr(arguments, name)) is not None and not os.path.exists(path):
             raise InputError(f"--{name.replace('_', '-')} {path}: no such file")
-    if budget.wanted(arguments):
-        combine = budget.combines(arguments)
-        if others := [name for name in (*flags, "recipe") if name not in combine and getattr(arguments, name)]:
-            raise InputError(f"a budget finds the recipe itself: leave out --{others[0].replace('_', '-')}")
-    elif arguments.recipe is None:
-        recipe_of(**flags)
-    else:
+    if arguments.recipe is not None:
         read_recipe(arguments.recipe)
+    elif not searched:
+        recipe_of(**flags)
     may_replace(arguments, arguments.output, arguments.report)
     return inputs
 
