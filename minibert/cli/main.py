@@ -25,6 +25,7 @@ COMMANDS = (
     "eval",
     "inspect",
     "bench",
+    "serve",
     "warmup",
     "doctor",
     "demo",
@@ -32,6 +33,8 @@ COMMANDS = (
 )
 #: Those of the workstation half, which a device need not have, and the extra that installs what they need.
 WORKSTATION = {"convert": "convert", "distill": "distill", "completion": "convert"}
+#: All that need more than a device has.
+EXTRAS = {**WORKSTATION, "demo": "convert", "serve": "serve"}
 
 #: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C;
 #: or by SIGTERM.
@@ -64,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.complain("stopped")
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        extra = {**WORKSTATION, "demo": "convert"}.get(words[0]) if words else None
+        extra = EXTRAS.get(words[0]) if words else None
         if extra is None or (error.name or "minibert.").startswith(("minibert.", "minibert_converter.")):
             raise  # a broken installation, not a missing part
         console.complain(

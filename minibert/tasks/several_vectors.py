@@ -41,11 +41,14 @@ class Vectors(NamedTuple):
     tokens: np.ndarray
 
 
-class _AllRows:
+class AllRows:
     """An engine whose rows of tokens have everything side by side: token heads, then the text's own row.
 
     The latter stands at the text's first token.
     """
+
+    #: Each token has a row.
+    pooled = False
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -159,9 +162,14 @@ class SeveralVectors(BaseModel):
         return self.pipeline.answers(many(inputs, pair=False), SparseReader(self.task), limits, read_ahead=read_ahead)
 
     @Lazy
+    def all_rows(self) -> AllRows:
+        """An engine whose plan goes on to the token heads."""
+        return AllRows(Engine(self._file, **self._options, token_heads=True))
+
+    @Lazy
     def _with_token_heads(self) -> tuple[Pipeline, VectorsReader]:
-        """A pipeline whose plan goes on to the token heads, and what reads its rows."""
-        rows = _AllRows(Engine(self._file, **self._options, token_heads=True))
+        """A pipeline of that engine, and what reads its rows."""
+        rows = self.all_rows
         return Pipeline(rows, self._get_tokenizer, self.config), VectorsReader(self.config, rows.widths)
 
 

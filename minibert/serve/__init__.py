@@ -1,0 +1,1 @@
+"""A service: models behind HTTP, in the dialects of OpenAI, Cohere and text-embeddings-inference."""
