@@ -18,7 +18,8 @@ from typing import Any
 from minibert.serve import openai
 from minibert.serve.refusals import HttpRefusal, WrongField, refused
 from minibert.serve.responses import Response
-from minibert.serve.routes import PREFIXES, ROUTES, Route
+from minibert.serve.route import Route
+from minibert.serve.routes import PREFIXES, ROUTES
 from minibert.serve.service import Call, Service
 
 Scope = dict[str, Any]

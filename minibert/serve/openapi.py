@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minibert import __version__
 
 if TYPE_CHECKING:
-    from minibert.serve.routes import Route
+    from minibert.serve.route import Route
 
 _STATUSES = {
     "400": "the request makes no sense",
