@@ -25,6 +25,7 @@ from minibert.errors import (
 from minibert.forking import unforked
 
 if TYPE_CHECKING:
+    from minibert.compat.sklearn import MinibertEncoder
     from minibert.model import Model, load
     from minibert.tasks.vectors import quantize_embeddings
     from minibert.text.tokenizer import TruncationWarning
@@ -37,6 +38,7 @@ __all__ = [
     "CheckpointError",
     "FormatError",
     "InputError",
+    "MinibertEncoder",
     "MinibertError",
     "MissingFileError",
     "Model",
@@ -49,6 +51,7 @@ __all__ = [
 
 #: Public names that come with their modules, on first use.
 _LAZY = {
+    "MinibertEncoder": "minibert.compat.sklearn",
     "Model": "minibert.model",
     "load": "minibert.model",
     "quantize_embeddings": "minibert.tasks.vectors",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ LENGTHS = (8, 16, 32, 64, 128, 256, 512)
 #: The ragged batch: this many texts, lengths lognormal around a median, as real short texts have them.
 RAGGED_TEXTS, RAGGED_MEDIAN, RAGGED_SIGMA, RAGGED_RANGE = 64, 20, 0.6, (4, 128)
 SENTENCE = "the quick brown fox jumps over the lazy dog while nobody is looking"
+QUESTION = "who jumps over the dog"
 
 
 def macs(config: Config, length: int) -> int:
@@ -74,27 +76,35 @@ def ragged(model: Model, seconds: float) -> dict[str, Any]:
 
 
 def one_text(model: Model, seconds: float) -> dict[str, Any]:
-    """Where the time of one short text goes, from `predict` or `encode` to the answer, in seconds.
+    """Where the time of one short text, or of a question about it, goes, from `predict` or `encode` to the answer.
 
-    "engine" is `forward` with its token ids, "tokenizer" is text to token ids, "python" what is left, measured with an
-    engine that has its answer ready: as a difference of milliseconds it would drown in their noise.
+    In seconds: "engine" is `forward` with its token ids, "tokenizer" is text to token ids, "python" what is left,
+    measured with an engine that has its answer ready: as a difference of milliseconds it would drown in their noise.
     """
-    tokenizer = model.tokenizer
-    ids = [tokenizer.encode(SENTENCE).ids]
-    recorded = Model(model.path, threads=1)
-    recorded.pipeline = Pipeline(_Recorded(model.forward(ids)), lambda: tokenizer, model.config)
+    tokenizer, kind = model.tokenizer, model.task.kind
+    text, pair = (QUESTION, SENTENCE) if kind == "question-answering" else (SENTENCE, None)
+    if kind == "fill-mask" and tokenizer.mask_id is not None:
+        text = f"{tokenizer.token(tokenizer.mask_id)} {SENTENCE}"
+    encoded = tokenizer.encode(text, pair)
+    ids, types = [encoded.ids], None if encoded.type_ids is None else [encoded.type_ids]
+    recorded = copy(model)
+    recorded.pipeline = Pipeline(_Recorded(model, model.forward(ids, types)), lambda: tokenizer, model.config)
+    vars(recorded)["_encoder"] = recorded.pipeline  # for a model that gives all its tokens' vectors and no more
 
     def answer(model: Model) -> Any:
-        if model.task.kind == "multi-vector":
+        if kind == "multi-vector":
             return model.encode_document(SENTENCE)
-        return model.predict(SENTENCE) if model.labels else model.encode(SENTENCE)
+        if kind == "sentence-embedding":
+            pooled = model.config.architecture.pooling != "none"
+            return model.encode(SENTENCE) if pooled else model.features(SENTENCE)
+        return model.predict(text) if pair is None else model.predict(text, pair)
 
     around = measure(lambda: answer(recorded), seconds)
-    tokens = measure(lambda: tokenizer.encode(SENTENCE), seconds)
+    tokens = measure(lambda: tokenizer.encode(text, pair), seconds)
     return {
         "tokens": len(ids[0]),
         "seconds": measure(lambda: answer(model), seconds),
-        "engine": measure(lambda: model.forward(ids), seconds),
+        "engine": measure(lambda: model.forward(ids, types), seconds),
         "tokenizer": tokens,
         "python": around - tokens,
     }
@@ -103,13 +113,15 @@ def one_text(model: Model, seconds: float) -> dict[str, Any]:
 class _Recorded:
     """An engine that has its answer ready: what is left is the time around the engine."""
 
-    def __init__(self, rows: np.ndarray) -> None:
+    def __init__(self, model: Model, rows: np.ndarray) -> None:
         self._rows = rows
+        self._pooled = model.engine.pooled
         self.threads = 1
         self.out_features = rows.shape[1]
 
     def forward(self, ids: Any, token_types: Any = None, wanted: Any = None, attended: Any = None) -> np.ndarray:
-        return self._rows
+        count = len(ids) if self._pooled else sum(map(len, ids if wanted is None else wanted))
+        return self._rows if count == len(self._rows) else np.resize(self._rows, (count, self.out_features))
 
 
 def _ids(model: Model, random: np.random.Generator, lengths: Sequence[int]) -> list[list[int]]:

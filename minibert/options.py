@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Real
 from operator import index
 from reprlib import repr as shown
@@ -13,24 +13,68 @@ import numpy as np
 
 from minibert.errors import InputError
 from minibert.forking import unforked
+from minibert.tuples import NamedTuple
 
-#: Options of transformers and sentence-transformers that are none here: the values that ask for what happens anyway,
-#: and what to do instead of the others.
-ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {
-    "activation_fct": ((None,), "function_to_apply chooses what makes scores"),
-    "activation_fn": ((None,), "function_to_apply chooses what makes scores"),
-    "apply_softmax": ((None, False), 'function_to_apply="softmax" does this'),
-    "chunk_size": ((None,), "batch_size says how many texts are read at once"),
-    "convert_to_numpy": ((None, True), "scores are NumPy arrays; list(...) makes a list of them"),
-    "convert_to_tensor": ((None, False), "answers are NumPy arrays; torch.from_numpy(...) makes a tensor of them"),
-    "device": ((None, "cpu"), "minibert runs on the CPU"),
-    "grouped_entities": ((None, False), 'aggregation_strategy="simple" joins tokens'),
-    "max_seq_len": ((None,), "it is called max_length"),
-    "output_value": (("sentence_embedding",), "`features` gives the vectors of tokens"),
-    "padding": ((None, True, False, "longest"), "nothing is ever padded"),
-    "pool": ((None,), "threads share the work: see `minibert.load`"),
-    "return_all_scores": ((None, False), "top_k=None gives all labels"),
-    "show_progress_bar": ((None, False), "only `encode` counts on a terminal"),
+
+class Elsewhere(NamedTuple):
+    """An option of another library that changes nothing here.
+
+    Attributes:
+        harmless: whether a value asks for what happens anyway.
+        instead: what to do instead, where it asks for something else.
+    """
+
+    harmless: Callable[[Any], bool]
+    instead: str
+
+
+def _is(*values: Any) -> Callable[[Any], bool]:
+    """Whether a value is one of some: None, bools and words."""
+    return lambda value: (value is None or isinstance(value, (bool, str))) and value in values
+
+
+def _is_count(value: Any) -> bool:
+    """Whether a value is None or says how many, which changes nothing but speed."""
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+
+
+def is_cpu(value: Any) -> bool:
+    """Whether a device, or each of several, is the CPU: "cpu", -1 (as transformers has it), PyTorch's; or None."""
+    if isinstance(value, (list, tuple)):
+        return all(each is not None and is_cpu(each) for each in value)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value == -1):
+        return True
+    return (isinstance(value, str) or type(value).__name__ == "device") and str(value).lower() in ("cpu", "cpu:0")
+
+
+def _is_no_pool(value: Any) -> bool:
+    """Whether a pool has no processes, as those of `start_multi_process_pool` of a model have none."""
+    return value is None or (isinstance(value, dict) and value.get("processes") == [])
+
+
+#: Options of other libraries that are none here.
+ELSEWHERE: dict[str, Elsewhere] = {
+    "activation_fct": Elsewhere(_is(None), "function_to_apply chooses what makes scores"),
+    "activation_fn": Elsewhere(_is(None), "function_to_apply chooses what makes scores"),
+    "apply_softmax": Elsewhere(_is(None, False), 'function_to_apply="softmax" does this'),
+    "chunk_size": Elsewhere(_is_count, "batch_size says how many texts are read at once"),
+    "convert_to_numpy": Elsewhere(_is(None, True), "scores are NumPy arrays; list(...) makes a list of them"),
+    "convert_to_tensor": Elsewhere(
+        _is(None, False), "answers are NumPy arrays; torch.from_numpy(...) makes a tensor of them"
+    ),
+    "device": Elsewhere(is_cpu, "minibert runs on the CPU"),
+    "grouped_entities": Elsewhere(_is(None, False), 'aggregation_strategy="simple" joins tokens'),
+    "max_seq_len": Elsewhere(_is(None), "it is called max_length"),
+    "multiprocessing_threshold": Elsewhere(_is_count, "threads share the work: see `minibert.load`"),
+    "num_workers": Elsewhere(_is_count, "threads share the work: see `minibert.load`"),
+    "output_value": Elsewhere(_is("sentence_embedding"), "`features` gives the vectors of tokens"),
+    "padding": Elsewhere(_is(None, True, False, "longest", "max_length", "do_not_pad"), "nothing is ever padded"),
+    "parallel": Elsewhere(_is_count, "threads share the work: see `minibert.load`"),
+    "pool": Elsewhere(_is_no_pool, "threads share the work: see `minibert.load`"),
+    "return_all_scores": Elsewhere(_is(None, False), "top_k=None gives all labels"),
+    "show_progress_bar": Elsewhere(_is(None, False), "only `encode` counts on a terminal"),
+    "task": Elsewhere(_is(None, "query", "document"), "a file has the one route that it was converted with"),
+    "use_multiprocessing": Elsewhere(_is(None, True, False), "threads share the work: see `minibert.load`"),
 }
 
 
@@ -42,12 +86,19 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
     """
     for name in given:
         if name not in known:
-            with unforked():
-                from difflib import get_close_matches
-
-            near = [each for each in known if each.startswith(name)] or get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(sorted(set(known)))}"
             raise InputError(f"there is no option {name!r}: {hint}")
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """That of `known` which was perhaps meant by a name that is not in it."""
+    with unforked():
+        from difflib import get_close_matches
+
+    return next((each for each in known if each.startswith(name)), None) or next(
+        iter(get_close_matches(name, known, 1)), None
+    )
 
 
 def own(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -61,9 +112,9 @@ def own(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
         if name in known or name not in ELSEWHERE:
             options[name] = value
             continue
-        harmless, instead = ELSEWHERE[name]
-        if not (value is None or isinstance(value, (bool, str))) or value not in harmless:
-            raise InputError(f"there is no option {name!r}: {instead}")
+        elsewhere = ELSEWHERE[name]
+        if not elsewhere.harmless(value):
+            raise InputError(f"there is no option {name!r}: {elsewhere.instead}")
     refuse_unknown(options, known)
     return options
 

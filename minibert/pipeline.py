@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Generic, Protocol, TypedDict, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
-from minibert import options
 from minibert.beside import begun
 from minibert.errors import InputError, warn
 from minibert.format.schema import Architecture, Config
 from minibert.progress import Progress
+from minibert.reading import Found, Item, Limits, Reader, ReadOptions, checked_limits
 from minibert.text.inputs import portions, text_portions
-from minibert.text.packing import BATCH_SIZE, MAX_TOKENS, READ_AHEAD, pack
+from minibert.text.packing import READ_AHEAD, pack
 from minibert.text.sliding import Part, Window, divide
 from minibert.text.tokenizer import Encoded, Tokenizer, TruncationWarning, tokenizes_alone
-from minibert.tuples import NamedTuple
 
 #: A text, and the second one of a pair.
 TextPair = tuple[str, str | None]
-
-Item = TypeVar("Item", bound="str | tuple[str | None, ...]")
-Found = TypeVar("Found")
 
 #: Numbers in the rows of one pass of a task that looks at tokens, at most (unless one window alone has more): 16 MiB.
 MAX_NUMBERS = 1 << 22
@@ -33,42 +28,6 @@ MAX_NUMBERS = 1 << 22
 MAX_AHEAD = 1 << 17
 #: What reads no pairs where long texts are read in windows, for the error message.
 _IN_WINDOWS = "encode with windows"
-
-
-class CutOptions(TypedDict, total=False):
-    """How texts are cut, and how many of their tokens are read at once: see `Limits`."""
-
-    truncation: bool
-    max_length: int | None
-    max_tokens: int
-
-
-class ReadOptions(CutOptions, total=False):
-    """How texts are cut and batched, in every method that reads text: see `Limits`."""
-
-    batch_size: int
-
-
-class Limits(NamedTuple):
-    """How texts are cut and batched; `Pipeline.limits` makes one that is checked.
-
-    Attributes:
-        truncation: whether a text longer than `max_length` is cut, with a TruncationWarning; False refuses it.
-        max_length: tokens to read of each text or pair, special tokens included; None for the model's own limit.
-        batch_size: texts in one pass through the engine, at most. Changes speed and memory, never a result.
-        max_tokens: tokens in one pass, at most, unless one text alone has more.
-        only_first: whether of a pair that is too long only the first text gives way, rather than the longer one. Tasks
-            choose it, not callers.
-        windows: whether a text longer than `max_length` is read whole, in windows of that length, and its row is the
-            average of theirs. Nothing is cut then, so `truncation` says nothing. For tasks of one row a text.
-    """
-
-    truncation: bool = True
-    max_length: int | None = None
-    batch_size: int = BATCH_SIZE
-    max_tokens: int = MAX_TOKENS
-    only_first: bool = False
-    windows: bool = False
 
 
 class Forward(Protocol):
@@ -86,34 +45,6 @@ class Forward(Protocol):
     ) -> np.ndarray:
         """Rows of token ids: float32 [texts, out_features], or [wanted tokens, out_features]."""
         ...
-
-
-class Reader(ABC, Generic[Item, Found]):
-    """A task that looks at the rows of tokens, with its options: what it makes of items, windows and rows."""
-
-    @abstractmethod
-    def check(self, item: Any, index: int) -> Item:
-        """An item as a caller gave it, checked: a text or a tuple; raises InputError naming `index` if it is none."""
-
-    def characters(self, item: Item) -> int:
-        """Characters to read."""
-        return len(item) if isinstance(item, str) else sum(len(text or "") for text in item)
-
-    @abstractmethod
-    def windows(self, tokenizer: Tokenizer, item: Item, max_length: int) -> tuple[list[Window], bool]:
-        """What the model reads of an item, and whether that is less than all of it."""
-
-    def wanted(self, window: Window) -> Sequence[int]:
-        """Rising places of the tokens whose rows `find` looks at: all, unless a task says otherwise."""
-        return range(len(window.ids))
-
-    @abstractmethod
-    def find(self, window: Window, rows: np.ndarray) -> Found:
-        """What there is to keep of those rows, float32 [wanted, outputs], which are gone afterwards."""
-
-    @abstractmethod
-    def answer(self, item: Item, found: list[tuple[Window, Found]]) -> Any:
-        """The answer, from all windows of an item."""
 
 
 class Pipeline:
@@ -137,29 +68,19 @@ class Pipeline:
         self._at_once = not config.architecture.layers and (engine.threads > 1 or tokenizes_alone())
 
     def limits(self, known: type = ReadOptions, /, **given: Any) -> Limits:
-        """Checked limits.
-
-        Args:
-            known: a TypedDict of all options of the method that asks, for the nearest name to a misspelt one.
-            given: ReadOptions, as the caller gave them.
+        """Limits of ReadOptions (see `checked_limits`) that this model can keep.
 
         Raises:
             InputError: there is no such option, or a value makes no sense or is more than the model's positions.
         """
         if not given:
             return Limits()
-        given = options.own(given, known.__annotations__)
-        for name in ("batch_size", "max_tokens"):
-            if name in given:
-                given[name] = options.integer(name, given[name])
-        if "truncation" in given:
-            given["truncation"] = options.flag("truncation", given["truncation"])
-        if given.get("max_length") is not None:
-            length = given["max_length"] = options.integer("max_length", given["max_length"])
-            if length > self._max_positions:
-                raise InputError(f"max_length is {length}, the model has {self._max_positions} positions")
-            self._tokenizer().check_max_length(length)
-        return Limits(**given)
+        limits = checked_limits(given, known)
+        if limits.max_length is not None:
+            if limits.max_length > self._max_positions:
+                raise InputError(f"max_length is {limits.max_length}, the model has {self._max_positions} positions")
+            self._tokenizer().check_max_length(limits.max_length)
+        return limits
 
     def options(self, known: type, given: Mapping[str, Any]) -> tuple[dict[str, Any], Limits]:
         """What a caller gave, in two: the task's own options, which `known` has beside ReadOptions; checked limits."""

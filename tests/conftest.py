@@ -11,6 +11,7 @@ import pytest
 # Before anything loads NumPy: for small matrices, threads of its BLAS do little more than wait for each other.
 for _blas in ("OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_blas}_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks anybody but tests/hubs.py
 
 
 #: What `-m fast` runs: something of every part, and of instruction sets the best one only...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import common
+from bench.arm.blocks import build_plugin, difference, read_counts
 
 #: Scripts that are run by their path, under any interpreter that has the runtime.
 ALONE = ("first_answer", "runtimes", "worker")
@@ -131,3 +133,24 @@ def test_results_and_tables_are_kept(tmp_path, monkeypatch):
     page.write_text("no marks")
     with pytest.raises(SystemExit, match="has no table between"):
         common.fill(page, script, "")
+
+
+def test_blocks_that_an_emulator_cut_are_put_together(tmp_path):
+    # nop; nop; b.ne; nop; ret: a loop of three instructions, entered at its second, whose first lies on another page
+    nop, back, end = "1f2003d5", "c1ffff54", "c0035fd6"
+    file = tmp_path / "blocks.txt"
+    file.write_text(f"9,0 1000 {nop}\n9,1 1004 {nop}{back}\n0,1 100c {nop}{end}\n")
+    together = {bytes.fromhex(nop): 9, bytes.fromhex(nop + back): 10, bytes.fromhex(nop + end): 1}
+    assert read_counts(file) == together
+    assert read_counts(file, 0) == {bytes.fromhex(nop + nop + back): 9}
+    assert read_counts(file, 1) == {bytes.fromhex(nop + back): 1, bytes.fromhex(nop + end): 1}
+    assert difference(read_counts(file), read_counts(file, 0), 2) == {
+        bytes.fromhex(nop): 4.5,
+        bytes.fromhex(nop + back): 5,
+        bytes.fromhex(nop + end): 0.5,
+    }
+
+
+@pytest.mark.skipif(not shutil.which("cc") or sys.platform != "linux", reason="needs a C compiler")
+def test_the_plugin_that_counts_compiles(tmp_path):
+    assert build_plugin(tmp_path).stat().st_size

@@ -20,7 +20,7 @@ MAPS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 #: A file in a folder, a file of this tree, a folder; and a file of code.
 PATH = re.compile(r"(?<![\w./-])[\w.-]*/[\w./-]+|[\w-]+\.(?:py|md|toml|svg)\b|[\w-]+/(?!\S)")
 SCRIPT = re.compile(r"(?<![\w./-])[\w./-]*\w\.py\b")
-PLACES = ("minibert", "converter", "tests", "bench", "docs", "examples", ".ci")
+PLACES = ("minibert", "converter", "tests", "bench", "docs", "examples", "packages", ".ci")
 #: Tensors are named in dots too.
 TENSORS = re.compile(r"(layers|embeddings|head|exits|attention|ffn)\.")
 

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,20 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         stop(OSError(28, "No space left on device"))
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_found_before_the_work():
+    with tempfile.TemporaryDirectory() as folder:  # others may not look into tmp_path
+
+        def check() -> str:
+            if os.getuid() == 0:  # who may write anywhere
+                os.setuid(65534)
+            return check_target(os.path.join(folder, "file"))
+
+        os.chmod(folder, 0o555)
+        assert "may not write to" in forked(check)
+        os.chmod(folder, 0o777)
+        assert forked(check) == os.path.realpath(os.path.join(folder, "file"))
 
 
 def test_a_full_disk(tmp_path):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.test_imports import FILES, imports
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,6 +57,20 @@ def test_only_the_compiler_needs_another_package(monkeypatch):
     assert project["entry-points"]["pyinstaller40"] == {"hook-dirs": "minibert.pyinstaller:hook_dirs"}
 
 
+def test_the_workstation_half_imports_what_its_extras_install_and_no_more():
+    tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert extras["distill"][0] == "minibert[convert]"
+    assert extras["convert"][0] == "minibert[jit]"
+    own = {re.match(r"\w+", each)[0] for name in ("jit", "convert", "distill") for each in extras[name]} - {"minibert"}
+    always = {re.match(r"\w+", each)[0] for each in project["dependencies"]} | {"minibert", "minibert_converter"}
+    converter = [path for module, path in FILES.items() if module.startswith("minibert_converter")]
+    imported = {name.split(".")[0] for path in converter for name in imports(path)} - set(sys.stdlib_module_names)
+    # In Python 3.11 tomli is tomllib.
+    assert imported - always - {"tomllib"} == own
+
+
 @pytest.mark.parametrize(
     ("system", "machine", "asks"),
     [
@@ -78,3 +95,17 @@ def test_hooks_are_where_pyinstaller_looks():
 
     (folder,) = hook_dirs()
     assert (Path(folder) / "hook-minibert.py").is_file()
+
+
+@pytest.mark.skipif(not (ROOT / "packages").is_dir(), reason="needs packages/ of the repository")
+def test_the_package_of_minilm_is_its_file(monkeypatch, tmp_path):
+    tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    project = tomllib.loads((ROOT / "packages/minilm/pyproject.toml").read_text())["project"]
+    assert extras["minilm"] == [project["name"]]
+    backend = pytest.importorskip("hatchling.build")
+    monkeypatch.chdir(ROOT / "packages/minilm")
+    wheel = zipfile.ZipFile(tmp_path / backend.build_wheel(str(tmp_path)))
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert names == {"minibert_minilm/__init__.py", "minibert_minilm/minilm.safetensors"}
+    assert len(wheel.read("minibert_minilm/minilm.safetensors")) <= 13_000_000

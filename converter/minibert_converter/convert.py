@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from minibert import files
 from minibert.errors import InputError
 from minibert.format import is_model_file, write_model
 from minibert_converter.calibration.texts import read_texts
-from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.checkpoints import checkpoint_folder, read_checkpoint
 from minibert_converter.checkpoints.weights import WEIGHT_FILES
 from minibert_converter.export import export
 from minibert_converter.network import Network
@@ -33,13 +34,16 @@ def convert(
     calibrate: str | Path | Sequence[str] | None = None,
     max_length: int | None = None,
     base: str | Path | None = None,
+    revision: str | None = None,
     progress: OnProgress | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     **flags: Any,
 ) -> Report:
-    """Converts a Hugging Face checkpoint folder into one minibert file, written whole or not at all.
+    """Converts a Hugging Face checkpoint into one minibert file, written whole or not at all.
 
     Args:
-        src: the folder: config.json, weights, tokenizer; sentence-transformers files where there are any.
+        src: its folder (config.json, weights, tokenizer; sentence-transformers files where there are any), or its name
+            on the Hub: see `checkpoint_folder`.
         out: the file to write; an older one is replaced.
         recipe: what to do to the model, or a TOML file that says it; None takes `flags`.
         task: one of `minibert.format.constants.TASK_KINDS`, if not what the checkpoint says itself.
@@ -47,8 +51,10 @@ def convert(
         calibrate: texts like those to come, or a file of them (see `read_texts`); where None those that the recipe
             names, or else those that ship with the converter.
         max_length: longest text in tokens, if not what the checkpoint says itself.
-        base: where `src` is an adapter of PEFT, the folder of its base model, if not the one that it names.
+        base: where `src` is an adapter of PEFT, its base model, as `src`, if not the one that it names.
+        revision: of a name on the Hub, a branch, a tag or a commit, if not its main branch.
         progress: called as `progress(stage, done, total)`.
+        on_step: called as `on_step(number, steps)` when reading, each pass, and writing begin.
         flags: common recipes in short, such as `prune=["4x4:0.5"]` and `quantize="none"`: see `recipe.flags.FLAGS`.
 
     Returns:
@@ -62,7 +68,8 @@ def convert(
     start = time.perf_counter()
     progress = progress or no_progress
     chosen = _recipe(recipe, flags)
-    source, target = Path(src), Path(out)
+    source, target = checkpoint_folder(src, revision, progress), Path(out)
+    base = None if base is None else checkpoint_folder(base, progress=progress)
     if calibrate is None and chosen.calibrate is not None:
         calibrate = chosen.folder / chosen.calibrate
     vocabularies = [chosen.folder / step.vocab_from for step in chosen.passes if isinstance(step, Vocabulary)]
@@ -72,11 +79,19 @@ def convert(
         raise InputError("calibration texts are given, but nothing that is asked for reads them")
     texts = None if calibrate is None else read_texts(calibrate)
 
+    steps = count(1)
+
+    def begin() -> None:
+        if on_step is not None:
+            on_step(next(steps), len(chosen.passes) + 2)
+
+    begin()
     network = read_checkpoint(source, task, progress, route=route, base=base)
     if max_length is not None:
         _set_max_length(network, max_length)
-    passes = run(chosen, network, Context(texts, chosen.seed, chosen.folder, progress))
+    passes = run(chosen, network, Context(texts, chosen.seed, chosen.folder, progress, begin))
 
+    begin()
     progress("writing", 0, 1)
     config, tensors = export(network, chosen.sparse_threshold)
     calibration = "built-in" if texts is None else f"{len(texts):,} texts given"

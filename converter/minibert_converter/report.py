@@ -51,6 +51,7 @@ class Report:
         passes: what each pass did, in order.
         calibration: where the texts came from that passes read; empty if none did.
         notes: what was guessed or left out, in sentences.
+        choice: why matrices are kept as they are, in sentences, where a search chose it for a target.
         file_bytes: size of the file; 0 until it is written.
         seconds: time it all took.
     """
@@ -60,6 +61,7 @@ class Report:
     passes: tuple[PassReport, ...] = ()
     calibration: str = ""
     notes: tuple[str, ...] = ()
+    choice: tuple[str, ...] = ()
     file_bytes: int = 0
     seconds: float = 0.0
 
@@ -88,6 +90,7 @@ class Report:
             "passes": [each.to_json() for each in self.passes],
             "calibration": self.calibration,
             "notes": list(self.notes),
+            **({"choice": list(self.choice)} if self.choice else {}),
         }
 
     def table(self) -> str:
@@ -118,6 +121,7 @@ class Report:
         if self.file_bytes:
             lines.append(f"file: {format_bytes(self.file_bytes)}, {self.task}, in {self.seconds:.1f} s")
         lines += [f"note: {note}" for note in self.notes]
+        lines += [f"choice: {reason}" for reason in self.choice]
         return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from minibert.files import replacing
+from minibert_converter.comparison import Comparison
 from minibert_converter.report import Part, Report, format_bytes
 
 _STYLE = """
@@ -20,7 +21,13 @@ code { font-size: .9em; } svg text { font: 12px system-ui, sans-serif; fill: #22
 _ROW, _NAME, _BAR, _GAP = 20, 170, 220, 30
 
 
-def write_page(report: Report, path: str | Path, title: str, inputs: Sequence[str | Path] = ()) -> None:
+def write_page(
+    report: Report,
+    path: str | Path,
+    title: str,
+    inputs: Sequence[str | Path] = (),
+    compared: Comparison | None = None,
+) -> None:
     """Writes the page, whole or not at all.
 
     Args:
@@ -28,16 +35,17 @@ def write_page(report: Report, path: str | Path, title: str, inputs: Sequence[st
         path: the file to write; an older one is replaced.
         title: what was converted.
         inputs: files, and folders of files, that must not be replaced.
+        compared: the model before and after.
 
     Raises:
         InputError: the path is no place for a file, or one of `inputs`.
         MinibertError: the file cannot be written.
     """
     with replacing(path, inputs) as file:
-        file.write(page(report, title).encode())
+        file.write(page(report, title, compared).encode())
 
 
-def page(report: Report, title: str) -> str:
+def page(report: Report, title: str, compared: Comparison | None = None) -> str:
     """The page as text."""
     total = report.total
     facts = f"{format_bytes(total.bytes_before)} became {format_bytes(report.file_bytes or total.bytes_after)}"
@@ -45,15 +53,42 @@ def page(report: Report, title: str) -> str:
     body = [
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(report.task)}: {facts}{escape(calibration)}.</p>",
+        *(() if compared is None else _comparison(compared)),
         "<h2>Passes</h2>",
         _passes(report),
         "<h2>Parts</h2>",
         _drawing(report.parts),
         _parts(report),
-        *(f"<p>{escape(note)}</p>" for note in report.notes),
+        *(f"<p>{escape(sentence)}</p>" for sentence in (*report.notes, *report.choice)),
     ]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
+
+
+def _comparison(compared: Comparison) -> list[str]:
+    """Size, speed and score before and after, and the answers that changed."""
+    both = (compared.before, compared.after)
+    rows = [
+        ("size", *(format_bytes(side.bytes) for side in both)),
+        ("one text, here", *(f"{1e3 * side.seconds:.2f} ms" for side in both)),
+        ("texts a second, here", *(f"{side.texts_per_second:,.0f}" for side in both)),
+    ]
+    for name, value in compared.after.score.items():
+        if isinstance(value, float) and name not in ("seconds", "texts_per_second"):
+            rows.append((escape(name.replace("_", " ")), *(f"{side.score[name]:.4f}" for side in both)))
+    lines = ["<h2>Before and after</h2>", _table(("", "float32", "this file"), rows)]
+    if compared.alike is not None:
+        lines.append(
+            f"<p>The vectors of {compared.texts} texts, before and after, have a mean cosine of {compared.alike:.4f}; "
+            "furthest apart are those of</p>"
+        )
+    elif compared.texts:
+        lines.append(f"<p>Of the answers to {compared.texts} texts {compared.changed} changed.</p>")
+    if compared.examples:
+        header = ("text", "") if compared.alike is not None else ("text", "before", "after")
+        keep = slice(2, None) if compared.alike is not None else slice(1, None)
+        lines.append(_table(header, [(escape(one[0]), *map(escape, one[keep])) for one in compared.examples]))
+    return lines
 
 
 def _passes(report: Report) -> str:

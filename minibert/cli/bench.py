@@ -10,6 +10,10 @@ from minibert.cli import console
 from minibert.cli.options import add_model, load_model, positive
 
 HELP = "measure how fast a model is here"
+EXAMPLES = (
+    "bench model.safetensors --threads 1",
+    "bench model.safetensors --startup",
+)
 
 #: What `--kernels` measures: linears of MiniLM and BERT-base, on short and long texts.
 _SHAPES = ((384, 1536), (768, 768), (768, 3072), (3072, 768))

@@ -51,6 +51,12 @@ def note(text: str) -> None:
         _write(sys.stderr, text + "\n")
 
 
+def ask(question: str) -> None:
+    """A question on stderr, whose answer comes behind it."""
+    _write(sys.stderr, question)
+    sys.stderr.flush()
+
+
 def complain(text: str) -> None:
     """One line about what is wrong, on stderr; line breaks inside would hide that it is one complaint."""
     note(f"minibert: {' '.join(text.split())}")

@@ -16,6 +16,7 @@ from minibert.cli import console
 from minibert.errors import BackendError, BackendWarning, MinibertError
 
 HELP = "show the CPU, the kernels in use and the versions"
+EXAMPLES = ("doctor",)
 
 _PACKAGES = ("numpy", "safetensors", "tokenizers", "numba", "llvmlite")
 _SWITCHES = ("MINIBERT_BACKEND", "MINIBERT_ISA", "MINIBERT_CACHE", "MINIBERT_SPARSE")

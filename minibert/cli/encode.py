@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
-from minibert.cli.options import add_model, add_texts, lines, load_model, positive, reading
+from minibert.cli.options import (
+    add_force,
+    add_model,
+    add_texts,
+    lines,
+    load_model,
+    may_replace,
+    positive,
+    reading,
+)
 from minibert.errors import InputError
 from minibert.files import check_target, replacing
 
@@ -18,6 +27,10 @@ if TYPE_CHECKING:
     from minibert.tasks.features import SparseVector
 
 HELP = "turn sentences into vectors"
+EXAMPLES = (
+    'encode minilm "a text" "another"',
+    "encode minilm --npy vectors.npy < texts.txt",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,12 +68,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--npy", metavar="OUT", help="write one matrix to this .npy file instead of lines to stdout")
     output.add_argument("--json", action="store_true", help="one line of JSON for each sentence (the default)")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write one vector a line, as a JSON list; or one matrix to a file."""
     if arguments.npy is not None:
         check_target(arguments.npy, [arguments.file])
+        may_replace(arguments, arguments.npy)
     model = load_model(arguments)
     if arguments.sparse or arguments.all:
         return _write_words(arguments, model)

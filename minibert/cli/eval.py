@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from minibert.model import Model
 
 HELP = "measure a model on examples with known answers"
+EXAMPLES = (
+    "eval model.safetensors test.tsv --text text --label label",
+    "eval int8.safetensors test.tsv --against float32.safetensors",
+)
 
 #: How figures are called for people, and whether they are shares, shown in percent.
 FIGURES = {
@@ -52,7 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_columns(parser)
     parser.add_argument(
-        "--labels", metavar="A,B", help="what to choose from in zero-shot-classification (default: all in the table)"
+        "--labels",
+        metavar="A,B",
+        help='what to choose from in zero-shot-classification; "a, b",c where one has a comma (default: all there are)',
     )
     parser.add_argument("--template", metavar="TEXT", help="a sentence with {} for the label, in zero-shot")
     parser.add_argument(
@@ -64,10 +70,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_columns(parser: argparse._ActionsContainer) -> None:
     """Where the examples stand in a table: what `options_of` reads."""
     for name, help in (
-        ("text", "the column of texts, or of documents, in a table"),
-        ("text_pair", "the column of second texts, for pairs"),
-        ("label", "the column of labels (by name or number), scores, masked words, or grades of documents, in a table"),
-        ("query", "the column of queries, for reranking"),
+        ("text", "the column of texts, or of documents, in a table (default: text, sentence, ...)"),
+        ("text_pair", "the column of second texts, for pairs (default: sentence2 beside sentence1)"),
+        (
+            "label",
+            "the column of labels (by name or number), scores, masked words, or grades of documents, in a table "
+            "(default: label, score, ...)",
+        ),
+        ("query", "the column of queries, for reranking (default: query)"),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="COL", help=help)
 
@@ -81,10 +91,10 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 def run(arguments: argparse.Namespace) -> int:
     """Answer all examples; print the figures that fit the task."""
-    figures = measure(arguments)
-    both = [figures]
-    if arguments.against is not None:
-        both.append(measure(argparse.Namespace(**{**vars(arguments), "file": arguments.against})))
+    given = [arguments.file, *([] if arguments.against is None else [arguments.against])]
+    models = [load_model(argparse.Namespace(**{**vars(arguments), "file": file})) for file in given]
+    both = [measured(model, arguments.data, arguments, arguments.task) for model in models]
+    figures = both[0]
     if arguments.json:
         console.say_json(figures if len(both) == 1 else {**figures, "against": both[1]})
     else:
@@ -105,11 +115,6 @@ def compare(both: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     rows += [(name, *(f"{each[key]:,}" for each in both), *blank) for key, name in COUNTS.items() if key in first]
     rows.append(("texts a second", *(f"{each['texts_per_second']:,.0f}" for each in both), *blank))
     return rows
-
-
-def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `evaluate_file` says of the file that the command line names."""
-    return measured(load_model(arguments), arguments.data, arguments, arguments.task)
 
 
 def measured(model: Model, data: str, arguments: argparse.Namespace, task: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from minibert.format import Architecture, ModelFile
 
 HELP = "show what a model file holds"
+EXAMPLES = ("inspect model.safetensors",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

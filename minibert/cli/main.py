@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -11,17 +12,33 @@ from types import ModuleType
 
 from minibert import __version__
 from minibert.cli import console
+from minibert.cli.parser import Parser, meant
 from minibert.errors import MinibertError
 
-#: Each is a module with HELP, `configure(parser)` and `run(arguments) -> int`.
-COMMANDS = ("convert", "distill", "predict", "encode", "eval", "inspect", "bench", "serve", "warmup", "doctor", "demo")
+#: Each is a module with HELP, EXAMPLES, `configure(parser)` and `run(arguments) -> int`.
+COMMANDS = (
+    "convert",
+    "distill",
+    "predict",
+    "encode",
+    "fit",
+    "eval",
+    "inspect",
+    "bench",
+    "serve",
+    "warmup",
+    "doctor",
+    "demo",
+    "completion",
+)
 #: Those of the workstation half, which a device need not have, and the extra that installs what they need.
-WORKSTATION = {"convert": "convert", "distill": "distill", "demo": "convert"}
-#: Commands that need more than a device has, and the extra that installs it.
-EXTRAS = {**WORKSTATION, "serve": "serve"}
+WORKSTATION = {"convert": "convert", "distill": "distill", "completion": "convert"}
+#: All that need more than a device has.
+EXTRAS = {**WORKSTATION, "demo": "convert", "serve": "serve"}
 
-#: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C.
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+#: Exit codes: what was asked for could not be done; the command line makes no sense (argparse); stopped by Ctrl-C;
+#: or by SIGTERM.
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit(2), as argparse has it.
     """
     warnings.showwarning = console.show_warning
+    if argv is None:  # a process of its own, which is told to end as by Ctrl-C: nothing half-done stays behind
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         arguments = parse(words)
@@ -70,25 +89,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(words: list[str]) -> argparse.Namespace:
     """Read a command line; options and texts may come in any order."""
+    if words and words[0] == "help":
+        words = [*words[1:], "--help"]
     if words and words[0] in COMMANDS:
         module = command(words[0])
-        parser = argparse.ArgumentParser(prog=f"minibert {words[0]}", description=module.__doc__)
-        module.configure(parser)
+        parser = Parser(words[0], module)
         # argparse's subparsers cannot do this: with them `predict FILE --json TEXT` would be an error.
         arguments = parser.parse_intermixed_args(words[1:])
-        arguments.run = module.run
+        arguments.run, arguments.overview = module.run, overview
         return arguments
+    if words and not words[0].startswith("-"):
+        overview().error(f"there is no command {words[0]!r}{meant(words[0], COMMANDS)}")
     return overview().parse_args(words)
 
 
-def overview() -> argparse.ArgumentParser:
-    """What `minibert --help` shows, and what refuses a command that there is not."""
-    parser = argparse.ArgumentParser(prog="minibert", description="BERT on small machines, from one file.")
-    parser.add_argument("--version", action="version", version=f"minibert {__version__}")
+def overview(*, whole: bool = False) -> argparse.ArgumentParser:
+    """What `minibert --help` shows; `whole`: with the options of all commands, as a shell completes them."""
+    parser = argparse.ArgumentParser(
+        prog="minibert",
+        description="BERT on small machines, from one file.",
+        epilog="`minibert help COMMAND` shows the options of a command, and examples.",
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"minibert {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
         try:
-            commands.add_parser(name, help=command(name).HELP)
+            module = command(name)
+            added = commands.add_parser(name, help=module.HELP)
+            if whole:
+                module.configure(added)
         except ModuleNotFoundError as error:
             if error.name != "minibert_converter":
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -43,6 +44,27 @@ def add_model(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
     parser.add_argument(
         "--no-token-pruning", action="store_true", help="read all tokens in all layers, whatever the file says"
     )
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Whether files are replaced: what `may_replace` reads."""
+    parser.add_argument("-f", "--force", action="store_true", help="replace files that exist, without asking")
+
+
+def may_replace(arguments: argparse.Namespace, *paths: str | None) -> None:
+    """Ask on a terminal whether outputs that exist are to be replaced; --force says so, too.
+
+    Raises:
+        InputError: they are not.
+    """
+    for path in paths:
+        if path is None or arguments.force or not os.path.isfile(path):
+            continue
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            raise InputError(f"{path}: exists; to replace it give --force, else name another file")
+        console.ask(f"{path} exists. Replace it? [y/N] ")
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise InputError(f"{path}: exists, and is left as it is")
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:

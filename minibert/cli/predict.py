@@ -11,6 +11,11 @@ from minibert.cli.predict_tasks import TASKS, chosen
 from minibert.tasks import ALIASES
 
 HELP = "answer texts: labels, entities, answers to questions, masked words, rankings"
+EXAMPLES = (
+    'predict model.safetensors "where is my card?"',
+    "predict model.safetensors --top-k 3 --json < texts.txt",
+    'predict nli.safetensors --labels "sport,politics" "The striker scored twice."',
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

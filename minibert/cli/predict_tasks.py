@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
 from minibert.cli.options import lines, pairs, positive
+from minibert.datasets import listed
 from minibert.errors import InputError
 from minibert.tasks import ALIASES
 
@@ -30,7 +32,7 @@ def _count(text: str) -> int:
 #: Options that only some tasks have, as argparse declares them.
 OPTIONS: dict[str, dict[str, Any]] = {
     "pair": {"action": "store_true", "help": "each text is a pair with a tab between"},
-    "top_k": {"type": _top_k, "metavar": "K", "help": "the K best answers to each text; labels: or 'all'"},
+    "top_k": {"type": _top_k, "metavar": "K", "help": "the K best answers to each text, or 'all'"},
     "function": {
         "choices": ("softmax", "sigmoid", "none"),
         "help": "what makes scores of logits (default: the model's)",
@@ -47,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "max_answer_len": {"type": positive, "metavar": "N", "help": "tokens of an answer (default: 15)"},
     "impossible": {"action": "store_true", "help": "there may be no answer"},
     "targets": {"metavar": "A,B", "help": "the only words to choose from"},
-    "labels": {"metavar": "A,B", "help": "what to choose from"},
+    "labels": {"metavar": "A,B", "help": 'what to choose from; "a, b",c where a label has a comma'},
     "template": {"metavar": "TEXT", "help": "a sentence with {} for the label"},
     "multi_label": {"action": "store_true", "help": "any number of labels may be true"},
     "query": {"metavar": "TEXT", "help": "what the texts, as documents, are ranked by"},
@@ -149,7 +151,7 @@ def _show_labels(text: Any, answer: Any, width: int) -> str:
 
 def _entities(model: Model, items: Iterable[Any], arguments: argparse.Namespace, read: dict[str, Any]) -> Iterator[Any]:
     model.need("token-classification")
-    ignored = ["O"] if arguments.ignore_labels is None else _list(arguments.ignore_labels)
+    ignored = ["O"] if arguments.ignore_labels is None else listed(arguments.ignore_labels)
     aggregation = arguments.aggregation or "none"
     return model.iter_predict(
         items, aggregation_strategy=aggregation, ignore_labels=ignored, stride=arguments.stride, **read
@@ -209,7 +211,7 @@ def _show_answers(item: Any, answer: Any, width: int) -> str:
 
 def _fill(model: Model, items: Iterable[Any], arguments: argparse.Namespace, read: dict[str, Any]) -> Iterator[Any]:
     model.need("fill-mask")
-    targets = None if arguments.targets is None else _list(arguments.targets)
+    targets = None if arguments.targets is None else listed(arguments.targets)
     return model.iter_predict(items, top_k=_number(arguments.top_k, 5), targets=targets, **read)
 
 
@@ -231,7 +233,7 @@ def _zero_shot(
         raise InputError("zero-shot classification needs --labels A,B,...")
     template = {} if arguments.template is None else {"hypothesis_template": arguments.template}
     return model.iter_predict(
-        items, candidate_labels=arguments.labels, multi_label=arguments.multi_label, **template, **read
+        items, candidate_labels=listed(arguments.labels), multi_label=arguments.multi_label, **template, **read
     )
 
 
@@ -279,14 +281,8 @@ def _show_features(item: Any, answer: Any, width: int) -> str:
     return "\n".join(f"[{', '.join(f'{number:.6g}' for number in row)}]" for row in answer) + "\n"
 
 
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _number(top_k: int | str | None, default: int) -> int:
-    if isinstance(top_k, str):
-        raise InputError("--top-k all is for labels; give a number")
-    return default if top_k is None else top_k
+    return sys.maxsize if top_k == "all" else default if top_k is None else int(top_k)
 
 
 def _scored(name: str, score: float, width: int = 0) -> str:

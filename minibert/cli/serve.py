@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from minibert.model import Model
 
 HELP = "answer over HTTP"
+EXAMPLES = (
+    "serve minilm",
+    "serve banking=intents.safetensors minilm --port 9000 --api-key SECRET",
+)
 
 #: Where the key may stand instead of on a command line, which other users of a machine can read.
 KEY_VARIABLE = "MINIBERT_API_KEY"

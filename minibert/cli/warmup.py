@@ -9,6 +9,7 @@ import time
 from minibert.cli import console
 
 HELP = "compile the kernels for this machine and keep them"
+EXAMPLES = ("warmup",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

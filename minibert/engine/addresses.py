@@ -34,7 +34,7 @@ class Addresses:
         self.used: list[np.ndarray] = []
         self._dense: dict[tuple[int, ...], int] = {}
         self._sums: dict[tuple[int, ...], int] = {}
-        self.ones = self._of(np.ones(widest, np.float32))
+        self.ones: int = self._of(np.ones(widest, np.float32))
         self._window_biases = cache(window_biases)
         self._rotary_table = cache(rotary_table)
 

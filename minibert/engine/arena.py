@@ -27,14 +27,14 @@ class Arena:
 
     def __init__(self, plan: Plan, capacity: Mapping[str, int]) -> None:
         self.capacity = capacity
-        self.size = 0
+        self.size: int = 0
         self._places: dict[str, int] = {}
         self._widths: dict[str, int] = {}
         answers = [plan.output, *(buffer for buffer, _ in plan.token_outputs)]
         for part in [*answers, *(part for step in plan.steps for part in step)]:
             if isinstance(part, Buffer | Codes):
                 self._widths[part.name] = max(self._widths.get(part.name, 0), part.width)
-        self.widest = max(self._widths.values())
+        self.widest: int = max(self._widths.values())
 
     def reserve(self, name: str, size: int) -> int:
         """Offset of `size` bytes of that name."""

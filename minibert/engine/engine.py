@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from minibert.plan import build_plan
 
 if TYPE_CHECKING:
     from minibert.format import ModelFile
+    from minibert.format.schema import Config
+    from minibert.plan import Plan
     from minibert.reference import Reference
 
 
@@ -66,18 +68,18 @@ class Engine:
         max_concurrency: int | None = None,
     ) -> None:
         with unforked():
-            self.backend = choose_backend(backend)
+            self.backend: str = choose_backend(backend)
         self._left_open = backend is None and not os.environ.get("MINIBERT_BACKEND")
         threads = None if threads is None else integer("threads", threads, most=MAX_THREADS)
         if max_concurrency is not None:
             max_concurrency = integer("max_concurrency", max_concurrency)
-        self.tensors = model_file.tensors
-        self.config = adapted(model_file.config, early_exit, token_pruning)
-        self.plan = build_plan(self.config, token_heads=token_heads)
-        self.out_features = self.plan.out_features
-        self.pooled = self.plan.output.rows == "texts"
-        self.threads = 1 if self.backend == "numpy" else threads or default_threads()
-        self.max_concurrency = max_concurrency or max(default_threads() // self.threads, LEAST_CONCURRENCY)
+        self.tensors: Mapping[str, Any] = model_file.tensors
+        self.config: Config = adapted(model_file.config, early_exit, token_pruning)
+        self.plan: Plan = build_plan(self.config, token_heads=token_heads)
+        self.out_features: int = self.plan.out_features
+        self.pooled: bool = self.plan.output.rows == "texts"
+        self.threads: int = 1 if self.backend == "numpy" else threads or default_threads()
+        self.max_concurrency: int = max_concurrency or max(default_threads() // self.threads, LEAST_CONCURRENCY)
         self._executor: Executor | None = None
         self._reference: Reference | None = None
 

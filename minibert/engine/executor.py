@@ -96,11 +96,11 @@ class Executor:
         dense_tokens: Callable[[float], range] | None = None,
         max_concurrency: int = KEPT_WORKSPACES,
     ) -> None:
-        self.chunk_tokens = chunk_tokens(config.linears)
+        self.chunk_tokens: int = chunk_tokens(config.linears)
         tokens = max(self.chunk_tokens, config.architecture.max_positions)
         recorded = cache(lambda: ratios(kernels.isa))  # read only if a matrix has blocks
         crossover = dense_tokens or (lambda density: recorded().dense_tokens(density))
-        self.program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, crossover)
+        self.program: Program = lower(plan, config, tensors, tokens, self.chunk_tokens, kernels.isa, crossover)
         needed = self.program.arena_bytes + self.program.scratch_bytes
         if needed > MAX_WORKSPACE:
             raise UnsupportedError(
@@ -109,7 +109,7 @@ class Executor:
         self.kernels = kernels
         self.threads = threads
         self.plan = plan
-        self.pooled = plan.output.rows == "texts"
+        self.pooled: bool = plan.output.rows == "texts"
         # Lent and given back by operations that are atomic: no lock that a fork could catch closed, or an interruption.
         self._most = max_concurrency
         self._own()

@@ -57,6 +57,7 @@ class Kernels:
     def __init__(self, isa: str, code: bytes, *, prebuilt: bool = False) -> None:
         self.isa = isa
         self.prebuilt = prebuilt
+        self.entry: int
         with unforked():
             if prebuilt or is_linked(code):
                 self._library, self.entry = load_linked(code, prebuilt_file(isa) if prebuilt else None)

@@ -94,7 +94,8 @@ def lower(
     `dense_tokens` says for how many tokens at once a block-sparse matrix of some density is multiplied as a dense one.
     """
     capacity = {"tokens": tokens, "texts": texts}
-    lowering = _Lowering(plan, config, tensors, capacity, dense_tokens, TARGETS[isa].block_rows)
+    target = TARGETS[isa]
+    lowering = _Lowering(plan, config, tensors, capacity, dense_tokens, target.block_rows)
     rows = [lowering.lower(step) for step in plan.steps]
     token_outputs = zip(plan.token_outputs, _TOKEN_OUTS, strict=False)
     rows += [lowering.output(buffer, columns, place) for (buffer, columns), place in token_outputs]
@@ -104,7 +105,7 @@ def lower(
     # Epilogues, then attention or packed tokens, follow the private sums in a thread's scratch: see run_span.
     attention = attention_scratch(tokens, lowering.most_head_width) + lowering.most_positions
     free = max(attention, lowering.most_packed)
-    scratch = sums + op.ROWS_AT_ONCE * lowering.most_width * 4 + free
+    scratch = sums + target.rows_at_once * lowering.most_width * 4 + free
     used = tuple(lowering.addresses.used)
     return Program(table, lowering.arena.size, scratch, sums, lowering.most_width, lowering.macs, used)
 

@@ -59,7 +59,7 @@ class LinearTimer:
         source = Codes("codes", "tokens", linear.in_features, "w")
         out = Buffer("out", "tokens", padded(linear.out_features))
         rounds = max(1, round(2e8 / (tokens * linear.in_features * linear.out_features * copies)))
-        self.steps = rounds * copies
+        self.steps: int = rounds * copies
         step = Matmul("w", source, "none", None, None, out if epilogue else None, None)
         plan = Plan(tuple(step._replace(linear=name) for name in names) * rounds, out, 1)
         self._executor = Executor(plan, config, copied, kernels, 1, dense_tokens=lambda density: range(0))

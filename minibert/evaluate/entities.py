@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from minibert.evaluate.metrics import micro_f1
 from minibert.tasks.token_classification import Entity, parse_label
@@ -58,13 +57,13 @@ def word_tags(words: Sequence[str], tokens: Sequence[Entity]) -> list[str]:
     """
     tags = ["O"] * len(words)
     tokens_left = iter(tokens)
-    token: dict[str, Any] | None = next(tokens_left, None)
+    token: Entity | None = next(tokens_left, None)
     start = 0
     for place, word in enumerate(words):
         end = start + len(word)
         while token is not None and token["start"] < start:
             token = next(tokens_left, None)
         if token is not None and token["start"] < end:
-            tags[place] = token["entity"]
+            tags[place] = token.get("entity", "O")
         start = end + 1
     return tags

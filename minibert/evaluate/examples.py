@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minibert.datasets import read_columns, read_conll, read_questions
+from minibert.datasets import (
+    LABEL_COLUMNS,
+    TEXT_COLUMNS,
+    guessed_column,
+    listed,
+    read_columns,
+    read_conll,
+    read_header,
+    read_questions,
+)
 from minibert.errors import InputError, UnsupportedError
 from minibert.evaluate.labels import evaluate, evaluate_zero_shot
 from minibert.evaluate.ranking import evaluate_ranking
@@ -18,6 +27,9 @@ from minibert.tasks.zero_shot import TEMPLATE
 
 #: The figure by which a model is judged: the first of these that its task has.
 PRIMARY = ("accuracy", "entity_f1", "f1", "micro_f1", "ndcg_at_10", "spearman")
+
+#: Names that columns usually have, by option.
+USUAL = {"text": TEXT_COLUMNS, "label": LABEL_COLUMNS, "query": ("query", "question")}
 
 #: Told of examples answered since the last call.
 Told = Callable[[int], None]
@@ -31,7 +43,7 @@ class Options(NamedTuple):
         text_pair: that of second texts, for pairs.
         label: that of labels, scores, masked words, or grades of documents.
         query: that of queries, for reranking.
-        labels: what to choose from in zero-shot classification, between commas; by default every label of the table.
+        labels: what to choose from in zero-shot classification, as `listed` reads it; by default all of the table.
         template: a sentence with {} for the label, in zero-shot classification.
     """
 
@@ -48,7 +60,7 @@ class Measured(NamedTuple):
 
     Attributes:
         kinds: of models that can do it.
-        needed: options that must be given: the columns of the table.
+        needed: columns of the table that there must be, named or guessed.
         allowed: others that may be.
         read: the examples of a file.
         measure: figures, given the model, the examples, the options and who is told of progress.
@@ -83,19 +95,21 @@ def evaluate_file(
         What the function of that task returns, such as `evaluate`: plain JSON values.
 
     Raises:
-        InputError: an option that the task does not have or needs, or a file that doesn't fit.
+        InputError: an option that the task does not have, or a file that doesn't fit.
         UnsupportedError: the model is none for the task.
         OSError: the file cannot be read.
     """
-    measured, rows = read_examples(data, options, model.task.kind, task)
+    measured, rows, options = read_examples(data, options, model.task.kind, task)
     model.need(*measured.kinds)
     progress = Progress(None) if progress is None else progress
     progress.total = len(rows)
     return measured.measure(model, rows, options, progress.update)
 
 
-def read_examples(data: str | Path, options: Options, kind: str, task: str | None = None) -> tuple[Measured, list[Any]]:
-    """The examples of a file, and what is measured on them; raises what `evaluate_file` does of options and files.
+def read_examples(
+    data: str | Path, options: Options, kind: str, task: str | None = None
+) -> tuple[Measured, list[Any], Options]:
+    """What is measured, the examples of a file, and the options `completed`; raises what `evaluate_file` does of these.
 
     Args:
         data: as of `evaluate_file`.
@@ -114,10 +128,27 @@ def read_examples(data: str | Path, options: Options, kind: str, task: str | Non
     for name, value in options._asdict().items():
         if value is not None and name not in measured.needed + measured.allowed:
             raise InputError(f"--{name.replace('_', '-')} is no option of {task}")
-        if value is None and name in measured.needed:
-            needed = " and ".join(f"--{column} COL" for column in measured.needed)
-            raise InputError(f"a table for {task} needs {needed}")
-    return measured, measured.read(data, options)
+    options = completed(data, options, measured.needed, measured.allowed)
+    return measured, measured.read(data, options), options
+
+
+def completed(data: str | Path, options: Options, needed: Sequence[str], allowed: Sequence[str]) -> Options:
+    """Options with the columns that are needed: those that are not named are guessed by their usual names.
+
+    A second text is guessed beside a first one that is: sentence2 beside sentence1, text_pair beside text.
+
+    Raises:
+        InputError: the table has no such column; names those that it has.
+    """
+    missing = [name for name in needed if getattr(options, name) is None]
+    if not missing:
+        return options
+    header = read_header(data)
+    found = {name: guessed_column(data, name, USUAL[name], header) for name in missing}
+    second = {"sentence1": "sentence2", "text": "text_pair"}.get(found.get("text", ""))
+    if "text_pair" in allowed and options.text_pair is None and second in header:
+        found["text_pair"] = second
+    return options._replace(**found)
 
 
 def primary(figures: dict[str, Any]) -> str:
@@ -158,7 +189,8 @@ def _masks(model: Model, rows: Sequence[Any], _: Options, progress: Told) -> dic
 
 def _zero_shot(model: Model, rows: Sequence[Any], options: Options, progress: Told) -> dict[str, Any]:
     texts, truth = [text for _, text in rows], [label for label, _ in rows]
-    return evaluate_zero_shot(model, texts, truth, options.labels, options.template or TEMPLATE, progress)
+    candidates = None if options.labels is None else listed(options.labels)
+    return evaluate_zero_shot(model, texts, truth, candidates, options.template or TEMPLATE, progress)
 
 
 def _ranking(model: Model, rows: Sequence[Any], _: Options, progress: Told) -> dict[str, Any]:

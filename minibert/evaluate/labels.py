@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from minibert.datasets import listed
 from minibert.errors import InputError
 from minibert.evaluate import metrics
 from minibert.model import Model
@@ -13,8 +14,6 @@ from minibert.tasks.zero_shot import TEMPLATE, ZeroShot
 from minibert.text.inputs import Text
 
 T = TypeVar("T")
-#: What stands between the labels of one text in a multi-label file.
-LABEL_SEPARATOR = ","
 
 
 def evaluate(
@@ -26,8 +25,8 @@ def evaluate(
         model: a classifier, or an embedding model for pairs of sentences.
         texts: texts or pairs.
         truth: for each text what a file would say. A classifier's label by name, or by number if no label is called
-            so; several, separated by commas, if it is multi-label; a number for a regression, and for pairs of
-            sentences how alike they are on any scale.
+            so, or what it calls a text that no label fits; several, as `listed` reads them, if it is multi-label; a
+            number for a regression, and for pairs of sentences how alike they are on any scale.
         progress: called with the number of texts answered since the last call.
 
     Returns:
@@ -121,7 +120,7 @@ def _single_label(
 def _multi_label(
     model: Model, texts: Sequence[Text], truth: Sequence[str], progress: Callable[[int], None] | None
 ) -> dict[str, float]:
-    sets = [[part.strip() for part in each.split(LABEL_SEPARATOR) if part.strip()] for each in truth]
+    sets = [listed(each) for each in truth]
     names = dict(zip(flat := [name for each in sets for name in each], _names(model, flat), strict=True))
     known = [{names[name] for name in each} for each in sets]
     given = counted(model.iter_predict(texts, top_k=None), progress)
@@ -160,11 +159,12 @@ def _similarity(
 def _names(model: Model, truth: Sequence[str]) -> list[str]:
     """Labels by name; a file may also number them."""
     labels = model.labels
-    unknown = sorted(set(truth) - set(labels))
+    names = {*labels, model.task.other} if model.task.other_below else set(labels)
+    unknown = sorted(set(truth) - names)
     if not unknown:
         return list(truth)
     numbers = {str(index): name for index, name in enumerate(labels)}
-    if set(truth) <= numbers.keys():
+    if set(truth) <= numbers.keys() - names:
         return [numbers[each] for each in truth]
     shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
     raise InputError(f"{unknown[0]!r} is no label of the model, which has {len(labels)}: {shown}")

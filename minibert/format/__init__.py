@@ -19,7 +19,7 @@ from minibert.format.reader import ModelFile, read_model
 from minibert.format.schema import Architecture, Config, Exit, HeadLayer, Layer, Task, TextConfig
 from minibert.format.tensors import expected_tensors
 from minibert.format.tokenizer import pack_tokenizer, unpack_tokenizer
-from minibert.format.writer import is_model_file, write_model
+from minibert.format.writer import is_model_file, model_bytes, write_model
 
 __all__ = [
     "Architecture",
@@ -37,6 +37,7 @@ __all__ = [
     "expand_four_bit",
     "expected_tensors",
     "is_model_file",
+    "model_bytes",
     "pack_blocks",
     "pack_codebook",
     "pack_float32",

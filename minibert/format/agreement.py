@@ -90,6 +90,10 @@ def _check_task(config: Config, out_features: int) -> None:
         raise FormatError(
             f"config.architecture.pooling is {shown(architecture.pooling)}, but {task.kind} needs a row for each token"
         )
+    if (task.other_below > 0) != bool(task.other):
+        raise FormatError("config.task.other and config.task.other_below go together")
+    if task.other and (task.kind != "text-classification" or task.problem_type == "regression"):
+        raise FormatError("config.task.other is for text-classification, and not for regression")
     _check_sides(task, architecture)
     if config.text.max_length > architecture.max_positions:
         raise FormatError(

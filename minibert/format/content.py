@@ -77,8 +77,10 @@ def _open(path: str) -> BinaryIO:
     except FormatError:  # a ValueError too
         raise
     except FileNotFoundError:
-        hint = "" if path.endswith(".safetensors") else f"; {CONVERT}"  # the name of a model on the Hub, perhaps
-        raise MissingFileError(f"no such file{hint}") from None
+        if path.endswith(".safetensors"):
+            raise MissingFileError("no such file") from None
+        name = path if path.count("/") == 1 and path[0].isalnum() else "FOLDER"  # of a model on the Hub, perhaps
+        raise MissingFileError(f"no such file; {CONVERT.replace('FOLDER', name)}") from None
     except (OSError, ValueError) as error:  # a path with a NUL in it
         raise FormatError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

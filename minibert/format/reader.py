@@ -18,6 +18,7 @@ import numpy as np
 from minibert.errors import FormatError, MinibertError
 from minibert.forking import unforked
 from minibert.format.blocks import prove_blocks
+from minibert.format.carried import located
 from minibert.format.constants import ALIGNMENT, BLOCK_KINDS
 from minibert.format.content import CONVERT, Content, opened, own_copy
 from minibert.format.four_bit import prove_filling, prove_multiplier
@@ -147,7 +148,7 @@ def read_model(source: str | os.PathLike[str] | bytes | bytearray | memoryview, 
     to meanwhile is refused.
 
     Args:
-        source: a file written by `write_model`, or all its bytes.
+        source: a file written by `write_model`, the name of a model that is installed (see `located`), or all bytes.
         copy: read the file into memory instead of mapping it, so that no change of it matters. Bytes always are.
 
     Raises:
@@ -158,6 +159,8 @@ def read_model(source: str | os.PathLike[str] | bytes | bytearray | memoryview, 
     given = source if isinstance(source, (bytes, bytearray, memoryview)) else os.fsdecode(source)
     name = given if isinstance(given, str) else "bytes"
     try:
+        if isinstance(given, str):
+            given = name = located(given)
         with opened(given, copy) as content:
             return _read(content, name)
     except FormatError as error:

@@ -296,7 +296,8 @@ class Task(FromJson):
 
     In sparse vectors that a fill-mask head makes, a word's weight at a token is log(1 + max(logit, 0)), the logarithm
     taken `sparse_logs` times, and that in the text the largest of these or their sum (`sparse_pooling`). In those that
-    token heads make, the tokens `weightless` weigh nothing.
+    token heads make, the tokens `weightless` weigh nothing. A text whose best label is less probable than
+    `other_below` has none of the labels, and is called `other`.
     """
 
     kind: TaskKind = key(choice(TASK_KINDS))
@@ -310,6 +311,8 @@ class Task(FromJson):
     sparse_pooling: str = key(choice(SPARSE_POOLINGS), default="max", written=False)
     sparse_logs: int = key(integer(1, 2), default=1, written=False)
     weightless: tuple[int, ...] = key(items(_TOKEN_ID, 0, MAX_SKIPPED), default=(), written=False)
+    other: str = key(string, default="", written=False)
+    other_below: float = key(number(0.0, 1.0, also=0.0), default=0.0, written=False)
 
     def check(self, where: str) -> None:
         """Refuse a default that is no prompt."""

@@ -68,6 +68,16 @@ def write_model(path: str | os.PathLike[str], config: Config, tensors: Mapping[s
     return len(header) + len(data)
 
 
+def model_bytes(config: Config, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """What `write_model` would write.
+
+    Raises:
+        FormatError: if config and tensors don't agree with each other or with docs/FORMAT.md; names tensor or key.
+    """
+    header, data = _serialize(_text_of(config), _stored(config, tensors))
+    return b"".join((header, data))
+
+
 def is_model_file(path: str | os.PathLike[str]) -> bool:
     """Whether this is a model file that this release reads."""
     try:

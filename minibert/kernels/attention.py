@@ -7,7 +7,8 @@ panel:
     scores [key][16 queries]    rows: the keys                     panel: the queries
     context [dim][16 queries]   rows: the dimensions of values     panel: the softmax weights
 
-How integer operands lie in memory, and who multiplies them, depends on the CPU: attention_vectors or attention_tiles.
+How integer operands lie in memory, and who multiplies them, depends on the CPU: attention_vectors,
+attention_planes or attention_tiles.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from minibert import numerics
-from minibert.kernels import attention_vectors
 from minibert.kernels.attention_codes import pack_panel, transpose
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
@@ -39,6 +39,7 @@ from minibert.kernels.scratch import (
     SCORES,
     SOFTMAX_BYTES,
     TOTAL,
+    VALUE_BYTES,
     WEIGHTS,
 )
 from minibert.kernels.simd import (
@@ -93,7 +94,7 @@ def add_context(context, sums, width, scratch, first):
 
 
 def _make_attend_integer(products: Any) -> Any:
-    """Kernel: one head by one of the ways to multiply, `products`: the module attention_vectors or attention_tiles.
+    """Kernel: one head by one of the ways to multiply, `products`: a module as attention_vectors is one.
 
     Rows of float32 `stride` bytes apart in; context rows of the first `queries`, `out_stride` apart, out.
     `scale` is log2(e) / sqrt(head size). `bias` is the address of what is added to scores of distance 0, or 0; the
@@ -118,7 +119,7 @@ def _make_attend_integer(products: Any) -> Any:
         capacity = (tokens + KEYS - 1) & -KEYS
         key_codes = key_scale + capacity * 4
         value_codes = key_codes + capacity * key_bytes(width)
-        positions = value_codes + capacity * 2 * width
+        positions = value_codes + capacity * VALUE_BYTES * width
         codes, in_steps = positions + POSITION_REST, scale * _STEPS
 
         for first in range(0, tokens, 16):
@@ -177,7 +178,11 @@ def _make_attend_integer(products: Any) -> Any:
     return kernel(void, *[int64] * 7, float32, *[int64] * 7)(attend)
 
 
-attend_integer = _make_attend_integer(attention_vectors)
+if _isa.int16:
+    from minibert.kernels import attention_vectors as _products
+else:
+    from minibert.kernels import attention_planes as _products
+attend_integer = _make_attend_integer(_products)
 if _isa.tile_registers:
     from minibert.kernels import attention_tiles
 

@@ -11,10 +11,10 @@ from minibert.kernels.simd import (
     bits_of,
     f32x16,
     i32x16,
+    larger,
     load_f32x16,
     low_byte,
     magnitude,
-    maximum,
     shift_left,
     splat_f32,
     splat_i32,
@@ -49,13 +49,13 @@ def largest_magnitudes(rows, stride, count):
     second, third, fourth = first, first, first  # each maximum depends on the one before: four chains hide its latency
     for row in range(0, count - 3, 4):
         place = rows + row * stride
-        first = maximum(magnitude(load_f32x16(place)), first)
-        second = maximum(magnitude(load_f32x16(place + stride)), second)
-        third = maximum(magnitude(load_f32x16(place + 2 * stride)), third)
-        fourth = maximum(magnitude(load_f32x16(place + 3 * stride)), fourth)
+        first = larger(magnitude(load_f32x16(place)), first)
+        second = larger(magnitude(load_f32x16(place + stride)), second)
+        third = larger(magnitude(load_f32x16(place + 2 * stride)), third)
+        fourth = larger(magnitude(load_f32x16(place + 3 * stride)), fourth)
     for row in range(count & -4, count):
-        first = maximum(magnitude(load_f32x16(rows + row * stride)), first)
-    return maximum(maximum(first, second), maximum(third, fourth))
+        first = larger(magnitude(load_f32x16(rows + row * stride)), first)
+    return larger(larger(first, second), larger(third, fourth))
 
 
 @kernel(i32x16, int64, int64, int32, int64, int64)

@@ -1,62 +1,28 @@
-"""Integer attention's operands and products where a CPU multiplies broadcast rows with panels (minibert.kernels.tile).
+"""Softmax weights x values in 16 bits, where a CPU multiplies broadcast rows with panels (minibert.kernels.tile).
 
-    scores [key][16 queries]    rows: the keys, [4 dimensions][16 keys][4 bytes]      panel: the queries
     context [dim][16 queries]   rows: the values, [2 keys][dim][2 int16]              panel: the softmax weights
 
-Sibling of minibert.kernels.attention_tiles, with the same kernels and the same integers.
+Siblings, with the same kernels and the same integers: minibert.kernels.attention_planes and attention_tiles.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from minibert.kernels.attention_codes import pack_panel, value_steps
+from minibert.kernels.attention_codes import value_steps
+from minibert.kernels.attention_keys import key_bytes, make_rows, pack_keys, pad_panel, score_block
 from minibert.kernels.isa import current
-from minibert.kernels.isa.base import Microkernel
 from minibert.kernels.kernel import int64, kernel, void
 from minibert.kernels.scratch import LARGEST, ROW, SCORES, WEIGHTS
 from minibert.kernels.simd import load_f32x16, low_int16, round_to_i32, shift_left, splat_i32, store_i32x16
 from minibert.kernels.softmax import add_weights, both_int16, mask_absent, weights_of
-from minibert.kernels.tile import make_tile
 
-_isa = current()
-_KEY_OFFSET = np.int32(_isa.code_offset)
+__all__ = ["context_block", "key_bytes", "pack_keys", "pack_values", "pad_panel", "score_block", "weigh_block"]
+
+_int16 = current().int16
+assert _int16
 _NOTHING, _INT16_BITS = np.int32(0), np.int32(16)
-
-
-def make_rows(microkernel: Microkernel) -> Any:
-    """Kernel: `count` rows (rounded up to the tile's height) x one panel."""
-    height = _isa.attention_mr
-    tile = make_tile(microkernel, height, 1)
-
-    def rows(row, count, row_stride, row_step, panel, steps, out):
-        for first in range(0, count, height):
-            tile(row + first * row_stride, row_stride, row_step, panel, 0, steps, out + first * ROW, ROW)
-
-    return kernel(void, *[int64] * 7)(rows)
-
-
-int8_rows = make_rows(_isa.int8)
-_int16_rows = make_rows(_isa.int16)
-
-
-@kernel(int64, int64)
-def key_bytes(width):
-    """Bytes of a key's codes."""
-    return width
-
-
-@kernel(void, int64, int64, int64, int64, int64)
-def pack_keys(transposed, width, panel, codes, scale):
-    """Codes of 16 keys, with their scales. `panel` has room for them that nobody uses here."""
-    pack_panel(transposed, width, _KEY_OFFSET, codes, scale)
-
-
-@kernel(void, int64, int64)
-def pad_panel(panel, width):
-    """A panel of queries needs nothing behind its last dimension."""
+_int16_rows = make_rows(_int16)
 
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
@@ -70,15 +36,6 @@ def pack_values(value, stride, tokens, width, capacity, codes, scale, transposed
             if token + 1 < tokens:
                 pair = pair | shift_left(round_to_i32(load_f32x16(row + stride) * inverse), _INT16_BITS)
             store_i32x16(codes + token * width * 2 + column, pair)
-
-
-@kernel(void, int64, int64, int64, int64, int64, int64)
-def score_block(scratch, key_codes, block, keys, width, panel):
-    """Integer scores of `keys` keys from number `block` on."""
-    for group in range(0, keys, 16):
-        rows = key_codes + (block + group) * width
-        count = min(keys - group, 16)
-        int8_rows(rows, count, 4, ROW, panel, width >> 2, scratch + SCORES + group * ROW)
 
 
 @kernel(void, int64, int64)

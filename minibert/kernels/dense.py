@@ -46,11 +46,17 @@ def _make_tiles(microkernel: Microkernel, most_rows: int, panels: int) -> Any:
         if apart == 0:
             apart = (distance + panels - 1) // panels
             distance = apart * panels
+        # Divisions take long on small cores: one for all tiles, the higher ones of which come first.
+        least = (count + together - 1) // together // pieces * together
+        higher = (count - least * pieces + together - 1) // together
+        row, to = rows, out
         for piece in range(pieces):
-            first = (count * piece // pieces + together - 1) & -together
-            height = ((count * (piece + 1) // pieces + together - 1) & -together) - first
-            row, to = rows + first * stride, out + first * out_stride
+            height = least
+            if piece < higher:
+                height += together
             tile(row, stride, _ELEMENT, panel, panel_bytes, steps, to, out_stride, ahead, apart, distance, height)
+            row += height * stride
+            to += height * out_stride
             ahead += steps * distance
 
     return kernel(void, *[int64] * 10)(tiles)
@@ -92,7 +98,8 @@ def _no_product(source, count, stride, inner, weight, first, end, out, out_strid
 
 _isa = current()
 _HAS_TILE_REGISTERS = _isa.tile_registers is not None
-_panels_product = _make_product(_isa.int16 if _isa.widens else _isa.int8_dense or _isa.int8, _isa.int8_tile)
+_widened = _isa.int16 if _isa.widens else None
+_panels_product = _make_product(_widened or _isa.int8_dense or _isa.int8, _isa.int8_tile)
 _tile_product = make_product(_isa.tile_registers) if _isa.tile_registers else _no_product
 
 _MOST_ROWS = _isa.int8_tile.mr

@@ -16,7 +16,7 @@ from minibert import numerics
 from minibert.kernels.emit import F32, I16, I32, constant, select_max
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import intrinsic
-from minibert.kernels.row_vectors import f32x64
+from minibert.kernels.row_vectors import f32_rows
 from minibert.kernels.simd import VectorType, f32x16, i32x16
 
 
@@ -152,13 +152,13 @@ def softmax_weights(builder: ir.IRBuilder, distances: ir.Value) -> ir.Value:
     return builder.bitcast(weights, distances.type)
 
 
-#: The activations of four rows, by name.
+#: The activations of rows, by name.
 ROW_ACTIVATIONS = {
-    "none": function(f32x64, _identity),
-    "gelu": function(f32x64, _gelu),
-    "gelu_codes": function(f32x64, _gelu_codes),
-    "gelu_tanh": function(f32x64, _gelu_tanh),
-    "relu": function(f32x64, _relu),
-    "silu": function(f32x64, _silu),
-    "tanh": function(f32x64, _tanh),
+    "none": function(f32_rows, _identity),
+    "gelu": function(f32_rows, _gelu),
+    "gelu_codes": function(f32_rows, _gelu_codes),
+    "gelu_tanh": function(f32_rows, _gelu_tanh),
+    "relu": function(f32_rows, _relu),
+    "silu": function(f32_rows, _silu),
+    "tanh": function(f32_rows, _tanh),
 }

@@ -74,11 +74,16 @@ def make_group_tiles(microkernel: GroupMicrokernel) -> Any:
     def tiles(rows, count, stride, panel, groups, weight_sums, out, out_stride, ahead, size):
         pieces = (count + most - 1) // most
         fetched = (size + pieces * groups - 1) // (pieces * groups)
+        least = count // pieces
+        higher = count - least * pieces
+        row, to = rows, out
         for piece in range(pieces):
-            first = count * piece // pieces
-            height = count * (piece + 1) // pieces - first
-            row, to = rows + first * stride, out + first * out_stride
+            height = least
+            if piece < higher:
+                height += 1
             tile(row, stride, panel, groups, weight_sums, to, out_stride, ahead, fetched, height)
+            row += height * stride
+            to += height * out_stride
             ahead += groups * fetched
 
     return kernel(void, *[int64] * 10)(tiles)

@@ -216,7 +216,7 @@ def run_rows(step, arena, scratch, ids, types, starts, wanted, first, end):
 def shares(starts, texts, thread, threads):
     """How many tokens there are, and which rows are this thread's: first and end.
 
-    Rows go four at a time: shares begin at multiples of four, and only the last one may run over its end.
+    Rows go a few at a time: shares begin at multiples of so many, and only the last one may run over its end.
     """
     tokens = load_i64(starts + 8 * texts) - load_i64(starts)
     first, end = (tokens * thread // threads) & -ROWS, (tokens * (thread + 1) // threads) & -ROWS

@@ -63,7 +63,7 @@ def can_link(system: str, machine: str) -> bool:
 def _options(system: str, machine: str, target: Path) -> list[str]:
     """What each linker calls the same wishes: a library of one function, stripped, that leaves nothing undefined."""
     if system == "windows":
-        wishes = ["/dll", "/noentry", "/nodefaultlib", f"/export:{ENTRY_POINT}", "/brepro", "/noimplib"]
+        wishes = ["/dll", "/noentry", "/nodefaultlib", f"/export:{ENTRY_POINT}", "/brepro"]
         return [*wishes, f"/machine:{'x64' if machine == 'x86_64' else 'arm64'}", f"/out:{target.name}"]
     if system == "macos":
         version = re.sub(r".*macosx", "", SYSTEMS[system].triples[machine])

@@ -52,7 +52,7 @@ def product(step, arena, scratch, first, count, panel, end, sums):
 
 @kernel(void, int64, int64, int64, int64, int64, int64, int64, int64)
 def linear_rows(step, arena, sums, number, first, width, y, activation):
-    """Four rows of the step's linear from their sums: `width` columns from `first` on."""
+    """Rows of the step's linear from their sums: `width` columns from `first` on."""
     stride, from_stride = row_stride(step), sums_stride(step)
     source, bias = sums + 4 * first, field(step, op.BIAS) + 4 * first
     if field(step, op.KIND) != op.FLOAT32:
@@ -65,7 +65,7 @@ def linear_rows(step, arena, sums, number, first, width, y, activation):
 
 @kernel(void, int64, int64, int64, int64, int64, int64)
 def epilogue(step, arena, scratch, sums, first, count):
-    """Sums of rows first.. become the step's result, four rows at a time."""
+    """Sums of rows first.. become the step's result, a few rows at a time."""
     width, stride = field(step, op.WIDTH), row_stride(step)
     activation, at_once = field(step, op.ACTIVATION), field(step, op.ACTIVATION)
     residual = field(step, op.RESIDUAL)

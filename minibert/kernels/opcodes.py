@@ -149,11 +149,8 @@ NAP, NAP_LENGTH, SYSTEM_CALL, FUTEX, THREAD_CREATE, THREAD_JOIN, THREAD_MASK = r
 
 #: Rows that threads share out by columns, for one alone has too few of them.
 FEW_ROWS = 48
-#: Rows that go through an epilogue together.
-ROWS_AT_ONCE = 4
-#: How rows of codes are scaled: the float32 scales of ROWS_AT_ONCE rows, and ZERO_POINT_OFFSET bytes behind them their
+#: How rows of codes are scaled: the float32 scales of rows that go through an epilogue together, and behind them their
 #: int32 zero points, the code offset of the kernels added; SCALE_BYTES in all for each row.
-ZERO_POINT_OFFSET = 4 * ROWS_AT_ONCE
 SCALE_BYTES = 8
 #: Columns added to a row of sums: rows a power of two apart would fall into the same few sets of the cache.
 SUMS_PADDING = 16

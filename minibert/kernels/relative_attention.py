@@ -23,7 +23,7 @@ import numpy as np
 
 from minibert import numerics
 from minibert.kernels import opcodes as op
-from minibert.kernels.attention_vectors import int8_rows, make_rows
+from minibert.kernels.attention_keys import int8_rows, make_rows
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
 from minibert.kernels.scratch import (
@@ -41,11 +41,11 @@ from minibert.kernels.scratch import (
     SCORES,
 )
 from minibert.kernels.simd import (
+    larger,
     load_f32,
     load_f32x16,
     load_i32,
     load_i32x16,
-    maximum,
     splat_f32,
     splat_i32,
     store_f32,
@@ -203,7 +203,7 @@ def _make_add_positions(exact: bool) -> Any:
                     )
                     score = (product_of_contents + of_key) * query_scale + of_query
                 store_f32x16(row, score)
-                highest = maximum(score, highest)
+                highest = larger(score, highest)
         raise_maximum(scratch, highest, score_unit)
 
     return add_positions

@@ -1,9 +1,9 @@
-"""What happens to rows (tokens) between two matrix products, four at a time. Twins: minibert.reference.functions.
+"""What happens to rows (tokens) between two matrix products, a few at a time. Twins: minibert.reference.functions.
 
 Rows stay in the first-level cache from the sums of one product to the codes of the next, and share what a column needs.
 Sizes are in columns, multiples of 16; strides in bytes; an address of 0 means that the part is absent. Where a row's
-codes are wanted, a factor always exists (all ones if nothing was migrated). The scales of four rows stand together, and
-their zero points behind: what stands for zero among the stored bytes.
+codes are wanted, a factor always exists (all ones if nothing was migrated). The scales of rows that go together stand
+side by side, and their zero points behind: what stands for zero among the stored bytes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from minibert import numerics
 from minibert.kernels.functions import ROW_ACTIVATIONS
 from minibert.kernels.isa import current
 from minibert.kernels.kernel import dispatch, float32, int64, kernel, void
-from minibert.kernels.opcodes import ACTIVATIONS, ZERO_POINT_OFFSET
+from minibert.kernels.opcodes import ACTIVATIONS
 from minibert.kernels.row_vectors import (
+    ZERO_POINT_OFFSET,
     along_i32_rows,
     along_rows,
-    bits_of_f32x4,
+    bits_of_f32_each,
     every_i32_row,
     every_row,
     fold_row_maxima,
@@ -28,22 +29,22 @@ from minibert.kernels.row_vectors import (
     fold_row_sums,
     keep_first_lanes,
     larger,
-    load_f32x4,
+    load_f32_each,
+    load_i32_each,
     load_i32_rows,
-    load_i32x4,
     load_rows,
-    max_f32x4,
+    max_f32_each,
     rows_to_f32,
     smaller,
-    splat_f32x4,
-    splat_i32x4,
+    splat_f32_each,
+    splat_i32_each,
     splat_rows,
-    sqrt_f32x4,
+    sqrt_f32_each,
     store_code_rows,
-    store_f32x4,
-    store_i32x4,
+    store_f32_each,
+    store_i32_each,
     store_rows,
-    zero_below_f32x4,
+    zero_below_f32_each,
 )
 from minibert.kernels.simd import load_f32x16, load_i32x16
 
@@ -68,7 +69,7 @@ def _make_activate(activation: Any) -> tuple[Any, Any, Any]:
     """
 
     def dequantize(sums, sums_stride, width, scale, weight_scale, weight_sum, bias, y, y_stride):
-        scales, zeros = along_rows(load_f32x4(scale)), along_i32_rows(load_i32x4(scale + ZERO_POINT_OFFSET))
+        scales, zeros = along_rows(load_f32_each(scale)), along_i32_rows(load_i32_each(scale + ZERO_POINT_OFFSET))
         for column in range(0, width * 4, 64):
             excess = every_i32_row(load_i32x16(weight_sum + column)) * zeros
             exact = rows_to_f32(load_i32_rows(sums + column, sums_stride) - excess)
@@ -122,7 +123,7 @@ def layer_norm(y, y_stride, width, size, eps, weight, bias, out, out_stride):
 
     `y` is overwritten.
     """
-    inverse = splat_f32x4(_ONE / np.float32(size))
+    inverse = splat_f32_each(_ONE / np.float32(size))
     total = splat_rows(_ZERO)
     for column in range(0, width * 4, 64):
         total = total + load_rows(y + column, y_stride)
@@ -132,8 +133,8 @@ def layer_norm(y, y_stride, width, size, eps, weight, bias, out, out_stride):
         centred = keep_first_lanes(load_rows(y + column, y_stride) - mean, size - (column >> 2))
         store_rows(y + column, y_stride, centred)
         square = square + centred * centred
-    variance = fold_row_sums(square) * inverse + splat_f32x4(eps)
-    scale = along_rows(splat_f32x4(_ONE) / sqrt_f32x4(variance))
+    variance = fold_row_sums(square) * inverse + splat_f32_each(eps)
+    scale = along_rows(splat_f32_each(_ONE) / sqrt_f32_each(variance))
     for column in range(0, width * 4, 64):
         value = (load_rows(y + column, y_stride) * scale) * every_row(load_f32x16(weight + column))
         store_rows(out + column, out_stride, value + every_row(load_f32x16(bias + column)))
@@ -146,8 +147,8 @@ def rms_norm(y, y_stride, width, size, eps, weight, bias, out, out_stride):
     for column in range(0, width * 4, 64):
         value = load_rows(y + column, y_stride)
         square = square + value * value
-    mean = fold_row_sums(square) * splat_f32x4(_ONE / np.float32(size)) + splat_f32x4(eps)
-    scale = along_rows(splat_f32x4(_ONE) / sqrt_f32x4(mean))
+    mean = fold_row_sums(square) * splat_f32_each(_ONE / np.float32(size)) + splat_f32_each(eps)
+    scale = along_rows(splat_f32_each(_ONE) / sqrt_f32_each(mean))
     for column in range(0, width * 4, 64):
         value = (load_rows(y + column, y_stride) * scale) * every_row(load_f32x16(weight + column))
         store_rows(out + column, out_stride, value + every_row(load_f32x16(bias + column)))
@@ -161,11 +162,11 @@ def quantize(y, y_stride, width, factor, codes, codes_stride, scale):
         value = load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column))
         highest, lowest = larger(value, highest), smaller(value, lowest)
     high = fold_row_maxima(highest)
-    span, least = high - fold_row_minima(lowest), splat_f32x4(_SMALLEST)
-    store_f32x4(scale, zero_below_f32x4(span, least, span * splat_f32x4(_INVERSE_STEPS)))
-    inverse = zero_below_f32x4(span, least, splat_f32x4(_STEPS) / span)
-    magic = splat_f32x4(_HIGHEST_MAGIC) - ((high * inverse + splat_f32x4(_MAGIC)) - splat_f32x4(_MAGIC))
-    store_i32x4(scale + ZERO_POINT_OFFSET, bits_of_f32x4(magic) - splat_i32x4(_MAGIC_BITS))
+    span, least = high - fold_row_minima(lowest), splat_f32_each(_SMALLEST)
+    store_f32_each(scale, zero_below_f32_each(span, least, span * splat_f32_each(_INVERSE_STEPS)))
+    inverse = zero_below_f32_each(span, least, splat_f32_each(_STEPS) / span)
+    magic = splat_f32_each(_HIGHEST_MAGIC) - ((high * inverse + splat_f32_each(_MAGIC)) - splat_f32_each(_MAGIC))
+    store_i32_each(scale + ZERO_POINT_OFFSET, bits_of_f32_each(magic) - splat_i32_each(_MAGIC_BITS))
     inverses, magics = along_rows(inverse), along_rows(magic)
     for column in range(0, width * 4, 64):
         value = load_rows(y + column, y_stride) * every_row(load_f32x16(factor + column))
@@ -174,13 +175,13 @@ def quantize(y, y_stride, width, factor, codes, codes_stride, scale):
 
 @kernel(void, int64, int64)
 def normalize(y, width):
-    """Four rows divided by their Euclidean lengths, in place."""
+    """Rows divided by their Euclidean lengths, in place."""
     stride = width * 4
     square = splat_rows(_ZERO)
     for column in range(0, stride, 64):
         value = load_rows(y + column, stride)
         square = square + value * value
-    length = max_f32x4(sqrt_f32x4(fold_row_sums(square)), splat_f32x4(_TINY))
-    scale = along_rows(splat_f32x4(_ONE) / length)
+    length = max_f32_each(sqrt_f32_each(fold_row_sums(square)), splat_f32_each(_TINY))
+    scale = along_rows(splat_f32_each(_ONE) / length)
     for column in range(0, stride, 64):
         store_rows(y + column, stride, load_rows(y + column, stride) * scale)

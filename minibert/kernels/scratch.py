@@ -15,6 +15,8 @@ WEIGHTS = SCORES + (numerics.KEY_BLOCK + 16) * ROW
 SOFTMAX_BYTES = WEIGHTS + numerics.KEY_BLOCK * ROW
 #: Keys are counted in these: as many as a tile takes of a row at once, and no operand ends within 64 bytes of its own.
 KEYS = 64
+#: Bytes of a code of values at most: three planes, or int16.
+VALUE_BYTES = 3
 #: Scores by distance (relative_attention), in bytes from where these begin: a factor for each row, the number 1 in
 #: each of four bytes, sums of 16 rows, 16 x 16 scores, two panels' scores of 16 queries ...
 POSITION_FACTORS, POSITION_ONES, POSITION_SUMS, POSITION_SQUARE = 0, ROW, 2 * ROW, 18 * ROW
@@ -29,8 +31,8 @@ _UNITS = 5
 def attention_scratch(tokens: int, width: int) -> int:
     """Bytes that a head of `width` columns needs for texts of up to `tokens` tokens."""
     keys = -(-tokens // KEYS) * KEYS
-    # ... and last scales of the keys, codes of the keys (1 byte, in whole tiles) and of the values (2 bytes).
-    return SOFTMAX_BYTES + _UNITS * width * ROW + keys * (4 + -(-width // 64) * 64 + 2 * width) + KEYS
+    # ... and last scales of the keys, codes of the keys (1 byte, in whole tiles) and of the values.
+    return SOFTMAX_BYTES + _UNITS * width * ROW + keys * (4 + -(-width // 64) * 64 + VALUE_BYTES * width) + KEYS
 
 
 def position_scratch(tokens: int, width: int, exact: bool) -> int:

@@ -34,6 +34,7 @@ from minibert.kernels.emit import (
     splat,
     store,
 )
+from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int32, int64, intrinsic, void
 
 
@@ -170,6 +171,19 @@ def low_bytes(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
     return builder.and_(value, constant(I32_LANES, 0x00FF00FF))
 
 
+@intrinsic(i32x16, i32x16)
+def low_six_bits(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """The low 6 bits of each half of each lane."""
+    return builder.and_(value, constant(I32_LANES, 0x003F003F))
+
+
+@intrinsic(i32x16, i32x16, i32x16)
+def add_bytes(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
+    """Each of four bytes of each lane added, none of them carrying into its neighbour."""
+    of_bytes = ir.VectorType(I8, 4 * LANES)
+    return builder.bitcast(builder.add(*(builder.bitcast(value, of_bytes) for value in (a, b))), I32_LANES)
+
+
 @intrinsic(void, int64, i32x16)
 def store_low_bytes(builder: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     """Store the low 8 bits of each lane, side by side."""
@@ -186,6 +200,10 @@ def low_int16(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     """The larger of each pair; b where a is not a number."""
     return select_max(builder, a, b)
+
+
+#: The larger of each pair; b, which is a number, where a is none.
+larger = intrinsic(f32x16, f32x16, f32x16)(current().extremes.larger)
 
 
 @intrinsic(f32x16, f32x16, f32x16)
@@ -258,19 +276,22 @@ def widen_codes(builder: ir.IRBuilder, source: ir.Value, target: ir.Value) -> No
 def transpose_16x16(
     builder: ir.IRBuilder, source: ir.Value, source_stride: ir.Value, target: ir.Value, target_stride: ir.Value
 ) -> None:
-    """Transpose 16 rows of 16 four-byte elements; strides are bytes between rows."""
-    rows = [load(builder, _row(builder, source, source_stride, i), I32_LANES, 4) for i in range(LANES)]
-    # Perfect-shuffle network: four rounds, each interleaving row i with row i + 8.
-    low = ir.Constant(I32_LANES, [lane // 2 + LANES * (lane % 2) for lane in range(LANES)])
-    high = ir.Constant(I32_LANES, [LANES // 2 + lane // 2 + LANES * (lane % 2) for lane in range(LANES)])
-    for _ in range(4):
-        mixed = []
-        for i in range(LANES // 2):
-            mixed.append(builder.shuffle_vector(rows[i], rows[i + LANES // 2], low))
-            mixed.append(builder.shuffle_vector(rows[i], rows[i + LANES // 2], high))
-        rows = mixed
-    for i, row in enumerate(rows):
-        store(builder, row, _row(builder, target, target_stride, i), 4)
+    """Transpose 16 rows of 16 four-byte elements, in squares of a register's lanes; strides are bytes between rows."""
+    size = current().lanes
+    lanes = ir.VectorType(I32, size)
+    # Perfect-shuffle network: each round interleaves row i with row i + size / 2.
+    order = [lane // 2 + size * (lane % 2) for lane in range(2 * size)]
+    low, high = (ir.Constant(lanes, order[first : first + size]) for first in (0, size))
+    for first in range(0, LANES, size):
+        for column in range(0, LANES, size):
+            place = builder.add(source, ir.Constant(I64, 4 * column))
+            rows = [load(builder, _row(builder, place, source_stride, first + i), lanes, 4) for i in range(size)]
+            for _ in range(size.bit_length() - 1):
+                pairs = list(zip(rows[: size // 2], rows[size // 2 :], strict=True))
+                rows = [builder.shuffle_vector(*pair, half) for pair in pairs for half in (low, high)]
+            place = builder.add(target, ir.Constant(I64, 4 * first))
+            for i, row in enumerate(rows):
+                store(builder, row, _row(builder, place, target_stride, column + i), 4)
 
 
 def _row(builder: ir.IRBuilder, base: ir.Value, stride: ir.Value, number: int) -> ir.Value:

@@ -12,17 +12,18 @@ import numpy as np
 
 from minibert import numerics
 from minibert.kernels.functions import exp2, softmax_weights
+from minibert.kernels.isa import current
 from minibert.kernels.kernel import float32, int64, kernel, void
 from minibert.kernels.scratch import CORRECTION, LARGEST, OFFSET, QUERY_SCALE, ROW, SCORES, TOTAL, WEIGHTS
 from minibert.kernels.simd import (
     bits_of,
     f32x16,
     i32x16,
+    larger,
     load_f32,
     load_f32x16,
     load_i32x16,
     low_int16,
-    maximum,
     minimum,
     shift_left,
     shift_right,
@@ -31,6 +32,8 @@ from minibert.kernels.simd import (
     to_f32,
 )
 
+#: Whether codes of keys are stored with an offset, for which scores have to be corrected.
+_HAS_OFFSET = current().code_offset != 0
 _LOWEST = np.float32(numerics.LOWEST_SCORE)
 _NEVER = np.float32(-np.inf)
 _STEPS, _INVERSE_STEPS = np.float32(numerics.DISTANCE_STEPS), np.float32(1.0 / numerics.DISTANCE_STEPS)
@@ -63,14 +66,17 @@ def score_maximum(scratch, keys, unit):
     """The running maximum with this block's float32 scores."""
     highest = load_f32x16(scratch + LARGEST)
     for key in range(keys):
-        highest = maximum(load_f32x16(scratch + SCORES + key * ROW), highest)
+        highest = larger(load_f32x16(scratch + SCORES + key * ROW), highest)
     raise_maximum(scratch, highest, unit)
 
 
 @kernel(f32x16, int64, int64, f32x16, i32x16)
 def scaled(row, key_scale, query_scale, offset):
     """Integer scores of a key, in place, as float32."""
-    score = (to_f32(load_i32x16(row) - offset) * splat_f32(load_f32(key_scale))) * query_scale
+    exact = load_i32x16(row)
+    if _HAS_OFFSET:
+        exact = exact - offset
+    score = (to_f32(exact) * splat_f32(load_f32(key_scale))) * query_scale
     store_f32x16(row, score)
     return score
 
@@ -83,11 +89,11 @@ def scale_scores(scratch, keys, key_scale):
     other = highest
     row = scratch + SCORES
     for key in range(0, keys - 1, 2):  # two chains of maxima hide their latency
-        highest = maximum(scaled(row + key * ROW, key_scale + 4 * key, query_scale, offset), highest)
-        other = maximum(scaled(row + (key + 1) * ROW, key_scale + 4 * (key + 1), query_scale, offset), other)
+        highest = larger(scaled(row + key * ROW, key_scale + 4 * key, query_scale, offset), highest)
+        other = larger(scaled(row + (key + 1) * ROW, key_scale + 4 * (key + 1), query_scale, offset), other)
     if keys & 1:
-        highest = maximum(scaled(row + (keys - 1) * ROW, key_scale + 4 * (keys - 1), query_scale, offset), highest)
-    raise_maximum(scratch, maximum(other, highest), _INVERSE_STEPS)
+        highest = larger(scaled(row + (keys - 1) * ROW, key_scale + 4 * (keys - 1), query_scale, offset), highest)
+    raise_maximum(scratch, larger(other, highest), _INVERSE_STEPS)
 
 
 @kernel(void, int64, int64, int64, float32)

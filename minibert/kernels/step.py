@@ -31,7 +31,7 @@ def place_of(step, arena, number):
 
 @kernel(void, int64, int64, int64, int64)
 def store_codes(step, arena, rows, number):
-    """The codes of four rows from `number` on, if the step makes codes."""
+    """The codes of rows from `number` on, if the step makes codes."""
     codes = field(step, op.CODES)
     if codes >= 0:
         stride = field(step, op.CODES_STRIDE)
@@ -42,7 +42,7 @@ def store_codes(step, arena, rows, number):
 
 @kernel(void, int64, int64, int64)
 def normalize_rows(step, rows, out):
-    """LayerNorm, or RMSNorm, of four rows into `out`."""
+    """LayerNorm, or RMSNorm, of rows into `out`."""
     stride, width, size = row_stride(step), field(step, op.WIDTH), field(step, op.NORM_SIZE)
     eps = f32_of_bits(field(step, op.NORM_EPS))
     weight, bias = field(step, op.NORM_WEIGHT), field(step, op.NORM_BIAS)

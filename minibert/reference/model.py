@@ -10,7 +10,7 @@ import numpy as np
 from minibert import plan as steps
 from minibert.format.relative import DISTANCE_ROWS
 from minibert.format.schema import Config
-from minibert.plan import Buffer, Codes, build_plan
+from minibert.plan import Buffer, Codes, Plan, build_plan
 from minibert.reference import functions
 from minibert.reference.attention import RelativeTables, attend
 from minibert.reference.linear import KEPT_BYTES, Weights, apply_float32, apply_int8
@@ -44,8 +44,8 @@ class Reference:
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.config = config
-        self.tensors = tensors
-        self.plan = build_plan(config, every_token, token_heads)
+        self.tensors: Mapping[str, np.ndarray] = tensors
+        self.plan: Plan = build_plan(config, every_token, token_heads)
         self._weights = Weights(config.linears, tensors, kept_bytes)
         # glibc gives large arrays that are freed back to the system, from which the next step has them page by page. It
         # keeps those that are smaller than the largest freed so far: than this one, whose pages nobody touches.
@@ -127,8 +127,8 @@ class Run:
         self.tensors = weights.tensors
         self.ids = ids
         self.token_types = token_types
-        self.starts = starts
-        self.positions = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
+        self.starts: np.ndarray = starts
+        self.positions: np.ndarray = np.arange(len(ids)) - np.repeat(starts[:-1], np.diff(starts))
         self.hook = hook
         self.wanted = wanted
         self.attended = attended

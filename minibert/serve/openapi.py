@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minibert import __version__
-from minibert.serve.route import Route
+
+if TYPE_CHECKING:
+    from minibert.serve.route import Route
 
 _STATUSES = {
     "400": "the request makes no sense",

@@ -1,4 +1,4 @@
-"""What a path of the service is."""
+"""A path of the service: what answers it, in which dialect, and what its body has."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from minibert.engine.batch import pack
 from minibert.errors import UnsupportedError
 from minibert.model import Model
-from minibert.pipeline import Reader
+from minibert.reading import Reader
 from minibert.serve.batcher import Piece, Work
 from minibert.serve.bounds import Bounds
 from minibert.serve.refusals import TooMuch, WrongField

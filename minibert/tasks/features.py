@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from minibert.engine import Engine
 from minibert.forking import Lazy
 from minibert.format.schema import Task
-from minibert.pipeline import Pipeline, Reader, ReadOptions
+from minibert.pipeline import Pipeline
+from minibert.reading import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.text.inputs import Text, is_one, many, split
 from minibert.text.sliding import Window
@@ -34,12 +35,40 @@ class SparseVector(NamedTuple):
     values: np.ndarray
 
 
+class TokenOutputs(TypedDict, total=False):
+    """All that a model makes of a text on its way to a vector, by the names of sentence-transformers.
+
+    Attributes:
+        input_ids: int64 [tokens].
+        attention_mask: int64 [tokens], ones: nothing is padded.
+        token_type_ids: int64 [tokens].
+        token_embeddings: float32 [tokens, hidden size].
+        sentence_embedding: float32 [dim].
+        prompt_length: how many of the tokens are those of a prompt.
+    """
+
+    input_ids: np.ndarray
+    attention_mask: np.ndarray
+    token_type_ids: np.ndarray
+    token_embeddings: np.ndarray
+    sentence_embedding: np.ndarray
+    prompt_length: int
+
+
 class FeatureReader(Reader[tuple[str, "str | None"], Any]):
-    """Texts or pairs to the rows of all their tokens, special tokens included."""
+    """Texts or pairs to the rows of all their tokens, special tokens included.
+
+    Args:
+        prompt: what is put before each text.
+    """
+
+    def __init__(self, prompt: str = "") -> None:
+        self._prompt = prompt
 
     def check(self, item: Any, index: int) -> tuple[str, str | None]:
-        """One text or pair."""
-        return split(item, index)
+        """One text or pair, with its prompt."""
+        text, pair = split(item, index)
+        return self._prompt + text, pair
 
     def windows(self, tokenizer: Tokenizer, item: tuple[str, str | None], max_length: int) -> tuple[list[Window], bool]:
         """All that the model reads at once."""
@@ -55,6 +84,22 @@ class FeatureReader(Reader[tuple[str, "str | None"], Any]):
         return found[0][1]
 
 
+class OutputReader(FeatureReader):
+    """Texts or pairs to `TokenOutputs`, without the sentence's own."""
+
+    def answer(self, item: tuple[str, str | None], found: list[tuple[Window, Any]]) -> TokenOutputs:
+        """Those of the one window."""
+        window, rows = found[0]
+        ids = np.array(window.ids, np.int64)
+        types = np.zeros_like(ids) if window.type_ids is None else np.array(list(window.type_ids), np.int64)
+        return {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": types,
+            "token_embeddings": rows,
+        }
+
+
 class SparseReader(FeatureReader):
     """Texts to weights of the vocabulary's words: log(1 + max(logit, 0)), the largest or the sum over the tokens.
 
@@ -63,6 +108,7 @@ class SparseReader(FeatureReader):
     """
 
     def __init__(self, task: Task) -> None:
+        super().__init__()
         self._task = task
 
     def find(self, window: Window, rows: np.ndarray) -> SparseVector:
@@ -88,7 +134,7 @@ class Features(BaseModel):
 
         Args:
             inputs: one text or pair gives one matrix, many give a list.
-            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+            read: how texts are cut and batched, see `minibert.reading.Limits`.
 
         Returns:
             float32 [tokens, hidden_size], special tokens included; `model.tokenizer.encode(text).ids` says which.

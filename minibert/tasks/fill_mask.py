@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, UnsupportedError, warn
 from minibert.format.constants import TaskKind
-from minibert.pipeline import Reader, ReadOptions
+from minibert.reading import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, single
@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 
 KIND: TaskKind = "fill-mask"
 
-#: {"score": float, "token": int, "token_str": str, "sequence": str}
-Filling: TypeAlias = "dict[str, Any]"
+
+class Filling(TypedDict):
+    """A token that may stand where a mask does: its id, what it spells, and the text with it."""
+
+    score: float
+    token: int
+    token_str: str
+    sequence: str
 
 
 class _Mask(NamedTuple):
@@ -92,7 +98,7 @@ class MaskReader(Reader[str, "list[_Mask]"]):
         return filled if several else filled[0]
 
     def _fillings(self, window: Window, mask: _Mask, several: bool) -> list[Filling]:
-        fillings = []
+        fillings: list[Filling] = []
         for token, score in zip(mask.tokens, mask.scores, strict=True):
             ids = [*window.ids[: mask.place], token, *window.ids[mask.place + 1 :]]
             fillings.append(
@@ -160,7 +166,7 @@ class FillMask(BaseModel, kind=KIND, method="fill_mask"):
             inputs: one text gives one result, many give a list.
             options: `top_k`: so many tokens for each mask (default 5). `targets`: the only tokens to choose from,
                 each a single token of the vocabulary; their scores remain those among the whole vocabulary. And how
-                texts are cut and batched, see `minibert.pipeline.Limits`.
+                texts are cut and batched, see `minibert.reading.Limits`.
 
         Returns:
             `[{"score": float, "token": int, "token_str": str, "sequence": str}, ...]`, best first; for a text of

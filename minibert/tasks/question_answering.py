@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from minibert import options
 from minibert.errors import InputError
-from minibert.pipeline import Reader, ReadOptions
+from minibert.reading import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, split
@@ -26,8 +26,17 @@ WINDOW_TOKENS = 384
 #: Tokens that two windows of a context share.
 STRIDE = 128
 
-#: {"score": float, "start": int, "end": int, "answer": str}
-Answer: TypeAlias = "dict[str, Any]"
+#: Keys of a question in SQuAD and data sets like it; `question` and `context` are read.
+_SQUAD_KEYS = {"question", "context", "id", "title", "answers", "is_impossible"}
+
+
+class Answer(TypedDict):
+    """A span of characters of a context: `answer` is `context[start:end]`."""
+
+    score: float
+    start: int
+    end: int
+    answer: str
 
 
 class Question(NamedTuple):
@@ -77,7 +86,7 @@ class AnswerReader(Reader[Question, _Spans]):
     def check(self, item: Any, index: int) -> Question:
         """A question and a context, out of a mapping with these keys or a pair in this order."""
         if isinstance(item, Mapping):
-            if set(item) != {"question", "context"}:
+            if not {"question", "context"} <= set(item) <= _SQUAD_KEYS:
                 raise InputError(f'question {index} must have "question" and "context", got keys {list(item)}')
             item = item["question"], item["context"]
         text, pair = split(item, index)
@@ -136,7 +145,7 @@ class AnswerReader(Reader[Question, _Spans]):
                     first, last = _whole_words(window.words, first, last)
                 place = window.offsets[first][0], window.offsets[last][1]
                 best[place] = max(best.get(place, 0.0), score)
-        answers = [
+        answers: list[Answer] = [
             {"score": score, "start": start, "end": end, "answer": item.context[start:end]}
             for (start, end), score in best.items()
         ]
@@ -175,9 +184,9 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
     def answer(
         self,
         inputs: Any = None,
+        context: str | Iterable[str] | None = None,
         *,
-        question: str | list[str] | None = None,
-        context: str | list[str] | None = None,
+        question: str | Iterable[str] | None = None,
         **options: Unpack[AnswerOptions],
     ) -> Any:
         """Answers to one question or many, each a span of characters of its context.
@@ -185,14 +194,15 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
         Args:
             inputs: one question gives one answer, many give a list. A question is a mapping
                 `{"question": ..., "context": ...}` or a pair `(question, context)`.
-            question: instead of `inputs`, the question, or a list of them.
+                Or, where `context` is given, the question alone, or a list of them.
             context: the text to look in: one for all questions, or a list with one for each.
+            question: the same as `inputs`, beside `context`.
             options: `top_k`: so many answers at most, best first (default 1, which gives no list).
                 `doc_stride`: tokens that two windows of a long context share (default 128, or less where windows are
                 short). `max_answer_len`: tokens of an answer at most (default 15). `handle_impossible_answer`:
                 whether "" with start and end 0 may be an answer. `align_to_words`: whether an answer that begins or
                 ends inside a word takes the whole word (default True). And how texts are batched, see
-                `minibert.pipeline.Limits`; a window has `max_length` tokens, by default 384 or the model's own if that
+                `minibert.reading.Limits`; a window has `max_length` tokens, by default 384 or the model's own if that
                 is less.
 
         Returns:
@@ -204,10 +214,10 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
             InputError: inputs are no questions with contexts, or an option makes no sense.
             UnsupportedError: the model is none for question answering.
         """
-        if inputs is None:
-            inputs = _questions(question, context)
-        elif question is not None or context is not None:
+        if inputs is not None and question is not None:
             raise InputError("give either inputs, or question and context")
+        if inputs is None or context is not None:
+            inputs = _questions(question if inputs is None else inputs, context)
         if is_one(inputs):
             return next(self._iter_answer([inputs], **options))
         return list(self._iter_answer(inputs, **options))
@@ -223,7 +233,7 @@ class QuestionAnswering(BaseModel, kind="question-answering", method="answer"):
         return self.pipeline.answers(many(inputs), AnswerReader(**own), limits, read_ahead=read_ahead)
 
 
-def _questions(question: str | list[str] | None, context: str | list[str] | None) -> Any:
+def _questions(question: Any, context: Any) -> Any:
     """Questions with contexts, one or many, out of the two arguments."""
     if question is None or context is None:
         raise InputError("give a question and its context, as in answer(question=..., context=...)")

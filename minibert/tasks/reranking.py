@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, UnsupportedError
-from minibert.pipeline import ReadOptions
+from minibert.reading import ReadOptions
 from minibert.tasks.scores import sigmoid, softmax
 from minibert.tasks.sentence_embedding import SentenceEmbedding
 from minibert.tasks.several_vectors import SeveralVectors, mixed_scores
@@ -43,7 +45,7 @@ class Reranking(SentenceEmbedding, SeveralVectors):
             pairs: one pair (or text) gives one score, many give an array. A list of two texts is one pair, as
                 CrossEncoder.predict has it.
             function_to_apply: "softmax", "sigmoid" or "none"; by default what the model was trained for.
-            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+            read: how texts are cut and batched, see `minibert.reading.Limits`.
 
         Returns:
             For a model of one output a float, or float32 [pairs]; otherwise float32 [labels], or [pairs, labels].
@@ -110,8 +112,7 @@ class Reranking(SentenceEmbedding, SeveralVectors):
         if by_vectors and score.pop("function_to_apply", None) is not None:
             raise InputError("function_to_apply is for cross-encoders: vectors are ranked by their similarity")
         if weights is not None:
-            if len(weights) != 3 or min(weights) < 0 or not sum(weights):
-                raise InputError("weights must be three numbers, of dense, sparse and token vectors, and not all zero")
+            weights = _checked(weights)
             scores = mixed_scores(self.encode_all(query, **score), self.encode_all(texts, **score), weights)
         elif by_vectors:
             vectors = self.encode_query(query, **score), self.encode_document(texts, **score)
@@ -123,6 +124,15 @@ class Reranking(SentenceEmbedding, SeveralVectors):
             {"corpus_id": place, "score": float(scores[place])} | ({"text": texts[place]} if return_documents else {})
             for place in order
         ]
+
+
+def _checked(weights: Any) -> list[float]:
+    """What dense, sparse and token vectors count; InputError if it is no three numbers."""
+    given = weights.tolist() if isinstance(weights, np.ndarray) else weights
+    numbers = [float(each) for each in given if isinstance(each, Real)] if isinstance(given, (list, tuple)) else []
+    if not (len(numbers) == 3 == len(given) and min(numbers) >= 0 and 0 < sum(numbers) < math.inf):
+        raise InputError("weights must be three numbers, of dense, sparse and token vectors, and not all zero")
+    return numbers
 
 
 def _paired(pairs: Any) -> Iterator[Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -12,10 +12,12 @@ from minibert import options as choices
 from minibert.errors import InputError, UnsupportedError
 from minibert.format.constants import TOKEN_SIMILARITIES
 from minibert.format.schema import Side
-from minibert.pipeline import CutOptions, Limits, ReadOptions
+from minibert.reading import CutOptions, Limits, ReadOptions
 from minibert.tasks import vectors
-from minibert.tasks.base import BaseModel
+from minibert.tasks.features import FeatureReader, Features, OutputReader, TokenOutputs
+from minibert.tasks.tensors import as_tensor
 from minibert.tasks.token_vectors import SideReader, maxsim, maxsim_pairwise
+from minibert.tasks.vectors import Precision
 from minibert.text.inputs import is_one, many, split
 from minibert.text.packing import BATCH_SIZE, READ_AHEAD
 
@@ -23,18 +25,43 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+#: The `output_value` for vectors of tokens.
+TOKENS: Final = "token_embeddings"
+#: What `encode` gives of a text.
+OutputValue: TypeAlias = "Literal['sentence_embedding', 'token_embeddings'] | None"
+
+
 class EncodeOptions(ReadOptions, total=False):
     """Options of `encode` that its variants pass on."""
 
     sentences: Any
     convert_to_numpy: bool
+    convert_to_tensor: bool
+    output_value: OutputValue
     prompt_name: str | None
     prompt: str | None
     show_progress_bar: bool | None
-    precision: Literal["float32", "binary", "ubinary"] | None
+    precision: Precision | None
     normalize_embeddings: bool
     truncate_dim: int | None
     windows: bool
+
+
+class EncodeKeywords(EncodeOptions, total=False):
+    """Those, and what sentence-transformers takes that changes nothing here (`minibert.options.ELSEWHERE`)."""
+
+    device: Any
+    pool: Any
+    chunk_size: int | None
+    task: str | None
+
+
+class CutKeywords(CutOptions, total=False):
+    """How sentences are cut, and what changes nothing."""
+
+    pool: Any
+    chunk_size: int | None
+    task: str | None
 
 
 class SideOptions(ReadOptions, total=False):
@@ -47,7 +74,7 @@ class SideOptions(ReadOptions, total=False):
     normalize_embeddings: bool
 
 
-class SentenceEmbedding(BaseModel):
+class SentenceEmbedding(Features):
     """What a model does that makes vectors of texts: one for each text, or one for each of its tokens."""
 
     def encode(
@@ -57,14 +84,17 @@ class SentenceEmbedding(BaseModel):
         prompt: str | None = None,
         batch_size: int = BATCH_SIZE,
         show_progress_bar: bool | None = None,
-        *,
-        sentences: str | Iterable[str] | None = None,
-        precision: Literal["float32", "binary", "ubinary"] | None = None,
+        output_value: OutputValue = "sentence_embedding",
+        precision: Precision | None = None,
         convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        *,
+        sentences: str | Iterable[str] | None = None,
         windows: bool = False,
-        **cut: Unpack[CutOptions],
+        **cut: Unpack[CutKeywords],
     ) -> Any:
         """Vectors of one sentence or many, with the options of sentence-transformers.
 
@@ -75,43 +105,87 @@ class SentenceEmbedding(BaseModel):
             prompt: a text to put before each sentence, instead of `prompt_name`.
             batch_size: sentences in one pass through the engine, at most. Changes speed and memory, never a result.
             show_progress_bar: whether to count on stderr, if that is a terminal.
-            sentences: the same as `inputs`, which sentence-transformers called so before.
-            precision: "float32" (or None), or one bit a number: "binary" (int8) or "ubinary" (uint8), see
-                `minibert.quantize_embeddings`.
+            output_value: "token_embeddings" gives for each sentence the vectors of its tokens, None all of
+                `minibert.tasks.features.TokenOutputs`; of many sentences a list.
+            precision: "float32" (or None); one bit a number: "binary" (int8) or "ubinary" (uint8); or "int8" or
+                "uint8", in steps of each dimension's range over all sentences of this call, of which there must be two.
+                See `minibert.quantize_embeddings`.
             convert_to_numpy: False gives a list of vectors instead of a matrix.
+            convert_to_tensor: whether arrays become tensors of PyTorch.
+            device: only the CPU.
             normalize_embeddings: scale vectors to length 1 (after `truncate_dim`).
             truncate_dim: keep only the first numbers of each vector, for Matryoshka models.
+            sentences: the same as `inputs`, which sentence-transformers called so before.
             windows: read a sentence that is too long whole, instead of cutting it: in windows of `max_length` tokens
                 that share none, each with special tokens around it and the prompt before. Its vector is the average of
                 its windows' vectors, each counting by how many of the sentence's own tokens its window has. Averaged
                 is what the model gives for a window, of length 1 if it normalizes; and then the average is scaled to
                 length 1 as well. The other options apply to the average. Sentences that fit have the same bits as
                 without; pairs are refused.
-            cut: `truncation`, `max_length` and `max_tokens`, see `minibert.pipeline.Limits`.
+            cut: `truncation`, `max_length` and `max_tokens`, see `minibert.reading.Limits`.
 
         Returns:
-            float32 [dim] for one string, float32 [sentences, dim] for many; bytes [.., dim / 8] for the binary kinds.
+            float32 [dim] for one string, float32 [sentences, dim] for many; int8 or uint8 [.., dim], or [.., dim / 8]
+            for the binary kinds.
 
         Raises:
             InputError: inputs are no text, an unknown prompt, an option that makes no sense, with `truncation=False` a
                 sentence is too long, or with `windows` one is a pair or the prompt fills its windows.
             UnsupportedError: the model makes no embeddings.
         """
+        precision = vectors.checked_precision(precision)
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
+        choices.own({"device": device}, ())
+        if output_value is not None:
+            output_value = cast(Any, choices.choice("output_value", output_value, ("sentence_embedding", TOKENS)))
         limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
         limits = limits._replace(windows=choices.flag("windows", windows))
         convert_to_numpy = choices.flag("convert_to_numpy", convert_to_numpy)
+        convert_to_tensor = choices.flag("convert_to_tensor", convert_to_tensor)
         shown = show_progress_bar is not None and choices.flag("show_progress_bar", show_progress_bar)
         if sentences is not None:
             if inputs is not None:
                 raise InputError("give either inputs or sentences, which are the same")
             inputs = sentences
-        if is_one(inputs, pair=False):
+        one = is_one(inputs, pair=False)
+        if output_value != "sentence_embedding":
+            answer = self._token_outputs(one, inputs, output_value, finish, prefix, limits)
+        elif one:
+            if vectors.needs_ranges(precision):
+                raise vectors.no_ranges(precision)
             text, pair = split(inputs)
-            return finish(self.pipeline.row(text, pair, limits, prefix)[None])[0]
-        items = many(inputs, pair=False)
-        rows = finish(self.pipeline.rows(items, limits, prefix=prefix, progress="encode" if shown else None))
-        return rows if convert_to_numpy else list(rows)
+            answer = finish(self.pipeline.row(text, pair, limits, prefix)[None])[0]
+        else:
+            items = many(inputs, pair=False)
+            rows = finish(self.pipeline.rows(items, limits, prefix=prefix, progress="encode" if shown else None))
+            answer = rows if convert_to_numpy or convert_to_tensor else list(rows)
+        return as_tensor(answer) if convert_to_tensor else answer
+
+    def _token_outputs(
+        self,
+        one: bool,
+        inputs: Any,
+        output_value: OutputValue,
+        finish: partial[np.ndarray],
+        prefix: str,
+        limits: Limits,
+    ) -> Any:
+        """What `encode` gives for an `output_value` that is not the sentence's own vector."""
+        of_sentences = {name: value for name, value in finish.keywords.items() if value not in (None, False, "float32")}
+        if of_sentences and output_value is not None:
+            raise InputError(f"{' and '.join(of_sentences)} of vectors of sentences: tokens have them as they are")
+        if limits.windows:
+            raise InputError("windows are for vectors of sentences, not of their tokens")
+        items = [inputs] if one else list(many(inputs, pair=False))
+        reader = FeatureReader(prefix) if output_value else OutputReader(prefix)
+        found = list(self._encoder.answers(items, reader, limits))
+        if output_value is None:
+            more: TokenOutputs = {}
+            if prefix:
+                more["prompt_length"] = self.tokenizer.prompt_length(prefix, limits.max_length)
+            rows = finish(self.pipeline.rows(items, limits, prefix=prefix))
+            found = [{**each, "sentence_embedding": row, **more} for each, row in zip(found, rows, strict=True)]
+        return found[0] if one else found
 
     def iter_encode(
         self,
@@ -121,7 +195,7 @@ class SentenceEmbedding(BaseModel):
         batch_size: int = BATCH_SIZE,
         *,
         read_ahead: int = READ_AHEAD,
-        precision: Literal["float32", "binary", "ubinary"] | None = None,
+        precision: Precision | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         windows: bool = False,
@@ -132,6 +206,9 @@ class SentenceEmbedding(BaseModel):
         Memory stays that of what is read ahead. A TruncationWarning comes once, with the first of these in which a
         sentence was cut. Of a sentence that is read in `windows`, no more is in memory than some of them.
         """
+        precision = vectors.checked_precision(precision)
+        if vectors.needs_ranges(precision):
+            raise vectors.no_ranges(precision)
         finish, prefix = self._embedding(prompt_name, prompt, truncate_dim, normalize_embeddings, precision)
         limits = self.pipeline.limits(EncodeOptions, batch_size=batch_size, **cut)
         limits = limits._replace(windows=choices.flag("windows", windows))
@@ -139,16 +216,16 @@ class SentenceEmbedding(BaseModel):
         rows = self.pipeline.stream(many(inputs, pair=False), limits, prefix=prefix, read_ahead=read_ahead)
         return (finish(row[None])[0] for row in rows)
 
-    def encode_query(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeOptions]) -> Any:
+    def encode_query(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeKeywords]) -> Any:
         """`encode` with the prompt that the model has for queries, unless the options name another.
 
         A multi-vector model (ColBERT) gives a vector for each token of a query as it reads queries: cut, with its
         prefix, and filled up with masks if it does so; float32 [tokens, dim], or a list of such matrices. Its options
-        are `prompt`, `prompt_name`, `normalize_embeddings` and those of `minibert.pipeline.Limits`.
+        are `prompt`, `prompt_name`, `normalize_embeddings` and those of `minibert.reading.Limits`.
         """
         return self._encode_as(self.task.query, vectors.QUERY_PROMPTS, inputs, options)
 
-    def encode_document(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeOptions]) -> Any:
+    def encode_document(self, inputs: str | Iterable[str] | None = None, **options: Unpack[EncodeKeywords]) -> Any:
         """`encode` with the prompt that the model has for documents, passages or a corpus, unless the options do.
 
         A multi-vector model gives a vector for each token that it does not skip: see `encode_query`.
@@ -163,12 +240,14 @@ class SentenceEmbedding(BaseModel):
         """`encode_document` for inputs without end, as `iter_encode`."""
         return self._iter_encode_as(self.task.document, vectors.DOCUMENT_PROMPTS, inputs, options)
 
-    def _encode_as(self, side: Side | None, names: Sequence[str], inputs: Any, options: EncodeOptions) -> Any:
+    def _encode_as(self, side: Side | None, names: Sequence[str], inputs: Any, options: EncodeKeywords) -> Any:
         """Vectors of queries or of documents: those of `side`, if the model has one a token."""
         if side is None:
             return self.encode(inputs, **self._with_prompt(options, names))
         own, limits = self._side_options(options)
         if (sentences := own.pop("sentences", None)) is not None:
+            if inputs is not None:
+                raise InputError("give either inputs or sentences, which are the same")
             inputs = sentences
         choices.flag("convert_to_numpy", own.pop("convert_to_numpy", True))  # a list of arrays in any case
         one = is_one(inputs, pair=False)
@@ -238,8 +317,8 @@ class SentenceEmbedding(BaseModel):
         prompt: str | None,
         truncate_dim: int | None,
         normalize: bool,
-        precision: Literal["float32", "binary", "ubinary"] | None,
-    ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+        precision: Precision,
+    ) -> tuple[partial[np.ndarray], str]:
         """What makes vectors of rows, and the prompt, from checked options."""
         if self.task.kind == "multi-vector":
             raise UnsupportedError(
@@ -249,14 +328,13 @@ class SentenceEmbedding(BaseModel):
         self.need("sentence-embedding")
         if self.config.architecture.pooling == "none":
             raise UnsupportedError(f"{self.path.name} has no pooling, so a text has no one vector: use features")
-        precision = vectors.checked_precision(precision)
         if truncate_dim is not None:
             truncate_dim = choices.integer("truncate_dim", truncate_dim)
         normalize = choices.flag("normalize_embeddings", normalize)
         prefix = vectors.resolve_prompt(self.task, prompt_name, prompt)
         return partial(vectors.finish, truncate_dim=truncate_dim, normalize=normalize, precision=precision), prefix
 
-    def _with_prompt(self, options: EncodeOptions, names: Sequence[str]) -> EncodeOptions:
+    def _with_prompt(self, options: EncodeKeywords, names: Sequence[str]) -> EncodeKeywords:
         if options.get("prompt") is None and options.get("prompt_name") is None:
             name = vectors.first_prompt(self.task, names)
             if name is not None:

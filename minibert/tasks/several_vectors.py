@@ -12,7 +12,8 @@ from minibert.errors import UnsupportedError
 from minibert.forking import Lazy
 from minibert.format.schema import Config
 from minibert.options import integer
-from minibert.pipeline import Pipeline, ReadOptions
+from minibert.pipeline import Pipeline
+from minibert.reading import ReadOptions
 from minibert.tasks import fill_mask
 from minibert.tasks.base import BaseModel
 from minibert.tasks.features import FeatureReader, SparseReader, SparseVector
@@ -81,6 +82,7 @@ class VectorsReader(FeatureReader):
     """
 
     def __init__(self, config: Config, widths: Sequence[int]) -> None:
+        super().__init__()
         ends = np.cumsum([0, *widths]).tolist()
         heads = config.architecture.token_heads
         self._places = {head.name: slice(*ends[place : place + 2]) for place, head in enumerate(heads)}
@@ -107,7 +109,7 @@ class SeveralVectors(BaseModel):
 
         Args:
             inputs: one text gives one answer, many (also a tuple, as in `encode`) give a list.
-            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+            read: how texts are cut and batched, see `minibert.reading.Limits`.
 
         Returns:
             `Vectors(dense, sparse, tokens)`.
@@ -135,7 +137,7 @@ class SeveralVectors(BaseModel):
 
         Args:
             inputs: one text gives one vector, many (also a tuple, as in `encode`) give a list.
-            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+            read: how texts are cut and batched, see `minibert.reading.Limits`.
 
         Returns:
             `SparseVector(indices, values)`: token ids and their weights.

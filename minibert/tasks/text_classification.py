@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast, get_args, overload
 
 import numpy as np
 
 from minibert import options
+from minibert.errors import InputError
 from minibert.format.schema import Task
-from minibert.pipeline import ReadOptions
+from minibert.reading import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import sigmoid, softmax
 from minibert.text.inputs import Text, is_one, many, split
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
 
 #: What turns a row of logits into scores.
 ScoreFunction: TypeAlias = Literal["softmax", "sigmoid", "none"]
-#: One label with its score: {"label": str, "score": float}.
-Label: TypeAlias = "dict[str, Any]"
+
+
+class Label(TypedDict):
+    """One label with its score."""
+
+    label: str
+    score: float
 
 
 class Top(Enum):
@@ -45,15 +51,28 @@ class Classifier:
     """
 
     def __init__(self, task: Task) -> None:
-        self.labels = task.labels
+        self.labels: tuple[str, ...] = task.labels
         self.function: ScoreFunction = default_function(task)
+        self._other, self._below = task.other, task.other_below
 
-    def options(self, function: str | None, top_k: TopK) -> tuple[ScoreFunction, TopK]:
+    def options(
+        self, function: str | None, top_k: TopK, return_all_scores: bool | None = None
+    ) -> tuple[ScoreFunction, TopK]:
         """Options of `answer`, checked; the model's own score function for None.
 
+        Args:
+            function: its name.
+            top_k: how many labels.
+            return_all_scores: what transformers had before there was `top_k`: True for all labels.
+
         Raises:
-            InputError: if there is no such score function, or `top_k` is below 1.
+            InputError: if there is no such score function, `top_k` is below 1, or both it and `return_all_scores` are
+                given.
         """
+        if return_all_scores is not None and options.flag("return_all_scores", return_all_scores):
+            if top_k is not BEST:
+                raise InputError("give either top_k or return_all_scores")
+            top_k = None
         if not (top_k is BEST or top_k is None):
             top_k = options.integer("top_k", top_k)
         if function is None:
@@ -64,7 +83,9 @@ class Classifier:
     def answer(self, row: np.ndarray, function: ScoreFunction, top_k: TopK) -> Label | list[Label]:
         """The label with the highest score, or the `top_k` best ones in a list, best first (None: all of them).
 
-        Works row by row, so that scores do not depend on the batch. Equal scores keep the order of the labels.
+        A text that no label fits (`other_below` of the task) gets the name for that, and what the best label lacks of 1
+        as its score, unless `top_k` asks for labels. Works row by row, so that scores do not depend on the batch. Equal
+        scores keep the order of the labels.
 
         Args:
             row: float32 [labels], logits.
@@ -77,6 +98,8 @@ class Classifier:
             row = sigmoid(row)
         if top_k is BEST:
             index = int(row.argmax())
+            if row[index] < self._below and function != "none":
+                return {"label": self._other, "score": 1 - float(row[index])}
             return {"label": self.labels[index], "score": float(row[index])}
         order = np.argsort(-row, kind="stable")[:top_k].tolist()
         return [{"label": self.labels[index], "score": float(row[index])} for index in order]
@@ -99,6 +122,7 @@ class ClassifyOptions(ScoreOptions, total=False):
     """Options of `classify`."""
 
     top_k: TopK
+    return_all_scores: bool | None
 
 
 class TextClassification(BaseModel, kind="text-classification", method="classify"):
@@ -124,6 +148,7 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
         *,
         top_k: TopK = BEST,
         function_to_apply: str | None = None,
+        return_all_scores: bool | None = None,
         **read: Unpack[ReadOptions],
     ) -> Any:
         """Labels of one text or many.
@@ -134,7 +159,8 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
             top_k: if given, a result is a list of the `top_k` best labels, best first; None gives all labels.
             function_to_apply: what makes scores of logits: "softmax", "sigmoid" or "none". By default what the
                 model was trained for: softmax for one label of many, sigmoid for multi-label, none for regression.
-            read: how texts are cut and batched, see `minibert.pipeline.Limits`.
+            return_all_scores: True is `top_k=None`, as transformers called it before.
+            read: how texts are cut and batched, see `minibert.reading.Limits`.
 
         Returns:
             `{"label": str, "score": float}`, or with `top_k` a list of these; for many inputs a list of results.
@@ -144,7 +170,7 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
             UnsupportedError: the model is no classifier of texts.
         """
         classifier = self._classifier()
-        function, top_k = classifier.options(function_to_apply, top_k)
+        function, top_k = classifier.options(function_to_apply, top_k, return_all_scores)
         limits = self.pipeline.limits(ClassifyOptions, **read)
         if is_one(inputs):
             return classifier.answer(self.pipeline.row(*split(inputs), limits), function, top_k)
@@ -157,11 +183,12 @@ class TextClassification(BaseModel, kind="text-classification", method="classify
         read_ahead: int,
         top_k: TopK = BEST,
         function_to_apply: str | None = None,
+        return_all_scores: bool | None = None,
         **read: Unpack[ReadOptions],
     ) -> Iterator[Any]:
         """`classify`, a few inputs ahead."""
         classifier = self._classifier()
-        function, top_k = classifier.options(function_to_apply, top_k)
+        function, top_k = classifier.options(function_to_apply, top_k, return_all_scores)
         rows = self.pipeline.stream(many(inputs), self.pipeline.limits(ClassifyOptions, **read), read_ahead=read_ahead)
         return (classifier.answer(row, function, top_k) for row in rows)
 

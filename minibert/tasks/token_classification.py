@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args, overload
 
 import numpy as np
 
 from minibert import options
 from minibert.errors import InputError
-from minibert.pipeline import Reader, ReadOptions
+from minibert.reading import Reader, ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, single
@@ -23,8 +23,23 @@ if TYPE_CHECKING:
 
 #: How tokens become entities.
 Aggregation: TypeAlias = Literal["none", "simple", "first", "average", "max"]
-#: "entity" or "entity_group", "score", "word", "start", "end", and "index" where nothing is aggregated.
-Entity: TypeAlias = "dict[str, Any]"
+
+
+class _Spelled(TypedDict):
+    """What every entity has: `text[start:end]` is what the text says."""
+
+    score: float
+    word: str
+    start: int
+    end: int
+
+
+class Entity(_Spelled, total=False):
+    """A token with its label ("entity") and place ("index"); or, where tokens are joined, "entity_group"."""
+
+    entity: str
+    index: int
+    entity_group: str
 
 
 class _Token(NamedTuple):
@@ -48,9 +63,12 @@ class TokenReader(Reader[str, np.ndarray]):
             of its surest token.
         ignore_labels: what is left out.
         stride: tokens that two windows of a long text share; None cuts the text.
+        is_split_into_words: whether a text is a list of its words.
+        delimiter: white space to put between them; a space for None.
 
     Raises:
-        InputError: an unknown strategy, labels that are none, or windows of single tokens.
+        InputError: an unknown strategy, labels that are none, windows of single tokens, or a delimiter that would join
+            words.
     """
 
     def __init__(
@@ -60,6 +78,8 @@ class TokenReader(Reader[str, np.ndarray]):
         aggregation_strategy: str = "none",
         ignore_labels: Collection[str] = ("O",),
         stride: int | None = None,
+        is_split_into_words: bool = False,
+        delimiter: str | None = None,
     ) -> None:
         aggregation_strategy = options.choice("aggregation_strategy", aggregation_strategy, get_args(Aggregation))
         if stride is not None and aggregation_strategy == "none":
@@ -69,9 +89,17 @@ class TokenReader(Reader[str, np.ndarray]):
         self._strategy = aggregation_strategy
         self._ignored = frozenset(options.words("ignore_labels", ignore_labels))
         self._stride = None if stride is None else options.integer("stride", stride, 0)
+        self._split = options.flag("is_split_into_words", is_split_into_words)
+        if delimiter is not None and not (isinstance(delimiter, str) and delimiter.isspace() and self._split):
+            raise InputError(f"delimiter must be white space, and needs is_split_into_words, got {delimiter!r}")
+        self._delimiter = " " if delimiter is None else delimiter
 
     def check(self, item: Any, index: int) -> str:
-        """One text."""
+        """One text, out of its words if it is split into them."""
+        if self._split:
+            if isinstance(item, (str, Mapping)):
+                raise InputError(f"text {index} is not split into words: give a list of them")
+            return self._delimiter.join(options.words(f"text {index}", item))
         return single(item, index, "token classification")
 
     def windows(self, tokenizer: Tokenizer, item: str, max_length: int) -> tuple[list[Window], bool]:
@@ -95,7 +123,7 @@ class TokenReader(Reader[str, np.ndarray]):
         if self._strategy != "simple":
             tokens = [self._word(word) for word in _words(tokens)]
         groups = self._groups(tokens)
-        return [group for group in groups if group["entity_group"] not in self._ignored]
+        return [group for group in groups if group.get("entity_group") not in self._ignored]
 
     def _single(self, text: str, window: Window, scores: np.ndarray) -> list[Entity]:
         entities = []
@@ -210,6 +238,8 @@ class TokenOptions(ReadOptions, total=False):
     aggregation_strategy: str
     ignore_labels: Collection[str]
     stride: int | None
+    is_split_into_words: bool
+    delimiter: str | None
 
 
 class TokenClassification(BaseModel, kind="token-classification", method="classify_tokens"):
@@ -230,7 +260,9 @@ class TokenClassification(BaseModel, kind="token-classification", method="classi
                 of one label together; "first", "average" or "max" for whole words, labelled by their first token, by
                 the mean of their tokens' scores or by their surest token. `ignore_labels`: what is left out,
                 by default ["O"]. `stride`: read a long text in windows that share so many tokens; by default a text
-                is cut at `max_length`. And how texts are cut and batched, see `minibert.pipeline.Limits`.
+                is cut at `max_length`. `is_split_into_words`: a text is a list of its words, and places count in
+                `delimiter.join(words)`; `delimiter` is white space (default " "). And how texts are cut and
+                batched, see `minibert.reading.Limits`.
 
         Returns:
             Of each entity "entity" (the label) and "index" (the token's place), or "entity_group" (the label without
@@ -241,7 +273,7 @@ class TokenClassification(BaseModel, kind="token-classification", method="classi
             InputError: inputs are no texts, an option makes no sense, or with `truncation=False` a text is too long.
             UnsupportedError: the model is none for token classification.
         """
-        if is_one(inputs):
+        if is_one(inputs) or (options.get("is_split_into_words") and _are_words(inputs)):
             return next(self._iter_classify_tokens([inputs], **options))
         return list(self._iter_classify_tokens(inputs, **options))
 
@@ -253,3 +285,8 @@ class TokenClassification(BaseModel, kind="token-classification", method="classi
         own, limits = self.pipeline.options(TokenOptions, options)
         reader = TokenReader(self.labels, self.tokenizer, **own)
         return self.pipeline.answers(many(inputs), reader, limits, read_ahead=read_ahead)
+
+
+def _are_words(inputs: Any) -> bool:
+    """Whether a list holds words, rather than texts that are lists of words."""
+    return isinstance(inputs, (list, tuple)) and bool(inputs) and all(isinstance(each, str) for each in inputs)

@@ -9,7 +9,7 @@ import numpy as np
 
 from minibert.errors import InputError
 from minibert.format.schema import Side
-from minibert.pipeline import Reader
+from minibert.reading import Reader
 from minibert.tasks.vectors import numbers
 from minibert.text.inputs import single
 from minibert.text.sliding import Window

@@ -58,29 +58,39 @@ def finish(rows: np.ndarray, *, truncate_dim: int | None, normalize: bool, preci
         rows: float32 [n, dim].
         truncate_dim: for Matryoshka models (arXiv 2205.13147); None keeps all.
         normalize: whether to scale rows to length 1.
-        precision: "float32", or "binary" / "ubinary": one bit a number, int8 / uint8 [n, ceil(dim / 8)].
+        precision: as of `quantize_embeddings`; the ranges of "int8" and "uint8" are those of these rows.
     """
     if truncate_dim is not None:
         rows = np.ascontiguousarray(rows[:, :truncate_dim])
     if normalize:
         rows = normalized(rows)
-    return rows if precision == "float32" else quantize_embeddings(rows, precision)
+    if precision == "float32":
+        return rows
+    if needs_ranges(precision) and not len(rows):
+        return rows.astype(precision)
+    return quantize_embeddings(rows, precision)
 
 
-def checked_precision(precision: Any) -> Literal["float32", "binary", "ubinary"]:
-    """A type of numbers that `finish` can make, before any work; float32 for None.
+def checked_precision(precision: Any) -> Precision:
+    """A type of numbers, before any work; float32 for None.
 
     Raises:
-        InputError: for an unknown precision, or one that needs the ranges of a whole corpus.
+        InputError: for an unknown precision.
     """
-    if precision is None:
-        return "float32"
-    if isinstance(precision, str) and precision in ("int8", "uint8"):
-        raise InputError(
-            f"{precision} vectors need the range of each dimension over a whole corpus, and a text's vector must not "
-            "depend on its batch: encode to float32, then use minibert.quantize_embeddings"
-        )
-    return cast(Any, choice("precision", precision, ("float32", "binary", "ubinary")))
+    return "float32" if precision is None else cast(Precision, choice("precision", precision, get_args(Precision)))
+
+
+def needs_ranges(precision: Precision) -> bool:
+    """Whether vectors of this type need the range of each dimension over many texts."""
+    return precision in ("int8", "uint8")
+
+
+def no_ranges(precision: Precision) -> InputError:
+    """What is said where texts come one by one."""
+    return InputError(
+        f"{precision} vectors need the range of each dimension over many texts, and one text has none: encode many at "
+        "once, or to float32, and then use minibert.quantize_embeddings with the ranges of your corpus"
+    )
 
 
 def quantize_embeddings(
@@ -103,7 +113,8 @@ def quantize_embeddings(
         int8 or uint8 [n, dim], [n, ceil(dim / 8)] for the binary kinds, or float32 [n, dim].
 
     Raises:
-        InputError: for an unknown precision, what is no vectors, or one vector alone to take ranges from.
+        InputError: for an unknown precision, what is no vectors, one vector alone to take ranges from, or ranges that
+            are none.
     """
     precision = cast(Precision, choice("precision", precision, get_args(Precision)))
     embeddings = numbers(embeddings, "embeddings")
@@ -123,6 +134,8 @@ def quantize_embeddings(
     if ranges.shape != (2, embeddings.shape[-1]):
         raise InputError(f"ranges must be [2, {embeddings.shape[-1]}], as embeddings have it, got {list(ranges.shape)}")
     low, high = ranges
+    if not (np.isfinite(ranges).all() and (low <= high).all()):
+        raise InputError("ranges must be finite, and each lowest value no more than the highest")
     step = (high - low) / np.float32(255)
     levels = np.clip(np.floor((embeddings - low) / np.where(step == 0, 1, step)), 0, 255).astype(np.uint8)
     return levels if precision == "uint8" else (levels ^ 0x80).view(np.int8)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 
 from minibert import options
 from minibert.errors import InputError, UnsupportedError
-from minibert.pipeline import ReadOptions
+from minibert.reading import ReadOptions
 from minibert.tasks.base import BaseModel
 from minibert.tasks.scores import softmax
 from minibert.text.inputs import is_one, many, single
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 TEMPLATE = "This example is {}."
+
+
+class LabelScores(TypedDict):
+    """A text, the candidate labels, best first, and their scores."""
+
+    sequence: str
+    labels: list[str]
+    scores: list[float]
 
 
 class ZeroShot:
@@ -61,7 +69,7 @@ class ZeroShot:
         self._contradiction = next((p for p, name in enumerate(names) if name.startswith("contra")), opposite)
         if isinstance(candidate_labels, str):
             candidate_labels = [part.strip() for part in candidate_labels.split(",") if part.strip()]
-        self.candidates = options.words("candidate_labels", candidate_labels)
+        self.candidates: list[str] = options.words("candidate_labels", candidate_labels)
         if not self.candidates:
             raise InputError("candidate_labels must be one label at least")
         if not isinstance(hypothesis_template, str):
@@ -78,7 +86,7 @@ class ZeroShot:
         """Premise and hypothesis for each candidate."""
         return [(text, hypothesis) for hypothesis in self._hypotheses]
 
-    def answer(self, text: str, rows: np.ndarray) -> dict[str, Any]:
+    def answer(self, text: str, rows: np.ndarray) -> LabelScores:
         """Candidates by falling score.
 
         Args:
@@ -111,9 +119,19 @@ class ZeroShotOptions(ReadOptions, total=False):
 class ZeroShotClassification(BaseModel):
     """What a text-classification model does that was trained for natural language inference."""
 
+    # The overloads overlap for pyright, as a str is itself an Iterable[str]: the first match, one text, is meant.
+
+    @overload
+    def zero_shot(  # pyright: ignore[reportOverlappingOverload]
+        self, inputs: str, candidate_labels: str | Sequence[str], **options: Unpack[ZeroShotOptions]
+    ) -> LabelScores: ...
+    @overload
     def zero_shot(
-        self, inputs: str | Iterable[str], candidate_labels: str | Sequence[str], **options: Unpack[ZeroShotOptions]
-    ) -> Any:
+        self, inputs: Iterable[str], candidate_labels: str | Sequence[str], **options: Unpack[ZeroShotOptions]
+    ) -> list[LabelScores]: ...
+    def zero_shot(
+        self, inputs: Any, candidate_labels: str | Sequence[str], **options: Unpack[ZeroShotOptions]
+    ) -> LabelScores | list[LabelScores]:
         """Which of some labels fit one text or many, though the model was not trained on these labels.
 
         Args:
@@ -121,7 +139,7 @@ class ZeroShotClassification(BaseModel):
             candidate_labels: what to choose from, as a list or separated by commas.
             options: `hypothesis_template`: a sentence with {} where the label goes (default "This example is {}.").
                 `multi_label`: whether any number of labels may be true (default False: scores add up to 1). And how
-                texts are cut and batched, see `minibert.pipeline.Limits`: the text is cut, never the label.
+                texts are cut and batched, see `minibert.reading.Limits`: the text is cut, never the label.
 
         Returns:
             `{"sequence": str, "labels": list[str], "scores": list[float]}`, best first.
@@ -131,7 +149,7 @@ class ZeroShotClassification(BaseModel):
             UnsupportedError: the model has no label "entailment".
         """
         if is_one(inputs):
-            return next(self._iter_zero_shot([inputs], candidate_labels, **options))  # pyright: ignore[reportArgumentType]
+            return next(self._iter_zero_shot([inputs], candidate_labels, **options))
         return list(self._iter_zero_shot(inputs, candidate_labels, **options))
 
     def _iter_zero_shot(
@@ -141,7 +159,7 @@ class ZeroShotClassification(BaseModel):
         *,
         read_ahead: int = READ_AHEAD,
         **options: Unpack[ZeroShotOptions],
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[LabelScores]:
         """`zero_shot`, a few inputs ahead."""
         self.need("text-classification")
         own, limits = self.pipeline.options(ZeroShotOptions, options)
@@ -151,7 +169,7 @@ class ZeroShotClassification(BaseModel):
         texts = many(inputs)
         count = len(task.candidates)
 
-        def answers() -> Iterator[dict[str, Any]]:
+        def answers() -> Iterator[LabelScores]:
             asked, shown = tee(single(item, index, "zero-shot classification") for index, item in enumerate(texts))
             pairs = (pair for text in asked for pair in task.pairs(text))
             rows = self.pipeline.stream(pairs, limits, read_ahead=min(read_ahead * count, sys.maxsize))

@@ -40,7 +40,7 @@ class Lowered:
     def __init__(self, tables: Tokenization, tensors: Mapping[str, Any]) -> None:
         self._tensors = tensors
         self._kept: list[np.ndarray] = []
-        self.table = np.zeros(e.TABLE_FIELDS, np.int64)
+        self.table: np.ndarray = np.zeros(e.TABLE_FIELDS, np.int64)
         rows = np.zeros((max(len(tables.passes), 1), e.PASS_FIELDS), np.int64)
         for row, each in zip(rows, tables.passes, strict=False):
             self._lower_pass(row, each, tables)

@@ -106,7 +106,7 @@ class Tokenizer(ABC):
     source: ClassVar[str]
 
     def __init__(self, settings: TextSettings) -> None:
-        self.max_length = settings.max_length
+        self.max_length: int = settings.max_length
         self._characters_per_token = settings.characters_per_token
         self._ignored_id = settings.ignored_id
         self._empty_id = settings.empty_id

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +17,14 @@ import pytest
 import minibert
 from minibert import startup
 from minibert.cli import console
+from minibert.cli.main import COMMANDS, command, parse
 from minibert.datasets import read_columns
 from minibert.engine import library
 from minibert.evaluate import evaluate, metrics
 from minibert.format import write_model
+from minibert.progress import Progress, Stages
 from tests.format.models import CONFIGS, make_tensors
-from tests.tiny import WORDS, classifier_config, write
+from tests.tiny import WORDS, classifier_config, embedding_config, write
 
 TEXTS = [" ".join(WORDS.split()[i : i + 4]) for i in range(20)]
 
@@ -191,6 +195,17 @@ def test_bench(run, embedder_path, classifier_path):
     assert "32 positions" in outcome.err
 
 
+@pytest.mark.parametrize("kind", ["questions", "masks", "vectors", "tokens", "hidden states"])
+def test_bench_of_every_task(run, tiny_folder, tmp_path, kind):
+    path = tiny_folder / f"{kind}.safetensors"
+    if kind == "hidden states":
+        config = embedding_config()
+        path = tmp_path / "m.safetensors"
+        write(path, replace(config, architecture=replace(config.architecture, pooling="none")))
+    found = run("bench", path, "--lengths", 8, "--seconds", "0.001", "--json")
+    assert found.json["one_text"]["seconds"] > 0, found.err
+
+
 def test_bench_of_a_start(run, classifier_path, tmp_path):
     outcome = run("bench", classifier_path, "--startup", "--json")
     assert outcome.code == 0
@@ -250,7 +265,7 @@ def test_convert_says_what_is_wrong(run, tmp_path):
     assert outcome.code == 1
     assert "config.json" in outcome.err
     assert list(tmp_path.iterdir()) == []
-    assert run("convert", tmp_path).code == 2
+    assert run("convert").code == 2
 
 
 def test_colour_only_where_someone_looks(monkeypatch):
@@ -272,3 +287,74 @@ def test_what_people_are_shown():
     assert console.megabytes(950) == "0.9 kB"
     assert console.milliseconds(0.0005) == "0.50 ms"
     assert console.table([("a", "1"), ("bb", "22")], ("n", "x")).splitlines() == ["n    x", "a    1", "bb  22"]
+
+
+def test_what_exists_is_asked_about(run, embedder_path, tmp_path, monkeypatch):
+    out = tmp_path / "out.npy"
+    words = ("encode", embedder_path, "a text", "--npy", out)
+    assert run(*words).code == 0
+    before = out.read_bytes()
+    outcome = run("encode", embedder_path, "another", "--npy", out)
+    assert outcome.code == 1
+    assert f"{out}: exists; to replace it give --force" in outcome.err
+    assert out.read_bytes() == before
+    assert run("encode", embedder_path, "another", "--npy", out, "-f").code == 0
+    assert out.read_bytes() != before
+
+    monkeypatch.setattr("minibert.cli.options.is_terminal", lambda stream: True)
+    assert run(*words, stdin="n\n").code == 1
+    assert run(*words, stdin="").code == 1
+    assert out.read_bytes() != before
+    outcome = run(*words, stdin="y\n")
+    assert "Replace it? [y/N]" in outcome.err
+    assert out.read_bytes() == before
+
+
+def test_every_command_has_examples_that_can_be_read():
+    for name in COMMANDS:
+        for example in command(name).EXAMPLES:
+            words = shlex.split(re.split(r" [<>] ", example)[0])
+            assert words[0] == name
+            assert parse(words).run is command(name).run
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_says_what_is_left(monkeypatch):
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr("minibert.progress.time.monotonic", lambda: next(now))
+    screen = Screen()
+    with Progress("eval", 40, stream=screen) as progress:
+        progress.update(10)
+    assert screen.getvalue().split("\x1b[K")[1:] == ["eval: 10/40 (1/s, 0:30 left)\r", ""]
+
+    screen = Screen()
+    with Stages(stream=screen) as stages:
+        stages("reading", 0, 1)
+        stages.step(2, 3)
+        for done in range(3):
+            stages("fitting", done, 4)
+        stages("fitting", 4, 4)
+        stages.step(0, 0)
+        stages("writing", 1, 1)
+    lines = screen.getvalue().split("\r\x1b[K")[1:]
+    assert lines == [
+        "reading ...",
+        "2/3 fitting: 0/4",
+        "2/3 fitting: 1/4, 0:30 left",
+        "2/3 fitting: 2/4, 0:20 left",
+        "2/3 fitting: 30.0 s\n",
+        "writing: 0.0 s\n",
+    ]
+
+
+def test_a_shell_is_told_of_all_commands(run):
+    pytest.importorskip("shtab")
+    for shell in ("bash", "zsh", "tcsh"):
+        out = run("completion", shell).out
+        assert all(name in out for name in COMMANDS)
+    assert "--top-k" in run("completion", "bash").out
+    assert "did you mean 'bash'?" in run("completion", "bas").err

@@ -12,6 +12,7 @@ import pytest
 
 from minibert.cli.predict_tasks import OPTIONS
 from minibert.cli.predict_tasks import TASKS as ANSWERABLE
+from minibert.datasets import _joined, listed
 from minibert.evaluate.examples import TASKS as MEASURABLE
 
 TEXTS = ["a great movie", "", "the plot was bad"]
@@ -315,4 +316,37 @@ def test_eval_of_rankings(run, ranker, embedder, embedder_path, tiny_folder, tmp
 def test_eval_needs_to_know_the_columns(run, classifier_path, tmp_path):
     path = tmp_path / "data.tsv"
     path.write_text("label\ttext\npositive\ta\n")
-    assert "--label" in run("eval", classifier_path, path, "--text", "text").err
+    assert run("eval", classifier_path, path).code == 0
+    path.write_text("kind\tbody\npositive\ta\n")
+    err = run("eval", classifier_path, path).err
+    assert "none of its columns is called text or" in err
+    assert "name one by --text COL; there are: kind, body" in err
+    assert "by --label COL" in run("eval", classifier_path, path, "--text", "body").err
+    assert run("eval", classifier_path, path, "--text", "body", "--label", "kind").code == 0
+
+
+def test_second_texts_are_found_beside_first_ones(run, embedder_path, tmp_path):
+    path = tmp_path / "data.tsv"
+    path.write_text("score\tsentence1\tsentence2\n1\ta\tmovie\n5\ta\ta\n3\tbad\tplot\n")
+    assert run("eval", embedder_path, path, "--json").json["texts"] == 3
+
+
+def test_labels_with_commas(run, inference, tiny_folder, tmp_path):
+    path = tiny_folder / "inference.safetensors"
+    labels = ["film, new", "plot"]
+    wanted = inference.zero_shot("a film", labels)
+    assert run("predict", path, "a film", "--labels", '"film, new", plot', "--json").json_lines == [wanted]
+    data = tmp_path / "data.tsv"
+    data.write_text("text\tlabel\na film\tfilm, new\na\tplot\n")
+    assert run("eval", path, data, "--labels", '"film, new",plot', "--json").json["labels"] == 2
+    assert listed('a, "b, ""c""",, d') == ["a", 'b, "c"', "d"]
+    assert listed(_joined(['a "b"', "c, d", "e"])) == ['a "b"', "c, d", "e"]
+
+
+def test_all_answers(run, filler, tiny_folder):
+    (answer,) = run("predict", tiny_folder / "masks.safetensors", "a [MASK]", "--top-k", "all", "--json").json_lines
+    assert len(answer) == filler.config.architecture.vocab_size
+    (answers,) = run(
+        "predict", tiny_folder / "questions.safetensors", "--question", "a", "good bad", "--top-k", "all", "--json"
+    ).json_lines
+    assert len(answers) > 1

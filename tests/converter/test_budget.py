@@ -71,7 +71,7 @@ def smaller(folder, tmp_path_factory, int8_size):
     return search(folder, path, Goal(max_size=int(PART * int8_size)), texts=TEXTS), path
 
 
-def test_the_frontier_is_the_best_for_its_bytes():
+def test_the_frontier_is_the_best_for_its_weight():
     random = np.random.default_rng(3)
     items = {
         name: [
@@ -82,16 +82,16 @@ def test_the_frontier_is_the_best_for_its_bytes():
     }
     choices = frontier(items)
     assert choices[0].loss == pytest.approx(sum(min(each.loss for each in options) for options in items.values()))
-    assert choices[-1].bytes == sum(min(each.bytes for each in options) for options in items.values())
+    assert choices[-1].weight == sum(min(each.weight for each in options) for options in items.values())
     everything = [
-        (sum(each.bytes for each in chosen), sum(each.loss for each in chosen))
+        (sum(each.weight for each in chosen), sum(each.loss for each in chosen))
         for chosen in itertools.product(*items.values())
     ]
     for choice in choices:
-        assert choice.bytes == sum(
-            next(each.bytes for each in items[name] if each.name == form) for name, form in choice.options.items()
+        assert choice.weight == sum(
+            next(each.weight for each in items[name] if each.name == form) for name, form in choice.options.items()
         )
-        assert min(loss for size, loss in everything if size <= choice.bytes) == pytest.approx(choice.loss)
+        assert min(loss for size, loss in everything if size <= choice.weight) == pytest.approx(choice.loss)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,12 @@ def test_layers_that_share_are_weighed_as_they_are_stored(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("budget", [["--max-size", "1MB"], []])
 @pytest.mark.parametrize(
-    ("columns", "said"), [([], "needs --text COL and --label COL"), (["--text", "text", "--label", "intent"], "intent")]
+    ("columns", "said"),
+    [([], "name one by --label COL; there are: text, kind"), (["--text", "text", "--label", "intent"], "intent")],
 )
 def test_examples_are_looked_at_before_the_search(folder, tmp_path, capsys, monkeypatch, budget, columns, said):
     examples(tmp_path, folder)
+    (tmp_path / "dev.tsv").write_text((tmp_path / "dev.tsv").read_text().replace("label", "kind", 1))
     for work in (importlib.import_module("minibert_converter.convert"), probe):
         monkeypatch.setattr(work, "read_checkpoint", lambda *_, **__: pytest.fail("the work began"))
     command = ["convert", str(folder), "-o", str(tmp_path / "model"), "--eval", str(tmp_path / "dev.tsv")]
@@ -234,7 +236,7 @@ def test_scores_before_and_after(folder, tmp_path, capsys, monkeypatch):
     assert main(words) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("accuracy"))
     assert "100.00 %" in line
-    assert main([*words, "--json"]) == 0
+    assert main([*words, "--json", "--force"]) == 0
     figures = json.loads(capsys.readouterr().out)["eval"]
     assert figures["before"]["accuracy"] == 1.0
     assert 0 < figures["after"]["accuracy"] <= 1.0

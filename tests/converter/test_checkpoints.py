@@ -330,7 +330,7 @@ def test_broken_config_json(folder, content):
 
 
 def test_wrong_folders(folder, tmp_path):
-    with pytest.raises(CheckpointError, match=r"no such folder.*hf download"):
+    with pytest.raises(CheckpointError, match="no such folder"):
         read_checkpoint("sentence-transformers/all-MiniLM-L6-v2")
     with pytest.raises(CheckpointError, match="a file; give the folder"):
         read_checkpoint(folder / "model.safetensors")

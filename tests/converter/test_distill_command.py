@@ -80,10 +80,10 @@ def test_columns_are_found_by_name(tmp_path):
     assert read(table) == ([("a", "b")], ["4.5"])
     table.write_text("query\nhow\nwhy\n", encoding="utf-8")
     assert read(table, labels=False) == (["how", "why"], None)
-    with pytest.raises(InputError, match=r"none of the columns label, .*--label"):
+    with pytest.raises(InputError, match=r"is called label or .*--label COL; there are: query"):
         read(table)
     table.write_text("body\nhow\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"none of the columns text, .*--text"):
+    with pytest.raises(InputError, match=r"is called text or .*--text COL; there are: body"):
         read(table)
     table.write_text("text\n", encoding="utf-8")
     with pytest.raises(InputError, match="holds no examples"):

@@ -147,7 +147,7 @@ def test_a_full_disk(tmp_path, folder, option, limit, capsys, monkeypatch):
         "-o": ["convert", str(folder), "-o", str(target), "--quantize", "none"],
         "--report": ["convert", str(folder), "-o", str(model), "--quantize", "none", "--report", str(target)],
         "--npy": ["encode", str(model), *(["a good book"] * (1 + limit // 300)), "--npy", str(target)],
-    }[option]
+    }[option] + ["--force"]
 
     def work() -> str:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

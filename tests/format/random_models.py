@@ -104,6 +104,8 @@ def random_config(rng: random.Random) -> dict[str, Any]:
             "query": _side(rng, architecture),
             "document": _side(rng, architecture),
         }
+    if task == "text-classification" and rng.random() < 0.3:
+        config["task"] |= {"other": "none of them", "other_below": rng.choice([0.5, 1, 1e-9])}
     _add_tokens(rng, config)
     _add_linears(rng, config, kinds)
     _add_tables(rng, config)

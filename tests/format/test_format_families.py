@@ -13,6 +13,7 @@ from minibert.format import Config, Linear, Table, Task, expected_tensors, padde
 from minibert.format.relative import DISTANCE_ROWS
 from minibert.format.schema import Side, TokenHead
 from tests.models import random_model
+from tests.tiny import classifier_config, embedding_config
 
 
 def changed(config: Config, **values: Any) -> Config:
@@ -162,7 +163,33 @@ def test_queries_and_documents_survive_json():
     config = colbert()
     expected_tensors(config)
     assert Config.from_json(config.to_json()) == config
-    assert not {"query", "document", "weightless", "sparse_logs"} & random_model().config.to_json()["task"].keys()
+    later = {"query", "document", "weightless", "sparse_logs", "other", "other_below"}
+    assert not later & random_model().config.to_json()["task"].keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "other", "message"),
+    [
+        ("single_label", {"other": "x"}, "go together"),
+        ("single_label", {"other_below": 0.5}, "go together"),
+        ("regression", {"other": "x", "other_below": 0.5}, "not for regression"),
+        ("single_label", {"other": "x", "other_below": 1.5}, "other_below"),
+        ("single_label", {"other": 3, "other_below": 0.5}, "other"),
+    ],
+)
+def test_what_a_text_is_called_that_no_label_fits(kind, other, message):
+    config = classifier_config(problem_type=kind)
+    right = replace(config, task=replace(config.task, problem_type="single_label", other="x", other_below=0.5))
+    assert Config.from_json(right.to_json()) == right
+    expected_tensors(right)
+    value = config.to_json()
+    value["task"] |= other
+    with pytest.raises(FormatError, match=message):
+        expected_tensors(Config.from_json(value))
+    value = embedding_config().to_json()
+    value["task"] |= {"other": "x", "other_below": 0.5}
+    with pytest.raises(FormatError, match="text-classification"):
+        expected_tensors(Config.from_json(value))
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from minibert.cli.main import COMMANDS, EXTRAS, WORKSTATION, command
+from minibert.cli.main import COMMANDS, WORKSTATION, command
+from minibert.cli.parser import Parser
 
 PAGE = Path(__file__).parents[2] / "docs/CLI.md"
 HEAD = """\
 # Commands
 
 What `minibert COMMAND --help` says; this page is written by `python -m tests.golden.make_help`. Options and texts may
-come in any order. Answers go to stdout, warnings and progress to stderr. The exit code is 0, or 1 with a message if
-what was asked for could not be done, or 2 if the command line makes no sense.
+come in any order; examples stand below them. Answers go to stdout, warnings and progress to stderr. The exit code is
+0, or 1 with a message if what was asked for could not be done, or 2 if the command line makes no sense.
 """
 
 
@@ -32,16 +33,13 @@ def page() -> str:
 def section(name: str) -> str:
     """A command: what it does, how it is called, and its options, with a table for each group of them."""
     module = command(name)
-    parser = argparse.ArgumentParser(prog=f"minibert {name}", description=module.__doc__, add_help=False)
-    module.configure(parser)
+    parser = Parser(name, module, add_help=False)
     shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
     usage = [spelled(each, each.option_strings[:1]) for each in shown if each.option_strings and each.required]
     usage += [spelled(each, ()) for each in shown if not each.option_strings]
     lines = [f"## {parser.prog}", "", str(parser.description), ""]
     if name in WORKSTATION:
-        lines += [f"Runs on a workstation: `pip install 'minibert[{WORKSTATION[name]}]'`.", ""]
-    elif name in EXTRAS:
-        lines += [f"Needs `pip install 'minibert[{EXTRAS[name]}]'`.", ""]
+        lines += [f"Needs `pip install 'minibert[{WORKSTATION[name]}]'`.", ""]
     lines += [f"    {' '.join([parser.prog, '[OPTIONS]', *usage])}", ""]
     general, options, *groups = [
         (group, [each for each in group._group_actions if each in shown]) for group in parser._action_groups
@@ -49,7 +47,7 @@ def section(name: str) -> str:
     lines += table([*general[1], *options[1]])
     for group, actions in groups:
         lines += [f"**{group.title}**" + f": {group.description}" * bool(group.description), "", *table(actions)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"    minibert {each}" for each in module.EXAMPLES), ""])
 
 
 def table(actions: Sequence[argparse.Action]) -> list[str]:

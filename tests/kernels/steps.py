@@ -15,6 +15,7 @@ from minibert.engine.library import Kernels
 from minibert.engine.lower import lower
 from minibert.format.constants import LANES
 from minibert.kernels import opcodes as op
+from minibert.kernels.isa import TARGETS
 from minibert.kernels.opcodes import Op
 from minibert.numerics import HIGHEST_CODE
 from minibert.plan import Buffer, Codes, build_plan
@@ -110,10 +111,11 @@ class Steps:
         return self._view(int(self.program.table[number, op.SOURCE]), self.rows(place), 4 * width, width, np.float32)
 
     def _scales(self, offset: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scales and zero points, as they are stored, of groups of rows: two views [groups, ROWS_AT_ONCE]."""
-        groups, stride = -(-rows // op.ROWS_AT_ONCE), op.SCALE_BYTES * op.ROWS_AT_ONCE
-        scales = self._view(offset, groups, stride, op.ROWS_AT_ONCE, np.float32)
-        return scales, self._view(offset + op.ZERO_POINT_OFFSET, groups, stride, op.ROWS_AT_ONCE, np.int32)
+        """Scales and zero points, as they are stored, of groups of rows: two views [groups, rows of one]."""
+        together = TARGETS[self.kernels.isa].rows_at_once
+        groups, stride = -(-rows // together), op.SCALE_BYTES * together
+        scales = self._view(offset, groups, stride, together, np.float32)
+        return scales, self._view(offset + 4 * together, groups, stride, together, np.int32)
 
     def set_source_codes(self, number: int, codes: np.ndarray, scales: np.ndarray, zeros: np.ndarray) -> None:
         """Give a matmul these codes in -127..127, scales, and zero points."""

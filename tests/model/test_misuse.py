@@ -79,9 +79,14 @@ def none_or(right):
     return lambda value: value is None or right(value)
 
 
-READ = {"truncation": flag, "max_length": none_or(count()), "batch_size": count(), "max_tokens": count()}
+READ = {
+    "truncation": lambda value: flag(value) or choice("longest_first", "only_first", "do_not_truncate")(value),
+    "max_length": none_or(count()),
+    "batch_size": count(),
+    "max_tokens": count(),
+}
 FUNCTION = {"function_to_apply": none_or(choice("softmax", "sigmoid", "none", "default"))}
-CLASSIFY = {**READ, **FUNCTION, "top_k": none_or(count())}
+CLASSIFY = {**READ, **FUNCTION, "top_k": none_or(count()), "return_all_scores": none_or(flag)}
 ENCODE = {
     **READ,
     "prompt": none_or(lambda value: isinstance(value, str)),
@@ -91,12 +96,18 @@ ENCODE = {
     "truncate_dim": none_or(count()),
     "windows": flag,
 }
-WHOLE = {**ENCODE, "convert_to_numpy": flag, "show_progress_bar": none_or(flag)}
+WHOLE = {
+    **ENCODE,
+    "convert_to_numpy": flag,
+    "show_progress_bar": none_or(flag),
+    "output_value": none_or(choice("sentence_embedding", "token_embeddings")),
+}
 AHEAD = {"read_ahead": count()}
 TAGS = {
     "aggregation_strategy": choice("none", "simple", "first", "average", "max"),
     "ignore_labels": texts,
     "stride": none_or(count(0)),
+    "is_split_into_words": lambda value: flag(value) and not value,
 }
 ANSWERS = {
     "top_k": count(),
@@ -171,6 +182,8 @@ def comparable(answer: Any) -> Any:
         return str(answer.dtype), answer.tolist()
     if isinstance(answer, (list, tuple)):
         return [comparable(each) for each in answer]
+    if isinstance(answer, dict):
+        return {name: comparable(value) for name, value in answer.items()}
     return answer
 
 
@@ -209,13 +222,25 @@ def test_misspelt_options_name_the_nearest(request, each):
 
 
 def test_options_of_other_libraries(classifier, embedder):
-    for name, (harmless, instead) in ELSEWHERE.items():
-        for value in harmless:
+    harmless = {
+        **dict.fromkeys(("chunk_size", "multiprocessing_threshold", "num_workers", "parallel"), (None, 0, 7)),
+        "device": (None, "cpu", "CPU", -1, ["cpu", "cpu"]),
+        "pool": (None, embedder.start_multi_process_pool(["cpu"] * 2)),
+        "task": (None, "query"),
+        "padding": (None, True, False, "longest", "max_length"),
+        "output_value": ("sentence_embedding",),
+        "convert_to_numpy": (None, True),
+        "use_multiprocessing": (None, True, False),
+        "return_all_scores": (None, False),
+    }
+    for name, (_, instead) in ELSEWHERE.items():
+        for value in harmless.get(name, (None,)):
             assert classifier.predict("bad", **{name: value}) == classifier.predict("bad")
-        for value in (3, "x", [1], np.array([1, 2])):
+        for value in (-3, "x", [1], np.array([1, 2]), {"processes": [1]}):
             with pytest.raises(InputError) as raised:
                 classifier.predict("bad", **{name: value})
-            assert f"there is no option {name!r}: {instead}" == str(raised.value)
+            if name != "return_all_scores":  # which classifiers have
+                assert f"there is no option {name!r}: {instead}" == str(raised.value)
     same = embedder.encode(inputs=["bad"]), embedder.encode(sentences=["bad"], device="cpu", precision=None)
     np.testing.assert_array_equal(*same)
     with pytest.raises(InputError, match="either inputs or sentences"):

@@ -6,20 +6,20 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from importlib.util import find_spec
 from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import pytest
 
 import minibert
-from tests.tiny import tiny_folder  # noqa: F401 - a fixture
-
-pytest.importorskip("uvicorn")
-
-from minibert.serve import server
 from minibert.serve.app import App
 from minibert.serve.bounds import Bounds
 from minibert.serve.service import Service
+from tests.tiny import tiny_folder  # noqa: F401 - a fixture
+
+#: Without uvicorn, which the extra `serve` installs, there is nothing to start.
+collect_ignore_glob = [] if find_spec("uvicorn") else ["test_*.py"]
 
 #: Names of models, and files of tests/tiny.py.
 NAMES = ("embedder", "prompted", "classifier", "regression", "inference", "tokens", "questions", "vectors", "masks")
@@ -67,6 +67,8 @@ class Client:
 @contextmanager
 def running(models: dict[str, minibert.Model], bounds: Bounds | None = None, **options: Any) -> Iterator[Client]:
     """A service in a thread of this process."""
+    from minibert.serve import server
+
     service = Service(models, bounds, **{name: options.pop(name) for name in ("truncate", "packed") if name in options})
     listening = server.listen("127.0.0.1", 0)
     ready = Event()

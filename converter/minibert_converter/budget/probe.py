@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minibert_converter.budget.knapsack import Option, frontier
-from minibert_converter.budget.space import Shape, latency_ratio, recipe_for, stored_bytes, table_forms
+from minibert.format import read_model
+from minibert.reference import Reference
+from minibert_converter.budget.knapsack import Choice, Option, frontier
+from minibert_converter.budget.space import (
+    FORMS,
+    Shape,
+    forms_worth_trying,
+    latency_ratio,
+    recipe_for,
+    stored_bytes,
+    table_forms,
+    worth_of,
+)
 from minibert_converter.budget.state import State, key_of
+from minibert_converter.budget.targets import Target
 from minibert_converter.calibration.outputs import loss, outputs
 from minibert_converter.calibration.tokens import Tokens, tokenize
 from minibert_converter.checkpoints import read_checkpoint
@@ -20,7 +32,6 @@ from minibert_converter.export import WORDS, export, store_linear
 from minibert_converter.matrices import in_float32
 from minibert_converter.network import Float32Array, LinearWeights, Network, TiedLinear
 from minibert_converter.passes.prune.blocks import block_density
-from minibert_converter.passes.quantize.matrix import MATRIX_FORMS
 from minibert_converter.passes.quantize.quantizer import quantize
 from minibert_converter.progress import OnProgress
 from minibert_converter.recipe import Context, Recipe, run
@@ -41,12 +52,16 @@ class Candidate:
         bytes: what the file is expected to weigh.
         loss: what the outputs are expected to lose (see `calibration.outputs.loss`).
         latency: the part of the dense int8 model's time that it is expected to take.
+        weight: what there should be as little as possible of: bytes, or what is worth most on the target.
+        forms: of the matrices.
     """
 
     recipe: Recipe
     bytes: int
     loss: float
     latency: float
+    weight: float
+    forms: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,7 @@ class Probe:
         task: as `convert` has it.
         route: as `convert` has it.
         base: as `convert` has it.
+        target: where the model will answer.
         state: of the search.
         progress: called as `progress(stage, done, total)`.
     """
@@ -87,6 +103,7 @@ class Probe:
     task: str | None
     route: str | None
     base: str | Path | None
+    target: Target
     state: State
     progress: OnProgress
 
@@ -104,14 +121,14 @@ class Probe:
             self._run(self.first, self._network)
         return self._network.copy()
 
-    def after(self, passes: list[dict[str, Any]], **more: Any) -> Network:
-        """The network after some passes; `more` are keys of the recipe."""
+    def after(self, passes: list[dict[str, Any]]) -> Network:
+        """The network after some passes."""
         network = self.network()
-        self._run(passes, network, **more)
+        self._run(passes, network)
         return network
 
-    def _run(self, passes: list[dict[str, Any]], network: Network, **more: Any) -> None:
-        recipe = Recipe.from_json({"pass": passes, "seed": self.seed, **more})
+    def _run(self, passes: list[dict[str, Any]], network: Network) -> None:
+        recipe = Recipe.from_json({"pass": passes, "seed": self.seed})
         run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
 
     def tokens(self) -> Tokens:
@@ -126,20 +143,27 @@ class Probe:
             self._wanted = self._outputs(self.network())
         return loss(self._outputs(network), self._wanted)
 
+    def loss_of_file(self, path: Path) -> float:
+        """What a file loses in all, activations rounded as well: its own answers against the float32 network's."""
+        file = read_model(path)
+        if self._wanted is None:
+            self._wanted = self._outputs(self.network())
+        reference = Reference(file.config, file.tensors)
+        rows = np.concatenate([reference.forward(ids, types) for ids, types in self.tokens().chunks()])
+        return loss(rows, self._wanted)
+
     def _outputs(self, network: Network) -> Float32Array:
         return outputs(in_float32(network), self.tokens().chunks())
 
     def rounded(self, form: str) -> Network:
-        """The network with every matrix that can have it in one form, none of them as blocks."""
+        """The network with every matrix that can have it in one form."""
         if form not in self._rounded:
-            self._rounded[form] = self.after([{"quantize": form}], sparse_threshold=0)
+            self._rounded[form] = self.after([{"quantize": form}])
         return self._rounded[form]
 
-    def forms(self) -> dict[str, dict[str, list[float]]]:
+    def forms(self, names: Sequence[str] = FORMS) -> dict[str, dict[str, list[float]]]:
         """By form and matrix: bytes, and the loss if only this matrix had the form rather than int8."""
-        return {
-            form: self.state.get(f"form {form}", lambda form=form: self._measure_form(form)) for form in MATRIX_FORMS
-        }
+        return {form: self.state.get(f"form {form}", lambda form=form: self._measure_form(form)) for form in names}
 
     def _measure_form(self, form: str) -> dict[str, list[float]]:
         network = self.rounded(form)
@@ -150,7 +174,7 @@ class Probe:
             return {name: [sizes[name], 0.0] for name in names}
         # A quantize pass leaves some matrices int8, whatever the form.
         kinds = export(network, -1.0)[0].linears
-        names = [name for name in names if kinds[name].kind == form]
+        names = [name for name in names if kinds[name].kind.removesuffix("-4x4") == form]
         # Both went through the same passes but for how weights were rounded, so their other tensors agree.
         base, measured = in_float32(self.rounded("int8")), {}
         wanted = self._outputs(base)
@@ -162,9 +186,9 @@ class Probe:
         self.progress(f"measuring {form}", len(names), len(names))
         return measured
 
-    def tables(self) -> dict[str, list[float]]:
+    def tables(self, forms: Sequence[str] = ()) -> dict[str, list[float]]:
         """By form of the word embeddings: bytes of a file but for its matrices, and the loss by that form alone."""
-        forms = table_forms(self.network())
+        forms = forms or table_forms(self.network())
         return {form: self.state.get(f"table {form}", lambda form=form: self._measure_table(form)) for form in forms}
 
     def _measure_table(self, form: str) -> list[float]:
@@ -178,7 +202,7 @@ class Probe:
         config, tensors = export(network, -1.0)
         total = sum(tensor.nbytes for name, tensor in tensors.items() if name not in config.aliases)
         sizes = matrix_bytes(network)
-        return total - sum(sizes[name] for name in self.forms()["int8"]) + HEADER_BYTES * len(tensors)
+        return total - sum(sizes[name] for name in self.forms(("int8",))["int8"]) + HEADER_BYTES * len(tensors)
 
     def shapes(self, base: Sequence[dict[str, Any]] = ()) -> Measured:
         """The encoder's matrices after passes that prune or share, and what that loses."""
@@ -197,35 +221,76 @@ class Probe:
                 shapes[name] = [linear.weight.size, density, 1 + uses[name]]
         # What a layer keeps for itself of matrices that it shares.
         sizes = matrix_bytes(_in_int8(network)) if base else {}
-        own = sum(size for name, size in sizes.items() if name not in self.forms()["int8"])
+        own = sum(size for name, size in sizes.items() if name not in self.forms(("int8",))["int8"])
         own += sum(linear.bias.nbytes for linear in network.linears.values() if isinstance(linear, TiedLinear))
         return {"shapes": shapes, "own": own, "loss": self.loss_of(network) if base else 0.0}
 
     # What is chosen.
 
     def candidates(self, base: Sequence[dict[str, Any]] = ()) -> list[Candidate]:
-        """Every point of the frontier after passes that prune or share."""
-        measured, dense = self.shapes(base), self.shapes().shapes
-        forms = self.forms()
-        items: dict[str, list[Option]] = {}
-        for name, (size, _) in forms["int8"].items():
-            shape = measured.shapes.get(name)
-            if name not in dense:  # of the head: as it was
-                items[name] = [Option("int8", round(size), 0.0)]
-            elif shape is not None:  # else another layer's
-                items[name] = [
-                    Option(form, stored_bytes(shape, form, each[name][0] / dense[name].weights), each[name][1])
-                    for form, each in forms.items()
-                    if name in each
-                ]
-        latency = latency_ratio(measured.shapes, sum(shape.uses * shape.weights for shape in dense.values()))
-        candidates = []
-        for table, (beside, table_loss) in self.tables().items():
+        """Every point of the frontier of bytes and loss after passes that prune or share."""
+        measured, dense, forms = self.shapes(base), self.shapes().shapes, self.forms()
+        sizes = self._sizes(measured, forms)
+        items = {
+            name: [Option(form, size, self._loss_by(forms, name, form)) for form, size in its.items()]
+            for name, its in sizes.items()
+        }
+        found = []
+        for table, (beside, lost) in self.tables().items():
             for choice in frontier(items):
                 recipe = recipe_for(self.first, base, table, choice.options, self.seed)
-                lost = measured.loss + table_loss + choice.loss
-                candidates.append(Candidate(recipe, round(beside) + measured.own + choice.bytes, lost, latency))
-        return candidates
+                size = round(beside) + measured.own + round(choice.weight)
+                latency = self._latency(measured, dense, choice)
+                lost_in_all = measured.loss + lost + choice.loss
+                found.append(Candidate(recipe, size, lost_in_all, latency, size, choice.options))
+        return found
+
+    def fast_candidates(self) -> list[Candidate]:
+        """Every point of the frontier of time on the target and loss; words are as they are, and nothing is pruned."""
+        measured = self.shapes()
+        forms = self.forms(forms_worth_trying(measured.shapes, self.target))
+        sizes = self._sizes(measured, forms)
+        items = {
+            name: [
+                Option(form, worth_of(measured.shapes[name], form, self.target), self._loss_by(forms, name, form))
+                for form in its
+            ]
+            for name, its in sizes.items()
+            if name in measured.shapes
+        }
+        beside = self.tables(("int8",))["int8"]
+        found = []
+        for choice in frontier(items):
+            recipe = recipe_for(self.first, (), "int8", choice.options, self.seed)
+            size = round(beside[0]) + sum(its[choice.options.get(name, "int8")] for name, its in sizes.items())
+            latency = self._latency(measured, measured.shapes, choice)
+            lost = beside[1] + choice.loss
+            found.append(Candidate(recipe, size, lost, latency, choice.weight, choice.options))
+        return found
+
+    def _sizes(self, measured: Measured, forms: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, int]]:
+        """Bytes of each matrix that is left in each form that it may have; one of the head stays int8."""
+        dense = self.shapes().shapes
+        sizes: dict[str, dict[str, int]] = {}
+        for name, (size, _) in forms["int8"].items():
+            shape = measured.shapes.get(name)
+            if name not in dense:
+                sizes[name] = {"int8": round(size)}
+            elif shape is not None:  # else another layer's
+                sizes[name] = {
+                    form: stored_bytes(shape, form, each[name][0] / dense[name].weights)
+                    for form, each in forms.items()
+                    if name in each
+                }
+        return sizes
+
+    @staticmethod
+    def _loss_by(forms: Mapping[str, Mapping[str, list[float]]], name: str, form: str) -> float:
+        return forms[form][name][1]
+
+    def _latency(self, measured: Measured, dense: Mapping[str, Shape], choice: Choice) -> float:
+        total = sum(shape.uses * shape.weights for shape in dense.values())
+        return latency_ratio(measured.shapes, choice.options, total, self.target)
 
 
 def _in_int8(network: Network) -> Network:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from minibert.errors import InputError, MinibertError
+from minibert.format import read_model, write_model
+from minibert_converter.budget.choice import Trial, explained
 from minibert_converter.budget.goal import Goal
 from minibert_converter.budget.probe import Candidate, Probe
-from minibert_converter.budget.space import PRUNING, bases
+from minibert_converter.budget.space import FORMS, PRUNING, bases, forms_worth_trying
 from minibert_converter.budget.state import State, folder_key, key_of
+from minibert_converter.budget.targets import Target, this_machine
 from minibert_converter.convert import check_target, convert
-from minibert_converter.passes.quantize.matrix import MATRIX_FORMS
 from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe import Recipe
 from minibert_converter.report import Report, format_bytes
@@ -40,7 +42,10 @@ class SearchResult:
         score: on the user's examples; None where there are none.
         float_score: that of the float32 model.
         latency: the part of the dense int8 model's time that it is expected to take.
-        trials: files that were made.
+        loss: how far the file's answers moved; None where the goal has no loss.
+        trials: files that were made, in order.
+        target: where the model will answer.
+        goal: that was to be met.
     """
 
     report: Report
@@ -48,15 +53,20 @@ class SearchResult:
     score: float | None
     float_score: float | None
     latency: float
-    trials: int
+    loss: float | None
+    trials: tuple[Trial, ...]
+    target: Target
+    goal: Goal
 
     def table(self) -> str:
         """What was found, as lines of text."""
-        lines = [f"found in {self.trials} trials: {format_bytes(self.report.file_bytes)}"]
+        lines = [f"found in {len(self.trials)} trials: {format_bytes(self.report.file_bytes)}"]
+        if self.loss is not None:
+            lines.append(f"loss: {self.loss:.4f}; allowed: {self.goal.max_loss:g}")
         if self.score is not None and self.float_score is not None:
             part = f", {self.score / self.float_score:.2%} of it" if self.float_score else ""
             lines.append(f"score: {self.score:.4f}; float32: {self.float_score:.4f}{part}")
-        lines.append(f"time for a text, estimated: {self.latency:.2f} of dense int8")
+        lines.append(f"time for a text, estimated for {self.target.says}: {self.latency:.2f} of dense int8")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +76,10 @@ class SearchResult:
             "score": self.score,
             "float_score": self.float_score,
             "latency_ratio": self.latency,
-            "trials": self.trials,
+            "loss": self.loss,
+            "goal": asdict(self.goal),
+            "target": self.target.says,
+            "trials": [trial.to_json() for trial in self.trials],
         }
 
 
@@ -84,9 +97,13 @@ def search(
     route: str | None = None,
     max_length: int | None = None,
     base: str | Path | None = None,
+    target: Target | None = None,
     progress: OnProgress | None = None,
 ) -> SearchResult:
     """Finds a recipe that meets a goal at the least measured loss, and writes the file; or writes nothing.
+
+    Where the fastest file is asked for it is that, of those that keep to a loss or a score: only how weights are kept
+    is searched then, and nothing is pruned. Why matrices are kept as they are stands in the file's report.
 
     Each way of storing each matrix and the word embeddings is tried alone on calibration texts; pruning is tried as
     a whole, at rising shares, where the goal can't be had without. A knapsack (`knapsack.frontier`) combines them.
@@ -108,6 +125,7 @@ def search(
         route: as `convert` has it.
         max_length: as `convert` has it.
         base: as `convert` has it.
+        target: where the model will answer; None for this machine.
         progress: called as `progress(stage, done, total)`.
 
     Raises:
@@ -116,24 +134,26 @@ def search(
     """
     if goal.min_score is not None and score is None:
         raise InputError("a least score needs examples to measure it on (--eval)")
-    source, target = Path(src), Path(out)
-    target = check_target(source, target)
+    source = Path(src)
+    path = check_target(source, Path(out))
+    target = target or this_machine()
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
-    inputs = [folder_key(source, target), asdict(goal), texts, score_key, passes, seed, task, route, max_length, _SPACE]
+    inputs = [folder_key(source, path), asdict(goal), texts, score_key, passes, seed, task, route, max_length, _SPACE]
+    inputs.append(asdict(target))
     if base is not None:
-        inputs.append(folder_key(Path(base), target))
-    state = State(target, inputs)
-    probe = Probe(source, texts, passes, seed, task, route, base, state, progress or no_progress)
+        inputs.append(folder_key(Path(base), path))
+    state = State(path, inputs)
+    probe = Probe(source, texts, passes, seed, task, route, base, target, state, progress or no_progress)
     made = _Search(probe, goal, score, max_length)
-    found, path = made.best()
-    os.replace(path, target)
+    found, best = made.best()
+    os.replace(best, path)
     state.remove()
     return found
 
 
 #: A state measured over other choices is of no use.
-_SPACE = [list(PRUNING.items()), list(MATRIX_FORMS)]
+_SPACE = [list(PRUNING.items()), list(FORMS)]
 
 
 @dataclass
@@ -150,6 +170,8 @@ class _Search:
 
     def candidates(self) -> list[Candidate]:
         """Points worth a trial: those of the whole model, and of the least changed ones that meet the goal."""
+        if self.goal.fastest:
+            return self.probe.fast_candidates()
         candidates = self.probe.candidates()
         if any(self.fits(candidate) for candidate in candidates):
             return candidates
@@ -183,16 +205,14 @@ class _Search:
         if not fitting:
             raise GoalError(f"no recipe meets the budget ({self.goal}): {self._nearest(candidates)}")
         least = None if self.goal.min_score is None else self.goal.min_score * (float_score or 0.0)
-        tried: list[tuple[Candidate, int, float | None]] = []
-        good: tuple[Candidate, int, float | None] | None = None
-        for candidate in self._order(fitting, tried, least):
-            size, value = self.trial(candidate)
-            tried.append((candidate, size, value))
-            fits = self.goal.max_size is None or size <= self.goal.max_size
-            if fits and (least is None or (value is not None and value >= least)):
-                if good is None or size < good[1]:
+        tried: list[Trial] = []
+        good: Trial | None = None
+        for candidate in self._order(fitting, tried):
+            tried.append(self.trial(candidate, least))
+            if tried[-1].holds:
+                if good is None or candidate.weight < good.candidate.weight:
                     good = tried[-1]
-                if least is None or self.goal.max_size is not None:
+                if not self._halves:
                     break
             if len(tried) >= MAX_TRIALS:
                 break
@@ -200,54 +220,90 @@ class _Search:
             raise GoalError(
                 f"no recipe was found that meets the budget ({self.goal}): {self._closest(tried, float_score)}"
             )
-        candidate, _, value = good
+        candidate = good.candidate
         path = self.probe.state.folder / key_of(candidate.recipe.to_json())
         report = self._reports.get(path) or self._file(candidate.recipe)[0]
-        return SearchResult(report, candidate.recipe, value, float_score, candidate.latency, len(tried)), path
+        if self.goal.fastest:
+            report = self._with_choice(path, report, tried, good)
+        found = SearchResult(
+            report,
+            candidate.recipe,
+            score=good.score,
+            float_score=float_score,
+            latency=candidate.latency,
+            loss=good.loss,
+            trials=tuple(tried),
+            target=self.probe.target,
+            goal=self.goal,
+        )
+        return found, path
 
-    def _order(
-        self, fitting: list[Candidate], tried: list[tuple[Candidate, int, float | None]], least: float | None
-    ) -> Iterator[Candidate]:
+    @property
+    def _halves(self) -> bool:
+        """Whether the best file is found by halving what is left, not by trying the least loss first."""
+        return self.goal.fastest or (self.goal.min_score is not None and self.goal.max_size is None)
+
+    def _order(self, fitting: list[Candidate], tried: list[Trial]) -> Iterator[Candidate]:
         """Points in the order in which to try them, as the trials so far suggest."""
-        if least is not None and self.goal.max_size is None:
-            yield from self._smallest(fitting, tried, least)
+        if self._halves:
+            yield from self._halving(fitting, tried)
             return
         # The least loss first; what turned out larger than expected raises all expectations.
         left = sorted(fitting, key=lambda candidate: (candidate.loss, candidate.bytes))
         while left:
-            slack = max((size - candidate.bytes for candidate, size, _ in tried), default=0)
+            slack = max((trial.bytes - trial.candidate.bytes for trial in tried), default=0)
             left = [candidate for candidate in left if self.fits(candidate, slack)]
             if left:
                 yield left.pop(0)
 
-    @staticmethod
-    def _smallest(
-        fitting: list[Candidate], tried: list[tuple[Candidate, int, float | None]], least: float
-    ) -> Iterator[Candidate]:
-        """Halves the frontier of all points again and again: smaller if the score was enough, larger if not."""
+    def _halving(self, fitting: list[Candidate], tried: list[Trial]) -> Iterator[Candidate]:
+        """Halves the frontier of all points again and again: on to less loss where a file did not hold, else to more.
+
+        The first is the one that is expected to lose what is allowed, if a loss is.
+        """
         front: list[Candidate] = []
-        for candidate in sorted(fitting, key=lambda candidate: (candidate.loss, candidate.bytes)):
-            if not front or candidate.bytes < front[-1].bytes:
+        for candidate in sorted(fitting, key=lambda candidate: (candidate.loss, candidate.weight)):
+            if not front or candidate.weight < front[-1].weight:
                 front.append(candidate)
-        low, high = 0, len(front) - 1  # from the largest to the smallest
+        low, high = 0, len(front) - 1  # from the least loss to the most
+        middle = (low + high) // 2
+        if self.goal.max_loss is not None:
+            middle = max(0, sum(candidate.loss <= self.goal.max_loss for candidate in front) - 1)
         while low <= high:
-            middle = (low + high) // 2
             yield front[middle]
-            value = tried[-1][2]
-            if value is not None and value >= least:
+            if tried[-1].holds:
                 low = middle + 1
             else:
                 high = middle - 1
+            middle = (low + high) // 2
 
-    def trial(self, candidate: Candidate) -> tuple[int, float | None]:
-        """Makes a file and measures it: bytes, score."""
+    def trial(self, candidate: Candidate, least: float | None) -> Trial:
+        """Makes a file and measures it; `least` is the score that it must have."""
         key = f"trial {key_of(candidate.recipe.to_json())}"
-        size, value = self.probe.state.get(key, lambda: self._scored(candidate.recipe))
-        return size, value
+        size, score, loss = self.probe.state.get(key, lambda: self._scored(candidate.recipe))
+        holds = (
+            (self.goal.max_size is None or size <= self.goal.max_size)
+            and (least is None or (score is not None and score >= least))
+            and (self.goal.max_loss is None or loss <= self.goal.max_loss)
+        )
+        return Trial(candidate, size, score, loss, holds)
 
     def _scored(self, recipe: Recipe, name: str | None = None) -> list[Any]:
         report, path = self._file(recipe, name)
-        return [report.file_bytes, None if self.score is None else self.score(path)]
+        score = None if self.score is None else self.score(path)
+        return [report.file_bytes, score, None if self.goal.max_loss is None else self.probe.loss_of_file(path)]
+
+    def _with_choice(self, path: Path, report: Report, tried: Sequence[Trial], taken: Trial) -> Report:
+        """The report, in the file too, with why matrices are kept as they are."""
+        probe = self.probe
+        shapes = probe.shapes().shapes
+        measured = probe.forms(forms_worth_trying(shapes, probe.target))
+        losses = {form: {name: lost for name, (_, lost) in its.items()} for form, its in measured.items()}
+        lines = explained(probe.target, shapes, losses, tried, taken)
+        report = replace(report, choice=(f"the fastest was asked for that keeps to {self.goal}", *lines))
+        file = read_model(path, copy=True)
+        size = write_model(path, replace(file.config, report=report.stored_json()), file.tensors)
+        return replace(report, file_bytes=size)
 
     def _file(self, recipe: Recipe, name: str | None = None) -> tuple[Report, Path]:
         path = self.probe.state.folder / (name or key_of(recipe.to_json()))
@@ -278,15 +334,18 @@ class _Search:
         over = smallest.bytes - (size or 0)
         return f"the smallest is expected to weigh {format_bytes(smallest.bytes)}, {format_bytes(over)} too much"
 
-    def _closest(self, tried: list[tuple[Candidate, int, float | None]], float_score: float | None) -> str:
+    def _closest(self, tried: list[Trial], float_score: float | None) -> str:
         size = self.goal.max_size
-        fitting = [each for each in tried if size is None or each[1] <= size]
+        fitting = [trial for trial in tried if size is None or trial.bytes <= size]
         if not fitting:
-            smallest = min(each[1] for each in tried)
+            smallest = min(trial.bytes for trial in tried)
             return f"the smallest weighs {format_bytes(smallest)}, {format_bytes(smallest - (size or 0))} too much"
-        _, weight, value = max(fitting, key=lambda each: each[2] or 0.0)
-        assert value is not None
+        if self.goal.max_loss is not None and all((trial.loss or 0.0) > self.goal.max_loss for trial in fitting):
+            lost = min(trial.loss or 0.0 for trial in fitting)
+            return f"the nearest loses {lost:.4f}, {lost - self.goal.max_loss:.4f} too much"
+        best = max(fitting, key=lambda trial: trial.score or 0.0)
+        assert best.score is not None
         assert float_score is not None
-        part = value / float_score if float_score else 0.0
+        part = best.score / float_score if float_score else 0.0
         missing = (self.goal.min_score or 0.0) - part
-        return f"the best has {part:.2%} of the float32 score at {format_bytes(weight)}, {missing:.2%} too little"
+        return f"the best has {part:.2%} of the float32 score at {format_bytes(best.bytes)}, {missing:.2%} too little"

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from minibert.engine.crossover import DENSITIES, TOKENS, ratios
-from minibert.engine.library import chosen_isa
 from minibert.format.constants import LANES, padded
-from minibert_converter.export import CODEBOOK_DENSITY, SPARSE_THRESHOLD, WORDS
+from minibert_converter.budget.targets import Target, stored_as_blocks
+from minibert_converter.export import WORDS
 from minibert_converter.matrices import has_plain_head, is_plain
 from minibert_converter.network import Network
 from minibert_converter.passes.share.sharing import most_pairs
@@ -27,10 +24,15 @@ PRUNING: Mapping[str, tuple[tuple[str, ...], ...]] = {
 SHARED_RANK = 1 / 12
 #: Of the time of a dense int8 model, what is not spent in its matrices (measured on MiniLM, 64 tokens, AVX512-VNNI).
 OTHER_TIME = 0.22
+#: Bytes a weight of a dense matrix, what belongs to its outputs aside.
+PER_WEIGHT = {"int8": 1.0, "int4": 0.5 + 1 / 32, "codebook": 0.5}
 #: Of a stored block of 16 weights by form: weights, index, and of int4 an eighth of four multipliers.
 _BLOCK_BYTES = {"int8": 16 + 2, "int4": 8 + 2 + 0.5, "codebook": 16 + 2}
-#: Tokens at which the rate of block-sparse products is taken from the engine's table.
-_TOKENS = 64
+#: How much faster a file has to be to be worth twice the bytes: 5%.
+BYTES_WORTH = 0.1
+_LEAST_GAIN = 0.01
+#: From the least loss to the most.
+FORMS = ("int8", "int4", "codebook")
 
 
 @dataclass(frozen=True)
@@ -48,26 +50,40 @@ class Shape:
     uses: int = 1
 
 
-def latency_ratio(shapes: Mapping[str, Shape], dense: int) -> float:
+def time_of(shape: Shape, form: str, target: Target) -> float:
+    """The time that a matrix in a form takes on a target, in dense int8 weights."""
+    return shape.uses * shape.weights / target.speed(form, shape.density)
+
+
+def latency_ratio(shapes: Mapping[str, Shape], forms: Mapping[str, str], dense: int, target: Target) -> float:
     """The time of a model as a part of that of its dense int8 twin, estimated.
 
-    Matrices take time by their multiplications, divided for block-sparse ones by how many times as fast as dense the
-    engine found them (`minibert warmup` measures it; else figures of another machine); what is no matrix takes
-    OTHER_TIME as before.
+    Matrices take time by their multiplications, divided by how many times as fast as dense int8 they are on the target;
+    what is no matrix takes OTHER_TIME as before.
 
     Args:
         shapes: the matrices of the encoder.
+        forms: how weights are kept, by name of a matrix.
         dense: weights of all of them before anything was removed.
+        target: where the model will answer.
     """
-    rows = ratios(chosen_isa()).ratios
-    column = TOKENS.index(_TOKENS)
-    speeds = [row[column] for row in rows]
-    time = 0.0
-    for shape in shapes.values():
-        # Sparser than the sparsest that was measured: as fast as that for each block that is left.
-        speed = float(np.interp(shape.density, DENSITIES[::-1], speeds[::-1])) if shape.density < 1 else 1.0
-        time += shape.uses * shape.weights / max(speed, 1.0)
+    time = sum(time_of(shape, forms.get(name, "int8"), target) for name, shape in shapes.items())
     return OTHER_TIME + (1 - OTHER_TIME) * time / dense
+
+
+def forms_worth_trying(shapes: Mapping[str, Shape], target: Target) -> tuple[str, ...]:
+    """Forms of which each is better on the target by _LEAST_GAIN, in time and bytes, than all that lose less."""
+    found: dict[str, float] = {}
+    for form in FORMS:
+        worth = sum(worth_of(shape, form, target) for shape in shapes.values())
+        if all(worth <= other * (1 - _LEAST_GAIN) for other in found.values()):
+            found[form] = worth
+    return tuple(found)
+
+
+def worth_of(shape: Shape, form: str, target: Target) -> float:
+    """Time and, for a little, bytes of a matrix in a form on a target: the less, the better."""
+    return time_of(shape, form, target) + BYTES_WORTH * stored_bytes(shape, form, PER_WEIGHT[form])
 
 
 def stored_bytes(shape: Shape, form: str, per_weight: float) -> int:
@@ -78,7 +94,7 @@ def stored_bytes(shape: Shape, form: str, per_weight: float) -> int:
         form: how its weights are kept.
         per_weight: bytes a weight of a dense matrix of this size in this form.
     """
-    sparse = shape.density <= (CODEBOOK_DENSITY if form == "codebook" else SPARSE_THRESHOLD)
+    sparse = stored_as_blocks(form, shape.density)
     return round(shape.weights * (_BLOCK_BYTES[form] / 16 * shape.density if sparse else per_weight))
 
 

@@ -18,6 +18,7 @@ from minibert.errors import CheckpointError, UnsupportedError
 from minibert.format.constants import TaskKind
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.folder import Folder, JsonObject
+from minibert_converter.checkpoints.hub import NAME, checkpoint_folder, name_of
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.safetensors_file import safetensors_contents
 from minibert_converter.checkpoints.stored import StoredTensor
@@ -234,7 +235,7 @@ def read_adapter(folder: Folder, base: Path | None) -> Adapter | None:
 
 
 def _base_of(folder: Folder, config: JsonObject, base: Path | None) -> Path:
-    """The base model's folder: the one given, or of the name that the adapter has for it, or beside the adapter."""
+    """The base model's folder: the one given, or what the adapter names, here, beside the adapter, or on the Hub."""
     if base is not None:
         return base
     named = config.get("base_model_name_or_path")
@@ -242,13 +243,15 @@ def _base_of(folder: Folder, config: JsonObject, base: Path | None) -> Path:
         raise CheckpointError(f"{folder / CONFIG_FILE}: names no base model; give its folder (--base)")
     beside = folder.path.resolve().parent
     places = (Path(named), folder.path / named, beside / named, beside / Path(named).name)
-    found = next((place for place in places if (place / "config.json").is_file()), None)
-    if found is None:
-        raise CheckpointError(
-            f"{folder / CONFIG_FILE}: the base model {named!r:.120} is no folder here, nor beside the adapter; fetch "
-            f"it (hf download), and give its folder (--base)"
-        )
-    return found
+    for place in places:
+        if (place / "config.json").is_file():
+            return place
+    if NAME.fullmatch(named) and name_of(folder.path):  # an adapter out of the Hub, as its user asked for
+        return checkpoint_folder(named)
+    raise CheckpointError(
+        f"{folder / CONFIG_FILE}: the base model {named!r:.120} is no folder here, nor beside the adapter; give its "
+        "folder, or its name on the Hub (--base)"
+    )
 
 
 def _number(path: Path, key: str, value: Any) -> float:

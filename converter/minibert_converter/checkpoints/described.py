@@ -13,6 +13,7 @@ from minibert_converter.checkpoints.bge_m3 import TokenHeads
 from minibert_converter.checkpoints.chain import read_layer_weights
 from minibert_converter.checkpoints.config_file import ConfigFile
 from minibert_converter.checkpoints.family import Attention, Family, Head, RelativePositions
+from minibert_converter.checkpoints.hub import name_of
 from minibert_converter.checkpoints.names import NamedTensors
 from minibert_converter.checkpoints.sentence_transformers import SentenceModules
 from minibert_converter.checkpoints.setfit import NAME, SetFit
@@ -174,8 +175,10 @@ def refuse_untied(config: ConfigFile, head: Head, tensors: NamedTensors) -> None
 
 def provenance_of(folder: Path, config: ConfigFile, stored: dict[str, StoredTensor]) -> dict[str, object]:
     """Where the model came from; no dates and no paths, so that the same checkpoint makes the same bytes."""
+    name, revision = name_of(folder) or (folder.resolve().name, None)
     provenance: dict[str, object] = {
-        "checkpoint": folder.resolve().name,
+        "checkpoint": name,
+        **({} if revision is None else {"revision": revision}),
         "architectures": config.architectures(),
         "dtypes": sorted({tensor.dtype for tensor in stored.values()}),
     }

@@ -13,9 +13,9 @@ from minibert_converter.checkpoints.json_file import MAX_JSON_BYTES, read_json, 
 
 #: Entries of one folder that are looked at. Real ones have some dozens.
 MAX_ENTRIES = 4096
-#: What changes no answer: texts for people, what training leaves behind, measurements, and the same weights or the same
-#: tokenizer in another form than the one that is read. Names of files, and of folders with a slash behind them.
-HARMLESS = (
+#: What changes no answer and is never read: texts for people, what training leaves behind, measurements, and weights in
+#: other formats. Names of files, and of folders with a slash behind them.
+NEVER_READ = (
     r"(?i:README|LICENSE|LICENCE|NOTICE|CITATION|CHANGELOG|AUTHORS|model_card|dataset_info|metrics?|requirements).*",
     r".*\.(md|rst|pdf|html|csv|tsv|log|png|jpe?g|gif|svg|webp|lock|ya?ml|cff|whl|sh|ipynb|sha256|parquet)|Dockerfile",
     r"\..*",
@@ -24,6 +24,10 @@ HARMLESS = (
     r"(generation|preprocessor|processor|video_preprocessor)_config\.json|chat_template.*|latest|zero_to_fp32\.py",
     r"tf_model\.h5|flax_model\.msgpack|rust_model\.ot|saved_model\.pb|.*\.(onnx|onnx_data|tflite|mlmodel|gguf|ot|h5|msgpack)",
     r"(onnx|openvino|coreml|gguf|saved_model|tf|tensorrt|original)/|openvino_model\.(xml|bin)|.*\.mlpackage/",
+)
+#: What changes no answer where it is not read: the same weights or tokenizer in another form than the one that is.
+HARMLESS = (
+    *NEVER_READ,
     r"(pytorch_model|model)([-.].*)?\.(bin|safetensors|pt|pth|ckpt)(\.index\.json)?",
     r"(vocab|entity_vocab)\.(txt|json)|merges\.txt|bpe\.codes|.*\.(model|vocab)|tokenizer\.json|special_tokens_map\.json",
     r"config_setfit\.json|added_tokens\.json|sentence_.*_config\.json|config_sentence_transformers\.json|modules\.json|config\.json",

@@ -90,10 +90,7 @@ def refuse_wrong_path(folder: Path) -> None:
         raise CheckpointError(
             f"{folder}: a file; give the folder that holds config.json, the weights and the tokenizer"
         )
-    hint = ""
-    if len(folder.parts) == 2 and not folder.is_absolute():
-        hint = f"; to fetch a model of that name from the Hub: hf download {folder} --local-dir {folder.name}"
-    raise CheckpointError(f"{folder}: no such folder{hint}")
+    raise CheckpointError(f"{folder}: no such folder")
 
 
 def refuse_base(folder: Folder, base: str | Path | None) -> None:

@@ -1,10 +1,10 @@
-"""The part of `minibert convert` that searches a recipe for a budget: --max-size, --min-score, --max-latency-ratio."""
+"""The part of `minibert convert` that searches: --max-size, --min-score, --max-latency-ratio, and --quantize auto."""
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,36 @@ if TYPE_CHECKING:
     from minibert_converter.report import Report
 
 GOALS = ("max_size", "min_score", "max_latency_ratio")
+AUTO = "auto"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    from minibert_converter.budget.goal import DEFAULT_LOSS
+    from minibert_converter.budget.targets import TARGETS
+
     group = parser.add_argument_group(
-        "a budget", "instead of saying what to do: find what loses least, or refuse and say by how much"
+        "a budget",
+        "instead of saying what to do: find what loses least (with --quantize auto what is fastest), or refuse and say "
+        "by how much",
     )
     group.add_argument("--max-size", metavar="SIZE", help="of the file, such as 8MB")
     group.add_argument("--min-score", type=float, metavar="PART", help="of the float32 model's score, such as 0.99")
     group.add_argument(
         "--max-latency-ratio", type=float, metavar="PART", help="of the dense int8 model's time for a text, estimated"
+    )
+    group.add_argument(
+        "--max-loss",
+        type=float,
+        metavar="PART",
+        help="how far --quantize auto may move the answers, as a part of their variance "
+        f"(default: {DEFAULT_LOSS:g}, where there is no --min-score)",
+    )
+    group.add_argument(
+        "--target",
+        metavar="CPU",
+        help=f"where the model will answer ({', '.join(TARGETS)}): --quantize auto is fastest there, times are "
+        "estimated for it, and what would be faster is told (default: this machine)",
     )
     group.add_argument(
         "--eval",
@@ -42,9 +61,16 @@ def wanted(arguments: argparse.Namespace) -> bool:
     """Whether the command line names a budget.
 
     Raises:
-        InputError: it names columns of examples, but no examples.
+        InputError: it names columns of examples, but no examples; a loss that nothing keeps to; or no target that
+            there is.
     """
-    if any(getattr(arguments, name) is not None for name in GOALS):
+    if arguments.target is not None:
+        from minibert_converter.budget.targets import find_target
+
+        find_target(arguments.target)
+    if arguments.max_loss is not None and arguments.quantize != AUTO:
+        raise InputError("--max-loss is for --quantize auto")
+    if arguments.quantize == AUTO or any(getattr(arguments, name) is not None for name in GOALS):
         return True
     if arguments.eval is None:
         for name, value in options_of(arguments)._asdict().items():
@@ -67,40 +93,70 @@ def check_examples(arguments: argparse.Namespace) -> None:
         read_examples(arguments.eval, options_of(arguments), kind)
 
 
+def combines(arguments: argparse.Namespace) -> list[str]:
+    """The options of passes that a search leaves to whoever asks: with --quantize auto all ahead of that pass."""
+    from minibert_converter.passes.options import options
+    from minibert_converter.passes.quantize.recipe import Quantize
+    from minibert_converter.passes.registry import PASSES
+
+    names = ["seed", "calibrate", "vocab_from"]
+    if arguments.quantize == AUTO:
+        ahead = takewhile(lambda kind: kind is not Quantize, PASSES.values())
+        names += ["quantize", *(one.keyword for kind in ahead for one in options(kind).values() if one.flag)]
+    return names
+
+
 def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple[Report, Any]:
     """Search a recipe and write the file; returns the report and what was found."""
-    from minibert_converter.budget import Goal, parse_size, search
+    from minibert_converter.budget import Goal, find_target, parse_size, search
+    from minibert_converter.budget.goal import DEFAULT_LOSS
     from minibert_converter.calibration.texts import read_texts
 
     size = None if arguments.max_size is None else parse_size(arguments.max_size)
+    fastest, most = arguments.quantize == AUTO, arguments.max_loss
+    if fastest and most is None and arguments.min_score is None:
+        most = DEFAULT_LOSS
     found = search(
         arguments.source,
         arguments.output,
-        Goal(size, arguments.min_score, arguments.max_latency_ratio),
+        Goal(size, arguments.min_score, arguments.max_latency_ratio, most, fastest),
         texts=None if arguments.calibrate is None else read_texts(arguments.calibrate),
         score=None if arguments.eval is None else _score(arguments),
         score_key="" if arguments.eval is None else _key(arguments),
-        first=() if arguments.vocab_from is None else [{"vocab_from": arguments.vocab_from}],
+        first=_first(arguments),
         seed=arguments.seed or 0,
         task=arguments.task,
         route=arguments.route,
         max_length=arguments.max_length,
         base=arguments.base,
+        target=find_target(arguments.target),
         progress=progress,
     )
     return found.report, found
 
 
-def before_and_after(
-    arguments: argparse.Namespace, convert: Callable[..., Report], progress: OnProgress
-) -> list[dict[str, Any]]:
-    """What `minibert eval` says of the file that was written, and of the checkpoint in float32."""
-    figures = [_figures(arguments, Path(arguments.output))]
-    with tempfile.TemporaryDirectory(prefix="minibert-") as folder:
-        before = Path(folder) / "float32"
-        same = {name: getattr(arguments, name) for name in ("task", "route", "max_length", "base")}
-        convert(arguments.source, before, quantize="none", progress=progress, **same)
-        return [*figures, _figures(arguments, before)]
+def _first(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The passes that are done in any case."""
+    from minibert_converter.passes.options import write_table
+    from minibert_converter.recipe.flags import FLAGS, recipe_of
+
+    given = {name: getattr(arguments, name) for name in combines(arguments) if name in FLAGS}
+    recipe = recipe_of(**given | {"quantize": "none", "calibrate": None})
+    return [write_table(each, each.verb()) for each in recipe.passes]
+
+
+def proposed(arguments: argparse.Namespace) -> list[str]:
+    """What the file is expected to take on the target, and what would be faster there, in sentences.
+
+    Nothing without a target; what --quantize auto chooses for one is in the report.
+    """
+    if arguments.target is None or arguments.quantize == AUTO:
+        return []
+    from minibert.format import read_model
+    from minibert_converter.budget.choice import proposals
+    from minibert_converter.budget.targets import find_target
+
+    return proposals(read_model(arguments.output).config, find_target(arguments.target))
 
 
 def _figures(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:

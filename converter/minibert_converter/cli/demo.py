@@ -1,4 +1,4 @@
-"""See it work: convert the small model of the repository, compare it with itself before, and ask it a few things."""
+"""`minibert demo banking77`: converts the small model of the repository, compares it with before, and asks it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from minibert.cli import console
 from minibert.cli.eval import show
+from minibert.cli.options import may_replace
 from minibert.datasets import read_columns
 from minibert.errors import InputError
+from minibert.files import check_target
 
 if TYPE_CHECKING:
     from minibert.model import Model
-
-HELP = "see it work on the small model of the repository"
 
 #: Where the repository keeps the model, a checkpoint folder, and the texts it is judged on.
 EXAMPLE = Path("examples/banking77")
@@ -28,20 +28,17 @@ QUESTIONS = (
 )
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("-o", "--output", metavar="FILE", help="keep the converted model here")
-    parser.add_argument("--backend", metavar="NAME", help="how kernels run (default: the fastest that runs here)")
-    parser.add_argument("--json", action="store_true", help="print the figures and answers as JSON")
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Convert to float32 and to int8, measure both on the test texts, answer questions with the small one."""
     import minibert
     from minibert.progress import Stages
-    from minibert_converter.convert import convert
 
     example = find_example()
+    if arguments.output is not None:
+        check_target(arguments.output, [example])
+    may_replace(arguments, arguments.output)
+    from minibert_converter.convert import convert  # what it needs is missed only once there is something to convert
+
     rows = read_columns(example / "data" / "test.tsv.gz", ("text", "label"))
     console.note(f"converting {example / 'model'}")
     with tempfile.TemporaryDirectory(prefix="minibert-demo-") as folder:
@@ -78,7 +75,10 @@ def find_example() -> Path:
     for root in roots:
         if (root / EXAMPLE / "model" / "config.json").is_file():
             return root / EXAMPLE
-    raise InputError(f"the demo needs {EXAMPLE / 'model'} of the repository: run it from a clone")
+    raise InputError(
+        "the demo needs a model: pip install 'minibert[minilm]'; or a clone of the repository, and to be in it: it has "
+        f"{EXAMPLE / 'model'}"
+    )
 
 
 def _measure(model: Model, name: str, rows: list[tuple[str, ...]]) -> dict[str, Any]:

@@ -7,19 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minibert import files
 from minibert.cli import console
-from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, read_columns, read_conll, read_header
-from minibert.errors import InputError
+from minibert.cli.options import add_force, may_replace
+from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, guessed_column, read_columns, read_conll, read_header
 
 if TYPE_CHECKING:
     from minibert.model import Model
 
 HELP = "train a compressed student of a teacher"
+EXAMPLES = (
+    "distill --teacher ./checkpoint --recipe recipe.toml --data train.tsv --eval dev.tsv -o student.safetensors",
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--teacher", metavar="DIR", required=True, help="a checkpoint folder, fine-tuned for its task")
+    parser.add_argument(
+        "--teacher",
+        metavar="SRC",
+        required=True,
+        help="a checkpoint, fine-tuned for its task: a folder, or a name on the Hub",
+    )
     parser.add_argument("--recipe", metavar="TOML", required=True, help="how: passes, one of them distill")
     parser.add_argument(
         "--data",
@@ -29,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--eval", metavar="DATA", help="texts with labels, on which the student is scored")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
-    parser.add_argument("--student", metavar="DIR", help="a checkpoint to start from (default: cut out of the teacher)")
+    add_force(parser)
+    parser.add_argument("--student", metavar="SRC", help="a checkpoint to start from (default: cut out of the teacher)")
     parser.add_argument("--text", metavar="COL", help="the column of texts (default: text, sentence, ...)")
     parser.add_argument("--text-pair", metavar="COL", help="the column of second texts (default: sentence2, if any)")
     parser.add_argument("--label", metavar="COL", help="the column of labels or scores (default: label, score, ...)")
@@ -43,14 +53,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, then print what became of each part and how the student scores."""
+    from minibert.format import is_model_file
+    from minibert_converter.checkpoints import checkpoint_folder
     from minibert_converter.cli.training import Lines
     from minibert_converter.convert import check_target
     from minibert_converter.distill.dataset import Examples
     from minibert_converter.distill.distill import Watcher, distill
 
+    files.check_target(arguments.output, ours=is_model_file)
+    may_replace(arguments, arguments.output)
+    lines = Lines()
+    with lines:
+        for name in ("teacher", "student"):
+            if (source := getattr(arguments, name)) is not None:
+                setattr(arguments, name, str(checkpoint_folder(source, progress=lines)))
     read = (arguments.student, arguments.recipe, arguments.data, arguments.eval)
     check_target(Path(arguments.teacher), Path(arguments.output), [path for path in read if path is not None])
-    lines = Lines()
     with lines:
         report, figures = distill(
             arguments.teacher,
@@ -80,13 +98,11 @@ def _read(arguments: argparse.Namespace, path: str, *, labels: bool) -> tuple[li
         rows = read_conll(path)
         return [" ".join(words) for words, _ in rows], [tags for _, tags in rows]
     header = read_header(path)
-    text = arguments.text or next((name for name in TEXT_COLUMNS if name in header), None)
-    if text is None:
-        raise InputError(f"{path}: has none of the columns {', '.join(TEXT_COLUMNS)}: name one with --text")
+    text = arguments.text or guessed_column(path, "text", TEXT_COLUMNS, header)
     pair = arguments.text_pair or ("sentence2" if text == "sentence1" and "sentence2" in header else None)
-    label = arguments.label or next((name for name in LABEL_COLUMNS if name in header), None)
-    if label is None and labels:
-        raise InputError(f"{path}: has none of the columns {', '.join(LABEL_COLUMNS)}: name one with --label")
+    label = arguments.label
+    if label is None and (labels or any(name in header for name in LABEL_COLUMNS)):
+        label = guessed_column(path, "label", LABEL_COLUMNS, header)
     columns = [text, *([pair] if pair else []), *([label] if label else [])]
     table = read_columns(path, columns)
     texts = [(row[0], row[1]) if pair else row[0] for row in table]

@@ -18,7 +18,7 @@ from minibert import files
 from minibert.errors import InputError
 from minibert.format import write_model
 from minibert.model import Model
-from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.checkpoints import checkpoint_folder, read_checkpoint
 from minibert_converter.convert import check_target
 from minibert_converter.distill.dataset import Examples, make_dataset
 from minibert_converter.distill.sharing import share_layers
@@ -74,11 +74,11 @@ def distill(
     on from there. On one kind of processor, with one number of threads, the same arguments give the same bytes.
 
     Args:
-        teacher: a checkpoint folder, fine-tuned for its task.
+        teacher: a checkpoint, fine-tuned for its task: a folder, or a name on the Hub.
         examples: texts to learn from, and their labels if they are known.
         out: the file to write, whole or not at all.
         recipe: what to do, or a TOML file that says it; one of its passes is `distill`.
-        student: a checkpoint folder to start from, if not the teacher's.
+        student: a checkpoint to start from, if not the teacher.
         measure: scores a model; None where there is nothing to score on.
         cache: a folder where the teacher's outputs are kept, for later epochs and other runs on the same texts.
         fresh: begin anew, even if a state was kept.
@@ -98,10 +98,12 @@ def distill(
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     if [type(step) for step in chosen.passes].count(Distill) != 1:
         raise InputError("the recipe of a distillation has one pass distill: [[pass]] distill = EPOCHS")
+    teacher = checkpoint_folder(teacher, progress=watcher.stage)
+    student = None if student is None else checkpoint_folder(student, progress=watcher.stage)
     inputs = [each for each in (student, recipe) if isinstance(each, (str, Path))]
-    target = check_target(Path(teacher), Path(out), inputs)
-    teaching = read_checkpoint(Path(teacher), None, watcher.stage)
-    learning = read_checkpoint(Path(student or teacher), None, watcher.stage)
+    target = check_target(teacher, Path(out), inputs)
+    teaching = read_checkpoint(teacher, None, watcher.stage)
+    learning = read_checkpoint(student or teacher, None, watcher.stage)
     for network in (teaching, learning):
         network.need_layers("distillation")
     work = {
@@ -121,7 +123,7 @@ def distill(
     keep_tables = places.get(Embeddings, -1) > places[Distill]
     work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher, keep_tables)
     texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
-    context = Context(texts, chosen.seed, chosen.folder, watcher.stage, work_with.train)
+    context = Context(texts, chosen.seed, chosen.folder, watcher.stage, train=work_with.train)
     with _settled(threads):
         passes = run(chosen, learning, context)
     config, tensors = export(learning, chosen.sparse_threshold)

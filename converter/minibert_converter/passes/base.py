@@ -24,6 +24,7 @@ class Context:
         seed: of every random choice; the same seed gives the same bytes.
         folder: where relative paths in the recipe start.
         progress: told how far the work is.
+        begin: told when the next pass of the recipe begins.
         train: what does a pass `distill`, given the pass and the network; None where there is no teacher.
         sparse_threshold: a matrix is stored as blocks if at most this part of them holds a weight that isn't zero.
     """
@@ -32,6 +33,7 @@ class Context:
     seed: int = 0
     folder: Path = Path()
     progress: OnProgress = no_progress
+    begin: Callable[[], None] = lambda: None
     train: Callable[[Any, Network], Outcome] | None = None
     sparse_threshold: float = SPARSE_THRESHOLD
 

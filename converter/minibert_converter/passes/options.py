@@ -131,6 +131,7 @@ class Option:
         metavar: what the flag's help calls the value.
         alone: what the flag stands for without a value; None if it needs one.
         off: the word that leaves out the pass, which without the flag is there as by default; "" if it isn't.
+        searched: the word of the flag that has a search choose the value; "" if there is none.
     """
 
     type: Type
@@ -142,6 +143,7 @@ class Option:
     metavar: str | None = None
     alone: Any = None
     off: str = ""
+    searched: str = ""
 
     @property
     def keyword(self) -> str:
@@ -162,6 +164,8 @@ class Option:
         more: dict[str, Any] = {} if self.alone is None else {"nargs": "?", "const": self.alone}
         if self.off:
             more["choices"] = (*self.type.argument["choices"], self.off)
+        if self.searched:
+            more["choices"] = (*more.get("choices", self.type.argument["choices"]), self.searched)
         return {**self.type.argument, **told, "metavar": self.metavar, **more}
 
     def read(self, value: Any, where: str) -> Any:

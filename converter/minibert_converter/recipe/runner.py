@@ -69,6 +69,8 @@ def run(recipe: Recipe, network: Network, context: Context) -> list[PassReport]:
         steps = (Prune(), *steps)
     reports = []
     for step in steps:
+        if step in recipe.passes:
+            context.begin()
         if step.for_layers and not network.architecture.layers:
             if step in recipe.passes:
                 network.need_layers(step.verb())

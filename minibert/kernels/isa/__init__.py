@@ -28,12 +28,14 @@ class Target(NamedTuple):
         block_rows: rows of a matrix product whose sums are held at once, between the product and the epilogue of each
             row. All weights go by once for each block. The faster they are multiplied, the more it counts that they are
             fetched from beyond the second-level cache, or made of four bits.
+        rows_at_once: rows that go through an epilogue together: a power of two, as many as the registers hold.
     """
 
     machine: str
     features: frozenset[str]
     whole_tiles: bool = False
     block_rows: int = 48
+    rows_at_once: int = 4
 
 
 _AVX2 = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"})
@@ -47,9 +49,9 @@ TARGETS = {
     "avx512vnni": Target("x86_64", _AVX512, block_rows=64),
     "avxvnni": Target("x86_64", _AVX2 | {"avx_vnni"}),
     "avx2": Target("x86_64", _AVX2),
-    "neon-i8mm": Target("aarch64", _DOTPROD | {"i8mm"}),
-    "neon-dotprod": Target("aarch64", _DOTPROD),
-    "neon": Target("aarch64", frozenset({"asimd"})),
+    "neon-i8mm": Target("aarch64", _DOTPROD | {"i8mm"}, rows_at_once=2),
+    "neon-dotprod": Target("aarch64", _DOTPROD, rows_at_once=2),
+    "neon": Target("aarch64", frozenset({"asimd"}), rows_at_once=2),
     "portable": Target("", frozenset()),
 }
 #: What systems call the architectures of the table.

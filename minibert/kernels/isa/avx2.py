@@ -140,4 +140,5 @@ ISA = Isa(
     lookup=lookup_by("llvm.x86.avx2.pshuf.b", 32),
     widens=True,
     int4=_Int4(),
+    lanes=8,
 )

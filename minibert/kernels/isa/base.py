@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from llvmlite import ir
 
 from minibert.format.constants import LANES
 from minibert.kernels.emit import F32, F32_LANES, constant, llvm_function, load, splat, splat_lane
+from minibert.kernels.isa.extremes import SELECTED, Extremes
 from minibert.kernels.isa.lookup import Lookup, plain_lookup
 from minibert.kernels.isa.rounding import RoundingProduct, plain_rounding_product
 
@@ -25,7 +26,7 @@ GROUP_STEPS = 8
 GROUP_BYTES = (GROUP_STEPS + 1) * 64
 
 #: Registers that hold the 16 sums of one row and one panel, in an order of the microkernel's own.
-Sums = list[ir.Value]
+Sums: TypeAlias = list[Any]
 
 
 class Tile(NamedTuple):
@@ -205,7 +206,7 @@ class Isa:
         `int16`.
         int4: the same for int4 matrices, where their codes are multiplied faster than the int8 that they stand for.
         int8_panels: rows of int8 x panels of bytes (code + code_offset): block-sparse linears.
-        int16: rows and panels of int16: softmax weights x values.
+        int16: rows and panels of int16: softmax weights x values; None where bytes are better multiplied in planes.
         float32: rows and panels of float32.
         int8_tile: of dense int8 linears.
         float32_tile: of float32 linears.
@@ -216,6 +217,8 @@ class Isa:
         tile_registers: what multiplies whole tiles of int8: dense linears, and attention.
         rounding_product: a * b / 2**15 of 32 int16, rounded; never asked for a = b = -2**15.
         lookup: of a table of 16 bytes, the one for each of 64 bytes below 16.
+        extremes: the larger and the smaller of two floats.
+        lanes: four-byte lanes of a register.
     """
 
     cpu: str
@@ -223,7 +226,7 @@ class Isa:
     code_offset: int
     int8: Microkernel
     int8_panels: Microkernel
-    int16: Microkernel
+    int16: Microkernel | None
     float32: Microkernel
     int8_tile: Tile
     float32_tile: Tile
@@ -234,5 +237,7 @@ class Isa:
     tile_registers: TileRegisters | None = None
     rounding_product: RoundingProduct = plain_rounding_product
     lookup: Lookup = plain_lookup
+    extremes: Extremes = SELECTED
+    lanes: int = LANES
     widens: bool = False
     int4: GroupMicrokernel | None = None

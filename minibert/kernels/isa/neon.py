@@ -24,6 +24,7 @@ from minibert.kernels.emit import (
     splat_lane,
 )
 from minibert.kernels.isa.base import Float32Microkernel, GroupMicrokernel, Isa, Microkernel, Sums, Tile
+from minibert.kernels.isa.extremes import NUMBERS
 from minibert.kernels.isa.lookup import lookup_by
 from minibert.kernels.isa.neon_inorder import add_group, add_pairs, multiply_add_four_steps, products
 from minibert.kernels.isa.rounding import rounding_product_by
@@ -155,5 +156,7 @@ ISA = Isa(
     block_tile=Tile(mr=2, nr=16),
     rounding_product=rounding_product_by("llvm.aarch64.neon.sqrdmulh.v8i16", 8),
     lookup=lookup_by("llvm.aarch64.neon.tbl1.v16i8", 16),
+    extremes=NUMBERS,
+    lanes=4,
     int4=_Int4(),
 )

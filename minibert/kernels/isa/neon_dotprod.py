@@ -35,6 +35,7 @@ ISA = replace(
     features="+neon,+dotprod,-crypto,-aes,-sha2",
     int8=Int8(),
     int8_panels=Int8(),
+    int16=None,
     int8_tile=Tile(mr=5, nr=16),
     float32_tile=Tile(mr=5, nr=16),
     block_tile=Tile(mr=4, nr=16),

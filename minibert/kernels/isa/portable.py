@@ -53,4 +53,5 @@ ISA = Isa(
     float32_tile=Tile(mr=2, nr=16),
     attention_mr=2,
     block_tile=Tile(mr=2, nr=16),
+    lanes=4,
 )

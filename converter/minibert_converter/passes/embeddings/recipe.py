@@ -61,9 +61,14 @@ class Embeddings(Pass):
         errors: dict[str, float] = {}
         details: dict[str, Any] = {}
         for form in self.embeddings:
+            quiet = not form.startswith("codebook")  # whose stage has another name
+            if quiet:
+                context.progress(f"words as {form}", 0, 1)
             outcome = compress_embeddings(
                 network, form, texts=context.texts, seed=context.seed, progress=context.progress
             )
+            if quiet:
+                context.progress(f"words as {form}", 1, 1)
             details[form] = outcome.details
             for name, error in outcome.errors.items():
                 errors[name] = math.hypot(errors.get(name, 0.0), error)

@@ -19,7 +19,9 @@ class Quantize(Pass):
     """Rounds every matrix and table that is still float32."""
 
     for_layers: ClassVar[bool] = False
-    quantize: Form = option(choice(*MATRIX_FORMS), "how weights are kept", "int8", flag="--quantize", off="none")
+    quantize: Form = option(
+        choice(*MATRIX_FORMS), "how weights are kept", "int8", flag="--quantize", off="none", searched="auto"
+    )
     tensors: Mapping[str, str] = option(
         mapping(choice(*MATRIX_FORMS, "none")),
         "other forms, or none for float32, by name of a matrix or pattern such as layers.*.ffn.up; the last that fits "
