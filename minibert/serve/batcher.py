@@ -65,7 +65,7 @@ class Job:
         self.loop = loop
         self.future: asyncio.Future[Callable[[], Any]] = loop.create_future()
         self.cancelled = False
-        self.work = Work([], lambda _, rows: rows, lambda found: found)
+        self.work: Work = Work([], lambda _, rows: rows, lambda found: found)
         self.next = 0
         self.found: list[Any] = []
         self.tokens = 0
@@ -99,7 +99,7 @@ class Batcher:
         self._engine, self._metrics, self._name, self._packed = engine, metrics, name, packed
         # Rows as wide as a vocabulary are kept short of filling the memory.
         widest = 1 if engine.pooled else engine.out_features
-        self.pass_tokens = max(min(MAX_TOKENS, MAX_NUMBERS // widest), 1)
+        self.pass_tokens: int = max(min(MAX_TOKENS, MAX_NUMBERS // widest), 1)
         self._arriving: SimpleQueue[Job | None] = SimpleQueue()
         self._waiting: deque[Job] = deque()
         self._ended: list[tuple[Job, Any]] = []

@@ -33,7 +33,8 @@ class Served:
     """
 
     def __init__(self, name: str, model: Model, metrics: Metrics, packed: bool) -> None:
-        self.name, self.model = name, model
+        self.name: str = name
+        self.model: Model = model
         self._metrics, self._packed = metrics, packed
         self._batchers = [Batcher(model.engine, metrics, name, packed=packed)]
 
@@ -64,7 +65,9 @@ class Call:
     """
 
     def __init__(self, body: Body, size: int, gone: Callable[[], Any]) -> None:
-        self.body, self.size, self.gone = body, size, gone
+        self.body: Body = body
+        self.size: int = size
+        self.gone: Callable[[], Any] = gone
 
 
 class Service:
@@ -80,12 +83,14 @@ class Service:
     def __init__(
         self, models: Mapping[str, Model], bounds: Bounds | None = None, *, truncate: bool = False, packed: bool = True
     ) -> None:
-        self.bounds = bounds or Bounds()
-        self.truncate = truncate
-        self.metrics = Metrics(lambda: self.waiting)
-        self.waiting = 0
+        self.bounds: Bounds = bounds or Bounds()
+        self.truncate: bool = truncate
+        self.metrics: Metrics = Metrics(lambda: self.waiting)
+        self.waiting: int = 0
         self._bytes = 0
-        self.models = {name: Served(name, model, self.metrics, packed) for name, model in models.items()}
+        self.models: dict[str, Served] = {
+            name: Served(name, model, self.metrics, packed) for name, model in models.items()
+        }
 
     def served(self, body: Body, able: Callable[[Model], Any] | None = None) -> Served:
         """The model that a body names; without a name, the first that is `able`.

@@ -37,7 +37,9 @@ class Task:
     """
 
     def __init__(self, kind: str, options: tuple[str, ...], prepare: Prepare) -> None:
-        self.kind, self.options, self._prepare = kind, options, prepare
+        self.kind: str = kind
+        self.options: tuple[str, ...] = options
+        self._prepare = prepare
 
     def need(self, model: Model) -> None:
         """Raise UnsupportedError unless the model is one for this task."""

@@ -39,8 +39,10 @@ class Cutter:
     """
 
     def __init__(self, model: Model, bounds: Bounds, truncate: bool) -> None:
-        self.model, self.bounds, self.truncate = model, bounds, truncate
-        self.tokens = 0
+        self.model: Model = model
+        self.bounds: Bounds = bounds
+        self.truncate: bool = truncate
+        self.tokens: int = 0
 
     def admit(self, texts: Sequence[str], times: int = 1) -> None:
         """Refuse more texts, or texts of more tokens, than a request may have, before all of them are made.
