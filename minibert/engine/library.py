@@ -109,6 +109,12 @@ def chosen_isa(isa: str | None = None) -> str:
     return isa
 
 
+def at_hand() -> bool:
+    """Whether the best kernels of this CPU can be had without compiling any."""
+    isa = chosen_isa()
+    return (isa, False) in _loaded or prebuilt_code(isa) is not None or (can_compile() and _cached(isa) is not None)
+
+
 def can_compile() -> bool:
     """Whether there is what compiles kernels."""
     return not why_not_compiled()

@@ -140,6 +140,8 @@ def test_what_recipes_and_flags_cannot_be_combined(folder, tmp_path):
         recipe_of(quantize="int9")
     with pytest.raises(InputError, match="--share-rank is for --share"):
         recipe_of(share_rank=8)
+    with pytest.raises(InputError, match="--fast is for --quantize, which none leaves out"):
+        recipe_of(quantize="none", fast=True)
     with pytest.raises(InputError, match="unknown key 'speed'"):
         recipe_of(speed=8)
 
@@ -147,6 +149,7 @@ def test_what_recipes_and_flags_cannot_be_combined(folder, tmp_path):
 def test_flags_leave_out_what_is_empty():
     assert recipe_of(prune=[], prune_method="magnitude", share="", early_exit=None, quantize="none").passes == ()
     assert recipe_of(early_exit=()).passes == (Quantize(), EarlyExit(()))
+    assert recipe_of(fast=True).passes == (Quantize(fast=True),)
 
 
 @pytest.mark.parametrize("kind", [*PASSES.values(), Recipe])

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from minibert.format import read_model
-from minibert.reference import Reference
 from minibert_converter.budget.knapsack import Choice, Option, frontier
 from minibert_converter.budget.space import (
     FORMS,
@@ -25,7 +24,7 @@ from minibert_converter.budget.space import (
 )
 from minibert_converter.budget.state import State, key_of
 from minibert_converter.budget.targets import Target
-from minibert_converter.calibration.outputs import loss, outputs
+from minibert_converter.calibration.outputs import loss, outputs, outputs_of_file
 from minibert_converter.calibration.tokens import Tokens, tokenize
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.export import WORDS, export, store_linear
@@ -148,9 +147,7 @@ class Probe:
         file = read_model(path)
         if self._wanted is None:
             self._wanted = self._outputs(self.network())
-        reference = Reference(file.config, file.tensors)
-        rows = np.concatenate([reference.forward(ids, types) for ids, types in self.tokens().chunks()])
-        return loss(rows, self._wanted)
+        return loss(outputs_of_file(file, self.tokens().chunks()), self._wanted)
 
     def _outputs(self, network: Network) -> Float32Array:
         return outputs(in_float32(network), self.tokens().chunks())

@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from minibert.engine import Engine
+from minibert.engine.library import at_hand
 from minibert.errors import InputError
+from minibert.format import ModelFile
 from minibert.format.schema import Task
 from minibert.reference import Reference
 from minibert.tasks.scores import log_softmax
 from minibert_converter.calibration.tokens import Chunk, Tokens
 from minibert_converter.export import export
 from minibert_converter.network import Float32Array, Network
+from minibert_converter.parallel import one_blas_thread
 from minibert_converter.progress import OnProgress
 
 
@@ -20,8 +24,17 @@ def outputs(
     network: Network, chunks: Sequence[Chunk], hook: Callable[[str, Float32Array], None] | None = None
 ) -> Float32Array:
     """What the network returns, float32 [texts or tokens, out]; `hook` sees what enters each linear, in that order."""
+    if hook is None:
+        return outputs_of_file(ModelFile(*export(network), "a network", 0), chunks)
     reference = Reference(*export(network))
     return np.concatenate([reference.forward(ids, types, hook) for ids, types in chunks])
+
+
+def outputs_of_file(file: ModelFile, chunks: Sequence[Chunk]) -> Float32Array:
+    """The same of a file, as the device computes it: by kernels, unless they would have to be compiled first."""
+    engine = Engine(file, backend=None if at_hand() else "numpy")
+    with one_blas_thread():
+        return np.concatenate([engine.forward(ids, types) for ids, types in chunks])
 
 
 def calibrate(tokens: Tokens, forward: Callable[..., Float32Array], progress: OnProgress) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from minibert.errors import InputError
 from minibert.format import Config
+from minibert.format.relative import POSITION_TABLES
 from minibert.plan import Attend, Buffer, Matmul, Step, build_plan
 from minibert.reference.functions import quantize
 from minibert.reference.linear import Weights, integer_product
@@ -38,6 +39,11 @@ class Stream:
         self._output = plan.output.name
         self._at = 0
         self._runs = [_Run(network, config, tensors, ids, types) for ids, types in tokens.chunks()]
+
+    @property
+    def matrices(self) -> list[str]:
+        """The matrices that the texts pass, in that order."""
+        return [step.linear for step in self._steps if isinstance(step, Matmul)]
 
     def advance(self) -> str | None:
         """Goes through the matrix at hand, if there is one, and on to the next; its name, or None at the end.
@@ -130,17 +136,23 @@ class _Run(Run):
 
 
 def matrix_of(network: Network, name: str) -> LinearWeights | QuantizedLinear:
-    """The matrix of that name, or the one it shares."""
+    """The matrix of that name, or the one it shares, with a bias of its own where it has that."""
     matrix = network.linears[network.aliases.get(name, name)]
-    assert not isinstance(matrix, TiedLinear)  # layers are shared after all that changes single matrices
-    return matrix
+    return replace(matrix_of(network, matrix.target), bias=matrix.bias) if isinstance(matrix, TiedLinear) else matrix
 
 
 def _without_matrices(network: Network) -> tuple[Config, Mapping[str, np.ndarray]]:
     """The config of the network with every matrix in float32, and its other tensors."""
     words = network.aliases.get(WORDS)
     kept = {} if words is None else {words: network.linears[words]}
-    config, tensors = export(replace(network, linears=kept))
+    relative = {name: table for name, table in network.attention_tables.items() if name.endswith(POSITION_TABLES)}
+    others = {name: table for name, table in network.attention_tables.items() if name not in relative}
+    config, tensors = export(replace(network, linears=kept, attention_tables=others))
+    # Tables of distances go with their layer's matrix, which is in float32 as they are.
+    tensors = {**tensors, **{f"{name}.weight": table for name, table in relative.items()}}
+    for alias, target in network.aliases.items():
+        if target in relative:
+            tensors[f"{alias}.weight"] = relative[target]
     names = {name: network.aliases.get(name, name) for name in (*network.linears, *network.aliases)}
     linears = {
         name: replace(matrix_of(network, target).schema(), kind="float32", input_factor=False)

@@ -112,6 +112,7 @@ def _texts(value: Any, _: str) -> tuple[str, ...] | None:
 
 SHARE = number(0, 1)
 BOOLEAN = Type("true or false", lambda value, _: value if type(value) is bool else None)
+SWITCH = replace(BOOLEAN, argument={"action": "store_const", "const": True})
 TEXT = Type("a string", lambda value, _: value if type(value) is str else None)
 TEXTS = Type("a string or an array of strings", _texts, {"action": "append"})
 FILE = Type("a file", lambda value, _: os.fspath(value) if isinstance(value, (str, os.PathLike)) else None)

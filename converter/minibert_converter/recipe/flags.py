@@ -38,6 +38,9 @@ def recipe_of(**flags: Any) -> Recipe:
             stray = next(one for one in known if one.key in table)
             raise InputError(f"{stray.flag} is for {verb.flag}: give both or neither")
         value = table.get(verb.key)
+        if value == verb.off and len(table) > 1:
+            stray = next(one for one in known if one.key in table and one is not verb)
+            raise InputError(f"{stray.flag} is for {verb.flag}, which {verb.off} leaves out")
         if value != verb.off and (value or (value is not None and verb.alone is not None)):
             passes.append(table)
     return Recipe.from_json({"pass": passes, **given})

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from minibert.format.constants import low_rank
 from minibert_converter.network import AnyLinear, Float32Array, LinearWeights, Network, TiedLinear
 
@@ -48,6 +50,18 @@ def centre(network: Network, means: Mapping[str, Float32Array]) -> dict[str, Flo
         moved |= _centre_norm(network, f"{attention}.norm", f"{ffn}.up", f"{ffn}.down" if residual else None, means)
         norm = f"{ffn}.norm" if not architecture.layer_weights else None
     return moved
+
+
+def can_be_centred(network: Network) -> set[str]:
+    """The matrices whose input `centre` would subtract from."""
+    widths = {name: _owner(network, name) for name in network.linears}
+    nothing = {
+        name: np.zeros(owner.weight.shape[1], np.float32)
+        for name, owner in widths.items()
+        if isinstance(owner, LinearWeights)
+    }
+    scratch = replace(network, linears=dict(network.linears), norms=dict(network.norms))
+    return set(centre(scratch, nothing))
 
 
 def _centre_norm(

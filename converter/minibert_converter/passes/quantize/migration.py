@@ -22,8 +22,9 @@ from minibert_converter.network import Float32Array
 
 #: Error-compensated rounding leaves about this part of the weights' rounding error (measured on MiniLM).
 _WEIGHT_SHARE = 0.4
-_STEPS = 200
-_RATE = 0.05
+#: With 200 steps the loss of MiniLM's matrices is 0.02% less, for three times the time.
+_STEPS = 60
+_RATE = 0.07
 #: Exponent of SmoothQuant's rule for the start; larger than its 0.5, since that is where the descent tends to.
 _START_EXPONENT = 0.6
 #: No factor leaves this range around the start of all: keeps f and 1/f far from float32's limits.

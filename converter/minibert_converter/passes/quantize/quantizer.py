@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,10 +13,11 @@ from minibert.format.constants import low_rank
 from minibert_converter.calibration.tokens import tokenize
 from minibert_converter.export import SPARSE_THRESHOLD, store_linear
 from minibert_converter.network import AnyLinear, Float32Array, LinearWeights, Network, QuantizedLinear, TiedLinear
+from minibert_converter.parallel import side_by_side
 from minibert_converter.passes.base import Outcome, rounded
-from minibert_converter.passes.quantize.centring import centre
+from minibert_converter.passes.quantize.centring import can_be_centred, centre
 from minibert_converter.passes.quantize.correction import MeanCorrection
-from minibert_converter.passes.quantize.gather import gather_statistics
+from minibert_converter.passes.quantize.gather import Seen, seen_inputs
 from minibert_converter.passes.quantize.matrix import (
     BlockForm,
     Form,
@@ -28,7 +29,6 @@ from minibert_converter.passes.quantize.matrix import (
     quantize_table,
     table_error,
 )
-from minibert_converter.passes.quantize.statistics import InputStatistics
 from minibert_converter.progress import OnProgress, no_progress
 
 Rounding = Literal["compensated", "nearest"]
@@ -36,6 +36,8 @@ Rounding = Literal["compensated", "nearest"]
 #: Tables of no more rows stay float32: each row is added to very many tokens, and the bytes saved are nothing. (With
 #: the two rows of token types in int8, MiniLM's embeddings lose nearly twice as much.)
 TINY_TABLE_ROWS = 16
+#: Rows that say what a matrix loses, two of three digits of it: the errors of all its outputs are averaged.
+_ERROR_ROWS = 512
 
 
 def quantize(
@@ -64,7 +66,7 @@ def quantize(
         forms: by name of a matrix, the form of those that are to have another one; "none" leaves it as it is.
         sparse_threshold: an int4 matrix becomes one of blocks if at most this part of them holds a weight that isn't
             zero.
-        progress: called with the stages "calibrating" and "quantizing".
+        progress: called with the stage "quantizing".
 
     Returns:
         Errors of matrices on calibration inputs quantized as the engine will, and of tables. Details: how weights were
@@ -90,34 +92,51 @@ def quantize(
         for name, table in network.tables.items()
         if isinstance(table, np.ndarray) and len(table) > TINY_TABLE_ROWS
     }
-    statistics: dict[str, InputStatistics] = {}
-    shifts: dict[str, Float32Array] = {}
+    seen: Iterable[tuple[str, Seen]] = ((name, {}) for name in floats)
     correction: MeanCorrection | None = None
+    centred: Collection[str] = ()
+    places = {name: _places(network, name) for name, linear in network.linears.items() if _is_whole(name, linear)}
     if method == "compensated" and floats:
         run = tokenize(network, texts)
-        statistics = gather_statistics(network, run, progress)
         correction = MeanCorrection(network, run)
-        shifts = centre(network, {name: one.mean for name, one in statistics.items()})
-    # What the words' embeddings are as well is rounded to the nearest: nothing may be multiplied into it.
-    statistics.pop(network.aliases.get("embeddings.word", ""), None)
-    tokens = max((one.count for one in statistics.values()), default=0)
+        centred = can_be_centred(network)
+        seen = seen_inputs(network, run, places)
 
-    measured: dict[str, dict[str, Any]] = {}
-    total = len(tables) + len(floats) + len(downs)
-    for name, table in tables.items():
-        progress("quantizing", len(measured), total)
-        network.tables[name] = codes = quantize_table(table)
-        error = table_error(table, codes)
-        measured[name] = _lost(error, error, table.nbytes, codes.q.nbytes + codes.scale.nbytes)
-    for name in floats:
-        progress("quantizing", len(measured), total)
-        # Popped, so that statistics are let go as they are used up.
-        places = [name, *(other for other, linear in network.linears.items() if _is_tied(linear, name))]
-        seen = {place: one for place in places if (one := statistics.pop(place, None)) is not None}
+    def quantize_one(one: tuple[str, Seen]) -> _Quantized:
+        name, of_places = one
+        means = {place: each.mean for place, each in of_places.items()}
+        tokens = max((each.count for each in of_places.values()), default=0)
+        if name not in floats:
+            return _Quantized({}, {}, means, tokens)
         linear = network.linears[name]
         assert isinstance(linear, LinearWeights)
         its_form = block_form(chosen[name], linear.weight, sparse_threshold)
-        measured |= _quantize_linear(network, places, linear, its_form, seen, shifts)
+        # What the words' embeddings are as well is rounded to the nearest: nothing may be multiplied into it.
+        words = name == network.aliases.get("embeddings.word")
+        made, lost = _quantize_linear(network, places[name], its_form, {} if words else of_places, centred)
+        return _Quantized(made, lost, means, tokens)
+
+    total = len(tables) + len(floats) + len(downs)
+    progress("quantizing", 0, total)
+    linears: dict[str, QuantizedLinear | TiedLinear] = {}
+    means: dict[str, Float32Array] = {}
+    measured: dict[str, dict[str, Any]] = {}
+    coded = {name: quantize_table(table) for name, table in tables.items()}
+    for name, codes in coded.items():
+        error = table_error(tables[name], codes)
+        measured[name] = _lost(error, error, tables[name].nbytes, codes.q.nbytes + codes.scale.nbytes)
+    tokens = 0
+    for one in side_by_side(quantize_one, seen):
+        linears |= one.linears
+        means |= one.means
+        measured |= one.measured
+        tokens = max(tokens, one.tokens)
+        progress("quantizing", min(len(measured), total - 1), total)
+    if means:
+        centre(network, means)
+    for name, linear in linears.items():
+        network.linears[name] = replace(linear, bias=linear.bias + network.linears[name].bias)
+    network.tables.update(coded)
     if correction is not None:
         correction.restore(network)
     progress("quantizing", total, total)
@@ -151,57 +170,82 @@ def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, A
     return {name: form_of(name) for name in network.linears}
 
 
-def _quantize_linear(
-    network: Network,
-    places: Sequence[str],
-    linear: LinearWeights,
-    form: BlockForm,
-    seen: Mapping[str, InputStatistics],
-    shifts: Mapping[str, Float32Array],
-) -> dict[str, dict[str, Any]]:
-    """Replaces the matrix that stands at some places, and the halves of low-rank parts that read its codes.
+@dataclass(frozen=True)
+class _Quantized:
+    """What becomes of one matrix at all its places, and of the halves of low-rank parts that read its codes.
 
-    To the nearest codes where nothing was `seen` of its inputs. Returns by name what that lost.
+    Attributes:
+        linears: what stands where; the biases are what is to be added to those that are there.
+        measured: what was lost, by matrix.
+        means: float32 [in], of what enters, by place.
+        tokens: how many have entered.
     """
+
+    linears: Mapping[str, QuantizedLinear | TiedLinear]
+    measured: Mapping[str, dict[str, Any]]
+    means: Mapping[str, Float32Array]
+    tokens: int
+
+
+def _quantize_linear(
+    network: Network, places: Sequence[str], form: BlockForm, seen: Seen, centred: Collection[str]
+) -> tuple[dict[str, QuantizedLinear | TiedLinear], dict[str, dict[str, Any]]]:
+    """Quantizes the matrix that stands at some places; to the nearest codes where nothing was `seen` of its inputs.
+
+    Inputs at the places that are `centred` will come without their mean. Returns `linears` and `measured` of
+    `_Quantized`.
+    """
+    linear = network.linears[places[0]]
+    assert isinstance(linear, LinearWeights)
+    no_bias = np.zeros_like(linear.bias)
     uses = {
-        place: Use(network.linears[place].bias, one, shifts.get(place, np.zeros_like(one.mean)))
+        place: Use(no_bias, one, one.mean if place in centred else np.zeros_like(one.mean))
         for place, one in seen.items()
     }
+    linears: dict[str, QuantizedLinear | TiedLinear] = {}
     if not uses:
-        network.linears[places[0]] = quantize_nearest(linear, form)
+        linears[places[0]] = made = replace(quantize_nearest(linear, form), bias=no_bias)
     else:
-        made = quantize_calibrated(linear.weight, list(uses.values()), form)
-        network.linears[places[0]] = made[0]
-        for place, one in zip(places[1:], made[1:], strict=True):
-            network.linears[place] = TiedLinear(places[0], one.bias)
-    measured = {places[0]: _measured(network, places[0], linear, form, uses.get(places[0]))}
-    factor = getattr(network.linears[places[0]], "input_factor", None)
+        made, *others = quantize_calibrated(linear.weight, [uses[place] for place in places], form)
+        linears[places[0]] = made
+        for place, other in zip(places[1:], others, strict=True):
+            linears[place] = TiedLinear(places[0], other.bias)
+    measured = {places[0]: _measured(linear, made, form, uses.get(places[0]))}
     for place in places:
         down = low_rank(place)[0]
         if isinstance(half := network.linears.get(down), LinearWeights):
-            use = replace(uses[place], bias=half.bias) if uses else None
-            made = quantize_calibrated(half.weight, [use], factor=factor) if use else [quantize_nearest(half)]
-            network.linears[down] = made[0]
-            measured[down] = _measured(network, down, half, "int8", use)
-            network.linears[down] = replace(made[0], input_factor=None)
-    return measured
+            bias = np.zeros_like(half.bias)
+            if uses:
+                use = replace(uses[place], bias=bias)
+                codes = quantize_calibrated(half.weight, [use], factor=made.input_factor)[0]
+            else:
+                use, codes = None, replace(quantize_nearest(half), bias=bias)
+            measured[down] = _measured(half, codes, "int8", use)
+            linears[down] = replace(codes, input_factor=None)
+    return linears, measured
 
 
-def _measured(network: Network, name: str, before: LinearWeights, form: BlockForm, use: Use | None) -> dict[str, Any]:
+def _measured(before: LinearWeights, after: QuantizedLinear, form: BlockForm, use: Use | None) -> dict[str, Any]:
     """What quantizing a matrix lost."""
-    quantized = network.linears[name]
-    assert isinstance(quantized, QuantizedLinear)
     nearest = error = None
     if use is not None:
-        nearest = output_error(before.weight, quantize_nearest(before, form), use.seen.sample)
-        error = output_error(before.weight, quantized, use.seen.sample - use.shift)
-    after = sum(tensor.nbytes for tensor in store_linear(name, quantized, -1.0)[1].values())
-    return _lost(nearest, error, before.weight.nbytes + before.bias.nbytes, after)
+        rows = use.seen.sample[:: max(1, len(use.seen.sample) // _ERROR_ROWS)]
+        nearest = output_error(before.weight, quantize_nearest(before, form), rows)
+        error = output_error(before.weight, after, rows - use.shift)
+    stored = sum(tensor.nbytes for tensor in store_linear("", after, -1.0)[1].values())
+    return _lost(nearest, error, before.weight.nbytes + before.bias.nbytes, stored)
 
 
 def _lost(nearest: float | None, error: float | None, bytes_before: int, bytes_after: int) -> dict[str, Any]:
     return {"nearest": nearest, "error": error, "bytes_before": bytes_before, "bytes_after": bytes_after}
 
 
-def _is_tied(linear: AnyLinear, name: str) -> bool:
-    return isinstance(linear, TiedLinear) and linear.target == name
+def _is_whole(name: str, linear: AnyLinear) -> bool:
+    """Whether it is in float32 and has inputs of its own: the first half of a low-rank part reads its matrix's."""
+    return isinstance(linear, LinearWeights) and not name.endswith(".low_rank.down")
+
+
+def _places(network: Network, name: str) -> list[str]:
+    """The names under which a matrix stands."""
+    tied = [other for other, one in network.linears.items() if isinstance(one, TiedLinear) and one.target == name]
+    return [name, *tied]

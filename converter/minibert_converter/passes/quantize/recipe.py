@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from minibert_converter.network import Network
 from minibert_converter.passes.base import Context, Outcome, Pass
-from minibert_converter.passes.options import choice, mapping, option
+from minibert_converter.passes.options import SWITCH, choice, mapping, option
 from minibert_converter.passes.quantize.matrix import MATRIX_FORMS, Form
 from minibert_converter.passes.quantize.quantizer import quantize
 
@@ -29,6 +29,13 @@ class Quantize(Pass):
         {},
     )
 
+    fast: bool = option(
+        SWITCH,
+        "round each weight to the nearest code by itself, without running texts: seconds, and several times the loss",
+        False,
+        flag="--fast",
+    )
+
     def run(self, network: Network, context: Context) -> Outcome:
         """See `quantizer.quantize`."""
         names = list(network.linears)
@@ -40,6 +47,7 @@ class Quantize(Pass):
             network,
             self.quantize,
             texts=context.texts,
+            method="nearest" if self.fast else "compensated",
             forms=forms,
             sparse_threshold=context.sparse_threshold,
             progress=context.progress,

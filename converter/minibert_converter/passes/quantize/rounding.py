@@ -17,6 +17,8 @@ SMALLEST_ROW = 1e-30
 _DAMPING = 0.1
 #: Columns whose errors are handed on one by one before the rest of the matrix hears of them.
 _BLOCK = 128
+#: A triangle so small is inverted as any matrix is.
+_SMALL_TRIANGLE = 64
 
 
 def row_scales(weight: Float32Array) -> Float32Array:
@@ -71,7 +73,7 @@ def compensate(weight: np.ndarray, moments: np.ndarray, nearest: Callable[[int, 
     order = np.argsort(-np.diag(moments), kind="stable")
     factor = inverse_factor(moments[np.ix_(order, order)])
     left = weight[:, order]
-    codes, pruned = np.empty_like(left), left == 0
+    codes, pruned, related = np.empty_like(left), left == 0, not _is_diagonal(factor)
     for start in range(0, left.shape[1], _BLOCK):
         block = slice(start, min(start + _BLOCK, left.shape[1]))
         # Columns as rows: the inner loop then runs along memory.
@@ -79,10 +81,12 @@ def compensate(weight: np.ndarray, moments: np.ndarray, nearest: Callable[[int, 
         triangle, errors = factor[block, block], np.empty_like(columns)
         for j, column in enumerate(columns):
             rounded = np.where(pruned[:, start + j], 0, nearest(int(order[start + j]), column))
-            errors[j] = (column - rounded) / triangle[j, j]
-            columns[j + 1 :] -= np.outer(triangle[j, j + 1 :], errors[j])
             codes[:, start + j] = rounded
-        left[:, block.stop :] -= errors.T @ factor[block, block.stop :]
+            if related:
+                errors[j] = (column - rounded) / triangle[j, j]
+                columns[j + 1 :] -= np.outer(triangle[j, j + 1 :], errors[j])
+        if related:
+            left[:, block.stop :] -= errors.T @ factor[block, block.stop :]
     result = np.empty_like(codes)
     result[:, order] = codes
     return result
@@ -94,4 +98,26 @@ def inverse_factor(moments: np.ndarray) -> np.ndarray:
     damping = _DAMPING * diagonal.mean()
     # An input that is always zero has no say: a moment of its own keeps H invertible and its weight as it is.
     damped = moments + np.diag(np.where(diagonal > 0, damping, damping or 1.0))
-    return np.linalg.cholesky(np.linalg.inv(damped)).T
+    if _is_diagonal(damped):
+        return np.diag(np.diag(damped) ** -0.5)
+    # With rows and columns in reverse H = R R^T has R upper triangular, and U is its inverse: nothing but a triangle
+    # is ever inverted.
+    return _inverse_of_lower(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1]
+
+
+def _is_diagonal(matrix: np.ndarray) -> bool:
+    """Whether inputs have nothing to do with each other, so that none makes up for another."""
+    return np.count_nonzero(matrix) == np.count_nonzero(np.diag(matrix))
+
+
+def _inverse_of_lower(triangle: np.ndarray) -> np.ndarray:
+    """The inverse of a lower triangular matrix, from those of its halves: nearly all of it is products."""
+    size = len(triangle)
+    if size <= _SMALL_TRIANGLE:
+        return np.linalg.inv(triangle)
+    half = size // 2
+    inverse = np.zeros_like(triangle)
+    inverse[:half, :half] = first = _inverse_of_lower(triangle[:half, :half])
+    inverse[half:, half:] = last = _inverse_of_lower(triangle[half:, half:])
+    inverse[half:, :half] = -last @ (triangle[half:, :half] @ first)
+    return inverse

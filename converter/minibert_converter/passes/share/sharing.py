@@ -39,7 +39,7 @@ def share(
         request: which layers; see `parse_groups`.
         rank: of the differences, for every matrix that is large enough and not gated; 0 for none.
         texts: what the model will read, or texts like it; None takes the sentences that ship with the converter.
-        progress: called with the stages "calibrating" and "sharing".
+        progress: called with the stage "sharing".
 
     Returns:
         Errors by matrix: of what it returns on calibration texts, relative root mean square; and which layers share.
@@ -51,7 +51,7 @@ def share(
     layers = network.architecture.layers
     groups, pairs = parse_groups(request, len(layers))
     _check(network, groups)
-    statistics = gather_statistics(network, tokenize(network, texts), progress)
+    statistics = gather_statistics(network, tokenize(network, texts))
     moments = {name: one.moments_about(one.mean) for name, one in statistics.items() if name.startswith("layers.")}
     if pairs:
         groups = _similar(network, moments, pairs)
