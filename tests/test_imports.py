@@ -39,7 +39,7 @@ LAYERS = {
         {"__main__"},
     ],
     "minibert_converter": [
-        {"progress", "network"},
+        {"network", "parallel", "progress"},
         {"matrices", "tokens"},
         {"export"},
         {"calibration"},
