@@ -83,7 +83,10 @@ class Regression:
 
     def _about_means(self, which: int) -> np.ndarray:
         drifts = [total / self.count for total in self._totals]
-        return self._products[which].astype(np.float64) / self.count - np.outer(drifts[which], drifts[0])
+        moments = self._products[which].astype(np.float64)
+        moments /= self.count
+        moments -= np.outer(drifts[which], drifts[0])
+        return moments
 
 
 #: Steps of conjugate gradients, at most, and the part of the residual at which they end.

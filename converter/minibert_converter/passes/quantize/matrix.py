@@ -91,8 +91,13 @@ def quantize_calibrated(
             factor = np.sqrt(factor)
     weight = weight / factor
     count = sum(use.seen.count for use in uses)
-    moments = sum(use.seen.moments_about(use.seen.mean) * (use.seen.count / count) for use in uses)
-    codes, scales, grid = _ROUNDINGS[form](weight, moments * np.outer(factor, factor))
+    moments = np.zeros((factor.size, factor.size), np.float32)
+    for use in uses:
+        # In place, as all of this: of the widest matrix one of these takes as much as its weights in float32.
+        moments += use.seen.moments.astype(np.float32) * np.float32(use.seen.count / count)
+    moments *= factor
+    moments *= factor[:, None]
+    codes, scales, grid = _ROUNDINGS[form](weight, moments)
     lost = weight - codes.astype(np.float32) * scales[:, None]
     biases = [(use.bias + lost @ (factor * (use.seen.mean - use.shift))).astype(np.float32) for use in uses]
     return [QuantizedLinear(codes, scales, bias, factor, grid) for bias in biases]

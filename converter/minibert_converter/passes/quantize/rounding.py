@@ -39,14 +39,14 @@ def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Ar
 
     Args:
         weight: float32 [out, in].
-        moments: float64 [in, in], H of `compensate`.
+        moments: [in, in], H of `compensate`.
 
     Returns:
         Codes int8 [out, in] and scales float32 [out], the scales those of `round_to_nearest`.
     """
     scales = row_scales(weight)
     codes = compensate(
-        weight / scales[:, None].astype(np.float64),
+        weight / scales[:, None],
         moments,
         lambda number, column: np.clip(np.rint(column), -LIMIT, LIMIT),
     )
@@ -62,17 +62,19 @@ def compensate(weight: np.ndarray, moments: np.ndarray, nearest: Callable[[int, 
     H's inverse (GPTQ, arXiv 2210.17323), the inputs with the largest moments first. A weight that is exactly zero was
     pruned and stays zero, as in SparseGPT (arXiv 2301.00774): what it would have made up for, later columns do.
 
+    All in float32: damping keeps H far enough from singular, and codes differ where a weight lies between two alone.
+
     Args:
-        weight: float64 [out, in], each row in units of its own choice.
-        moments: float64 [in, in], H: symmetric, positive semi-definite.
+        weight: [out, in], each row in units of its own choice.
+        moments: [in, in], H: symmetric, positive semi-definite.
         nearest: called with the number of a column and its values [out], what they are rounded to.
 
     Returns:
-        float64 [out, in].
+        float32 [out, in].
     """
     order = np.argsort(-np.diag(moments), kind="stable")
     factor = inverse_factor(moments[np.ix_(order, order)])
-    left = weight[:, order]
+    left = np.asarray(weight, np.float32)[:, order]
     codes, pruned, related = np.empty_like(left), left == 0, not _is_diagonal(factor)
     for start in range(0, left.shape[1], _BLOCK):
         block = slice(start, min(start + _BLOCK, left.shape[1]))
@@ -92,17 +94,23 @@ def compensate(weight: np.ndarray, moments: np.ndarray, nearest: Callable[[int, 
     return result
 
 
-def inverse_factor(moments: np.ndarray) -> np.ndarray:
-    """Upper triangular U with U^T U = (H + damping)^-1."""
+def inverse_factor(moments: np.ndarray) -> Float32Array:
+    """float32 [in, in], upper triangular U with U^T U = (H + damping)^-1; H as `compensate` takes it."""
+    damped = np.array(moments, np.float32)
     diagonal = np.diag(moments)
     damping = _DAMPING * diagonal.mean()
     # An input that is always zero has no say: a moment of its own keeps H invertible and its weight as it is.
-    damped = moments + np.diag(np.where(diagonal > 0, damping, damping or 1.0))
+    damped[np.diag_indices_from(damped)] += np.where(diagonal > 0, damping, damping or 1.0).astype(np.float32)
     if _is_diagonal(damped):
         return np.diag(np.diag(damped) ** -0.5)
     # With rows and columns in reverse H = R R^T has R upper triangular, and U is its inverse: nothing but a triangle
     # is ever inverted.
-    return _inverse_of_lower(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1]
+    damped = damped[::-1, ::-1]
+    try:
+        triangle = np.linalg.cholesky(damped)
+    except np.linalg.LinAlgError:  # one input outweighs all others by more than float32 can tell apart
+        triangle = np.linalg.cholesky(damped.astype(np.float64)).astype(np.float32)
+    return _inverse_of_lower(triangle)[::-1, ::-1]
 
 
 def _is_diagonal(matrix: np.ndarray) -> bool:

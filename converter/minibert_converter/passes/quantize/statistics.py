@@ -45,8 +45,3 @@ class InputStatistics(Regression):
     def mean(self) -> Float32Array:
         """Float32 [in], the mean row."""
         return self.means[0].astype(np.float32)
-
-    def moments_about(self, centre: Float32Array) -> np.ndarray:
-        """Float64 [in, in], the mean of (x - centre)(x - centre)^T over all rows x."""
-        offset = self.means[0] - centre
-        return self.moments + np.outer(offset, offset)

@@ -52,7 +52,7 @@ def share(
     groups, pairs = parse_groups(request, len(layers))
     _check(network, groups)
     statistics = gather_statistics(network, tokenize(network, texts))
-    moments = {name: one.moments_about(one.mean) for name, one in statistics.items() if name.startswith("layers.")}
+    moments = {name: one.moments for name, one in statistics.items() if name.startswith("layers.")}
     if pairs:
         groups = _similar(network, moments, pairs)
     errors: dict[str, float] = {}
