@@ -18,6 +18,8 @@ try:
     from chromadb.utils.embedding_functions import register_embedding_function
 except ImportError as error:
     raise missing("chromadb", error) from error
+if not hasattr(EmbeddingFunction, "embed_query"):
+    raise ImportError("before chromadb 1.1 queries have no vectors of their own: pip install -U chromadb")
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

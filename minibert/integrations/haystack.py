@@ -1,6 +1,6 @@
 """Haystack: components that make vectors of queries and of documents, and one that ranks documents."""
 
-from __future__ import annotations
+# Annotations are evaluated here, for Haystack connects components by them.
 
 import os
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class MinibertTextEmbedder:
         UnsupportedError: the model makes no vectors of texts.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | Model, **options: Unpack[VectorOptions]) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Model, **options: "Unpack[VectorOptions]") -> None:
         self.vectors: Vectors = Vectors(model, **options)
 
     @component.output_types(embedding=list[float])
@@ -64,7 +64,7 @@ class MinibertTextEmbedder:
         return default_to_dict(self, **self.vectors.config)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> MinibertTextEmbedder:
+    def from_dict(cls, data: dict[str, Any]) -> "MinibertTextEmbedder":
         """The component of a file, again."""
         return default_from_dict(cls, data)
 
@@ -90,7 +90,7 @@ class MinibertDocumentEmbedder:
         *,
         meta_fields_to_embed: Sequence[str] | None = None,
         embedding_separator: str = "\n",
-        **options: Unpack[VectorOptions],
+        **options: "Unpack[VectorOptions]",
     ) -> None:
         self.vectors: Vectors = Vectors(model, **options)
         self._fields = _Fields(meta_fields_to_embed, embedding_separator)
@@ -107,7 +107,7 @@ class MinibertDocumentEmbedder:
         return default_to_dict(self, **self._fields.config, **self.vectors.config)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> MinibertDocumentEmbedder:
+    def from_dict(cls, data: dict[str, Any]) -> "MinibertDocumentEmbedder":
         """The component of a file, again."""
         return default_from_dict(cls, data)
 
@@ -152,6 +152,6 @@ class MinibertRanker:
         return default_to_dict(self, top_k=self.top_k, **self._fields.config, **self._config)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> MinibertRanker:
+    def from_dict(cls, data: dict[str, Any]) -> "MinibertRanker":
         """The component of a file, again."""
         return default_from_dict(cls, data)

@@ -12,7 +12,8 @@ import numpy as np
 from minibert.integrations.parts import Vectors, missing
 
 try:
-    from lancedb.embeddings import TextEmbeddingFunction, register
+    from lancedb.embeddings.base import TextEmbeddingFunction
+    from lancedb.embeddings.registry import register
     from pydantic import PrivateAttr
 except ImportError as error:
     raise missing("lancedb", error) from error

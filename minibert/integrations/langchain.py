@@ -66,7 +66,7 @@ class MinibertReranker(BaseDocumentCompressor):
     def __init__(
         self, model: str | os.PathLike[str] | Model, *, top_n: int | None = 3, threads: int | None = None
     ) -> None:
-        super().__init__(top_n=top_n)
+        super().__init__(top_n=top_n)  # pyright: ignore[reportCallIssue] - a field of this class
         self._model = opened(model, threads)
 
     def compress_documents(self, documents: Sequence[Document], query: str, callbacks: Any = None) -> list[Document]:

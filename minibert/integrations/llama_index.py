@@ -100,7 +100,7 @@ class MinibertRerank(BaseNodePostprocessor):
     _model: Model = PrivateAttr()
 
     def __init__(self, model: str | os.PathLike[str] | Model, **given: Any) -> None:
-        super().__init__(model=name_of(model), **given)
+        super().__init__(model=name_of(model), **given)  # pyright: ignore[reportCallIssue] - a field of this class
         self._model = opened(model, self.threads)
 
     @classmethod

@@ -3,7 +3,7 @@
 The package says of it in its entry points, so spaCy finds it without an import.
 """
 
-from __future__ import annotations
+# Annotations are evaluated here, for spaCy proves a component's configuration by them.
 
 import os
 import tempfile
@@ -122,7 +122,7 @@ class MinibertComponent:
         folder.mkdir(parents=True, exist_ok=True)
         self.bert.save(folder / _FILE)
 
-    def from_disk(self, path: str | os.PathLike[str], *, exclude: Iterable[str] = ()) -> MinibertComponent:
+    def from_disk(self, path: str | os.PathLike[str], *, exclude: Iterable[str] = ()) -> "MinibertComponent":
         """Take the model out of that folder."""
         self._open(Path(path) / _FILE)
         return self
@@ -133,7 +133,7 @@ class MinibertComponent:
             self.to_disk(folder)
             return (Path(folder) / _FILE).read_bytes()
 
-    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> MinibertComponent:
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "MinibertComponent":
         """Take the model out of these."""
         self._open(data)
         return self
@@ -153,6 +153,6 @@ def _has_vector(part: Doc | Span | Token) -> bool:
 )
 def make(
     nlp: Language, name: str, model: str, prompt: str | None, aggregation_strategy: str, threads: int | None
-) -> MinibertComponent:
+) -> "MinibertComponent":
     """The component, as `nlp.add_pipe("minibert", config={"model": ...})` has it made."""
     return MinibertComponent(model, prompt=prompt, aggregation_strategy=aggregation_strategy, threads=threads)

@@ -140,8 +140,8 @@ def test_lancedb(embedder, embedder_path, tmp_path):
     embed = get_registry().get("minibert").create(model=str(embedder_path))
 
     class Row(LanceModel):
-        text: str | None = embed.SourceField()
-        vector: Vector(embed.ndims()) | None = embed.VectorField()
+        text: str = embed.SourceField()
+        vector: Vector(embed.ndims()) = embed.VectorField()
 
     table = lancedb.connect(tmp_path).create_table("texts", schema=Row)
     table.add([{"text": text} for text in TEXTS])
