@@ -4,6 +4,7 @@ In a process of its own, where it stands: stacks bring threads and telemetry alo
 not this machine's is refused, and named in OUT.
 """
 
+import atexit
 import contextlib
 import io
 import json
@@ -31,13 +32,17 @@ def main(page: str, out: str, port: str) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", Path(page).read_text(), re.MULTILINE | re.DOTALL)
     sys.addaudithook(watch)
     names, printed = {"__name__": "__main__"}, []
+
+    @atexit.register  # what registers later, as telemetry does, ends before
+    def finish():
+        heavy = sorted({"torch", "tensorflow"} & sys.modules.keys())
+        Path(out).write_text(json.dumps({"printed": printed, "asked": asked, "heavy": heavy}))
+
     for number, block in enumerate(blocks, 1):
         text = io.StringIO()
         with contextlib.redirect_stdout(text):
             exec(compile(block.replace(":8080/", f":{port}/"), f"{page}, block {number}", "exec"), names)
         printed.append(text.getvalue())
-    heavy = sorted({"torch", "sentence_transformers.models", "tensorflow"} & sys.modules.keys())
-    Path(out).write_text(json.dumps({"printed": printed, "asked": asked, "heavy": heavy}))
 
 
 main(*sys.argv[1:])

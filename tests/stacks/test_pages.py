@@ -87,6 +87,7 @@ def test_blocks_print_what_the_page_says(page, tmp_path, request):
         "MINIBERT_CACHE": str(cache_folder()),
         "HF_HUB_OFFLINE": "1",
         "HAYSTACK_TELEMETRY_ENABLED": "False",
+        "ANONYMIZED_TELEMETRY": "False",  # of Chroma, before it stopped
     }
     runner = Path(__file__).with_name("run_page.py")
     done = subprocess.run(
