@@ -1,7 +1,7 @@
 """Search a folder of text and Markdown files by meaning and by words, on this machine alone.
 
-    python search.py serve ~/notes              # index, watch, and a page at http://127.0.0.1:8800/
-    python search.py query ~/notes how do I get my money back
+python search.py serve ~/notes              # index, watch, and a page at http://127.0.0.1:8800/
+python search.py query ~/notes how do I get my money back
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def _ranker(arguments: argparse.Namespace, database: Path, model: minibert.Model
 
 
 def _query(arguments: argparse.Namespace, database: Path, model: minibert.Model) -> None:
-    hits = _ranker(arguments, database, model).search(" ".join(arguments.query), max(arguments.limit, 1), arguments.mode)
+    hits = _ranker(arguments, database, model).search(
+        " ".join(arguments.query), max(arguments.limit, 1), arguments.mode
+    )
     for hit in hits:
         if arguments.json:
             plain = hit.snippet.translate(dict.fromkeys(map(ord, MARKS)))

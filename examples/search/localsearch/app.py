@@ -60,7 +60,9 @@ def _result(hit: Hit) -> str:
     if hit.similarity is not None:
         scores.append(f"similarity {hit.similarity:.2f}")
     scores += [
-        f"#{rank} by {name}" for rank, name in ((hit.by_meaning, "meaning"), (hit.by_words, "words")) if rank is not None
+        f"#{rank} by {name}"
+        for rank, name in ((hit.by_meaning, "meaning"), (hit.by_words, "words"))
+        if rank is not None
     ]
     folder, slash, name = hit.path.rpartition("/")
     heading = f"<p class=heading>{html.escape(hit.heading)}</p>" if hit.heading else ""
@@ -149,14 +151,14 @@ class Handler(BaseHTTPRequestHandler):
             html.escape(part) for part in (text[:begin], text[begin : begin + length], text[begin + length :])
         )
         title = f"<h2 class=path>{html.escape(path)}</h2>"
-        body = f'{title}<pre tabindex=0>{before}<mark id=hit class=hit>{hit}</mark>{after}</pre>'
+        body = f"{title}<pre tabindex=0>{before}<mark id=hit class=hit>{hit}</mark>{after}</pre>"
         return self._answer(HTTPStatus.OK, body)
 
     def _answer(self, status: HTTPStatus, content: str, asked: Asked | None = None, found: str = "") -> None:
         """A page: HTML below the search box."""
         asked = asked or Asked("", "hybrid", _LIMIT)
         modes = "".join(
-            f'<label><input type=radio name=mode value={mode}{" checked" if mode == asked.mode else ""}>'
+            f"<label><input type=radio name=mode value={mode}{' checked' if mode == asked.mode else ''}>"
             f"<span>{_MODE_NAMES[mode]}</span></label>"
             for mode in MODES
         )

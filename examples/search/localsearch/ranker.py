@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -24,10 +24,12 @@ DEPTH = 100
 RERANKED = 30
 #: Of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009): how little the first ranks stand out.
 K = 60
+#: The part of all chunks from which on a word is a common one.
+COMMON = 1 / 3
 #: Words of a query that are looked for, and its characters that are read: more is no query.
 _WORDS, _CHARACTERS = 32, 2000
 #: Vectors that are float32 at one time.
-_BLOCK = 2048
+_BLOCK = 512
 _SNIPPET = 320
 
 
@@ -69,14 +71,18 @@ def fused(*rankings: Iterable[int], k: int = K) -> dict[int, float]:
     return dict(sorted(scores.items(), key=lambda pair: -pair[1]))
 
 
-def expression(query: str) -> str:
-    """The query's words for FTS5, any of which may match; none of them is syntax. Empty if there are no words."""
-    words = dict.fromkeys(re.findall(r"[^\W_]+", query.lower()))
-    return " OR ".join(f'"{word}"' for word in list(words)[:_WORDS])
+def words_of(query: str) -> list[str]:
+    """The different words of a query, as FTS5 sees them."""
+    return list(dict.fromkeys(re.findall(r"[^\W_]+", query.lower())))[:_WORDS]
+
+
+def expression(words: Iterable[str]) -> str:
+    """What FTS5 looks for: any of the words, none of which is syntax. Empty if there are none."""
+    return " OR ".join(f'"{word}"' for word in words)
 
 
 class Vectors:
-    """All vectors of an index, in memory as int8.
+    """All vectors of an index, in memory as int8; for one thread at a time.
 
     Args:
         ids: int64 [chunks].
@@ -85,18 +91,27 @@ class Vectors:
 
     def __init__(self, ids: np.ndarray, codes: np.ndarray) -> None:
         self.ids, self._codes = ids, codes
+        # One piece of memory for all blocks: a new one for each costs more than the arithmetic.
+        self._block = np.empty((min(_BLOCK, len(ids)), codes.shape[1]), np.float32)
         self._lengths = np.ones(len(ids), np.float32)
-        for block in self._blocks():
-            self._lengths[block] = np.linalg.norm(codes[block].astype(np.float32), axis=1)
+        for place, block in self._blocks():
+            self._lengths[place] = np.maximum(np.linalg.norm(block, axis=1), 1)
 
-    def _blocks(self) -> list[slice]:
-        return [slice(start, start + _BLOCK) for start in range(0, len(self.ids), _BLOCK)]
+    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """All vectors as float32, some at a time, and where they stand."""
+        for start in range(0, len(self.ids), _BLOCK):
+            place = slice(start, min(start + _BLOCK, len(self.ids)))
+            block = self._block[: place.stop - start]
+            np.copyto(block, self._codes[place])
+            yield place, block
 
     def similarities(self, query: np.ndarray) -> np.ndarray:
         """Cosines float32 [chunks] of a query's vector float32 [dim]."""
         query = query / max(float(np.linalg.norm(query)), 1e-12)
-        dots = [self._codes[block].astype(np.float32) @ query for block in self._blocks()]
-        return np.concatenate(dots) / np.maximum(self._lengths, 1) if dots else np.zeros(0, np.float32)
+        dots = np.empty(len(self.ids), np.float32)
+        for place, block in self._blocks():
+            np.dot(block, query, out=dots[place])
+        return dots / self._lengths
 
 
 class Ranker:
@@ -122,9 +137,9 @@ class Ranker:
         query = query[:_CHARACTERS].encode("utf-8", "replace").decode()
         if not query.strip():
             return []
-        words = expression(query)
         embedded = self.model.encode_query(query) if mode != "words" else None
         with self._turn:
+            words = expression(self._telling(words_of(query)))
             similarity, by_meaning = self._ranked_by_meaning(embedded) if embedded is not None else ({}, [])
             by_words = self.store.ranked_by_words(words, DEPTH) if words and mode != "dense" else []
             scores = fused(by_meaning, by_words) if mode == "hybrid" else _reciprocal(by_meaning or by_words)
@@ -146,6 +161,11 @@ class Ranker:
             where = (row.path, row.heading, row.line, row.start, snippet, row.text)
             hits.append(Hit(*where, scores[number], similarity.get(number), *(rank.get(number) for rank in ranks)))
         return hits
+
+    def _telling(self, words: list[str]) -> list[str]:
+        """The words without those that many chunks have, which tell little and take long; all, if there are no others."""
+        most = max(self.store.counts()[1] * COMMON, DEPTH)
+        return [word for word in words if self.store.matching(expression([word])) <= most] or words
 
     def counts(self) -> tuple[int, int]:
         """How many files and chunks there are."""

@@ -279,6 +279,11 @@ class Store:
             )
             return [number for (number,) in rows]
 
+    def matching(self, expression: str) -> int:
+        """How many chunks match an FTS5 expression."""
+        with self.explained():
+            return self._db.execute("SELECT count(*) FROM words WHERE words MATCH ?", (expression,)).fetchone()[0]
+
     def rows(self, ids: Sequence[int]) -> dict[int, Row]:
         """Chunks by their ids; those that are gone are left out."""
         with self.explained():
