@@ -158,8 +158,8 @@ def _quality(folder: Path, queries: list[str], relevant: np.ndarray, model: mini
                     row[place] = max(row[place], -rank)
             if np.isfinite(scores).sum(axis=1).min() < _FOUND:
                 sys.exit(f"{name} found fewer than {_FOUND} abstracts for a query")
-            figures = ndcg(scores, relevant), *(_recall(scores, relevant, depth) for depth in (_FOUND, 50))
-            rows.append([name, *(f"{np.mean(each) * 100:.1f}" for each in figures)])
+            figures = ndcg(scores, relevant), _recall(scores, relevant, _FOUND)
+            rows.append([name, *(f"{each.mean() * 100:.1f}" for each in figures)])
     return rows
 
 
@@ -196,7 +196,7 @@ def main() -> None:
     options = parser.parse_args()
     queries, documents, relevant = cranfield(options.cranfield)
     model = minibert.load("minilm")
-    quality = ["", "nDCG@10", "recall@10", "recall@50"]
+    quality = ["", "nDCG@10", "recall@10"]
     with tempfile.TemporaryDirectory() as scratch:
         folder = _write(Path(scratch, "quality"), documents)
         tables = [common.table(quality, _quality(folder, queries, relevant, model))]

@@ -1,7 +1,9 @@
 """Search a folder of text and Markdown files by meaning and by words, on this machine alone.
 
-python search.py serve ~/notes              # index, watch, and a page at http://127.0.0.1:8800/
-python search.py query ~/notes how do I get my money back
+    python search.py serve ~/notes              # index, watch, and a page at http://127.0.0.1:8800/
+    python search.py query ~/notes how do I get my money back
+
+The index is a file in the folder; nothing leaves this machine.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        """The same without its body."""
+        self.do_GET()
 
     def _search_page(self, asked: Asked) -> None:
         start = time.perf_counter()
@@ -145,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             state, data = files.read(self.root / path)
             text = files.decode(data, state.size)
-        except (OSError, files.Unreadable):
+        except (OSError, files.UnreadableError):
             return self._answer(HTTPStatus.NOT_FOUND, "The file is no longer there.")
         before, hit, after = (
             html.escape(part) for part in (text[:begin], text[begin : begin + length], text[begin + length :])
@@ -163,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             for mode in MODES
         )
         page = Template((_PAGE / "index.html").read_text(encoding="utf-8")).substitute(
-            title=html.escape(f"{asked.query} – search" if asked.query else "Search"),
+            title=html.escape(f"{asked.query} - search" if asked.query else "Search"),
             query=html.escape(asked.query),
             modes=modes,
             found=found,

@@ -26,7 +26,7 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _FRONT_MATTER = re.compile(r"---[ \t]*\n.*?\n---[ \t]*\n", re.DOTALL)
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
-_SENTENCE = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？]\s*|\n")
+_SENTENCE = re.compile(r"[.!?\u2026][\"'\u201d\u2019)\]]*\s+|[\u3002\uff01\uff1f]\s*|\n")
 _WORD = re.compile(r"\s+")
 
 
@@ -98,7 +98,7 @@ def _sections(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _joined(trail: list[tuple[int, str]]) -> str:
-    return " › ".join(title for _, title in trail)[-_HEADING_CHARACTERS:]
+    return " \u203a ".join(title for _, title in trail)[-_HEADING_CHARACTERS:]
 
 
 def _spans(text: str, start: int, stop: int, budget: int, model: minibert.Model) -> Iterator[tuple[int, int]]:

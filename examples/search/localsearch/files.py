@@ -19,7 +19,7 @@ _LEFT_OUT = frozenset({"node_modules", "__pycache__", "site-packages"})
 _CONTROL = {code: " " for code in range(32) if chr(code) not in "\t\n\r"}
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A file without text for the index; says why."""
 
 
@@ -87,14 +87,14 @@ def decode(data: bytes, size: int) -> str:
     """The text in a file's bytes: UTF-8, UTF-16 if it says so, or else Windows' Western letters.
 
     Raises:
-        Unreadable: it is too large, or no text.
+        UnreadableError: it is too large, or no text.
     """
     if max(size, len(data)) > MAX_BYTES:
-        raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
+        raise UnreadableError(f"larger than {MAX_BYTES >> 20} MiB")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = data.decode("utf-16", "replace")
     elif b"\0" in data:
-        raise Unreadable("binary")
+        raise UnreadableError("binary")
     else:
         try:
             text = data.decode("utf-8-sig")

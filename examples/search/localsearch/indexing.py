@@ -107,7 +107,7 @@ def _documents(store: Store, model: minibert.Model, root: Path, paths: list[str]
 def _document(model: minibert.Model, path: str, state: FileState, data: bytes) -> Document:
     try:
         chunks = list(chunks_of(files.decode(data, state.size), path, model))
-    except files.Unreadable as error:
+    except files.UnreadableError as error:
         return Document(path, state, (), np.zeros((0, 0), np.int8), str(error))
     vectors = model.encode_document([chunk.read for chunk in chunks], batch_size=_PASS)
     return Document(path, state, chunks, quantized(vectors))
@@ -124,7 +124,7 @@ def watch(
 ) -> None:
     """Update every so many seconds until `stop` is set, by looking at times and sizes.
 
-    `report` hears what came of each. What fails, a folder that is not there or a full disk, may pass: it is tried again.
+    `report` hears what came of each. What fails, as a folder that is not there, may pass: it is tried again.
     """
     while not stop.is_set():
         try:

@@ -19,7 +19,7 @@ Mode = Literal["hybrid", "dense", "words"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 #: How deep each ranking is read.
-DEPTH = 100
+DEPTH = 50
 #: Chunks that a reranker reads.
 RERANKED = 30
 #: Of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009): how little the first ranks stand out.
@@ -45,7 +45,7 @@ class Hit:
         snippet: some of its text, words of the query between `localsearch.store.MARKS`.
         text: all of it.
         score: by which hits are ordered: of the fusion, the reranker, or 1 / rank of a single ranking.
-        similarity: cosine of its vector and the query's, -1 to 1; None if not among the DEPTH nearest, or not asked for.
+        similarity: cosine of its vector and the query's, -1 to 1; None beyond DEPTH, or if not asked for.
         by_meaning: its rank among vectors, from 1; None beyond DEPTH.
         by_words: its rank among words, likewise.
     """
@@ -163,7 +163,7 @@ class Ranker:
         return hits
 
     def _telling(self, words: list[str]) -> list[str]:
-        """The words without those that many chunks have, which tell little and take long; all, if there are no others."""
+        """The words without those that many chunks have, which tell little and take long; all, if none is left."""
         most = max(self.store.counts()[1] * COMMON, DEPTH)
         return [word for word in words if self.store.matching(expression([word])) <= most] or words
 
