@@ -9,7 +9,7 @@ The index is a file in the folder; nothing leaves this machine.
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import io
 import json
 import signal
 import sys
@@ -85,11 +85,7 @@ def _query(arguments: argparse.Namespace, database: Path, model: minibert.Model)
         " ".join(arguments.query), max(arguments.limit, 1), arguments.mode
     )
     for hit in hits:
-        if arguments.json:
-            plain = hit.snippet.translate(dict.fromkeys(map(ord, MARKS)))
-            print(json.dumps({**dataclasses.asdict(hit), "snippet": plain}))
-        else:
-            print(_shown(hit))
+        print(json.dumps(hit.plain()) if arguments.json else _shown(hit))
     if not hits:
         note("nothing found")
 
@@ -125,21 +121,19 @@ def _watch(
     arguments: argparse.Namespace,
     database: Path,
     model: minibert.Model,
-    stop: threading.Event | None = None,
     reporter: Reporter | None = None,
+    stop: threading.Event | None = None,
 ) -> None:
-    reporter = reporter or Reporter()
+    told, stop = reporter or Reporter(), stop or threading.Event()
     store = Store(database, arguments.folder, identity(model), write=True)
-    watch(
-        store, model, arguments.folder, arguments.every, stop or threading.Event(), reporter.report, reporter.progress
-    )
+    watch(store, model, arguments.folder, arguments.every, stop, told.report, told.progress)
 
 
 def _serve(arguments: argparse.Namespace, database: Path, model: minibert.Model) -> None:
     if not arguments.no_watch:  # a database that cannot be made or written is refused now
         Store(database, arguments.folder, identity(model), write=True).close()
     ranker, reporter, stop = _ranker(arguments, database, model), Reporter(), threading.Event()
-    watcher = threading.Thread(target=_watch, args=(arguments, database, model, stop, reporter))
+    watcher = threading.Thread(target=_watch, args=(arguments, database, model, reporter, stop))
 
     def status() -> str:
         files, chunks = ranker.counts()
@@ -162,6 +156,8 @@ _COMMANDS: dict[str, Any] = {"index": _index, "query": _query, "watch": _watch, 
 def main(given: list[str] | None = None) -> int:
     """Do a command; 0 if it was done, 1 with a message if it could not be, 130 if it was interrupted."""
     arguments = _parser().parse_args(given)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack letters that a text has
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service that is stopped ends as by Ctrl-C
     database = arguments.db or arguments.folder / DATABASE
     try:

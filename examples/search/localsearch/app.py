@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import json
 import time
@@ -130,10 +129,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _search_json(self, asked: Asked) -> None:
         start = time.perf_counter()
-        hits = [dataclasses.asdict(hit) for hit in self.ranker.search(asked.query, asked.limit, asked.mode)]
+        hits = [hit.plain() for hit in self.ranker.search(asked.query, asked.limit, asked.mode)]
         seconds = time.perf_counter() - start
-        for hit in hits:
-            hit["snippet"] = hit["snippet"].translate(dict.fromkeys(map(ord, MARKS)))
         body = json.dumps({"query": asked.query, "seconds": seconds, "hits": hits}).encode()
         self._send(HTTPStatus.OK, body, "application/json")
 
@@ -142,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
         path, start = given.get("path", [""])[0], given.get("start", [""])[0]
         begin = int(start) if start.isdecimal() and len(start) < 9 else -1
         length = self.ranker.length_at(path, begin)
-        if length is None:
+        if not length:
             return self._answer(HTTPStatus.NOT_FOUND, "The index has no such place: the file may have changed.")
         try:
             state, data = files.read(self.root / path)

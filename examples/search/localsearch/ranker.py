@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -42,8 +42,8 @@ class Hit:
         heading: headings above it.
         line: where it begins, from 1.
         start: the same in characters.
-        snippet: some of its text, words of the query between `localsearch.store.MARKS`.
         text: all of it.
+        snippet: some of it, words of the query between `localsearch.store.MARKS`.
         score: by which hits are ordered: of the fusion, the reranker, or 1 / rank of a single ranking.
         similarity: cosine of its vector and the query's, -1 to 1; None beyond DEPTH, or if not asked for.
         by_meaning: its rank among vectors, from 1; None beyond DEPTH.
@@ -54,12 +54,16 @@ class Hit:
     heading: str
     line: int
     start: int
-    snippet: str
     text: str
+    snippet: str
     score: float
     similarity: float | None
     by_meaning: int | None
     by_words: int | None
+
+    def plain(self) -> dict[str, Any]:
+        """All of it for JSON, without marks."""
+        return {**asdict(self), "snippet": self.snippet.translate(dict.fromkeys(map(ord, MARKS)))}
 
 
 def fused(*rankings: Iterable[int], k: int = K) -> dict[int, float]:
@@ -158,8 +162,8 @@ class Ranker:
             snippet = snippets.get(number, "")
             if MARKS[0] not in snippet:  # a word of the heading, or none
                 snippet = row.text[:_SNIPPET] + ("…" if len(row.text) > _SNIPPET else "")
-            where = (row.path, row.heading, row.line, row.start, snippet, row.text)
-            hits.append(Hit(*where, scores[number], similarity.get(number), *(rank.get(number) for rank in ranks)))
+            found = similarity.get(number), *(rank.get(number) for rank in ranks)
+            hits.append(Hit(*row, snippet, scores[number], *found))
         return hits
 
     def _telling(self, words: list[str]) -> list[str]:
@@ -172,7 +176,7 @@ class Ranker:
         with self._turn:
             return self.store.counts()
 
-    def length_at(self, path: str, start: int) -> int | None:
+    def length_at(self, path: str, start: int) -> int:
         """As of the index."""
         with self._turn:
             return self.store.length_at(path, start)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,29 +29,33 @@ WAIT = 30
 #: Characters around what matches in a snippet; no text has them, as the index keeps none.
 MARKS = "\x02", "\x03"
 
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE files (
-    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE,
-    mtime INTEGER NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL, problem TEXT NOT NULL
-);
-CREATE TABLE chunks (
-    id INTEGER PRIMARY KEY, file INTEGER NOT NULL REFERENCES files ON DELETE CASCADE,
-    start INTEGER NOT NULL, line INTEGER NOT NULL, heading TEXT NOT NULL, text TEXT NOT NULL
-);
-CREATE INDEX chunks_by_file ON chunks (file);
-CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks ON DELETE CASCADE, codes BLOB NOT NULL);
-CREATE VIRTUAL TABLE words USING fts5 (
-    heading, text, content=chunks, content_rowid=id, tokenize='porter unicode61 remove_diacritics 2'
-);
-CREATE TRIGGER chunk_comes AFTER INSERT ON chunks BEGIN
-    INSERT INTO words (rowid, heading, text) VALUES (new.id, new.heading, new.text);
-END;
-CREATE TRIGGER chunk_goes AFTER DELETE ON chunks BEGIN
-    INSERT INTO words (words, rowid, heading, text) VALUES ('delete', old.id, old.heading, old.text);
-END;
-"""
+_SCHEMA = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE files (
+        id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE,
+        mtime INTEGER NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL, problem TEXT NOT NULL)""",
+    """CREATE TABLE chunks (
+        id INTEGER PRIMARY KEY, file INTEGER NOT NULL REFERENCES files ON DELETE CASCADE,
+        start INTEGER NOT NULL, line INTEGER NOT NULL, heading TEXT NOT NULL, text TEXT NOT NULL)""",
+    "CREATE INDEX chunks_by_file ON chunks (file)",
+    "CREATE TABLE vectors (chunk INTEGER PRIMARY KEY REFERENCES chunks ON DELETE CASCADE, codes BLOB NOT NULL)",
+    """CREATE VIRTUAL TABLE words USING fts5 (
+        heading, text, content=chunks, content_rowid=id, tokenize='porter unicode61 remove_diacritics 2')""",
+    """CREATE TRIGGER chunk_comes AFTER INSERT ON chunks BEGIN
+        INSERT INTO words (rowid, heading, text) VALUES (new.id, new.heading, new.text); END""",
+    """CREATE TRIGGER chunk_goes AFTER DELETE ON chunks BEGIN
+        INSERT INTO words (words, rowid, heading, text) VALUES ('delete', old.id, old.heading, old.text); END""",
+)
 _TABLES = ("words", "vectors", "chunks", "files", "meta")
+#: What to do about an error of SQLite, by a part of its message.
+_WAYS = {
+    "readonly": "--db FILE puts the index where you may write",
+    "unable to open": "--db FILE puts the index where you may write",
+    "locked": "another process has been writing for long; try again",
+    "not a database": "--db FILE names one for the index",
+    "malformed": "the file is damaged: delete it and index again",
+    "full": "make room; what was indexed before is kept",
+}
 
 
 class SearchError(Exception):
@@ -80,7 +84,6 @@ class Document:
 class Row(NamedTuple):
     """A chunk as the index has it."""
 
-    id: int
     path: str
     heading: str
     line: int
@@ -145,43 +148,41 @@ class Store:
     def _missing(self) -> SearchError:
         return SearchError(f"{self.path}: no index yet; the command `index` makes it")
 
-    def _pragma(self, name: str) -> int:
-        return self._db.execute(f"PRAGMA {name}").fetchone()[0]
+    def _all(self, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """All rows of a query."""
+        with self.explained():
+            return self._db.execute(statement, parameters).fetchall()
+
+    def _number(self, query: str, *parameters: object) -> int:
+        """The number that is the answer to a query."""
+        return self._all(query, parameters)[0][0]
 
     def _make(self, about: dict[str, str], rebuild: bool) -> None:
         """Create the tables where there are none."""
-        empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if rebuild and not empty and self._pragma("application_id") == APPLICATION:
+        empty = not self._number("SELECT count(*) FROM sqlite_master")
+        if rebuild and not empty and self._number("PRAGMA application_id") == APPLICATION:
             for table in _TABLES:
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")
             empty = True
         if empty:
-            statement = ""
-            for line in _SCHEMA.splitlines(keepends=True):  # executescript would end the transaction
-                statement += line
-                if sqlite3.complete_statement(statement):
-                    self._db.execute(statement)
-                    statement = ""
+            marks = f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}"
+            for statement in (*_SCHEMA, *marks):
+                self._db.execute(statement)
             self._db.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
-            self._db.execute(f"PRAGMA application_id = {APPLICATION}")
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def _check(self, about: dict[str, str]) -> None:
-        if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        """Refuse what is no index, or is one of something else."""
+        if not self._number("SELECT count(*) FROM sqlite_master"):
             raise self._missing()
-        if self._pragma("application_id") != APPLICATION:
+        if self._number("PRAGMA application_id") != APPLICATION:
             raise SearchError(f"{self.path} is a database of another program: --db FILE names one for the index")
-        version = self._pragma("user_version")
-        if version != VERSION:
-            raise SearchError(
-                f"{self.path} was made by version {version} of this program, which is {VERSION}: index --rebuild"
-            )
-        for name, value in self._db.execute("SELECT name, value FROM meta"):
-            if about.get(name, value) != value:
-                raise SearchError(
-                    f"{self.path} is an index by the {name} {value}, not {about[name]}: index --rebuild makes it anew, "
-                    f"--db FILE another one beside it"
-                )
+        if (version := self._number("PRAGMA user_version")) != VERSION:
+            made = f"was made by version {version} of this program, which is {VERSION}"
+            raise SearchError(f"{self.path} {made}: index --rebuild")
+        for name, value in self._all("SELECT name, value FROM meta"):
+            if about[name] != value:
+                ways = "index --rebuild makes it anew, --db FILE another one beside it"
+                raise SearchError(f"{self.path} is an index by the {name} {value}, not {about[name]}: {ways}")
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -189,16 +190,8 @@ class Store:
         try:
             yield
         except sqlite3.Error as error:
-            ways = {
-                "readonly": "--db FILE puts the index where you may write",
-                "unable to open": "--db FILE puts the index where you may write",
-                "locked": "another process has been writing for long; try again",
-                "not a database": "--db FILE names one for the index",
-                "malformed": "the file is damaged: delete it and index again",
-                "full": "make room; what was indexed before is kept",
-            }
-            way = next((way for sign, way in ways.items() if sign in str(error)), "")
-            raise SearchError(f"{self.path}: {error}" + (f": {way}" if way else "")) from None
+            way = next((f": {way}" for sign, way in _WAYS.items() if sign in str(error)), "")
+            raise SearchError(f"{self.path}: {error}{way}") from None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -219,9 +212,7 @@ class Store:
 
     def states(self) -> dict[str, FileState]:
         """All files by their paths."""
-        with self.explained():
-            rows = self._db.execute("SELECT path, mtime, size, digest FROM files")
-            return {path: FileState(*state) for path, *state in rows}
+        return {path: FileState(*state) for path, *state in self._all("SELECT path, mtime, size, digest FROM files")}
 
     def touch(self, path: str, state: FileState) -> None:
         """A file has another time and the same content."""
@@ -248,67 +239,45 @@ class Store:
 
     def counts(self) -> tuple[int, int]:
         """How many files have text, and how many chunks there are."""
-        with self.explained():
-            return self._db.execute(
-                "SELECT (SELECT count(*) FROM files WHERE problem = ''), (SELECT count(*) FROM chunks)"
-            ).fetchone()
+        return self._number("SELECT count(*) FROM files WHERE problem = ''"), self._number(
+            "SELECT count(*) FROM chunks"
+        )
 
     def problems(self) -> list[tuple[str, str]]:
         """Files that have no chunks, and why."""
-        with self.explained():
-            return self._db.execute("SELECT path, problem FROM files WHERE problem <> '' ORDER BY path").fetchall()
+        return self._all("SELECT path, problem FROM files WHERE problem <> '' ORDER BY path")
 
     def changes(self) -> int:
         """A number that is another one after another connection has changed the index."""
-        with self.explained():
-            return self._pragma("data_version")
+        return self._number("PRAGMA data_version")
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 [chunks] and vectors int8 [chunks, dim] of all chunks."""
-        with self.explained():
-            rows = self._db.execute("SELECT chunk, codes FROM vectors ORDER BY chunk").fetchall()
+        rows = self._all("SELECT chunk, codes FROM vectors ORDER BY chunk")
         ids = np.array([number for number, _ in rows], np.int64)
         return ids, np.frombuffer(b"".join(codes for _, codes in rows), np.int8).reshape(len(rows), -1 if rows else 0)
 
-    def ranked_by_words(self, expression: str, limit: int) -> list[int]:
-        """Chunks that match an FTS5 expression, the best first by BM25; a word in a heading counts twice."""
-        with self.explained():
-            rows = self._db.execute(
-                "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0) LIMIT ?",
-                (expression, limit),
-            )
-            return [number for (number,) in rows]
-
     def matching(self, expression: str) -> int:
         """How many chunks match an FTS5 expression."""
-        with self.explained():
-            return self._db.execute("SELECT count(*) FROM words WHERE words MATCH ?", (expression,)).fetchone()[0]
+        return self._number("SELECT count(*) FROM words WHERE words MATCH ?", expression)
+
+    def ranked_by_words(self, expression: str, limit: int) -> list[int]:
+        """Chunks that match an FTS5 expression, the best first by BM25; a word in a heading counts twice."""
+        ranking = "SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, 2.0, 1.0) LIMIT ?"
+        return [number for (number,) in self._all(ranking, (expression, limit))]
 
     def rows(self, ids: Sequence[int]) -> dict[int, Row]:
         """Chunks by their ids; those that are gone are left out."""
-        with self.explained():
-            found = self._db.execute(
-                "SELECT chunks.id, path, heading, line, start, text FROM chunks JOIN files ON files.id = file "
-                f"WHERE chunks.id IN ({','.join('?' * len(ids))})",
-                ids,
-            )
-            return {row[0]: Row(*row) for row in found}
-
-    def length_at(self, path: str, start: int) -> int | None:
-        """Characters of the chunk of a file that begins at `start`; None if there is none."""
-        with self.explained():
-            found = self._db.execute(
-                "SELECT length(text) FROM chunks JOIN files ON files.id = file WHERE path = ? AND start = ?",
-                (path, start),
-            ).fetchone()
-            return found and found[0]
+        columns = "SELECT chunks.id, path, heading, line, start, text FROM chunks JOIN files ON files.id = file"
+        found = self._all(f"{columns} WHERE chunks.id IN ({','.join('?' * len(ids))})", ids)
+        return {number: Row(*row) for number, *row in found}
 
     def snippets(self, expression: str, ids: Sequence[int]) -> dict[int, str]:
         """Where the chunks match an FTS5 expression: some words around it, what matches between MARKS."""
-        with self.explained():
-            found = self._db.execute(
-                "SELECT rowid, snippet(words, 1, ?, ?, '…', 48) FROM words "
-                f"WHERE words MATCH ? AND rowid IN ({','.join('?' * len(ids))})",
-                (*MARKS, expression, *ids),
-            )
-            return dict(found.fetchall())
+        columns = "SELECT rowid, snippet(words, 1, ?, ?, '…', 48) FROM words WHERE words MATCH ?"
+        return dict(self._all(f"{columns} AND rowid IN ({','.join('?' * len(ids))})", (*MARKS, expression, *ids)))
+
+    def length_at(self, path: str, start: int) -> int:
+        """Characters of the chunk of a file that begins at `start`; 0 if there is none."""
+        chunk = "SELECT length(text) FROM chunks JOIN files ON files.id = file WHERE path = ? AND start = ?"
+        return sum(length for (length,) in self._all(chunk, (path, start)))
