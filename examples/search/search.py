@@ -136,11 +136,15 @@ def _serve(arguments: argparse.Namespace, database: Path, model: minibert.Model)
     watcher = threading.Thread(target=_watch, args=(arguments, database, model, reporter, stop))
 
     def status() -> str:
-        files, chunks = ranker.counts()
-        return " · ".join(filter(None, (f"{files} files in {chunks} chunks", reporter.message)))
+        try:
+            counted = "{} files in {} chunks".format(*ranker.counts())
+        except SearchError:  # the page says it itself
+            counted = ""
+        return " · ".join(filter(None, (counted, reporter.message)))
 
     server = serve_at(arguments.host, arguments.port, ranker, arguments.folder, status)
-    note(f"http://{arguments.host}:{server.server_address[1]}/ answers; Ctrl-C ends")
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    note(f"http://{host}:{server.server_address[1]}/ answers; Ctrl-C ends")
     try:
         if not arguments.no_watch:
             watcher.start()

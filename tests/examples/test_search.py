@@ -342,6 +342,15 @@ def test_another_ones_index_is_refused_by_name(opened, notes, model):
     Store(opened.path, notes, name, write=True, rebuild=True).close()
 
 
+def test_an_index_that_is_made_anew_while_it_is_open(opened, notes, model):
+    answers = reading(opened, notes, model)
+    assert answers.search("refund")
+    Store(opened.path, notes, "other 1", write=True, rebuild=True).close()
+    for work in (lambda: answers.search("refund"), lambda: indexing.update(opened, model, notes)):
+        with pytest.raises(SearchError, match="by the model other 1, not"):
+            work()
+
+
 @pytest.mark.parametrize("rebuild", [False, True])
 def test_what_is_no_index_is_never_changed(notes, rebuild):
     path = notes.parent / "x.db"
@@ -399,7 +408,7 @@ def test_watching(opened, notes, model):
     finally:
         stop.set()
         watching.join()
-    assert heard[0] == "1 files indexed, 0 removed"
+    assert heard[0] == "1 indexed, 0 removed"
     assert any("no such folder" in line for line in heard)
 
 
@@ -419,7 +428,7 @@ def test_commands(notes, model):
     assert "no index yet" in run("query", notes, "x", code=1).stderr
     told = run("index", notes).stderr.splitlines()
     assert told[-2] == "binary.txt: left out: binary"
-    assert told[-1].endswith("4 files indexed, 0 removed; 3 files in 4 chunks")
+    assert told[-1].endswith("4 indexed, 0 removed; 3 files in 4 chunks")
     assert run("query", notes, "money", "back").stdout.splitlines()[0].endswith("money.md:5  Shop \u203a Refunds")
     (line,) = run("query", notes, "kittens", "--json", "--mode", "words").stdout.splitlines()
     assert json.loads(line)["snippet"] == "Cats sleep for most of the day. A kitten sleeps even more."
@@ -481,11 +490,12 @@ def test_pages(service, notes):
     assert "<mark id=hit class=hit>Refunds take" in ask(service, link.replace("&amp;", "&"))[2]
 
 
-ELSEWHERE = ("money.md&start=1", "../index.db&start=0", "%2Fetc%2Fpasswd&start=0")
+ELSEWHERE = [f"/file?path={path}" for path in ("money.md&start=1", "../index.db&start=0", "%2Fetc%2Fpasswd&start=0")]
 
 
 @pytest.mark.parametrize(
-    "path", ["/x", "/page", "/../search.py", "/page/index.html", "/file", *(f"/file?path={each}" for each in ELSEWHERE)]
+    "path",
+    ["/x", "//[", "/page", "/../search.py", "/page/index.html", "/file", *(f"/file?path={each}" for each in ELSEWHERE)],
 )
 def test_nothing_else_is_served(service, path):
     assert ask(service, path)[0] == 404
@@ -494,6 +504,14 @@ def test_nothing_else_is_served(service, path):
 def test_a_file_that_is_gone_is_not_shown(service, notes):
     (notes / "museum.txt").unlink()
     assert ask(service, "/file?path=museum.txt&start=0")[0] == 404
+
+
+def test_an_index_that_cannot_be_read_is_said_on_the_page(service, opened):
+    with sqlite3.connect(opened.path) as database:
+        database.execute("DROP TABLE words")
+    status, _, text = ask(service, "/?q=refunds")
+    assert status == 503
+    assert "no such table: words" in text
 
 
 def test_only_own_names(service):

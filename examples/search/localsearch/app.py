@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import socket
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from string import Template
 from typing import Any, ClassVar, NamedTuple
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode
 
 from localsearch import files
 from localsearch.ranker import MODES, Hit, Ranker
@@ -58,11 +59,8 @@ def _result(hit: Hit) -> str:
     scores = [f"score {hit.score:.3f}"]
     if hit.similarity is not None:
         scores.append(f"similarity {hit.similarity:.2f}")
-    scores += [
-        f"#{rank} by {name}"
-        for rank, name in ((hit.by_meaning, "meaning"), (hit.by_words, "words"))
-        if rank is not None
-    ]
+    ranks = (hit.by_meaning, "meaning"), (hit.by_words, "words")
+    scores += [f"#{rank} by {name}" for rank, name in ranks if rank is not None]
     folder, slash, name = hit.path.rpartition("/")
     heading = f"<p class=heading>{html.escape(hit.heading)}</p>" if hit.heading else ""
     return (
@@ -92,17 +90,17 @@ class Handler(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "")
         if self.hosts is not None and host.rpartition(":")[0] not in self.hosts and host not in self.hosts:
             return self._answer(HTTPStatus.MISDIRECTED_REQUEST, f"{html.escape(host)} is not served here")
-        url = urlsplit(self.path)
-        given = parse_qs(url.query, errors="replace")
+        path, _, parameters = self.path.partition("?")
+        given = parse_qs(parameters, errors="replace")
         try:
-            if url.path == "/":
+            if path == "/":
                 self._search_page(Asked.of(given))
-            elif url.path == "/api/search":
+            elif path == "/api/search":
                 self._search_json(Asked.of(given))
-            elif url.path == "/file":
+            elif path == "/file":
                 self._file_page(given)
-            elif url.path in _ASSETS:
-                self._send(HTTPStatus.OK, (_PAGE / url.path[1:]).read_bytes(), _ASSETS[url.path])
+            elif path in _ASSETS:
+                self._send(HTTPStatus.OK, (_PAGE / path[1:]).read_bytes(), _ASSETS[path])
             else:
                 self._answer(HTTPStatus.NOT_FOUND, "There is nothing here.")
         except SearchError as error:
@@ -120,7 +118,8 @@ class Handler(BaseHTTPRequestHandler):
         taken = time.perf_counter() - start
         found = ""
         if asked.query.strip():
-            found = f"{len(hits)} results in {taken * 1e3:.0f} ms" if hits else "Nothing found"
+            count = "1 result" if len(hits) == 1 else f"{len(hits)} results"
+            found = f"{count} in {taken * 1e3:.0f} ms" if hits else "Nothing found"
         results = f"<ol>{''.join(map(_result, hits))}</ol>" if hits else ""
         if len(hits) == asked.limit < _MOST:
             more = urlencode({"q": asked.query, "mode": asked.mode, "limit": min(asked.limit * 2, _MOST)})
@@ -146,9 +145,8 @@ class Handler(BaseHTTPRequestHandler):
             text = files.decode(data, state.size)
         except (OSError, files.UnreadableError):
             return self._answer(HTTPStatus.NOT_FOUND, "The file is no longer there.")
-        before, hit, after = (
-            html.escape(part) for part in (text[:begin], text[begin : begin + length], text[begin + length :])
-        )
+        end = begin + length
+        before, hit, after = map(html.escape, (text[:begin], text[begin:end], text[end:]))
         title = f"<h2 class=path>{html.escape(path)}</h2>"
         body = f"{title}<pre tabindex=0>{before}<mark id=hit class=hit>{hit}</mark>{after}</pre>"
         return self._answer(HTTPStatus.OK, body)
@@ -188,16 +186,16 @@ def serve_at(host: str, port: int, ranker: Ranker, root: Path, status: Callable[
         port: port; 0 for any free one.
         ranker: what answers queries.
         root: the folder whose files are shown.
-        status: what the page says about the index.
+        status: what the page says about the index; raises nothing.
 
     Raises:
         SearchError: the address is taken, or none of this machine.
     """
     own = host in ("127.0.0.1", "localhost", "::1")
-    content = {
-        "ranker": ranker, "root": root, "status": staticmethod(status), "hosts": _OWN_NAMES if own else None,
-    }  # fmt: skip
+    hosts = _OWN_NAMES if own else None
+    content = {"ranker": ranker, "root": root, "status": staticmethod(status), "hosts": hosts}
+    family = {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET}
     try:
-        return ThreadingHTTPServer((host, port), type("Handler", (Handler,), content))
+        return type("Server", (ThreadingHTTPServer,), family)((host, port), type("Handler", (Handler,), content))
     except OSError as error:
         raise SearchError(f"cannot listen at {host}, port {port}: {error.strerror or error}; --port N") from None

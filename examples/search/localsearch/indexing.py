@@ -35,7 +35,7 @@ class Changes:
         return bool(self.indexed or self.removed)
 
     def __str__(self) -> str:
-        return f"{self.indexed} files indexed, {self.removed} removed"
+        return f"{self.indexed} indexed, {self.removed} removed"
 
 
 def update(
@@ -89,19 +89,19 @@ def update(
 
 def _documents(store: Store, model: minibert.Model, root: Path, paths: list[str]) -> Iterator[Document]:
     """Those of the files whose content is another one than the index has."""
-    for place, path in enumerate(paths):
-        if place % TOGETHER == 0:
-            known = store.states()  # anew: another process may be at the same work
-        try:
-            state, data = files.read(root / path)
-        except OSError:
-            continue  # gone, or not to be read now: the next update sees
-        before = known.get(path, FileState(0, 0))
-        if before.digest == state.digest:
-            if before != state:
-                store.touch(path, state)
-            continue
-        yield _document(model, path, state, data)
+    for start in range(0, len(paths), TOGETHER):
+        known = store.states()  # anew: another process may be at the same work
+        same: dict[str, FileState] = {}
+        for path in paths[start : start + TOGETHER]:
+            try:
+                state, data = files.read(root / path)
+            except OSError:
+                continue  # gone, or not to be read now: the next update sees
+            if path in known and known[path].digest == state.digest:
+                same[path] = state
+            else:
+                yield _document(model, path, state, data)
+        store.touch(same)
 
 
 def _document(model: minibert.Model, path: str, state: FileState, data: bytes) -> Document:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +128,7 @@ class Store:
             folder_from_here = os.path.relpath(folder.resolve(), path.resolve().parent)
         except ValueError:  # another drive
             folder_from_here = str(folder.resolve())
-        about = {"folder": folder_from_here, "model": model}
+        self._about = {"folder": folder_from_here, "model": model}
         with self.explained():
             # One connection for all threads of a service; who shares it takes turns by a lock.
             self._db = sqlite3.connect(
@@ -139,8 +139,8 @@ class Store:
             try:
                 if write:
                     with self.transaction():
-                        self._make(about, rebuild)
-                self._check(about)
+                        self._make(rebuild)
+                self._check()
             except BaseException:
                 self._db.close()
                 raise
@@ -157,7 +157,7 @@ class Store:
         """The number that is the answer to a query."""
         return self._all(query, parameters)[0][0]
 
-    def _make(self, about: dict[str, str], rebuild: bool) -> None:
+    def _make(self, rebuild: bool) -> None:
         """Create the tables where there are none."""
         empty = not self._number("SELECT count(*) FROM sqlite_master")
         if rebuild and not empty and self._number("PRAGMA application_id") == APPLICATION:
@@ -168,9 +168,9 @@ class Store:
             marks = f"PRAGMA application_id = {APPLICATION}", f"PRAGMA user_version = {VERSION}"
             for statement in (*_SCHEMA, *marks):
                 self._db.execute(statement)
-            self._db.executemany("INSERT INTO meta VALUES (?, ?)", about.items())
+            self._db.executemany("INSERT INTO meta VALUES (?, ?)", self._about.items())
 
-    def _check(self, about: dict[str, str]) -> None:
+    def _check(self) -> None:
         """Refuse what is no index, or is one of something else."""
         if not self._number("SELECT count(*) FROM sqlite_master"):
             raise self._missing()
@@ -180,9 +180,9 @@ class Store:
             made = f"was made by version {version} of this program, which is {VERSION}"
             raise SearchError(f"{self.path} {made}: index --rebuild")
         for name, value in self._all("SELECT name, value FROM meta"):
-            if about[name] != value:
+            if self._about[name] != value:
                 ways = "index --rebuild makes it anew, --db FILE another one beside it"
-                raise SearchError(f"{self.path} is an index by the {name} {value}, not {about[name]}: {ways}")
+                raise SearchError(f"{self.path} is an index by the {name} {value}, not {self._about[name]}: {ways}")
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -214,14 +214,17 @@ class Store:
         """All files by their paths."""
         return {path: FileState(*state) for path, *state in self._all("SELECT path, mtime, size, digest FROM files")}
 
-    def touch(self, path: str, state: FileState) -> None:
-        """A file has another time and the same content."""
-        with self.transaction():
-            self._db.execute("UPDATE files SET mtime = ?, size = ? WHERE path = ?", (state.mtime, state.size, path))
+    def touch(self, states: Mapping[str, FileState]) -> None:
+        """Files have other times and the same content."""
+        if states:
+            with self.transaction():
+                times = [(state.mtime, path) for path, state in states.items()]
+                self._db.executemany("UPDATE files SET mtime = ? WHERE path = ?", times)
 
     def replace(self, documents: Iterable[Document], gone: Iterable[str] = ()) -> None:
         """Put files in, in the place of what was known of them, and take others out."""
         with self.transaction():
+            self._check()  # another process may have made it anew
             documents = list(documents)
             out = [*gone, *(document.path for document in documents)]
             self._db.executemany("DELETE FROM files WHERE path = ?", [(path,) for path in out])
@@ -253,6 +256,7 @@ class Store:
 
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 [chunks] and vectors int8 [chunks, dim] of all chunks."""
+        self._check()  # another process may have made it anew
         rows = self._all("SELECT chunk, codes FROM vectors ORDER BY chunk")
         ids = np.array([number for number, _ in rows], np.int64)
         return ids, np.frombuffer(b"".join(codes for _, codes in rows), np.int8).reshape(len(rows), -1 if rows else 0)
