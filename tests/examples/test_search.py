@@ -493,10 +493,7 @@ def test_pages(service, notes):
 ELSEWHERE = [f"/file?path={path}" for path in ("money.md&start=1", "../index.db&start=0", "%2Fetc%2Fpasswd&start=0")]
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/x", "//[", "/page", "/../search.py", "/page/index.html", "/file", *(f"/file?path={each}" for each in ELSEWHERE)],
-)
+@pytest.mark.parametrize("path", ["/x", "//[", "/page", "/../search.py", "/page/index.html", "/file", *ELSEWHERE])
 def test_nothing_else_is_served(service, path):
     assert ask(service, path)[0] == 404
 
