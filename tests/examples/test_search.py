@@ -253,6 +253,7 @@ def test_what_is_no_text_is_left_out(opened, notes, model):
     answers = reading(opened, notes, model)
     for word, path in (("Zürich", "latin.txt"), ("größenwahn", "wide.txt"), ("next", "control.txt")):
         assert [hit.path for hit in answers.search(word, mode="words")] == [path]
+    assert answers.search("next", mode="words")[0].text == "be fore \nnext"  # no marks but those of FTS5
     assert answers.search("secret", mode="words") == []
     assert indexing.update(opened, model, notes).indexed == 0
 
