@@ -1,0 +1,1 @@
+"""Search over a folder of text and Markdown files, by meaning and by words, on this machine alone."""

@@ -1,0 +1,1 @@
+"""Programs of examples/, as they are run."""
