@@ -31,7 +31,9 @@ def table(tmp_path):
 @toml
 def test_the_row(tmp_path):
     said = "[00:00:00.000 --> 00:00:02.000]  Could you turn the lamp on?\n[BLANK_AUDIO]\n\nis it going to snow\n"
-    done = run(row("intents"), tmp_path, said + "who won the game last night\nput some jazz on\ncould you pause the music")
+    done = run(
+        row("intents"), tmp_path, said + "who won the game last night\nput some jazz on\ncould you pause the music"
+    )
     assert done.returncode == 0
     assert intents(done.stdout) == ["lights_on", "weather", None, "music_play", "music_stop"]
     first = json.loads(done.stdout.splitlines()[0])
