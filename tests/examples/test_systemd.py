@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from minibert.engine.cpu import supported_isas
-from tests.examples.rows import ROOT, environment, row, run, running, until
+from tests.examples.rows import ROOT, row, run, running, until
 
 UNITS = [*(ROOT / "examples/systemd").glob("minibert-*"), ROOT / "examples/raspberry_pi/minibert-watch.service"]
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
@@ -131,7 +131,7 @@ ctypes.CDLL(None).prctl(65, {int(able)}, 0, 0, 0)
 model = minibert.load("minilm")
 print(model.engine.backend, len(model.encode("a text")))
 """
-    bare = {key: value for key, value in environment().items() if key != "PYTHONPATH"}
-    done = subprocess.run([programs / "python", "-c", program], capture_output=True, text=True, env=bare, check=False)
+    isolated = [programs / "python", "-I", "-c", program]  # this checkout is not seen
+    done = subprocess.run(isolated, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("prebuilt 384\n", "")
     check_service(command("minibert-serve.service", f"{programs}{os.sep}"), tmp_path, PYTHONPATH="")
