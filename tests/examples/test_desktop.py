@@ -47,7 +47,7 @@ def window(command: str, folder, display: str):
     environ = {**os.environ, "DISPLAY": display}
 
     def do(*words: str) -> None:
-        find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^Notes$", "windowfocus", "--sync"]
+        find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^Notes$", "windowfocus"]
         subprocess.run([*find, *words], env=environ, check=True, timeout=300, capture_output=True)
 
     with running(f"{command} own.txt more.md", folder, DISPLAY=display) as process:
