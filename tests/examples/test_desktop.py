@@ -48,7 +48,8 @@ def window(command: str, folder, display: str):
 
     def do(*words: str) -> None:
         find = ["xdotool", "search", "--sync", "--onlyvisible", "--name", "^Notes$", "windowfocus"]
-        subprocess.run([*find, *words], env=environ, check=True, timeout=300, capture_output=True)
+        closes = "Escape" in words  # the window is gone before the key is up, which xdotool calls a failure
+        subprocess.run([*find, *words], env=environ, check=not closes, timeout=300, capture_output=True)
 
     with running(f"{command} own.txt more.md", folder, DISPLAY=display) as process:
         yield process, do
@@ -59,7 +60,7 @@ def check_window(command: str, folder, display: str) -> None:
         do("type", "which day can i see the paintings")
         do("key", "Return")
         assert process.stdout.readline() == "The museum is closed on Mondays.\n"
-        do("key", "ctrl+a", "BackSpace")
+        do("key", "ctrl+a", "ctrl+k")  # to the beginning, and away to the end
         do("type", "how long until they pay")
         do("key", "Return")
         assert process.stdout.readline() + process.stdout.readline() == "Refunds take\nfive days.\n"
@@ -77,7 +78,8 @@ def test_the_self_test_and_mistakes(tmp_path):
     assert (done.returncode, json.loads(done.stdout)["found"]) == (0, "Refunds take five days.")
     done = run(f"{SOURCE} own.txt", tmp_path, DISPLAY="")
     assert done.returncode == 1
-    assert done.stderr.startswith(b"notes.py: no display")
+    assert done.stderr.startswith(b"notes.py: ")
+    assert b"display" in done.stderr
 
 
 @pytest.mark.slow
