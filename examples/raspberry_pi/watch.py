@@ -46,5 +46,7 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except minibert.MinibertError as error:
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (minibert.MinibertError, OSError) as error:
         sys.exit(f"watch.py: {error}")
