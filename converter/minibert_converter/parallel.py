@@ -1,4 +1,4 @@
-"""Independent parts of a pass side by side, a thread for each CPU.
+"""Independent parts of a pass side by side, on as many threads as there are CPUs.
 
 NumPy's BLAS would share every product among threads of its own, which spin between products that are mostly small:
 twice the CPU's time for little of the clock's. So each part has one thread of BLAS.
@@ -26,8 +26,11 @@ def one_blas_thread() -> AbstractContextManager[object]:
 
 
 def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """What `work` makes of each item, in their order; items are asked for as threads become free, for memory's sake."""
-    threads = default_threads()
+    """What `work` makes of each item, in their order; items are asked for as threads become free, for memory's sake.
+
+    The caller's thread makes the items, so the others are one fewer than there are CPUs.
+    """
+    threads = max(1, default_threads() - 1)
     running: deque[Future[R]] = deque()
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         try:

@@ -10,7 +10,7 @@ from minibert_converter.parallel import side_by_side
 
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch):
-    monkeypatch.setattr(minibert_converter.parallel, "default_threads", lambda: 2)
+    monkeypatch.setattr(minibert_converter.parallel, "default_threads", lambda: 3)
 
 
 def test_results_come_in_order_and_few_items_are_asked_for_ahead():

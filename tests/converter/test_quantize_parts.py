@@ -51,6 +51,7 @@ def test_moments_are_those_of_all_rows_at_once(random):
     spread = (exact - centre).T @ (exact - centre) / len(rows)
     scale = np.sqrt(np.outer(np.diag(spread), np.diag(spread)))
     assert (np.abs(statistics.moments - spread) <= 1e-4 * scale).all()
+    assert (np.abs(statistics.spread - spread) <= 1e-4 * scale).all()
 
 
 def test_few_rows_are_all_kept_in_order_and_of_many_a_uniform_sample():

@@ -36,7 +36,7 @@ class Stream:
         config, tensors = _without_matrices(network)
         plan = build_plan(config, every_token=True)
         self._steps: Sequence[Step] = plan.steps
-        self._output = plan.output.name
+        self._output, self._columns = plan.output.name, plan.out_features
         self._at = 0
         self._runs = [_Run(network, config, tensors, ids, types) for ids, types in tokens.chunks()]
 
@@ -76,6 +76,10 @@ class Stream:
         """What is added to the output of the matrix at hand: float32 [rows, at least out]; nothing where none is."""
         residual = self._matmul.residual
         return iter(()) if residual is None else (run.rows[residual.name] for run in self._runs)
+
+    def results(self) -> Iterator[Float32Array]:
+        """What the network returns, once all is done: float32 [rows, out], chunk after chunk."""
+        return (run.rows[self._output][:, : self._columns] for run in self._runs)
 
     @property
     def _matmul(self) -> Matmul:

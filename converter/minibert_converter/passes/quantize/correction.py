@@ -7,11 +7,13 @@ comparing outputs, arXiv 1906.04721), at no cost.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from minibert_converter.calibration.outputs import outputs
+from minibert_converter.calibration.stream import Stream
 from minibert_converter.calibration.tokens import Tokens
 from minibert_converter.network import Float32Array, Network
 
@@ -33,13 +35,15 @@ class MeanCorrection:
     def __init__(self, network: Network, tokens: Tokens) -> None:
         self._tokens = tokens.sample(_TEXTS)
         self._norm = _last_norm(network)
-        self._rows = _last_rows(network, self._tokens) if self._norm else None
+        # Matrix by matrix: packed for the engine, matrices in float32 would lie in memory twice.
+        self._rows = _last_rows(network, self._tokens, _streamed) if self._norm else None
 
     def restore(self, network: Network) -> None:
         """Shifts the last norm so that the rows it returns have their mean back."""
         if self._norm is None or self._rows is None or len(self._rows) < _LEAST_ROWS:
             return
-        shift = (self._rows - _last_rows(network, self._tokens)).mean(axis=0, dtype=np.float64).astype(np.float32)
+        now = _last_rows(network, self._tokens, lambda bare, tokens: outputs(bare, tokens.chunks()))
+        shift = (self._rows - now).mean(axis=0, dtype=np.float64).astype(np.float32)
         norm = network.norms[self._norm]
         bias = norm.bias.copy()
         bias[: len(shift)] += shift  # what lies behind is padding
@@ -56,12 +60,19 @@ def _last_norm(network: Network) -> str | None:
     return norm if norm in network.norms and norm not in shared else None
 
 
-def _last_rows(network: Network, tokens: Tokens) -> Float32Array:
+def _streamed(network: Network, tokens: Tokens) -> Float32Array:
+    """What a network without pooling returns for the tokens of texts in chunks."""
+    stream = Stream(network, tokens)
+    while stream.advance():
+        pass
+    return np.concatenate(list(stream.results()))
+
+
+def _last_rows(network: Network, tokens: Tokens, rows_of: Callable[[Network, Tokens], Float32Array]) -> Float32Array:
     """What the last layer returns and the answer is made of: float32 [tokens, hidden size], or [texts, hidden size]."""
     bare = replace(network.architecture, pooling="none", head=(), normalize=False, pool_after=0, layer_weights=())
-    chunks = tokens.chunks()
-    rows = outputs(replace(network, architecture=bare), chunks)
+    rows = rows_of(replace(network, architecture=bare), tokens)
     if network.architecture.pooling != "cls":
         return rows
-    lengths = [len(one) for ids, _ in chunks for one in ids]
+    lengths = [len(one) for ids, _ in tokens.chunks() for one in ids]
     return rows[np.cumsum([0, *lengths[:-1]])]

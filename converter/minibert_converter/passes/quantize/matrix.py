@@ -14,7 +14,7 @@ from minibert_converter.network import Float32Array, LinearWeights, QuantizedLin
 from minibert_converter.passes.prune.blocks import block_density
 from minibert_converter.passes.quantize.four_bit import round_codebook, round_int4, round_int4_blocks
 from minibert_converter.passes.quantize.migration import input_factors
-from minibert_converter.passes.quantize.rounding import round_compensated, round_to_nearest
+from minibert_converter.passes.quantize.rounding import TOGETHER, round_compensated, round_to_nearest
 from minibert_converter.passes.quantize.statistics import InputStatistics
 
 #: What the weights of a matrix can be stored as.
@@ -91,10 +91,10 @@ def quantize_calibrated(
             factor = np.sqrt(factor)
     weight = weight / factor
     count = sum(use.seen.count for use in uses)
-    moments = np.zeros((factor.size, factor.size), np.float32)
-    for use in uses:
-        # In place, as all of this: of the widest matrix one of these takes as much as its weights in float32.
-        moments += use.seen.moments.astype(np.float32) * np.float32(use.seen.count / count)
+    moments = uses[0].seen.spread
+    moments *= np.float32(uses[0].seen.count / count)
+    for use in uses[1:]:
+        moments += use.seen.spread * np.float32(use.seen.count / count)
     moments *= factor
     moments *= factor[:, None]
     codes, scales, grid = _ROUNDINGS[form](weight, moments)
@@ -121,7 +121,13 @@ def output_error(weight: Float32Array, quantized: QuantizedLinear, rows: Float32
 
 def table_error(table: Float32Array, quantized: QuantizedTable) -> float:
     """Root of the mean square error of the rows, over that of their entries."""
-    return _relative(quantized.dequantized() - table, table)
+    lost = kept = 0.0
+    for first in range(0, len(table), TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        error = QuantizedTable(quantized.q[rows], quantized.scale[rows]).dequantized() - table[rows]
+        lost += float(np.square(error, dtype=np.float64).sum())
+        kept += float(np.square(table[rows], dtype=np.float64).sum())
+    return float(np.sqrt(lost / kept)) if kept > 0 else 0.0
 
 
 def _relative(error: np.ndarray, reference: np.ndarray) -> float:

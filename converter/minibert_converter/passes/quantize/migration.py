@@ -48,8 +48,11 @@ def input_factors(weight: Float32Array, rows: Float32Array) -> Float32Array:
     used = rows.any(axis=0) & (columns.max(axis=0, initial=0) > 0)
     factor = np.ones(weight.shape[1], np.float32)
     if used.any():
-        # Contiguous rows, which selecting columns does not leave: finding their largest entries is most of the work.
-        factor[used] = _descend(np.ascontiguousarray(columns[:, used]), np.ascontiguousarray(rows[:, used]))
+        if not used.all():
+            # Contiguous rows, as selecting columns does not leave them: finding their largest entries is most of the
+            # work.
+            columns, rows = np.ascontiguousarray(columns[:, used]), np.ascontiguousarray(rows[:, used])
+        factor[used] = _descend(columns, rows)
     return factor
 
 

@@ -17,21 +17,26 @@ SMALLEST_ROW = 1e-30
 _DAMPING = 0.1
 #: Columns whose errors are handed on one by one before the rest of the matrix hears of them.
 _BLOCK = 128
+#: Rows of a table that are worked on at once: those of 250,000 words would need gigabytes.
+TOGETHER = 4096
 #: A triangle so small is inverted as any matrix is.
 _SMALL_TRIANGLE = 64
 
 
 def row_scales(weight: Float32Array) -> Float32Array:
     """float32 [out], largest magnitude of each row / LIMIT; 1 for a row of zeros."""
-    largest = np.abs(weight).max(axis=1, initial=0)
+    largest = np.maximum(weight.max(axis=1, initial=0), -weight.min(axis=1, initial=0))
     return np.where(largest > SMALLEST_ROW, largest / np.float32(LIMIT), np.float32(1)).astype(np.float32)
 
 
 def round_to_nearest(weight: Float32Array) -> tuple[Int8Array, Float32Array]:
     """Codes int8 [out, in] and scales float32 [out]: weight is about codes * scales[:, None]."""
     scales = row_scales(weight)
-    codes = np.clip(np.rint(weight / scales[:, None]), -LIMIT, LIMIT)
-    return codes.astype(np.int8), scales
+    codes = np.empty(weight.shape, np.int8)
+    for first in range(0, len(weight), TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        codes[rows] = np.clip(np.rint(weight[rows] / scales[rows, None]), -LIMIT, LIMIT)
+    return codes, scales
 
 
 def round_compensated(weight: Float32Array, moments: np.ndarray) -> tuple[Int8Array, Float32Array]:
@@ -95,9 +100,9 @@ def compensate(weight: np.ndarray, moments: np.ndarray, nearest: Callable[[int, 
 
 
 def inverse_factor(moments: np.ndarray) -> Float32Array:
-    """float32 [in, in], upper triangular U with U^T U = (H + damping)^-1; H as `compensate` takes it."""
-    damped = np.array(moments, np.float32)
-    diagonal = np.diag(moments)
+    """float32 [in, in], upper triangular U with U^T U = (H + damping)^-1; H as `compensate` takes it, no copy of it."""
+    damped = np.asarray(moments, np.float32)
+    diagonal = np.diag(damped).copy()
     damping = _DAMPING * diagonal.mean()
     # An input that is always zero has no say: a moment of its own keeps H invertible and its weight as it is.
     damped[np.diag_indices_from(damped)] += np.where(diagonal > 0, damping, damping or 1.0).astype(np.float32)

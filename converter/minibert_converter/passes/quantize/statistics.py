@@ -42,6 +42,14 @@ class InputStatistics(Regression):
         self._keys, self.sample = keys[order], np.concatenate([self.sample, x])[order]
 
     @property
+    def spread(self) -> Float32Array:
+        """Float32 [in, in], `moments` in half of their memory: of wide matrices they weigh more than the weights."""
+        drift = (self._totals[0] / self.count).astype(np.float32)
+        spread = self._products[0] / np.float32(self.count)
+        spread -= np.outer(drift, drift)
+        return spread
+
+    @property
     def mean(self) -> Float32Array:
         """Float32 [in], the mean row."""
         return self.means[0].astype(np.float32)
