@@ -73,12 +73,14 @@ class App:
         begun = perf_counter()
         method, path = scope["method"], scope["path"]
         shape, name = openai.shape, "other"
+        headers, unread = dict(scope["headers"]), True
         try:
-            headers = dict(scope["headers"])
             route, captured = self._route("GET" if method == "HEAD" else method, path)
             shape, name = route.shape, route.path
             self._admit(route, headers)
-            call = await self._read(route, captured, headers, receive)
+            self._expect(route, headers)
+            unread = False
+            call = await self._read(route, captured, receive)
             begun = perf_counter()
             response = await route.handler(self.service, call)
         except (ClientGone, asyncio.CancelledError):
@@ -90,6 +92,8 @@ class App:
                 traceback.print_exception(error, file=sys.stderr)
             response = shape(refusal)
             response = response._replace(headers=(*response.headers, *refusal.headers))
+            if unread and not await self._throw_away(headers, receive):
+                response = response._replace(headers=(*response.headers, (b"connection", b"close")))
         self.service.metrics.answered(name, response.status, perf_counter() - begun)
         await _send(response, method == "HEAD", send)
 
@@ -122,9 +126,20 @@ class App:
                 message = "this service needs a key: Authorization: Bearer KEY"
                 raise HttpRefusal(401, "invalid_api_key", message, ((b"www-authenticate", b"Bearer"),))
 
-    async def _read(
-        self, route: Route, captured: dict[str, str], headers: dict[bytes, bytes], receive: Receive
-    ) -> Call:
+    def _expect(self, route: Route, headers: dict[bytes, bytes]) -> None:
+        """Refuse a body for what its headers say of it."""
+        if not route.has_body:
+            return
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        # A page of another site can send a form or plain text without asking, but no JSON.
+        if kind != b"application/json":
+            raise HttpRefusal(415, "unsupported_media_type", "send the body as Content-Type: application/json")
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise HttpRefusal(415, "unsupported_media_type", "send the body as it is, without Content-Encoding")
+        if _length(headers) > self.service.bounds.body:
+            raise self._too_large()
+
+    async def _read(self, route: Route, captured: dict[str, str], receive: Receive) -> Call:
         """The body of a request, which is an object in JSON."""
 
         async def gone() -> None:
@@ -133,17 +148,6 @@ class App:
 
         if not route.has_body:
             return Call(captured, 0, gone)
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        # A page of another site can send a form or plain text without asking, but no JSON.
-        if kind != b"application/json":
-            raise HttpRefusal(415, "unsupported_media_type", "send the body as Content-Type: application/json")
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise HttpRefusal(415, "unsupported_media_type", "send the body as it is, without Content-Encoding")
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > self.service.bounds.body:
-            # The server throws away what is on its way, so that a client that only listens when it has sent all hears
-            # of it; but not if that is without end.
-            raise self._too_large(close=len(length) > 18 or int(length) > _THROWN_AWAY)
         try:
             data = await asyncio.wait_for(self._body(receive), self.service.bounds.read_seconds)
         except asyncio.TimeoutError:
@@ -168,13 +172,37 @@ class App:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self.service.bounds.body:
-                raise self._too_large(close=True)
+                raise self._too_large((b"connection", b"close"))
             if not message.get("more_body", False):
                 return b"".join(parts)
 
-    def _too_large(self, *, close: bool) -> HttpRefusal:
+    async def _throw_away(self, headers: dict[bytes, bytes], receive: Receive) -> bool:
+        """Read what is on its way, so that a client that only listens when it has sent all hears why; False if not all.
+
+        Nothing is read of what has no known end, and of what the client only sends if it is told to.
+        """
+        if b"transfer-encoding" in headers or b"expect" in headers or _length(headers) > _THROWN_AWAY:
+            return False
+
+        async def rest() -> None:
+            while (await receive()).get("more_body", False):
+                pass
+
+        try:
+            await asyncio.wait_for(rest(), self.service.bounds.read_seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    def _too_large(self, *headers: tuple[bytes, bytes]) -> HttpRefusal:
         message = f"a body may have {self.service.bounds.body} bytes: send fewer texts at once"
-        return HttpRefusal(413, "too_large", message, ((b"connection", b"close"),) if close else ())
+        return HttpRefusal(413, "too_large", message, headers)
+
+
+def _length(headers: dict[bytes, bytes]) -> float:
+    """Bytes that a body is said to have."""
+    length = headers.get(b"content-length", b"0")
+    return int(length) if length.isdigit() and len(length) <= 18 else float("inf")
 
 
 def _no_constant(name: str) -> None:
