@@ -16,11 +16,12 @@ from time import perf_counter
 from typing import Any
 
 from minibert.serve import openai
+from minibert.serve.fields import Body, known
 from minibert.serve.refusals import HttpRefusal, WrongField, refused
 from minibert.serve.responses import Response
 from minibert.serve.route import Route
 from minibert.serve.routes import PREFIXES, ROUTES
-from minibert.serve.service import Call, Service
+from minibert.serve.service import Call, Room, Service
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -73,27 +74,34 @@ class App:
         begun = perf_counter()
         method, path = scope["method"], scope["path"]
         shape, name = openai.shape, "other"
-        headers, unread = dict(scope["headers"]), True
-        try:
-            route, captured = self._route("GET" if method == "HEAD" else method, path)
-            shape, name = route.shape, route.path
-            self._admit(route, headers)
-            self._expect(route, headers)
-            unread = False
-            call = await self._read(route, captured, receive)
-            begun = perf_counter()
-            response = await route.handler(self.service, call)
-        except (ClientGone, asyncio.CancelledError):
-            self.service.metrics.answered(name, 499, perf_counter() - begun)
-            return
-        except Exception as error:
-            refusal = refused(error)
-            if refusal.status == 500:
-                traceback.print_exception(error, file=sys.stderr)
-            response = shape(refusal)
-            response = response._replace(headers=(*response.headers, *refusal.headers))
-            if unread and not await self._throw_away(headers, receive):
-                response = response._replace(headers=(*response.headers, (b"connection", b"close")))
+        headers = dict(scope["headers"])
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        with self.service.room() as room:
+            try:
+                route, captured = self._route("GET" if method == "HEAD" else method, path)
+                shape, name = route.shape, route.path
+                self._admit(route, headers)
+                body = captured
+                if route.has_body:
+                    self._expect(headers)
+                    body = self._fields(route, await self._read(receive, room))
+                begun = perf_counter()
+                response = await route.handler(self.service, Call(body, room.taken, gone))
+            except (ClientGone, asyncio.CancelledError):
+                self.service.metrics.answered(name, 499, perf_counter() - begun)
+                return
+            except Exception as error:
+                refusal = refused(error)
+                if refusal.status == 500:
+                    traceback.print_exception(error, file=sys.stderr)
+                response = shape(refusal)
+                response = response._replace(headers=(*response.headers, *refusal.headers))
+                if room.more and (refusal.status == 408 or not await self._throw_away(headers, receive)):
+                    response = response._replace(headers=(*response.headers, (b"connection", b"close")))
         self.service.metrics.answered(name, response.status, perf_counter() - begun)
         await _send(response, method == "HEAD", send)
 
@@ -126,10 +134,8 @@ class App:
                 message = "this service needs a key: Authorization: Bearer KEY"
                 raise HttpRefusal(401, "invalid_api_key", message, ((b"www-authenticate", b"Bearer"),))
 
-    def _expect(self, route: Route, headers: dict[bytes, bytes]) -> None:
+    def _expect(self, headers: dict[bytes, bytes]) -> None:
         """Refuse a body for what its headers say of it."""
-        if not route.has_body:
-            return
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         # A page of another site can send a form or plain text without asking, but no JSON.
         if kind != b"application/json":
@@ -139,42 +145,38 @@ class App:
         if _length(headers) > self.service.bounds.body:
             raise self._too_large()
 
-    async def _read(self, route: Route, captured: dict[str, str], receive: Receive) -> Call:
-        """The body of a request, which is an object in JSON."""
-
-        async def gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        if not route.has_body:
-            return Call(captured, 0, gone)
+    async def _read(self, receive: Receive, room: Room) -> bytes:
+        """The body of a request."""
         try:
-            data = await asyncio.wait_for(self._body(receive), self.service.bounds.read_seconds)
+            return await asyncio.wait_for(self._body(receive, room), self.service.bounds.read_seconds)
         except asyncio.TimeoutError:
             seconds = self.service.bounds.read_seconds
-            message = f"the body did not come within {seconds:g} seconds"
-            raise HttpRefusal(408, "timeout", message, ((b"connection", b"close"),)) from None
+            raise HttpRefusal(408, "timeout", f"the body did not come within {seconds:g} seconds") from None
+
+    async def _body(self, receive: Receive, room: Room) -> bytes:
+        parts: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            room.more = message.get("more_body", False)
+            room.take(len(parts[-1]))
+            if room.taken > self.service.bounds.body:
+                raise self._too_large()
+            if not room.more:
+                return b"".join(parts)
+
+    def _fields(self, route: Route, data: bytes) -> Body:
+        """A body's fields: it is an object in JSON, of fields that there are."""
         try:
             body = json.loads(data, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise HttpRefusal(400, "invalid_json", f"the body is no JSON: {error!s:.200}") from None
         if not isinstance(body, dict):
             raise WrongField(f"the body must be an object, got {type(body).__name__}")
-        return Call(body, len(data), gone)
-
-    async def _body(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self.service.bounds.body:
-                raise self._too_large((b"connection", b"close"))
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        known(body, route.fields or ())
+        return body
 
     async def _throw_away(self, headers: dict[bytes, bytes], receive: Receive) -> bool:
         """Read what is on its way, so that a client that only listens when it has sent all hears why; False if not all.
@@ -194,9 +196,9 @@ class App:
             return False
         return True
 
-    def _too_large(self, *headers: tuple[bytes, bytes]) -> HttpRefusal:
+    def _too_large(self) -> HttpRefusal:
         message = f"a body may have {self.service.bounds.body} bytes: send fewer texts at once"
-        return HttpRefusal(413, "too_large", message, headers)
+        return HttpRefusal(413, "too_large", message)
 
 
 def _length(headers: dict[bytes, bytes]) -> float:

@@ -15,6 +15,7 @@ from threading import Thread
 
 import pytest
 
+from minibert.errors import MinibertError
 from tests.serve.conftest import Client
 from tests.tiny import tiny_folder  # noqa: F401 - a fixture
 
@@ -121,3 +122,24 @@ def test_what_is_missing_is_named(tiny_folder):  # noqa: F811
     )
     assert done.returncode == 1
     assert "needs uvicorn, which is missing here: pip install 'minibert[serve]'" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "0.0.0.0"])
+def test_who_reaches_an_address(host):
+    from minibert.serve import server
+
+    try:
+        listening = server.listen(host, 0)
+    except MinibertError:
+        pytest.skip(f"this machine has no {host}")
+    with listening:
+        assert server.is_loopback(listening) is (host != "0.0.0.0")
+
+
+def test_everyone_may_ask_where_others_reach_it_and_is_warned_of(tiny_folder):  # noqa: F811
+    with serving(tiny_folder / "embedder.safetensors", "--host", "0.0.0.0") as (_, client, lines):
+        assert any("warning: anyone who reaches 0.0.0.0 may ask" in line for line in lines)
+        assert client.get("/info", Host="any.example").status == 200
+    with serving(tiny_folder / "embedder.safetensors", "--host", "0.0.0.0", "--api-key", "k") as (_, client, lines):
+        assert not any("warning" in line for line in lines)
+        assert client.get("/info").status == 401
