@@ -73,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = {name: getattr(arguments, f"max_{name}") for name in ("queue", "body", "texts", "tokens")}
     bounds = Bounds(**{name: value for name, value in given.items() if value is not None})
+    if arguments.api_key == "":  # as of a variable that isn't set: to serve everyone would be a surprise
+        raise InputError("--api-key is empty: leave it out to serve without a key")
     key = arguments.api_key or os.environ.get(KEY_VARIABLE) or None
     models = _models(arguments)
     listening = server.listen(arguments.host, arguments.port)

@@ -12,6 +12,7 @@ import json
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
@@ -54,7 +55,8 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the beginning and the end of the service."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            with suppress(asyncio.CancelledError):  # a second Ctrl-C: no wish for what a first one waits for
+                await self._live(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
         else:  # a websocket, which there is none of

@@ -79,6 +79,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         MinibertError: the address is taken, or none of this machine.
     """
+    if not 0 <= port < 1 << 16:  # of a larger one some systems take what its last 16 bits say
+        raise MinibertError(f"cannot listen at port {port}: ports go from 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)

@@ -95,6 +95,17 @@ def test_a_stopped_service_answers_what_it_has(tiny_folder, stop):  # noqa: F811
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_without_more_words(tiny_folder, stop):  # noqa: F811
+    with serving(tiny_folder / "embedder.safetensors") as (process, _, _):
+        process.send_signal(stop)
+        process.send_signal(stop)
+        assert process.wait(60) in (0, -stop, 128 + stop)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
 def test_what_cannot_be_served(tiny_folder, tmp_path):  # noqa: F811
     path = tiny_folder / "embedder.safetensors"
 
@@ -108,6 +119,8 @@ def test_what_cannot_be_served(tiny_folder, tmp_path):  # noqa: F811
     assert "nothing.safetensors" in fails(tmp_path / "nothing.safetensors")
     with serving(path) as (_, client, _):
         assert f"cannot listen at 127.0.0.1, port {client.port}" in fails(path, "--port", client.port)
+    assert "ports go from 0 to 65535" in fails(path, "--port", 99999)
+    assert "--api-key is empty" in fails(path, "--api-key", "")
     assert "cannot listen at 192.0.2.1" in fails(path, "--host", "192.0.2.1", "--port", 0)
 
 
