@@ -65,6 +65,7 @@ class Soak:
         self.wrong: Counter[str] = Counter()
         self.expected: dict[str, str] = {}
         self.random = random.Random(0)
+        self.still = 0.0  # seconds for which this process was held up, which explains clients that gave up
 
     async def ask(self, method: str, path: str, body: Any = None, pause: float = 0) -> tuple[int, bytes]:
         """A request on a connection of its own; with a pause between the bytes."""
@@ -156,8 +157,14 @@ class Soak:
                 await asyncio.sleep(seconds / LOOKS)
                 look()
 
+        async def ticking() -> None:
+            while (before := time.monotonic()) < self.until:
+                await asyncio.sleep(0.1)
+                late = time.monotonic() - before - 0.1
+                self.still += late if late > 1 else 0
+
         kinds = [*[self.good] * 12, *[self.nonsense] * 3, *[self.gone] * 3, *[self.slow] * 8, self.large, self.onlooker]
-        await asyncio.gather(looking(), *map(self.again, kinds))
+        await asyncio.gather(looking(), ticking(), *map(self.again, kinds))
 
     async def stopped(self, process: int) -> list[int]:
         """The statuses of requests that were at work when the service was told to stop."""
@@ -202,7 +209,7 @@ def soak(service: Running, minutes: float) -> None:
     print(f"second half: {min(memory):.1f} to {max(memory):.1f} MB, {min(threads)} to {max(threads)} threads, ", end="")
     print(f"{min(files)} to {max(files)} files; at rest {rest[0]:.1f} MB, {rest[1]} threads, {rest[2]} files")
     wrong = +clients.wrong
-    print(f"wrong: {dict(wrong) or 'nothing'}")
+    print(f"wrong: {dict(wrong) or 'nothing'}; the clients themselves stood still for {clients.still:.0f} seconds")
     print(f"stopped with {LAST} requests at work: {statuses.count(200)} were answered; exit code {code}")
     flat = max(memory) - min(memory) <= FLAT_MB and max(threads) <= looks[0][1] + 8
     sys.exit(0 if flat and not wrong and statuses == [200] * LAST else 1)
