@@ -73,18 +73,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     given = {name: getattr(arguments, f"max_{name}") for name in ("queue", "body", "texts", "tokens")}
     bounds = Bounds(**{name: value for name, value in given.items() if value is not None})
+    if arguments.api_key == "":  # as of a variable that isn't set: to serve everyone would be a surprise
+        raise InputError("--api-key is empty: leave it out to serve without a key")
     key = arguments.api_key or os.environ.get(KEY_VARIABLE) or None
     models = _models(arguments)
     listening = server.listen(arguments.host, arguments.port)
     hosts = None
-    if arguments.host in server.LOOPBACK:
-        hosts = server.LOOPBACK_HOSTS | {each.lower() for each in arguments.allow_host}
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    if server.is_loopback(listening):
+        hosts = server.LOOPBACK_HOSTS | {each.lower() for each in (host, *arguments.allow_host)}
     elif key is None:
         console.complain(f"warning: anyone who reaches {arguments.host} may ask: --api-key, or {KEY_VARIABLE}")
     service = Service(models, bounds, truncate=arguments.truncate)
     service.warmup()
     warnings.simplefilter("ignore", UserWarning)  # of texts: whose they are hears of it in the answer, or not at all
-    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     port = listening.getsockname()[1]
 
     def ready() -> None:

@@ -12,15 +12,17 @@ import json
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
 from minibert.serve import openai
+from minibert.serve.fields import Body, known
 from minibert.serve.refusals import HttpRefusal, WrongField, refused
 from minibert.serve.responses import Response
 from minibert.serve.route import Route
 from minibert.serve.routes import PREFIXES, ROUTES
-from minibert.serve.service import Call, Service
+from minibert.serve.service import Call, Room, Service
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -53,7 +55,8 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the beginning and the end of the service."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            with suppress(asyncio.CancelledError):  # a second Ctrl-C: no wish for what a first one waits for
+                await self._live(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
         else:  # a websocket, which there is none of
@@ -73,23 +76,34 @@ class App:
         begun = perf_counter()
         method, path = scope["method"], scope["path"]
         shape, name = openai.shape, "other"
-        try:
-            headers = dict(scope["headers"])
-            route, captured = self._route("GET" if method == "HEAD" else method, path)
-            shape, name = route.shape, route.path
-            self._admit(route, headers)
-            call = await self._read(route, captured, headers, receive)
-            begun = perf_counter()
-            response = await route.handler(self.service, call)
-        except (ClientGone, asyncio.CancelledError):
-            self.service.metrics.answered(name, 499, perf_counter() - begun)
-            return
-        except Exception as error:
-            refusal = refused(error)
-            if refusal.status == 500:
-                traceback.print_exception(error, file=sys.stderr)
-            response = shape(refusal)
-            response = response._replace(headers=(*response.headers, *refusal.headers))
+        headers = dict(scope["headers"])
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        with self.service.room() as room:
+            try:
+                route, captured = self._route("GET" if method == "HEAD" else method, path)
+                shape, name = route.shape, route.path
+                self._admit(route, headers)
+                body = captured
+                if route.has_body:
+                    self._expect(headers)
+                    body = self._fields(route, await self._read(receive, room))
+                begun = perf_counter()
+                response = await route.handler(self.service, Call(body, room.taken, gone))
+            except (ClientGone, asyncio.CancelledError):
+                self.service.metrics.answered(name, 499, perf_counter() - begun)
+                return
+            except Exception as error:
+                refusal = refused(error)
+                if refusal.status == 500:
+                    traceback.print_exception(error, file=sys.stderr)
+                response = shape(refusal)
+                response = response._replace(headers=(*response.headers, *refusal.headers))
+                if room.more and (refusal.status == 408 or not await self._throw_away(headers, receive)):
+                    response = response._replace(headers=(*response.headers, (b"connection", b"close")))
         self.service.metrics.answered(name, response.status, perf_counter() - begun)
         await _send(response, method == "HEAD", send)
 
@@ -122,59 +136,77 @@ class App:
                 message = "this service needs a key: Authorization: Bearer KEY"
                 raise HttpRefusal(401, "invalid_api_key", message, ((b"www-authenticate", b"Bearer"),))
 
-    async def _read(
-        self, route: Route, captured: dict[str, str], headers: dict[bytes, bytes], receive: Receive
-    ) -> Call:
-        """The body of a request, which is an object in JSON."""
-
-        async def gone() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
-        if not route.has_body:
-            return Call(captured, 0, gone)
+    def _expect(self, headers: dict[bytes, bytes]) -> None:
+        """Refuse a body for what its headers say of it."""
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         # A page of another site can send a form or plain text without asking, but no JSON.
         if kind != b"application/json":
             raise HttpRefusal(415, "unsupported_media_type", "send the body as Content-Type: application/json")
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise HttpRefusal(415, "unsupported_media_type", "send the body as it is, without Content-Encoding")
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > self.service.bounds.body:
-            # The server throws away what is on its way, so that a client that only listens when it has sent all hears
-            # of it; but not if that is without end.
-            raise self._too_large(close=len(length) > 18 or int(length) > _THROWN_AWAY)
+        if _length(headers) > self.service.bounds.body:
+            raise self._too_large()
+
+    async def _read(self, receive: Receive, room: Room) -> bytes:
+        """The body of a request."""
         try:
-            data = await asyncio.wait_for(self._body(receive), self.service.bounds.read_seconds)
+            return await asyncio.wait_for(self._body(receive, room), self.service.bounds.read_seconds)
         except asyncio.TimeoutError:
             seconds = self.service.bounds.read_seconds
-            message = f"the body did not come within {seconds:g} seconds"
-            raise HttpRefusal(408, "timeout", message, ((b"connection", b"close"),)) from None
+            raise HttpRefusal(408, "timeout", f"the body did not come within {seconds:g} seconds") from None
+
+    async def _body(self, receive: Receive, room: Room) -> bytes:
+        parts: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            room.more = message.get("more_body", False)
+            room.take(len(parts[-1]))
+            if room.taken > self.service.bounds.body:
+                raise self._too_large()
+            if not room.more:
+                return b"".join(parts)
+
+    def _fields(self, route: Route, data: bytes) -> Body:
+        """A body's fields: it is an object in JSON, of fields that there are."""
         try:
             body = json.loads(data, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise HttpRefusal(400, "invalid_json", f"the body is no JSON: {error!s:.200}") from None
         if not isinstance(body, dict):
             raise WrongField(f"the body must be an object, got {type(body).__name__}")
-        return Call(body, len(data), gone)
+        known(body, route.fields or ())
+        return body
 
-    async def _body(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self.service.bounds.body:
-                raise self._too_large(close=True)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+    async def _throw_away(self, headers: dict[bytes, bytes], receive: Receive) -> bool:
+        """Read what is on its way, so that a client that only listens when it has sent all hears why; False if not all.
 
-    def _too_large(self, *, close: bool) -> HttpRefusal:
+        Nothing is read of what has no known end, and of what the client only sends if it is told to.
+        """
+        if b"transfer-encoding" in headers or b"expect" in headers or _length(headers) > _THROWN_AWAY:
+            return False
+
+        async def rest() -> None:
+            while (await receive()).get("more_body", False):
+                pass
+
+        try:
+            await asyncio.wait_for(rest(), self.service.bounds.read_seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    def _too_large(self) -> HttpRefusal:
         message = f"a body may have {self.service.bounds.body} bytes: send fewer texts at once"
-        return HttpRefusal(413, "too_large", message, ((b"connection", b"close"),) if close else ())
+        return HttpRefusal(413, "too_large", message)
+
+
+def _length(headers: dict[bytes, bytes]) -> float:
+    """Bytes that a body is said to have."""
+    length = headers.get(b"content-length", b"0")
+    return int(length) if length.isdigit() and len(length) <= 18 else float("inf")
 
 
 def _no_constant(name: str) -> None:

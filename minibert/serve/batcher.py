@@ -21,6 +21,10 @@ from minibert.serve.refusals import Stopping
 from minibert.text.packing import MAX_TOKENS
 from minibert.tuples import NamedTuple
 
+#: Bytes of a request that is made into tokens when it comes. Larger ones are one before each pass, while fewer than so
+#: many of them are at work.
+_SMALL, _LARGE = 1 << 14, 4
+
 
 class Piece(NamedTuple):
     """What the model reads at once: a text, a pair, or a window of one.
@@ -58,11 +62,13 @@ class Job:
     Args:
         prepare: makes the work of it; runs on the model's thread, and may refuse.
         loop: where the answer is awaited.
+        size: bytes of the request.
     """
 
-    def __init__(self, prepare: Callable[[], Work], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, prepare: Callable[[], Work], loop: asyncio.AbstractEventLoop, size: int = 0) -> None:
         self.prepare = prepare
         self.loop = loop
+        self.size = size
         self.future: asyncio.Future[Callable[[], Any]] = loop.create_future()
         self.cancelled = False
         self.work: Work = Work([], lambda _, rows: rows, lambda found: found)
@@ -86,7 +92,8 @@ class Batcher:
     """The thread of one model, and what waits for it.
 
     Requests take turns: none has more than a quarter of a pass while others wait, so that a long one delays a short
-    one by a pass or two, whatever its length.
+    one by a pass or two, whatever its length. Nor do many long ones: few of them are tokens at once, which take much
+    more memory than their bytes.
 
     Args:
         engine: what runs token ids.
@@ -101,6 +108,7 @@ class Batcher:
         widest = 1 if engine.pooled else engine.out_features
         self.pass_tokens: int = max(min(MAX_TOKENS, MAX_NUMBERS // widest), 1)
         self._arriving: SimpleQueue[Job | None] = SimpleQueue()
+        self._large: deque[Job] = deque()
         self._waiting: deque[Job] = deque()
         self._ended: list[tuple[Job, Any]] = []
         self._stopped = False
@@ -121,34 +129,46 @@ class Batcher:
 
     def _run(self) -> None:
         ending = False
-        while self._waiting or not ending:
-            ending |= self._receive(wait=not self._waiting)
+        while self._waiting or self._large or not ending:
+            ending |= self._receive(wait=not self._waiting and not self._large)
             if self._waiting:
                 self._pass()
             self._hand_over()
 
     def _receive(self, wait: bool) -> bool:
-        """Prepare what has arrived; True if there is nothing more to come."""
-        while True:
+        """Prepare what has arrived and is small, and one that is large; True if there is nothing more to come."""
+        ending = False
+        while not ending:
             try:
                 job = self._arriving.get(block=wait)
             except Empty:
-                return False
-            if job is None:
-                return True
+                break
             wait = False
-            if job.cancelled:
-                continue
-            try:
-                job.work = job.prepare()
-            except Exception as error:  # also what nobody foresaw: the thread has to go on
-                self._ended.append((job, error))
-                continue
-            job.found = [None] * len(job.work.pieces)
-            if job.work.pieces:
-                self._waiting.append(job)
+            if job is None:
+                ending = True
+            elif job.size > _SMALL:
+                self._large.append(job)
             else:
-                self._ended.append((job, None))
+                self._prepare(job)
+        self._large = deque(job for job in self._large if not job.cancelled)
+        if self._large and sum(job.size > _SMALL for job in self._waiting) < _LARGE:
+            self._prepare(self._large.popleft())
+        return ending
+
+    def _prepare(self, job: Job) -> None:
+        """Make a request's tokens."""
+        if job.cancelled:
+            return
+        try:
+            job.work = job.prepare()
+        except Exception as error:  # also what nobody foresaw: the thread has to go on
+            self._ended.append((job, error))
+            return
+        job.found = [None] * len(job.work.pieces)
+        if job.work.pieces:
+            self._waiting.append(job)
+        else:
+            self._ended.append((job, None))
 
     def _pass(self) -> None:
         """One pass through the engine, and what it was for."""

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from reprlib import repr as shown
-from typing import Any
+from typing import Any, TypeVar
 
 from minibert.serve.refusals import WrongField
 
 Body = Mapping[str, Any]
+T = TypeVar("T")
+D = TypeVar("D")
 
 
-def text(body: Body, name: str, default: str | None = None) -> str | None:
-    """A text, or what is there where none is given; null counts as none."""
+def _of(kind: type[T], what: str, body: Body, name: str, default: D) -> T | D:
+    """A value of a type, or what is there where none is given; null counts as none."""
     value = body.get(name)
     if value is None:
         return default
-    if not isinstance(value, str):
-        raise WrongField(f"{name} must be a string, got {shown(value)}", name)
+    if not isinstance(value, kind):
+        raise WrongField(f"{name} must be {what}, got {shown(value)}", name)
     return value
+
+
+def text(body: Body, name: str, default: str | None = None) -> str | None:
+    """A text."""
+    return _of(str, "a string", body, name, default)
 
 
 def needed_text(body: Body, name: str) -> str:
@@ -31,12 +38,7 @@ def needed_text(body: Body, name: str) -> str:
 
 def flag(body: Body, name: str, default: bool) -> bool:
     """True or false."""
-    value = body.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise WrongField(f"{name} must be true or false, got {shown(value)}", name)
-    return value
+    return _of(bool, "true or false", body, name, default)
 
 
 def whole(body: Body, name: str, least: int, most: int) -> int | None:
@@ -110,10 +112,14 @@ def pairs(value: Any, name: str) -> list[tuple[str, str | None]]:
     return found
 
 
-def known(body: Body, names: Sequence[str]) -> None:
-    """Refuse fields that there are not."""
-    for name in body:
-        if name not in names:
+#: What clients send along that changes no answer: who asks, and how urgent it is.
+HARMLESS = frozenset({"user", "priority"})
+
+
+def known(body: Body, names: Collection[str]) -> None:
+    """Refuse fields that there are not, as they might change the answer elsewhere; null asks for nothing."""
+    for name, value in body.items():
+        if name not in names and name not in HARMLESS and value is not None:
             raise WrongField(f"there is no field {shown(name)}: there are {', '.join(names)}", name)
 
 

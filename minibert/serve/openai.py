@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -28,17 +29,9 @@ async def embeddings(service: Service, call: Call) -> Response:
     """POST /v1/embeddings."""
     body = call.body
     served = service.served(body, work.need_vectors)
-    work.need_vectors(served.model)
-    inputs = fields.texts_or_tokens(body, "input")
     packed = fields.choice(body, "encoding_format", ("float", "base64"), "float") == "base64"
-    dimensions = fields.whole(body, "dimensions", 1, served.model.engine.out_features)
-    prompt = prompt_of(served.model, body)
-    if prompt and not isinstance(inputs[0], str):
-        raise WrongField("token ids have their prompt in them: prompt_name and input_type are for texts", "input")
     cutter = service.cutter(served, body)
-
-    def prepare() -> work.Work:
-        return work.embedding(cutter, inputs, prompt, dimensions, normalize=dimensions is not None)
+    prepare = embedding(cutter, body, "input", normalize=body.get("dimensions") is not None)
 
     def write(rows: np.ndarray) -> Response:
         items = ",".join(
@@ -50,6 +43,16 @@ async def embeddings(service: Service, call: Call) -> Response:
         return Response(200, f'{{"object":"list","data":[{items}],"model":{name},"usage":{usage}}}'.encode())
 
     return await service.answer(served.batcher, call, prepare, write)
+
+
+def embedding(cutter: work.Cutter, body: fields.Body, name: str, normalize: bool) -> Callable[[], work.Work]:
+    """What makes vectors of a field's texts or token ids, with the fields that say which vectors."""
+    inputs = fields.texts_or_tokens(body, name)
+    dimensions = fields.whole(body, "dimensions", 1, cutter.model.engine.out_features)
+    prompt = prompt_of(cutter.model, body)
+    if prompt and not isinstance(inputs[0], str):
+        raise WrongField("token ids have their prompt in them: prompt_name and input_type are for texts", name)
+    return lambda: work.embedding(cutter, inputs, prompt, dimensions, normalize)
 
 
 def prompt_of(model: Any, body: fields.Body) -> str:
@@ -71,7 +74,6 @@ async def rerank(service: Service, call: Call) -> Response:
     """POST /v1/rerank."""
     body = call.body
     served = service.served(body, need_ranking)
-    need_ranking(served.model)
     query = fields.needed_text(body, "query")
     documents = fields.documents(body, "documents")
     best = fields.whole(body, "top_n", 1, 1 << 31) or len(documents)

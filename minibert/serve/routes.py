@@ -36,6 +36,7 @@ _QUESTION = {
 }
 _MODEL = {"model": Field(_STRING)}
 _CUT = {"truncate": Field(_BOOLEAN)}
+_CUT_RIGHT = {**_CUT, "truncation_direction": Field({"enum": ["right", "Right"]})}
 _PROMPT = {"prompt_name": Field(_STRING), "input_type": Field({"enum": ["query", "document"]})}
 
 #: Of the fields of tasks, what is not a text.
@@ -98,21 +99,24 @@ def _all() -> list[Route]:
         ),
         Route("GET", "/v1/models", "The models that are served", openai.models, own),
         Route("GET", "/v1/models/{model}", "One of them", openai.model, own),
-        Route(
-            "POST",
-            "/v1/rerank",
-            "Documents by how well they answer a query, as Cohere and Jina have it",
-            openai.rerank,
-            cohere,
-            {
-                "query": Field(_STRING, needed=True),
-                "documents": Field(_DOCUMENTS, needed=True),
-                **_MODEL,
-                "top_n": Field(_WHOLE),
-                "return_documents": Field(_BOOLEAN),
-                **_CUT,
-            },
-            {"query": "lost card", "documents": ["I cannot find my card", "what is the exchange rate?"], "top_n": 1},
+        *(
+            Route(
+                "POST",
+                path,
+                "Documents by how well they answer a query, as Cohere and Jina have it",
+                openai.rerank,
+                cohere,
+                {
+                    "query": Field(_STRING, needed=True),
+                    "documents": Field(_DOCUMENTS, needed=True),
+                    **_MODEL,
+                    "top_n": Field(_WHOLE),
+                    "return_documents": Field(_BOOLEAN),
+                    **_CUT,
+                },
+                {"query": "lost card", "documents": ["I cannot find my card", "what is the exchange rate?"]},
+            )
+            for path in ("/v1/rerank", "/v2/rerank")
         ),
         Route(
             "POST",
@@ -126,7 +130,7 @@ def _all() -> list[Route]:
                 "normalize": Field(_BOOLEAN),
                 "dimensions": Field(_WHOLE),
                 **_PROMPT,
-                **_CUT,
+                **_CUT_RIGHT,
             },
             {"inputs": ["where is my card?"]},
         ),
@@ -136,7 +140,7 @@ def _all() -> list[Route]:
             "Weights of words, as text-embeddings-inference has it",
             tei.embed_sparse,
             hub,
-            {**texts, **_CUT},
+            {**texts, **_CUT_RIGHT},
             {"inputs": "where is my card?"},
         ),
         Route(
@@ -151,7 +155,7 @@ def _all() -> list[Route]:
                 **_MODEL,
                 "raw_scores": Field(_BOOLEAN),
                 "return_text": Field(_BOOLEAN),
-                **_CUT,
+                **_CUT_RIGHT,
             },
             {"query": "lost card", "texts": ["I cannot find my card", "what is the exchange rate?"]},
         ),
@@ -161,7 +165,7 @@ def _all() -> list[Route]:
             "All labels of a text or pair, as text-embeddings-inference has it",
             tei.predict,
             hub,
-            {"inputs": Field(_PAIRS, needed=True), **_MODEL, "raw_scores": Field(_BOOLEAN), **_CUT},
+            {"inputs": Field(_PAIRS, needed=True), **_MODEL, "raw_scores": Field(_BOOLEAN), **_CUT_RIGHT},
             {"inputs": [["where is my card?"], ["I lost my card"]]},
         ),
         Route(

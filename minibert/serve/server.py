@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
@@ -14,9 +15,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from minibert.errors import MinibertError
 from minibert.serve.app import App
 
-#: Addresses of this machine alone, and what it is called there.
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-#: Names by which a service on one of them may be asked.
+#: Names by which a service that only this machine reaches may be asked.
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
 #: Seconds that requests have to end in when the service is stopped.
 _GRACE = 30
@@ -33,7 +32,8 @@ _Base: Any = AutoHTTPProtocol
 class Protocol(_Base):
     """A connection that is closed if the headers of a request don't end within `read_seconds`, or are too long.
 
-    uvicorn itself waits for ever. Bodies are read by the application, which does the same for them.
+    Or if its client takes nothing of an answer for so long, which otherwise stays in memory. uvicorn itself waits for
+    ever. Bodies are read by the application, which does the same for them.
     """
 
     read_seconds = 30.0
@@ -42,7 +42,7 @@ class Protocol(_Base):
         """Start the clock."""
         super().connection_made(transport)
         self._since: float | None = self.loop.time()
-        self._partial = 0
+        self._partial = self._unsent = 0
         self._clock = self.loop.call_later(self.read_seconds, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -64,7 +64,10 @@ class Protocol(_Base):
             self.transport.close()
 
     def _look(self) -> None:
-        if self._since is not None and self.loop.time() - self._since >= self.read_seconds * 0.99:
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if 0 < before <= self._unsent:
+            self.transport.abort()  # closing would wait until all is sent
+        elif self._since is not None and self.loop.time() - self._since >= self.read_seconds * 0.99:
             self.transport.close()
         else:
             self._clock = self.loop.call_later(self.read_seconds, self._look)
@@ -76,6 +79,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         MinibertError: the address is taken, or none of this machine.
     """
+    if not 0 <= port < 1 << 16:  # of a larger one some systems take what its last 16 bits say
+        raise MinibertError(f"cannot listen at port {port}: ports go from 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
@@ -86,6 +91,11 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise MinibertError(f"cannot listen at {host}, port {port}: {error.strerror or error}") from None
     return listening
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    """Whether this machine alone reaches a socket."""
+    return ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
 
 
 class Server(uvicorn.Server):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from minibert.errors import UnsupportedError
@@ -70,6 +71,42 @@ class Call:
         self.gone: Callable[[], Any] = gone
 
 
+class Room:
+    """What a request takes of the memory that there is for bodies, from its first byte to its answer.
+
+    Args:
+        service: whose memory it is.
+
+    Attributes:
+        taken: bytes of the body that are there.
+        more: whether some of it has yet to come.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.taken: int = 0
+        self.more: bool = True
+
+    def take(self, size: int) -> None:
+        """Take so many bytes more.
+
+        Raises:
+            Overloaded: there are none left.
+        """
+        self._service.bytes += size
+        self.taken += size
+        if self._service.bytes > self._service.bounds.queue_bytes:
+            raise self._service.overloaded()
+
+    def __enter__(self) -> Room:
+        """Nothing yet."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give all of it back."""
+        self._service.bytes -= self.taken
+
+
 class Service:
     """Models by name, and what may be asked of them at once.
 
@@ -87,7 +124,7 @@ class Service:
         self.truncate: bool = truncate
         self.metrics: Metrics = Metrics(lambda: self.waiting)
         self.waiting: int = 0
-        self._bytes = 0
+        self.bytes: int = 0
         self.models: dict[str, Served] = {
             name: Served(name, model, self.metrics, packed) for name, model in models.items()
         }
@@ -97,29 +134,49 @@ class Service:
 
         Raises:
             NoSuchModel: there is none of that name.
-            CannotDo: none is able.
+            CannotDo: it is not able, or none is.
         """
         name = text(body, "model")
-        if name is not None:
-            if name not in self.models:
-                raise NoSuchModel(f"there is no model {name!r:.80}: there are {', '.join(self.models)}")
-            return self.models[name]
-        first = next(iter(self.models.values()))
-        reason = None
-        for each in self.models.values():
+        if name is not None and name not in self.models:
+            raise NoSuchModel(f"there is no model {name!r:.80}: there are {', '.join(self.models)}")
+        reasons = []
+        for each in [self.models[name]] if name is not None else self.models.values():
             try:
                 if able is not None:
                     able(each.model)
-            except UnsupportedError as error:
-                reason = reason or str(error)
+            except (CannotDo, UnsupportedError) as error:
+                reasons.append(str(error))
             else:
                 return each
-        raise CannotDo(reason or f"{first.name} cannot do this")
+        raise CannotDo(reasons[0])
 
     def cutter(self, served: Served, body: Body, default: bool | None = None) -> Cutter:
         """What makes tokens of a request's texts; `default`: whether they are cut, instead of the service's own."""
         truncate = flag(body, "truncate", self.truncate if default is None else default)
         return Cutter(served.model, self.bounds, truncate)
+
+    def room(self) -> Room:
+        """For the body of a request."""
+        return Room(self)
+
+    def overloaded(self) -> Overloaded:
+        """The refusal of what there is no room for."""
+        return Overloaded(f"{self.waiting} requests wait, no more may: ask again in a second")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places of requests that wait or are at work.
+
+        Raises:
+            Overloaded: all are taken.
+        """
+        if self.waiting >= self.bounds.queue:
+            raise self.overloaded()
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     async def answer(
         self,
@@ -139,24 +196,19 @@ class Service:
         Raises:
             Overloaded: as much waits as may wait.
         """
-        if self.waiting >= self.bounds.queue or self._bytes + call.size > self.bounds.queue_bytes:
-            raise Overloaded(f"{self.waiting} requests wait, no more may: ask again in a second")
         loop = asyncio.get_running_loop()
-        job = Job(prepare, loop)
-        self.waiting += 1
-        self._bytes += call.size
-        watch = loop.call_later(_PATIENCE, self._watch, job, call)
-        try:
-            batcher.submit(job)
-            finished = await job.future
-            if len(job.work.pieces) > _LONG_ANSWER:
-                return await loop.run_in_executor(None, lambda: write(finished()))
-            return write(finished())
-        finally:
-            job.cancelled = True  # whoever awaited it does no longer
-            watch.cancel()
-            self.waiting -= 1
-            self._bytes -= call.size
+        with self.place():
+            job = Job(prepare, loop, call.size)
+            watch = loop.call_later(_PATIENCE, self._watch, job, call)
+            try:
+                batcher.submit(job)
+                finished = await job.future
+                if len(job.work.pieces) > _LONG_ANSWER:
+                    return await loop.run_in_executor(None, lambda: write(finished()))
+                return write(finished())
+            finally:
+                job.cancelled = True  # whoever awaited it does no longer
+                watch.cancel()
 
     def _watch(self, job: Job, call: Call) -> None:
         """Give a request up when its client goes away."""

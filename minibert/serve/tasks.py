@@ -21,8 +21,6 @@ from minibert.text.inputs import is_one
 _MOST = 1000
 #: Texts that are written for fill-mask in all, one for each mask and each token that may stand there.
 _FILLINGS = 4096
-#: Fields of every task.
-_COMMON = ("model", "inputs", "truncate")
 
 Prepare = Callable[[Cutter, "list[Any]", "dict[str, Any]"], Work]
 
@@ -48,9 +46,7 @@ class Task:
     async def __call__(self, service: Service, call: Call) -> Response:
         """POST /tasks/NAME."""
         body = call.body
-        fields.known(body, (*_COMMON, *self.options))
         served = service.served(body, self.need)
-        self.need(served.model)
         items, one = _items(body)
         options = {name: body[name] for name in self.options if name in body}
         fields.whole(body, "top_k", 1, _MOST)

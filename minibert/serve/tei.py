@@ -11,7 +11,7 @@ from minibert import __version__
 from minibert.errors import UnsupportedError
 from minibert.model import Model
 from minibert.serve import fields, work
-from minibert.serve.openai import need_ranking, prompt_of, retry
+from minibert.serve.openai import embedding, need_ranking, prompt_of, retry
 from minibert.serve.refusals import CannotDo, Overloaded, Refusal, Stopping, TooMuch, WrongField
 from minibert.serve.responses import Response, as_json, lists
 from minibert.serve.service import Call, Service
@@ -21,26 +21,14 @@ async def embed(service: Service, call: Call) -> Response:
     """POST /embed."""
     body = call.body
     served = service.served(body, work.need_vectors)
-    work.need_vectors(served.model)
-    inputs = fields.texts_or_tokens(body, "inputs")
-    normalize = fields.flag(body, "normalize", True)
-    dimensions = fields.whole(body, "dimensions", 1, served.model.engine.out_features)
-    prompt = prompt_of(served.model, body)
-    if prompt and not isinstance(inputs[0], str):
-        raise WrongField("token ids have their prompt in them: prompt_name is for texts", "inputs")
     _from_the_left(body)
-    cutter = service.cutter(served, body)
-
-    def prepare() -> work.Work:
-        return work.embedding(cutter, inputs, prompt, dimensions, normalize)
-
+    prepare = embedding(service.cutter(served, body), body, "inputs", fields.flag(body, "normalize", True))
     return await service.answer(served.batcher, call, prepare, lambda rows: Response(200, lists(rows).encode()))
 
 
 async def embed_sparse(service: Service, call: Call) -> Response:
     """POST /embed_sparse."""
     served = service.served(call.body, _need_sparse)
-    _need_sparse(served.model)
     texts, _ = fields.texts(call.body, "inputs")
     _from_the_left(call.body)
     cutter = service.cutter(served, call.body)
@@ -65,7 +53,6 @@ async def rerank(service: Service, call: Call) -> Response:
     """POST /rerank."""
     body = call.body
     served = service.served(body, need_ranking)
-    need_ranking(served.model)
     query = fields.needed_text(body, "query")
     texts = fields.documents(body, "texts")
     raw, shown = fields.flag(body, "raw_scores", False), fields.flag(body, "return_text", False)
@@ -87,7 +74,6 @@ async def predict(service: Service, call: Call) -> Response:
     """POST /predict."""
     body = call.body
     served = service.served(body, _need_labels)
-    _need_labels(served.model)
     texts, one = _predicted(body)
     function = "none" if fields.flag(body, "raw_scores", False) else None
     _from_the_left(body)
@@ -138,7 +124,8 @@ async def tokenize(service: Service, call: Call) -> Response:
         cutter.admit(texts)
         return as_json([_tokens(served.model, prefix + text, special) for text in texts])
 
-    return await asyncio.get_running_loop().run_in_executor(None, tokens)
+    with service.place():
+        return await asyncio.get_running_loop().run_in_executor(None, tokens)
 
 
 def _tokens(model: Model, text: str, special: bool) -> list[dict[str, Any]]:

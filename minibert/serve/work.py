@@ -115,6 +115,7 @@ def embedding(cutter: Cutter, inputs: Sequence[Any], prefix: str, truncate_dim: 
         if sum(map(len, inputs)) > cutter.bounds.tokens or len(inputs) > cutter.bounds.texts:
             raise TooMuch(f"more than {cutter.bounds.texts} texts or {cutter.bounds.tokens} tokens")
         pack(inputs, None, architecture)  # refuses what is no token
+        _need_frame(model, inputs)
         cutter.tokens = sum(map(len, inputs))
         pieces = [Piece(ids) for ids in inputs]
     else:
@@ -124,6 +125,19 @@ def embedding(cutter: Cutter, inputs: Sequence[Any], prefix: str, truncate_dim: 
         return vectors.finish(np.stack(rows), truncate_dim=truncate_dim, normalize=normalize, precision="float32")
 
     return Work(pieces, lambda _, row: row, answer)
+
+
+def _need_frame(model: Model, inputs: Sequence[Sequence[int]]) -> None:
+    """Refuse ids that the model's tokenizer can't have made: another's mean other words, and nobody would notice."""
+    before, _, after, _ = model.tokenizer.frame(False)
+    for number, ids in enumerate(inputs):
+        whole = len(ids) < model.max_length  # otherwise its end may have been cut off
+        if [*ids[: len(before)]] != before or (whole and after and [*ids[-len(after) :]] != after):
+            raise WrongField(
+                f"text {number}: token ids begin with {before} and end with {after} here, as /tokenize gives them; if "
+                "they are another tokenizer's, send the text itself (LangChain: check_embedding_ctx_length=False)",
+                "input",
+            )
 
 
 def need_vectors(model: Model) -> None:

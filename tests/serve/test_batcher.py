@@ -192,3 +192,58 @@ def test_stopping_answers_what_waits_and_takes_no_more():
             batcher.submit(jobs[0])
 
     asyncio.run(run())
+
+
+def test_many_long_requests_let_a_short_one_pass():
+    """Few of them are tokens at once, and one is made so before each pass."""
+    engine, made = Engine(), []
+
+    def long(place: int) -> Work:
+        made.append(len(engine.passes))
+        return work([[place] * 500] * 20)
+
+    metrics = Metrics(lambda: 0)
+    batcher = Batcher(engine, metrics, "model")
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        first = Job(lambda: work([[1]]), loop)
+        batcher.submit(first)
+        await loop.run_in_executor(None, engine.begun.wait, 60)
+        jobs = [Job(lambda place=place: long(place), loop, 1 << 20) for place in range(20, 30)]
+        jobs.append(Job(lambda: work([[5]]), loop, 100))
+        for job in jobs:
+            batcher.submit(job)
+        engine.go_on.set()
+        answers = await asyncio.gather(*(job.future for job in jobs))
+        assert [each() for each in answers] == [[[500 * place]] * 20 for place in range(20, 30)] + [[[5]]]
+
+    try:
+        asyncio.run(run())
+    finally:
+        batcher.stop()
+    assert [5] in [list(each) for each in engine.passes[1][0]]
+    assert made[:4] == [1, 2, 3, 4]
+    assert made[4] > 4
+
+
+def test_long_requests_that_are_given_up_are_not_read():
+    engine, made = Engine(), []
+    batcher = Batcher(engine, Metrics(lambda: 0), "model")
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        first = Job(lambda: work([[1]]), loop)
+        batcher.submit(first)
+        await loop.run_in_executor(None, engine.begun.wait, 60)
+        job = Job(lambda: made.append(1) or work([[1]]), loop, 1 << 20)
+        batcher.submit(job)
+        job.cancelled = True
+        engine.go_on.set()
+        await first.future
+
+    try:
+        asyncio.run(run())
+    finally:
+        batcher.stop()
+    assert not made

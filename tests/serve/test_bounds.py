@@ -7,7 +7,7 @@ import random
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 
 import pytest
@@ -306,3 +306,63 @@ def test_failures_of_the_service_are_500_and_stay_alone(embedder, capfd):
             assert answer.json["error"]["type"] == "server_error"
         assert client.post("/embed", {"inputs": "a"}).status == 200
     assert "a secret" in capfd.readouterr().err
+
+
+def test_a_refusal_is_heard_by_who_closes_behind_the_request(embedder):
+    """All of the body is on its way when the answer is known: closing then would take the answer back."""
+    with running({"m": embedder}, Bounds(body=2000)) as client:
+        for kind, status in ((b"application/json", b"413"), (b"text/plain", b"415")):
+            with socket.create_connection(("127.0.0.1", client.port), timeout=60) as raw:
+                raw.sendall(b"POST /embed HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: %b\r\n" % kind)
+                raw.sendall(b"Content-Length: 3000000\r\n\r\n" + b"a" * 3_000_000)
+                assert raw.recv(100)[9:12] == status
+        # Who waits to be told to send is told not to, and by nothing else.
+        with socket.create_connection(("127.0.0.1", client.port), timeout=60) as raw:
+            raw.sendall(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            raw.sendall(b"Expect: 100-continue\r\nContent-Length: 3000000\r\n\r\n")
+            answer = b"".join(iter(lambda: raw.recv(1000), b""))
+            assert answer.startswith(b"HTTP/1.1 413 ")
+            assert b"connection: close" in answer
+
+
+def test_bodies_count_before_they_are_whole(embedder):
+    head = b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with running({"m": embedder}, Bounds(queue_bytes=2000, texts=5)) as client:
+        body = json.dumps({"inputs": "a" * 1200, "truncate": True}).encode()
+        with socket.create_connection(("127.0.0.1", client.port), timeout=60) as raw:
+            raw.sendall(head % len(body) + body[:-1])
+            while client.post("/embed", body).status == 200:  # until the other one's have come
+                time.sleep(0.01)
+            assert client.post("/embed", body).status == 429
+            raw.sendall(body[-1:])
+            assert raw.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert client.post("/embed", body).status == 200
+
+
+def test_tokenizing_takes_a_place(embedder):
+    with running({"m": embedder}, Bounds(queue=1)) as client, ThreadPoolExecutor(1) as pool:
+        with stopped(embedder) as begun:
+            waiting = pool.submit(client.post, "/embed", {"inputs": "a"})
+            assert begun.wait(60)
+            assert client.post("/tokenize", {"inputs": "a"}).status == 429
+        assert waiting.result().status == 200
+        assert client.post("/tokenize", {"inputs": "a"}).status == 200
+
+
+def test_answers_that_nobody_takes_are_thrown_away(embedder):
+    body = json.dumps({"inputs": ["a"] * 20_000}).encode()  # an answer of 9 MB, more than a connection holds
+    with running({"m": embedder}, Bounds(read_seconds=0.3, texts=20_000)) as client:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with raw:
+            raw.settimeout(60)
+            raw.connect(("127.0.0.1", client.port))
+            raw.sendall(b"POST /embed HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+            raw.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            while 'path="/embed",status="200"} 1' not in client.get("/metrics").text:
+                time.sleep(0.05)
+            time.sleep(2)
+            with suppress(ConnectionError):  # some systems say that it was cut off, some only that it ends
+                answer = b"".join(iter(lambda: raw.recv(1 << 20), b""))
+                head, _, content = answer.partition(b"\r\n\r\n")
+                assert 0 < len(content) < int(head.partition(b"content-length: ")[2].partition(b"\r")[0])

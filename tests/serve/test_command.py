@@ -15,6 +15,7 @@ from threading import Thread
 
 import pytest
 
+from minibert.errors import MinibertError
 from tests.serve.conftest import Client
 from tests.tiny import tiny_folder  # noqa: F401 - a fixture
 
@@ -94,6 +95,17 @@ def test_a_stopped_service_answers_what_it_has(tiny_folder, stop):  # noqa: F811
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_without_more_words(tiny_folder, stop):  # noqa: F811
+    with serving(tiny_folder / "embedder.safetensors") as (process, _, _):
+        process.send_signal(stop)
+        process.send_signal(stop)
+        assert process.wait(60) in (0, -stop, 128 + stop)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
 def test_what_cannot_be_served(tiny_folder, tmp_path):  # noqa: F811
     path = tiny_folder / "embedder.safetensors"
 
@@ -107,6 +119,8 @@ def test_what_cannot_be_served(tiny_folder, tmp_path):  # noqa: F811
     assert "nothing.safetensors" in fails(tmp_path / "nothing.safetensors")
     with serving(path) as (_, client, _):
         assert f"cannot listen at 127.0.0.1, port {client.port}" in fails(path, "--port", client.port)
+    assert "ports go from 0 to 65535" in fails(path, "--port", 99999)
+    assert "--api-key is empty" in fails(path, "--api-key", "")
     assert "cannot listen at 192.0.2.1" in fails(path, "--host", "192.0.2.1", "--port", 0)
 
 
@@ -121,3 +135,24 @@ def test_what_is_missing_is_named(tiny_folder):  # noqa: F811
     )
     assert done.returncode == 1
     assert "needs uvicorn, which is missing here: pip install 'minibert[serve]'" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "0.0.0.0"])
+def test_who_reaches_an_address(host):
+    from minibert.serve import server
+
+    try:
+        listening = server.listen(host, 0)
+    except MinibertError:
+        pytest.skip(f"this machine has no {host}")
+    with listening:
+        assert server.is_loopback(listening) is (host != "0.0.0.0")
+
+
+def test_everyone_may_ask_where_others_reach_it_and_is_warned_of(tiny_folder):  # noqa: F811
+    with serving(tiny_folder / "embedder.safetensors", "--host", "0.0.0.0") as (_, client, lines):
+        assert any("warning: anyone who reaches 0.0.0.0 may ask" in line for line in lines)
+        assert client.get("/info", Host="any.example").status == 200
+    with serving(tiny_folder / "embedder.safetensors", "--host", "0.0.0.0", "--api-key", "k") as (_, client, lines):
+        assert not any("warning" in line for line in lines)
+        assert client.get("/info").status == 401

@@ -286,3 +286,37 @@ def test_texts_that_are_too_long(client, models):
     with pytest.warns(UserWarning, match="cut to 24 tokens"):
         same(float32(cut["data"][0]["embedding"]), models["embedder"].encode(long))
     assert cut["usage"]["prompt_tokens"] == 24
+
+
+#: Fields that mean something to services of other models, or to other versions of a dialect.
+FOREIGN = [
+    ("/v1/embeddings", {"input": "a"}, {"task": "retrieval.query", "late_chunking": True, "truncate_prompt_tokens": 3}),
+    ("/v1/rerank", {"query": "a", "documents": ["b"]}, {"rank_fields": ["text"], "max_chunks_per_doc": 1}),
+    ("/v2/rerank", {"query": "a", "documents": ["b"]}, {"max_tokens_per_doc": 5}),
+    ("/embed", {"inputs": "a"}, {"encoding_format": "base64", "input": "b", "instruction": "query: "}),
+    ("/rerank", {"query": "a", "texts": ["b"]}, {"documents": ["c"], "top_n": 1}),
+    ("/predict", {"inputs": "a"}, {"top_k": 1}),
+    ("/tokenize", {"inputs": "a"}, {"truncate": True}),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "foreign"), FOREIGN)
+def test_fields_that_there_are_not_are_refused_by_name(client, path, body, foreign):
+    for name, value in foreign.items():
+        answer = client.post(path, {**body, name: value})
+        assert answer.status in (400, 422)
+        assert f"there is no field '{name}': there are" in answer.text
+        assert client.post(path, {**body, name: None}).status == 200
+    assert client.post(path, {**body, "user": "somebody", "priority": 3}).status == 200
+
+
+def test_token_ids_of_another_tokenizer_are_refused(client, models):
+    ids = models["embedder"].tokenizer.encode("hello world").ids
+    for wrong in (ids[1:], ids[:-1], ids[1:-1], [*ids, 7]):
+        answer = client.post("/v1/embeddings", {"model": "embedder", "input": [ids, wrong]})
+        assert answer.status == 400
+        assert "text 1: token ids begin with [2] and end with [3] here" in answer.json["error"]["message"]
+        assert client.post("/embed", {"model": "embedder", "inputs": wrong}).status == 422
+    long = [2, *ids[1:2] * 40, 3]
+    answer = client.post("/v1/embeddings", {"model": "embedder", "input": long[:24], "truncate": True})
+    assert answer.status == 200  # the model reads no more: its end may have been cut off

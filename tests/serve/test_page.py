@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 
-from minibert.serve import page, routes
+from minibert.serve import page
 
 NAMES = ("index.html", "docs.html", "page.js", "docs.js", "page.css")
 
@@ -38,9 +37,3 @@ def test_every_id_that_the_script_looks_for_is_in_the_page():
     script, html = (files(page.__name__).joinpath(name).read_text() for name in ("page.js", "index.html"))
     wanted = set(re.findall(r'at\("(\w+)"\)', script))
     assert wanted == set(re.findall(r'\bid="(\w+)"', html))
-
-
-def test_the_document_has_every_path():
-    text = (Path(__file__).parents[2] / "docs/SERVE.md").read_text(encoding="utf-8")
-    missing = [route.path for route in routes.ALL if not route.public and f"`{route.method} {route.path}`" not in text]
-    assert not missing

@@ -24,7 +24,7 @@ const KINDS = {
     examples: ["Ada Lovelace lived in London."],
     request: (model, inputs) => [
       "/tasks/token-classification",
-      { model, inputs, aggregation_strategy: "simple", stride: 16 },
+      { model, inputs, aggregation_strategy: "simple", stride: Math.min(16, models.get(model).task.max_length >> 2) },
     ],
     show: (answer, text) => marked(text, answer.answer.map((each) => [each.start, each.end, each.entity_group])),
   },

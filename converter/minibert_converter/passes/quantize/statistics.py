@@ -45,7 +45,7 @@ class InputStatistics(Regression):
     def spread(self) -> Float32Array:
         """Float32 [in, in], `moments` in half of their memory: of wide matrices they weigh more than the weights."""
         drift = (self._totals[0] / self.count).astype(np.float32)
-        spread = self._products[0] / np.float32(self.count)
+        spread: Float32Array = np.divide(self._products[0], np.float32(self.count), dtype=np.float32)
         spread -= np.outer(drift, drift)
         return spread
 
