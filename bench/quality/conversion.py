@@ -1,9 +1,10 @@
 """What `minibert convert` takes: CPU seconds and peak memory, beside another installation of it if one is given.
 
-    python -m bench.quality.conversion CHECKPOINT... [--before PYTHON] [--flags="--fast"]
+    python -m bench.quality.conversion NAME=CHECKPOINT... [--before PYTHON] [--flags="--fast"] [--page]
 
 Every conversion is a process of its own; installations take turns. CPU seconds are of all threads, BLAS's spinning
-ones among them; memory is the peak resident one, pages of the mapped checkpoint included, in MiB beyond its size too.
+ones among them; memory is the peak resident one, pages of the mapped checkpoint included, beside what its weights take.
+--page puts the table into docs/COMPRESSION.md.
 """
 
 from __future__ import annotations
@@ -51,32 +52,43 @@ def convert(python: str, checkpoint: Path, flags: Sequence[str]) -> Cost:
         return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, made.stat().st_size)
 
 
+def _checkpoint(value: str) -> tuple[str, Path]:
+    name, equals, path = value.partition("=")
+    return (name, Path(path).resolve()) if equals else (Path(value).name, Path(value).resolve())
+
+
 def main() -> None:
     parser = common.command_line(__doc__)
-    parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("checkpoints", nargs="+", type=_checkpoint, metavar="NAME=CHECKPOINT")
     parser.add_argument("--before", metavar="PYTHON", help="an interpreter that has another minibert")
-    parser.add_argument("--flags", default="", help="of convert, in one string")
+    parser.add_argument("--flags", action="append", help="of convert, in one string (default: none, then --fast)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--page", action="store_true", help="put the table into docs/COMPRESSION.md")
     options = parser.parse_args()
+    machine = common.describe_machine()
     pythons = {"before": options.before} if options.before else {}
     pythons["now"] = sys.executable
-    flags = shlex.split(options.flags)
-    for checkpoint in options.checkpoints:
-        source = checkpoint.resolve()
-        weights = (
-            sum(file.stat().st_size for file in source.iterdir() if file.suffix in (".safetensors", ".bin")) / 2**20
-        )
-        taken: dict[str, list[Cost]] = {name: [] for name in pythons}
-        for name in common.in_turns(list(pythons), options.rounds):
-            taken[name].append(convert(pythons[name], source, flags))
-        for name, costs in taken.items():
-            seconds = statistics.median(one.cpu_seconds for one in costs)
-            peak = max(one.peak_mib for one in costs)
-            print(
-                f"{checkpoint.name:24} {name:7} {seconds:7.1f} CPU-s   peak {peak:6.0f} MiB, {peak - weights:6.0f} "
-                f"beyond the weights   file {costs[0].file_bytes / 1e6:6.2f} MB",
-                flush=True,
-            )
+    rows = []
+    for name, checkpoint in options.checkpoints:
+        files = [file for file in checkpoint.iterdir() if file.suffix in (".safetensors", ".bin")]
+        weights = sum(file.stat().st_size for file in files) / 2**20
+        for flags in options.flags or ["", "--fast"]:
+            # What came before has no flag that is newer.
+            able = {key: python for key, python in pythons.items() if key == "now" or "--fast" not in flags}
+            taken: dict[str, list[Cost]] = {key: [] for key in able}
+            for key in common.in_turns(list(able), options.rounds):
+                taken[key].append(convert(able[key], checkpoint, shlex.split(flags)))
+            for key, costs in taken.items():
+                seconds = statistics.median(one.cpu_seconds for one in costs)
+                peak = max(one.peak_mib for one in costs)
+                what = " ".join([f"`{flags}`" if flags else "int8", *([key] if len(pythons) > 1 else [])])
+                rows.append([name, what, f"{seconds:.1f}", f"{peak:.0f}", f"{weights:.0f}"])
+                common.note(" | ".join(rows[-1]))
+    made = common.table(["checkpoint", "as", "CPU seconds", "peak, MiB", "of its weights, MiB"], rows, 2)
+    text = f"{made}\n\n{machine['cpu']}, {machine['cpus']} CPUs; {machine['date']}, revision {machine['revision']}."
+    print(text)
+    if options.page:
+        common.fill(common.DOCS / "COMPRESSION.md", __file__, text)
 
 
 if __name__ == "__main__":
