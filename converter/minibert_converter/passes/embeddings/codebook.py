@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from minibert.format.constants import CODEBOOK_ENTRIES
 from minibert_converter.network import CodebookTable, Float32Array
+from minibert_converter.passes.embeddings.assignment import assign
 from minibert_converter.progress import OnProgress, no_progress
 
 #: Rows that the centres are fitted to, the heaviest most likely among them; more hardly move a centre.
 MAX_ROWS = 32768
 #: Rounds of moving centres: thirty would lower the error by one percent.
 ROUNDS = 10
-#: Rows whose distances are held at once: they stay in the second-level cache.
+#: Rows that are decoded at once.
 _CHUNK = 1024
 #: A centre is nowhere near zero or infinity if a row has length 1; this one is.
 _TINY = 1e-30
@@ -84,11 +85,9 @@ def cluster(
 
 def nearest(points: Float32Array, centres: Float32Array) -> npt.NDArray[np.int64]:
     """For each point [n, d], the number of the nearest of the centres [k, d]; the first of equally near ones."""
-    half_squares = (centres * centres).sum(axis=1) / 2
     codes = np.empty(len(points), np.int64)
-    for first in range(0, len(points), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        codes[part] = (half_squares - points[part] @ centres.T).argmin(axis=1)
+    points, centres = (np.ascontiguousarray(each, np.float32) for each in (points, centres))
+    assign(points, np.ascontiguousarray(centres.T), (centres * centres).sum(axis=1) / 2, codes)
     return codes
 
 

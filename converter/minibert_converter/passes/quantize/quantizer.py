@@ -37,7 +37,7 @@ Rounding = Literal["compensated", "nearest"]
 #: the two rows of token types in int8, MiniLM's embeddings lose nearly twice as much.)
 TINY_TABLE_ROWS = 16
 #: Rows that say what a matrix loses, two of three digits of it: the errors of all its outputs are averaged.
-_ERROR_ROWS = 512
+_ERROR_ROWS = 256
 
 
 def quantize(
