@@ -19,9 +19,9 @@ ALONE = ("first_answer", "runtimes", "worker")
 SCRIPTS = {
     ".".join(path.relative_to(common.ROOT).with_suffix("").parts): path
     for path in sorted((common.ROOT / "bench").rglob("*.py"))
-    if path.stem not in ALONE
+    if path.stem not in (*ALONE, "chroma_app")
 }
-PAGES = [*common.ROOT.glob("*.md"), *common.DOCS.glob("*.md"), common.ROOT / "bench/README.md"]
+PAGES = [*common.ROOT.glob("*.md"), *common.DOCS.glob("**/*.md"), common.ROOT / "bench/README.md"]
 #: Asks each command for its help, in one process; other modules are imported.
 START = """
 import contextlib, importlib, io, json, runpy, sys, traceback
@@ -72,7 +72,7 @@ def test_a_table_stands_between_the_marks_of_the_script_that_makes_it():
         for page in re.findall(r'common\.fill\(common\.(?:README|DOCS / "(.+?)"), __file__', path.read_text())
     }
     marked = {
-        (page.name, script)
+        (page.relative_to(common.DOCS).as_posix() if common.DOCS in page.parents else page.name, script)
         for page in PAGES
         for script in re.findall(r"^<!-- table: (\S+) -->$", page.read_text(), re.MULTILINE)
     }

@@ -14,7 +14,7 @@ from tests.test_imports import LAYERS
 ROOT = Path(__file__).parents[1]
 #: Where `module.function` is looked for.
 SOURCES = {"minibert": ROOT / "minibert", "minibert_converter": ROOT / "converter/minibert_converter"}
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/**/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/**/*.md")]
 #: Pages that say how the code is made: every path and dotted name in them is one of this tree.
 MAPS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 #: A file in a folder, a file of this tree, a folder; and a file of code.
