@@ -86,7 +86,7 @@ def test_names_are_there(page, names):
     ends = {".".join(parts[start:]) for name in names for parts in [name.split(".")] for start in range(len(parts))}
     for span in spans(page):
         dotted = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(\(.*\))?", span)
-        if dotted and not TENSORS.match(span) and not span.endswith((".py", ".md", ".toml", ".json", ".txt")):
+        if dotted and not TENSORS.match(span) and not span.endswith((".py", ".md", ".toml", ".yml", ".json", ".txt")):
             assert dotted[1] in ends, f"{page.name} names {dotted[1]}"
         for module in re.findall(r"-m ((?:minibert|minibert_converter)[\w.]*)", span):
             assert module in names, f"{page.name} names {module}"
