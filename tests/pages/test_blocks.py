@@ -47,7 +47,7 @@ class Page:
         elif text.startswith("minibert serve"):
             self.serve(text)
         else:
-            self.command(text)
+            self.command(text.replace("curl ", "curl --fail "))
 
     def python(self, step: Step, text: str) -> None:
         """What it prints is what stands behind each print."""
