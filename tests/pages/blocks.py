@@ -25,6 +25,7 @@ DOWNLOADS = "downloads a checkpoint"
 HOURS = "takes hours, or measures, or trains a teacher"
 TESTS = "runs these tests"
 BOARD = "needs a Raspberry Pi, or the emulation of one"
+ENDLESS = "goes on until it is ended; tests/examples runs it"
 SYNOPSIS = "says how a command is called"
 
 #: Pages whose steps another file of tests runs, by how these begin; it names the page.
@@ -52,6 +53,7 @@ LEFT_OUT = {
     "examples/banking77/README.md": {"python examples/banking77/": HOURS, "minibert distill": HOURS},
     "examples/banking77/model/README.md": {"python examples/banking77/": HOURS},
     "examples/distill/README.md": {"minibert distill": HOURS},
+    "examples/search/README.md": {"python examples/search/search.py watch": ENDLESS, "python -m bench.": HOURS},
     "packages/minilm/README.md": {"minibert convert all-MiniLM-L6-v2": DOWNLOADS},
 }
 

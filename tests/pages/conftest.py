@@ -55,6 +55,8 @@ def folder(things, tmp_path, monkeypatch) -> Path:
     home = tmp_path / "home"
     for below in (".local/share/bash-completion/completions", ".zfunc"):  # where completions go
         (home / below).mkdir(parents=True)
+    (home / "notes").mkdir()
+    (home / "notes/refunds.md").write_text("Refunds take five days.\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIBERT_CACHE", str(cache_folder()))
     monkeypatch.setenv("HOME", str(home))
