@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 from hatch_build import repository_of  # noqa: E402 - it lies at the root
 
 #: Every page, and what pages show.
-PAGES = ("*.md", "docs/**/*.md", "bench/*.md", "examples/**/*.md", "packages/*/*.md")
+PAGES = ("*.md", "docs/**/*.md", "bench/*.md", "examples/**/README.md", "packages/*/*.md")
 SHOWN = ("docs/**/*.svg", "docs/**/*.css")
 log = logging.getLogger("mkdocs.hooks.minibert")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("*.md", "docs/*.md", "docs/stacks/*.md", "bench/*.md", "examples/**/*.md", "packages/*/*.md")
+PAGES = ("*.md", "docs/*.md", "docs/stacks/*.md", "bench/*.md", "examples/**/README.md", "packages/*/*.md")
 
 #: Languages of fenced blocks that are only looked at: what is printed, a drawing, a file's content.
 SHOWN = ("text", "json", "console")
