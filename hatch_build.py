@@ -112,7 +112,7 @@ class Description(MetadataHookInterface):
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Fill in `readme` and `urls`."""
-        repository = self._repository()
+        repository = repository_of(self.root)
         readme = (Path(self.root) / "README.md").read_text(encoding="utf-8")
         metadata["readme"] = {"content-type": "text/markdown", "text": with_absolute_links(readme, repository)}
         if repository:
@@ -123,18 +123,20 @@ class Description(MetadataHookInterface):
                 "Issues": f"{repository}/issues",
             }
 
-    def _repository(self) -> str:
-        named = os.environ.get("MINIBERT_REPOSITORY")
-        if not named and "GITHUB_REPOSITORY" in os.environ:
-            named = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{os.environ['GITHUB_REPOSITORY']}"
-        if not named:
-            command = ["git", "-C", self.root, "remote", "get-url", "origin"]
-            try:
-                named = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-            except OSError:  # no git
-                named = ""
-        named = re.sub(r"^git@([\w.-]+):", r"https://\1/", named).removesuffix("/").removesuffix(".git")
-        return named if named.startswith("https://") else ""
+
+def repository_of(root: str | Path) -> str:
+    """The repository's address on the web, without a slash at its end; "" where none is known."""
+    named = os.environ.get("MINIBERT_REPOSITORY")
+    if not named and "GITHUB_REPOSITORY" in os.environ:
+        named = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{os.environ['GITHUB_REPOSITORY']}"
+    if not named:
+        command = ["git", "-C", str(root), "remote", "get-url", "origin"]
+        try:
+            named = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        except OSError:  # no git
+            named = ""
+    named = re.sub(r"^git@([\w.-]+):", r"https://\1/", named).removesuffix("/").removesuffix(".git")
+    return named if named.startswith("https://") else ""
 
 
 def with_absolute_links(text: str, repository: str) -> str:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import minibert
 from tests.golden import make_help
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).parents[1]
 #: Where `module.function` is looked for.
 SOURCES = {"minibert": ROOT / "minibert", "minibert_converter": ROOT / "converter/minibert_converter"}
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md"), *ROOT.glob("examples/**/*.md")]
+FOLDERS = ("*.md", "docs/**/*.md", "bench/*.md", "examples/**/*.md", "packages/*/*.md")
+PAGES = [page for pattern in FOLDERS for page in ROOT.glob(pattern)]
 #: Pages that say how the code is made: every path and dotted name in them is one of this tree.
 MAPS = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 #: A file in a folder, a file of this tree, a folder; and a file of code.
@@ -86,7 +88,7 @@ def test_names_are_there(page, names):
     ends = {".".join(parts[start:]) for name in names for parts in [name.split(".")] for start in range(len(parts))}
     for span in spans(page):
         dotted = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(\(.*\))?", span)
-        if dotted and not TENSORS.match(span) and not span.endswith((".py", ".md", ".toml", ".json", ".txt")):
+        if dotted and not TENSORS.match(span) and not span.endswith((".py", ".md", ".toml", ".yml", ".json", ".txt")):
             assert dotted[1] in ends, f"{page.name} names {dotted[1]}"
         for module in re.findall(r"-m ((?:minibert|minibert_converter)[\w.]*)", span):
             assert module in names, f"{page.name} names {module}"
@@ -113,3 +115,14 @@ def test_the_order_of_imports_is_the_one_that_is_tested(half):
 
 def test_the_page_of_commands_is_what_they_say():
     assert make_help.PAGE.read_text() == make_help.page(), "run python -m tests.golden.make_help"
+
+
+def test_the_reference_has_every_public_name():
+    """What `minibert` hands out, and the classes for other stacks: by themselves, or with their module."""
+    pages = [page.read_text() for page in ROOT.glob("docs/site/api/*.md")]
+    shown = {name for page in pages for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)}
+    for name in set(minibert.__all__) - {"__version__"}:
+        assert {f"minibert.{name}", getattr(minibert, name).__module__} & shown, name
+    for path in ROOT.glob("minibert/integrations/*.py"):
+        for name in re.findall(r"^class (Minibert\w+)", path.read_text(), re.MULTILINE):
+            assert f"minibert.integrations.{path.stem}.{name}" in shown, name

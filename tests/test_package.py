@@ -45,7 +45,7 @@ def test_links_of_the_long_description_lead_somewhere(build, repository, monkeyp
 def test_an_address_of_a_clone_becomes_one_of_the_web(build, monkeypatch):
     for address in ("git@git.example.org:a/b.git", "https://git.example.org/a/b", "https://git.example.org/a/b.git"):
         monkeypatch.setenv("MINIBERT_REPOSITORY", address)
-        assert build.Description(str(ROOT), {})._repository() == "https://git.example.org/a/b"
+        assert build.repository_of(ROOT) == "https://git.example.org/a/b"
 
 
 def test_only_the_compiler_needs_another_package(monkeypatch):
