@@ -9,6 +9,7 @@ On a cluster TEXTS and OUT lie where every node sees them. The model's file come
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -47,8 +48,8 @@ def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) 
     local = {} if options.address else {"num_cpus": options.workers + 1, "include_dashboard": False}
     ray.init(options.address, log_to_driver=False, logging_level="ERROR", **local)
     cloudpickle.register_pickle_by_value(parts)  # other nodes have no such module
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     content = [ray.put(Path(job.model).read_bytes())]  # in a list: Ray would hand over what a bare reference refers to
     blocks = min(len(missing), 200 * options.workers)
     data = ray.data.from_items([part._asdict() for part in missing], override_num_blocks=blocks).map_batches(

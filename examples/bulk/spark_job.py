@@ -1,4 +1,4 @@
-"""Vectors or labels of many texts by Spark: `mapInPandas` over parts of the texts, one a task.
+"""Vectors or labels of many texts by Spark: `mapInArrow` over parts of the texts, one a task.
 
     python spark_job.py TEXTS -o OUT [--model minilm] [--workers N] [--master spark://head:7077]
 
@@ -13,14 +13,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import parts
+import pyarrow as pa
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PARTS = "file string, number long, text string, first long, rows long, start long"
 DONE = "part string, rows long, worker string, began double, ended double"
@@ -31,9 +28,9 @@ def session(options: argparse.Namespace) -> SparkSession:
     builder = SparkSession.builder.appName("minibert")
     if not options.master:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        here = {"spark.ui.enabled": "false", "spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-        builder = builder.config(map=here).master(f"local[{options.workers},4]")
-        return builder.getOrCreate()
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        builder = builder.config(map={"spark.ui.enabled": "false", "spark.log.level": "ERROR"})
+        return builder.master(f"local[{options.workers},4]").getOrCreate()
     return builder.config("spark.cores.max", str(options.workers)).master(options.master).getOrCreate()
 
 
@@ -44,16 +41,14 @@ def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) 
     spark.sparkContext.addFile(job.model)
     name = Path(job.model).name
 
-    def work(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        import pandas
-
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         model = job.load(lambda: Path(SparkFiles.get(name)).read_bytes())
         for batch in batches:
-            done = [job.work(model, parts.Part(*row)) for row in batch.itertuples(index=False)]
-            yield pandas.DataFrame(done, columns=list(parts.Done._fields))
+            done = [job.work(model, parts.Part(**row)) for row in batch.to_pylist()]
+            yield pa.RecordBatch.from_pylist([each._asdict() for each in done])
 
     rows = spark.sparkContext.parallelize(map(tuple, missing), len(missing))
-    for row in spark.createDataFrame(rows, PARTS).mapInPandas(work, DONE).collect():
+    for row in spark.createDataFrame(rows, PARTS).mapInArrow(work, DONE).collect():
         yield parts.Done(*row)
     spark.stop()
 
