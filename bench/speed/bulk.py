@@ -115,7 +115,9 @@ def turn(name: str, workers: int, texts: Path, out: Path, rows: int) -> Turn:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(common.ROOT), str(JOBS)])}
     samples: list[list[tuple[float, float]]] = []
     end, start = threading.Event(), time.perf_counter()
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as job:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as job:
         besides = {job.pid, os.getpid()}
         watch = sampled(located("minilm"), besides, workers, end)
         watcher = threading.Thread(target=lambda: samples.extend(watch))

@@ -23,7 +23,9 @@ def work(job: parts.Job, part: parts.Part) -> parts.Done:
 
 def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) -> Iterator[parts.Done]:
     """The parts, as they are done."""
-    local = {} if options.address else {"n_workers": options.workers, "threads_per_worker": 1, "dashboard_address": None}
+    local = (
+        {} if options.address else {"n_workers": options.workers, "threads_per_worker": 1, "dashboard_address": None}
+    )
     with Client(options.address, **local) as client:
         client.upload_file(parts.__file__)
         for _, done in as_completed(client.map(work, [job] * len(missing), missing, retries=3), with_results=True):

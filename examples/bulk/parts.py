@@ -121,7 +121,7 @@ class Job:
             keys, texts = read(self.texts, part, self.key)
             there = [text for text in texts if text is not None]
             answers = (model.encode if self.task == "embed" else model.predict)(there) if there else []
-            table = pa.table({**keys, **_columns(self.task, texts, answers, model.dim)})
+            table = pa.table({**keys, **_columns(texts, answers, model.dim if self.task == "embed" else None)})
             with replacing(out) as file:
                 pq.write_table(table, file)
         return Done(part.name, part.rows, f"{socket.gethostname()}:{os.getpid()}", began, time.time())
@@ -130,10 +130,10 @@ class Job:
 _MODELS: dict[Job, minibert.Model] = {}
 
 
-def _columns(task: str, texts: Sequence[str | None], answers: Any, dim: int) -> dict[str, pa.Array]:
-    """Answers to the texts that are there, as columns of all."""
+def _columns(texts: Sequence[str | None], answers: Any, dim: int | None) -> dict[str, pa.Array]:
+    """Answers to the texts that are there, as columns of all: vectors of `dim` numbers, or labels."""
     there = np.array([text is not None for text in texts])
-    if task == "embed":
+    if dim is not None:
         vectors = np.zeros((len(texts), dim), np.float32)
         if len(answers):
             vectors[there] = answers
@@ -207,7 +207,7 @@ class _Lines:
 
 def _rows(path: Path, start: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
     """Each row of a text file by its columns, from a byte on, and the byte behind it."""
-    kind, number = kind_of(path), 0
+    kind, row = kind_of(path), 0
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         refuse_utf_16(file.peek(4)[:4], path)
         lines = _Lines(file)
@@ -215,12 +215,15 @@ def _rows(path: Path, start: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
         if start:
             lines.position = file.seek(start)
         try:
-            for number, cells in enumerate(_cells(kind, lines), 1):
+            for cells in _cells(kind, lines):
                 if not isinstance(cells, dict):
+                    if len(cells) != len(header):
+                        raise ValueError(f"{len(cells)} fields, the header has {len(header)}")
                     cells = dict(zip(header, cells, strict=True))
                 yield cells, lines.position
-        except (ValueError, csv.Error) as error:  # no UTF-8, no JSON, or too many fields
-            raise InputError(f"{path}: {number or 'no'} rows behind byte {start} can be read, then: {error}") from None
+                row += 1
+        except (ValueError, csv.Error) as error:  # also what is no UTF-8, or no JSON
+            raise InputError(f"{path}, row {row}{f' from byte {start} on' if start else ''}: {error}") from None
 
 
 def _cells(kind: str, lines: _Lines) -> Iterator[Any]:
