@@ -3,9 +3,9 @@
     pip install -r examples/bulk/requirements.txt -e . -e packages/minilm
     python -m bench.speed.bulk --fill
 
-The texts are queries of examples/banking77, one or two of them drawn at random, 100,000 times. Each job answers all of
-them with minilm, once by one worker and once by as many as there are CPUs, in turns; "processes" does so without any
-framework, by `concurrent.futures`. All vectors are compared with those of `encode` in this process, bit by bit. Texts a
+The 100,000 texts are beginnings of queries of examples/banking77 with the ends of others. Each job answers all of them
+with minilm, once by one worker and once by as many as there are CPUs; "processes" does so without any framework, by
+`concurrent.futures`. All vectors are compared with those of `encode` in this process, bit by bit. Texts a
 second are from the beginning of the first part to the end of the last; memory is sampled from /proc while parts are
 done: what is each worker's own, and its share of what it shares with others (PSS).
 """
@@ -52,11 +52,12 @@ class Turn(NamedTuple):
 
 
 def drawn(count: int) -> list[str]:
-    """So many texts."""
+    """So many texts, about as long as queries are."""
     with gzip.open(common.ROOT / "examples/banking77/data/train.tsv.gz", "rt", encoding="utf-8") as file:
-        queries = [row["text"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
+        queries = [row["text"].split() for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
     chance = random.Random(0)
-    return [" ".join(chance.sample(queries, chance.randint(1, 2))) for _ in range(count)]
+    pairs = (chance.sample(queries, 2) for _ in range(count))
+    return [" ".join(one[: len(one) // 2 + 1] + other[len(other) // 2 :]) for one, other in pairs]
 
 
 def mapped(pid: int, model: str) -> tuple[float, float] | None:
@@ -78,8 +79,8 @@ def mapped(pid: int, model: str) -> tuple[float, float] | None:
 
 
 def sampled(model: str, besides: set[int], workers: int, end: threading.Event) -> Iterator[list[tuple[float, float]]]:
-    """Once a second the memory of all workers, where all of them have the file mapped."""
-    while not end.wait(1):
+    """Now and then (it takes time) the memory of all workers, where all of them have the file mapped."""
+    while not end.wait(4):
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         found = [each for pid in pids if pid not in besides and (each := mapped(pid, model))]
         if len(found) == workers:
@@ -151,23 +152,26 @@ def main() -> None:
     options = parser.parse_args()
     many = len(os.sched_getaffinity(0))
     texts = drawn(options.texts)
-    turns: dict[tuple[str, int], Turn] = {}
+    results = common.Results("bulk")
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "texts.parquet")
         pyarrow.parquet.write_table(pa.table({"id": np.arange(len(texts)), "text": texts}), table)
-        for workers in (1, many):
-            for name in options.jobs:
-                turns[name, workers] = turn(name, workers, table, Path(folder, f"{name}-{workers}"), options.rows)
-                common.note(f"{name} {workers}: {turns[name, workers]}")
-        common.note(f"load {common.load()}; bits are compared")
+        for name in options.jobs:
+            turns = {}
+            for workers in (1, many):
+                out = Path(folder, f"{name}-{workers}")
+                turns[str(workers)] = turn(name, workers, table, out, options.rows)._asdict()
+            results.keep(name, {"texts": len(texts), "turns": turns})
+            common.note(f"{name}: {turns}; load {common.load()}")
         vectors = minibert.load("minilm").encode(texts)
-        if wrong := [name for name in turns if not same(Path(folder, f"{name[0]}-{name[1]}"), vectors)]:
+        if wrong := [path.name for path in Path(folder).iterdir() if path.is_dir() and not same(path, vectors)]:
             sys.exit(f"other bits: {wrong}")
     rows = []
-    for name in options.jobs:
-        one, all_ = turns[name, 1], turns[name, many]
-        rates = [f"{len(texts) / workers / turns[name, workers].parts:,.0f}" for workers in (1, many)]
-        rows.append([name, *rates, f"{one.parts / all_.parts:.2f}", f"{one.command:.0f} s", f"{all_.command:.0f} s"])
+    for name in filter(results.__contains__, CONTESTANTS):
+        one, all_ = (Turn(**results[name]["turns"][str(workers)]) for workers in (1, many))
+        count = results[name]["texts"]
+        rows.append([name, f"{count / one.parts:,.0f}", f"{count / many / all_.parts:,.0f}"])
+        rows[-1] += [f"{one.parts / all_.parts:.2f}", f"{one.command:.0f} s", f"{all_.command:.0f} s"]
         rows[-1] += [f"{all_.memory:.0f} MiB", f"{all_.model:.1f} MiB"]
     machine = common.describe_machine()
     header = ["", "texts/s of 1 worker", f"of each of {many}", "times as fast", "command of 1", f"of {many}"]

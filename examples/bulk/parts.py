@@ -123,7 +123,7 @@ class Job:
             answers = (model.encode if self.task == "embed" else model.predict)(there) if there else []
             table = pa.table({**keys, **_columns(texts, answers, model.dim if self.task == "embed" else None)})
             with replacing(out) as file:
-                pq.write_table(table, file)
+                pq.write_table(table, file, use_dictionary=["file", "label"])  # vectors don't repeat themselves
         return Done(part.name, part.rows, f"{socket.gethostname()}:{os.getpid()}", began, time.time())
 
 
