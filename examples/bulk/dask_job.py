@@ -15,6 +15,8 @@ from pathlib import Path
 import parts
 from distributed import Client, as_completed
 
+from minibert.engine.processors import default_threads
+
 
 def work(job: parts.Job, part: parts.Part) -> parts.Done:
     """A part, in a process that keeps its model."""
@@ -24,7 +26,9 @@ def work(job: parts.Job, part: parts.Part) -> parts.Done:
 def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) -> Iterator[parts.Done]:
     """The parts, as they are done."""
     local = (
-        {} if options.address else {"n_workers": options.workers, "threads_per_worker": 1, "dashboard_address": None}
+        {}
+        if options.address
+        else {"n_workers": options.workers or default_threads(), "threads_per_worker": 1, "dashboard_address": None}
     )
     with Client(options.address, **local) as client:
         client.upload_file(parts.__file__)

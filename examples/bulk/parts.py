@@ -29,7 +29,6 @@ import pyarrow.parquet as pq
 import minibert
 from minibert import InputError, MinibertError
 from minibert.datasets import TEXT_COLUMNS, guessed_column, kind_of, refuse_utf_16
-from minibert.engine.processors import default_threads
 from minibert.files import replacing
 from minibert.format.carried import located
 
@@ -339,7 +338,7 @@ def main(description: str, run: Callable[[argparse.Namespace, Job, list[Part]], 
     parser.add_argument("--text", metavar="COL", help=f"the column with texts (default: {', '.join(TEXT_COLUMNS)})")
     parser.add_argument("--key", metavar="COL", help="the column that names a row in the answers (default: file, row)")
     parser.add_argument("--rows", type=int, default=2000, help="texts a part (default 2000)")
-    parser.add_argument("--workers", type=int, default=default_threads(), help="processes (default: one for each CPU)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one for each CPU)")
     parser.add_argument(place, help="a cluster that runs; default: one of this machine's own, for this job")
     options = parser.parse_args()
     try:
@@ -350,7 +349,7 @@ def main(description: str, run: Callable[[argparse.Namespace, Job, list[Part]], 
 
 
 def _main(options: argparse.Namespace, run: Callable[[argparse.Namespace, Job, list[Part]], Iterator[Done]]) -> int:
-    if options.rows < 1 or options.workers < 1:
+    if options.rows < 1 or (options.workers is not None and options.workers < 1):
         raise InputError("--rows and --workers must be at least 1")
     if options.key in ("vector", "label", "score"):
         raise InputError(f"--key {options.key}: answers have a column of that name")

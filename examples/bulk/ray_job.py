@@ -23,6 +23,8 @@ import ray
 import ray.data
 from ray import cloudpickle
 
+from minibert.engine.processors import default_threads
+
 
 class Worker:
     """An actor, which opens the model once.
@@ -45,18 +47,21 @@ class Worker:
 
 def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) -> Iterator[parts.Done]:
     """The parts, as they are done."""
-    local = {} if options.address else {"num_cpus": options.workers + 1, "include_dashboard": False}
+    workers = options.workers or default_threads()
+    local = {} if options.address else {"num_cpus": workers, "include_dashboard": False}
     ray.init(options.address, log_to_driver=False, logging_level="ERROR", **local)
+    if options.address and not options.workers:
+        workers = int(ray.cluster_resources()["CPU"])
     cloudpickle.register_pickle_by_value(parts)  # other nodes have no such module
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     content = [ray.put(Path(job.model).read_bytes())]  # in a list: Ray would hand over what a bare reference refers to
-    blocks = min(len(missing), 200 * options.workers)
+    blocks = min(len(missing), 200 * workers)
     data = ray.data.from_items([part._asdict() for part in missing], override_num_blocks=blocks).map_batches(
         Worker,
         batch_size=1,
         num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(size=options.workers),
+        compute=ray.data.ActorPoolStrategy(size=workers),
         fn_constructor_args=(job, content),
     )
     for row in data.iter_rows():

@@ -19,6 +19,8 @@ import pyarrow as pa
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
+from minibert.engine.processors import default_threads
+
 PARTS = "file string, number long, text string, first long, rows long, start long"
 DONE = "part string, rows long, worker string, began double, ended double"
 
@@ -30,8 +32,10 @@ def session(options: argparse.Namespace) -> SparkSession:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         builder = builder.config(map={"spark.ui.enabled": "false", "spark.log.level": "ERROR"})
-        return builder.master(f"local[{options.workers},4]").getOrCreate()
-    return builder.config("spark.cores.max", str(options.workers)).master(options.master).getOrCreate()
+        return builder.master(f"local[{options.workers or default_threads()},4]").getOrCreate()
+    if options.workers:
+        builder = builder.config("spark.cores.max", str(options.workers))
+    return builder.master(options.master).getOrCreate()
 
 
 def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) -> Iterator[parts.Done]:

@@ -320,3 +320,28 @@ def test_the_command_of_the_page(name, folder, right):
     refused = subprocess.run(command(name, "--rows", "7"), cwd=folder, capture_output=True, text=True)
     assert refused.returncode == 2
     assert "holds answers of another job (rows 2000, not 7)" in refused.stderr
+
+
+SHIPPED = """
+import argparse, sys
+from pathlib import Path
+sys.path.insert(0, "examples/bulk")
+import parts, {name}_job
+texts, model = str(Path("texts").resolve()), str(Path("model.safetensors").resolve())
+job = parts.Job(texts, str(Path("vectors").resolve()), "embed", None, model, "0" * 64)
+options = argparse.Namespace(workers=2, address=None, master=None)
+print(len(list({name}_job.run(options, job, parts.plan(texts, None, None, 500)[0]))))
+"""
+
+
+@pytest.mark.parametrize("name", ["ray", "spark"])
+def test_the_model_comes_along(name, folder, right, tmp_path_factory):
+    """To workers whose file, as they are told, is another one."""
+    command(name)
+    temporary = tmp_path_factory.mktemp("node")
+    (folder / "vectors").mkdir()
+    started = [sys.executable, "-c", SHIPPED.format(name=name)]
+    subprocess.run(started, cwd=folder, env={**os.environ, "TMPDIR": str(temporary)}, check=True)
+    complete(folder, right)
+    (kept,) = temporary.glob("minibert-*/*")
+    assert kept.read_bytes() == (folder / "model.safetensors").read_bytes()
