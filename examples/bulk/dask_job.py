@@ -25,12 +25,8 @@ def work(job: parts.Job, part: parts.Part) -> parts.Done:
 
 def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) -> Iterator[parts.Done]:
     """The parts, as they are done."""
-    local = (
-        {}
-        if options.address
-        else {"n_workers": options.workers or default_threads(), "threads_per_worker": 1, "dashboard_address": None}
-    )
-    with Client(options.address, **local) as client:
+    here = {"threads_per_worker": 1, "dashboard_address": None, "n_workers": options.workers or default_threads()}
+    with Client(options.address, **({} if options.address else here)) as client:
         client.upload_file(parts.__file__)
         for _, done in as_completed(client.map(work, [job] * len(missing), missing, retries=3), with_results=True):
             yield done

@@ -323,14 +323,15 @@ def test_the_command_of_the_page(name, folder, right):
 
 
 SHIPPED = """
-import argparse, sys
+import argparse, runpy, sys
 from pathlib import Path
 sys.path.insert(0, "examples/bulk")
-import parts, {name}_job
+import parts
 texts, model = str(Path("texts").resolve()), str(Path("model.safetensors").resolve())
 job = parts.Job(texts, str(Path("vectors").resolve()), "embed", None, model, "0" * 64)
 options = argparse.Namespace(workers=2, address=None, master=None)
-print(len(list({name}_job.run(options, job, parts.plan(texts, None, None, 500)[0]))))
+parts.main = lambda description, run, place: list(run(options, job, parts.plan(texts, None, None, 500)[0])) and None
+runpy.run_path("examples/bulk/{name}_job.py", run_name="__main__")
 """
 
 
