@@ -176,7 +176,8 @@ def main() -> None:
     machine = common.describe_machine()
     header = ["", "texts/s of 1 worker", f"of each of {many}", "times as fast", "command of 1", f"of {many}"]
     text = common.table([*header, f"memory of each of {many}", "the model's part"], rows)
-    text += f"\n\n{machine['cpu']}, {machine['cpus']} CPUs, load {machine['load']}; {len(texts):,} texts in parts of {options.rows:,}."
+    text += f"\n\n{machine['cpu']}, {machine['cpus']} CPUs, load {machine['load']}; "
+    text += f"{len(texts):,} texts in parts of {options.rows:,}."
     print(text)
     if options.fill:
         common.fill(JOBS / "README.md", __file__, text)
