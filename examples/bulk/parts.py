@@ -133,10 +133,10 @@ def _columns(texts: Sequence[str | None], answers: Any, dim: int | None) -> dict
     """Answers to the texts that are there, as columns of all: vectors of `dim` numbers, or labels."""
     there = np.array([text is not None for text in texts])
     if dim is not None:
-        vectors = np.zeros((len(texts), dim), np.float32)
-        if len(answers):
-            vectors[there] = answers
-        return {"vector": pa.FixedSizeListArray.from_arrays(vectors.ravel(), dim, mask=pa.array(~there))}
+        # Not of fixed size: pyarrow 17 and other readers fail where such a list is missing.
+        ends = np.concatenate([[0], np.cumsum(there * dim)]).astype(np.int32)
+        values = pa.array(np.asarray(answers, np.float32).ravel())
+        return {"vector": pa.ListArray.from_arrays(pa.array(ends), values, mask=pa.array(~there))}
     left = iter(answers)
     rows = [next(left) if each else {"label": None, "score": None} for each in there]
     return {
