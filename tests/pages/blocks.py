@@ -36,6 +36,7 @@ ELSEWHERE = {
         "codes = ": "tests/format/test_format_docs.py",
     },
     "docs/SERVE.md": {"curl localhost:8080/": "tests/serve/test_docs.py"},
+    "examples/bulk/README.md": {"python examples/bulk/": "tests/examples/test_bulk.py"},
 }
 
 #: Steps that are not run, by how they begin; a new page or step that is neither run nor named here fails.
@@ -50,6 +51,7 @@ LEFT_OUT = {
     "docs/SECURITY.md": {"python -m tests.format.fuzz --rounds 100000": HOURS, "pytest": TESTS},
     "docs/TASKS.md": {"python -m bench.": HOURS},
     "bench/README.md": {"python -m bench.": HOURS, "python -m minibert.kernels.prebuild": HOURS},
+    "examples/bulk/README.md": {"python -m bench.": HOURS},
     "examples/banking77/README.md": {"python examples/banking77/": HOURS, "minibert distill": HOURS},
     "examples/banking77/model/README.md": {"python examples/banking77/": HOURS},
     "examples/distill/README.md": {"minibert distill": HOURS},
