@@ -23,6 +23,7 @@ import pytest
 
 import minibert
 from minibert.format.carried import located
+from tests.examples.rows import row, run
 from tests.tiny import classifier_path, embedder_path, tiny_folder  # noqa: F401 - fixtures
 
 ROOT = Path(__file__).parents[2]
@@ -286,6 +287,14 @@ def at_work(folder: Path, job: subprocess.Popen) -> int:
         assert job.poll() is None, "it ended before anything could be killed"
         time.sleep(0.01)
     raise AssertionError("no parts")
+
+
+def test_the_row_of_the_examples(tmp_path):
+    need(*NEEDS["ray"])
+    assert run(row("bulk"), tmp_path).returncode == 0
+    with gzip.open(ROOT / "examples/banking77/data/train.tsv.gz", "rt", encoding="utf-8") as file:
+        rows = sum(1 for _ in file) - 1
+    assert len(answers(tmp_path / "vectors")) == rows
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="finds workers by /proc")
