@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ import pytest
 for _blas in ("OPENBLAS", "MKL"):
     os.environ.setdefault(f"{_blas}_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks anybody but tests/hubs.py
+
+# In the background of a shell SIGINT is ignored, by all that is started there too: the programs of tests shall hear it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 #: What `-m fast` runs: something of every part, and of instruction sets the best one only...

@@ -92,6 +92,8 @@ def quantize(
         for name, table in network.tables.items()
         if isinstance(table, np.ndarray) and len(table) > TINY_TABLE_ROWS
     }
+    total = len(tables) + len(floats) + len(downs)
+    progress("quantizing", 0, total)
     seen: Iterable[tuple[str, Seen]] = ((name, {}) for name in floats)
     correction: MeanCorrection | None = None
     centred: Collection[str] = ()
@@ -116,8 +118,6 @@ def quantize(
         made, lost = _quantize_linear(network, places[name], its_form, {} if words else of_places, centred)
         return _Quantized(made, lost, means, tokens)
 
-    total = len(tables) + len(floats) + len(downs)
-    progress("quantizing", 0, total)
     linears: dict[str, QuantizedLinear | TiedLinear] = {}
     means: dict[str, Float32Array] = {}
     measured: dict[str, dict[str, Any]] = {}
