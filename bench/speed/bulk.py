@@ -90,10 +90,11 @@ def sampled(model: str, besides: set[int], workers: int, end: threading.Event) -
 def processes(texts: str, out: str, workers: int, rows: int) -> None:
     """The parts by processes alone, in the form of a job: `python -c` runs it."""
     import parts  # pyright: ignore[reportMissingImports]
+    from command import plan  # pyright: ignore[reportMissingImports]
 
     model = located("minilm")
     job = parts.Job(texts, out, "embed", "id", model, parts.digest(Path(model)))
-    every, _ = parts.plan(texts, None, "id", rows)
+    every, _ = plan(texts, None, "id", rows)
     Path(out).mkdir()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         done = list(pool.map(work, [job] * len(every), every))

@@ -14,6 +14,7 @@ from minibert.errors import FormatError
 from minibert.format import (
     Config,
     Linear,
+    filled_blocks,
     pack_blocks,
     pack_codebook,
     pack_float32,
@@ -188,10 +189,11 @@ def store_linear(name: str, linear: LinearWeights | QuantizedLinear, sparse_thre
     elif isinstance(linear.grid, BlockGrid):
         schema, tensors = _int4_blocks(name, linear.q, linear.grid, schema)
     else:
-        blocks, indices, indptr = pack_blocks(linear.q)
-        sparse = replace(schema, kind="int8-4x4", blocks=len(blocks))
+        kept = filled_blocks(linear.q)
+        sparse = replace(schema, kind="int8-4x4", blocks=int(np.count_nonzero(kept)))
         if sparse.density <= (sparse_threshold if linear.grid is None else min(sparse_threshold, CODEBOOK_DENSITY)):
             schema = sparse
+            blocks, indices, indptr = pack_blocks(linear.q, kept)
             tensors = {f"{name}.blocks": blocks, f"{name}.index": indices, f"{name}.starts": indptr}
         elif linear.grid is not None:
             schema, tensors = _codebook(name, linear.q, linear.grid, schema)
@@ -268,6 +270,6 @@ def _table_schema(table: AnyTable) -> Table:
 
 
 def to_panels(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A vector, or the rows of a matrix, with zeros up to a whole number of panels of 16."""
+    """A vector, or the rows of a matrix, with zeros up to a whole number of panels of 16; itself if there are none."""
     missing = padded(len(values)) - len(values)
-    return np.pad(values, ((0, missing), *[(0, 0)] * (values.ndim - 1)))
+    return values if not missing else np.pad(values, ((0, missing), *[(0, 0)] * (values.ndim - 1)))

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import command
 import parts
 from distributed import Client, as_completed
 
@@ -33,4 +34,4 @@ def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) 
 
 
 if __name__ == "__main__":
-    sys.exit(parts.main(__doc__ or "", run, "--address"))
+    sys.exit(command.main(__doc__ or "", run, "--address"))

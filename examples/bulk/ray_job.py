@@ -18,6 +18,7 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
+import command
 import parts
 import ray
 import ray.data
@@ -70,4 +71,4 @@ def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) 
 
 
 if __name__ == "__main__":
-    sys.exit(parts.main(__doc__ or "", run, "--address"))
+    sys.exit(command.main(__doc__ or "", run, "--address"))

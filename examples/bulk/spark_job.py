@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import command
 import parts
 import pyarrow as pa
 from pyspark import SparkFiles
@@ -58,4 +59,4 @@ def run(options: argparse.Namespace, job: parts.Job, missing: list[parts.Part]) 
 
 
 if __name__ == "__main__":
-    sys.exit(parts.main(__doc__ or "", run, "--master"))
+    sys.exit(command.main(__doc__ or "", run, "--master"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minibert.format.constants import padded
 from minibert.format.four_bit import expand_blocks, expand_four_bit, pack_codebook, pack_int4, pack_int4_blocks
 from minibert.format.layout import (
+    filled_blocks,
     pack_blocks,
     pack_float32,
     pack_int8,
@@ -36,6 +37,7 @@ __all__ = [
     "expand_blocks",
     "expand_four_bit",
     "expected_tensors",
+    "filled_blocks",
     "is_model_file",
     "model_bytes",
     "pack_blocks",

@@ -84,6 +84,20 @@ def unpack_float32(packed: NDArray[np.float32], out_features: int | None = None)
     return np.ascontiguousarray(rows[:out_features])
 
 
+def filled_blocks(weight: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """The 4×4 blocks of an int8 matrix `[out, in]` that hold anything but zeros: bool `[out / 4, rounded up, in / 4]`.
+
+    Raises:
+        ValueError: if the matrix is not int8, not two-dimensional, or `in` is not a multiple of GROUP.
+    """
+    _, in_features = _matrix_shape(weight, np.int8)
+    if in_features % GROUP:
+        raise ValueError(f"blocks need a multiple of {GROUP} inputs, not {in_features}")
+    groups = np.ascontiguousarray(_padded_rows(weight)).view(np.int32)  # four inputs at once
+    filled = np.any(groups.reshape(-1, BLOCK, in_features // GROUP), axis=1)
+    return np.asarray(filled)[: -(-len(weight) // BLOCK)]
+
+
 def pack_blocks(
     weight: NDArray[np.int8], kept: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int8], NDArray[np.uint16], NDArray[np.int32]]:
@@ -108,7 +122,8 @@ def pack_blocks(
         raise ValueError(f"a block-sparse matrix needs a multiple of {GROUP} inputs, at most 262140, not {in_features}")
     grid = _padded_rows(weight).reshape(padded(out_features) // BLOCK, BLOCK, in_features // GROUP, GROUP)
     grid = grid.transpose(0, 2, 1, 3)
-    stays = grid.any(axis=(2, 3)) if kept is None else np.pad(kept, ((0, len(grid) - len(kept)), (0, 0)))
+    kept = filled_blocks(weight) if kept is None else kept
+    stays = np.pad(kept, ((0, len(grid) - len(kept)), (0, 0)))
     ends = np.cumsum(np.count_nonzero(stays, axis=1), dtype=np.int64)
     if ends.size and ends[-1] > np.iinfo(np.int32).max:
         raise ValueError(f"a block-sparse matrix has fewer than 2**31 blocks, not {ends[-1]}")

@@ -44,7 +44,8 @@ import pyarrow.dataset  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 sys.path.insert(0, str(EXAMPLE))
-import parts  # noqa: E402 - a program, which no environment installs
+import command as bulk  # noqa: E402 - programs, which no environment installs
+import parts  # noqa: E402
 
 # Parts alone, of a tiny model, by a job that does one part after another.
 
@@ -67,7 +68,7 @@ def start(monkeypatch, embedder_path):  # noqa: F811
 
         words = ["job", *words, "--model", model]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
-        return did, parts.main("", run, "--address")
+        return did, bulk.main("", run, "--address")
 
     return started
 
@@ -335,11 +336,11 @@ SHIPPED = """
 import argparse, runpy, sys
 from pathlib import Path
 sys.path.insert(0, "examples/bulk")
-import parts
+import command, parts
 texts, model = str(Path("texts").resolve()), str(Path("model.safetensors").resolve())
 job = parts.Job(texts, str(Path("vectors").resolve()), "embed", None, model, "0" * 64)
 options = argparse.Namespace(workers=2, address=None, master=None)
-parts.main = lambda description, run, place: list(run(options, job, parts.plan(texts, None, None, 500)[0])) and None
+command.main = lambda description, run, place: list(run(options, job, command.plan(texts, None, None, 500)[0])) and None
 runpy.run_path("examples/bulk/{name}_job.py", run_name="__main__")
 """
 
