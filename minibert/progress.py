@@ -73,6 +73,9 @@ class Stages:
 
     A terminal sees the running stage count, and the time left; a stage that has ended leaves a line with its time, in
     logs too. Where the work has steps, of one or more stages each, `step` numbers them: `2/3 quantizing: 1.4 s`.
+
+    Attributes:
+        lines: whether a stage that has ended leaves a line; work that says itself what it has done leaves none.
     """
 
     def __init__(self, *, stream: TextIO | None = None) -> None:
@@ -81,6 +84,11 @@ class Stages:
         self._stage: str | None = None
         self._start = 0.0
         self._step = ""
+        self.lines = True
+
+    def say(self, text: str) -> None:
+        """One line between stages, in logs too."""
+        self._write(text + "\n")
 
     def step(self, number: int, steps: int) -> None:
         """Say that stages to come are of this step, of so many; of none where there are 0."""
@@ -92,7 +100,10 @@ class Stages:
         if stage != self._stage:
             self._stage, self._start = stage, now
         if done >= total:
-            self._write(f"{self._step}{stage}: {now - self._start:.1f} s\n")
+            if self.lines:
+                self._write(f"{self._step}{stage}: {now - self._start:.1f} s\n")
+            elif self._terminal:
+                self._write("")
             self._stage = None
         elif self._terminal:
             left = time_left(now - self._start, done, total)

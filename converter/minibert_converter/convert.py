@@ -19,7 +19,7 @@ from minibert_converter.export import export
 from minibert_converter.network import Network
 from minibert_converter.passes.registry import Vocabulary
 from minibert_converter.progress import OnProgress, no_progress
-from minibert_converter.recipe import Context, Recipe, read_recipe, run
+from minibert_converter.recipe import Context, PassReport, Recipe, read_recipe, run
 from minibert_converter.recipe.flags import recipe_of
 from minibert_converter.report import Report, make_report
 
@@ -88,17 +88,41 @@ def convert(
     begin()
     network = read_checkpoint(source, task, progress, route=route, base=base)
     if max_length is not None:
-        _set_max_length(network, max_length)
+        set_max_length(network, max_length)
     passes = run(chosen, network, Context(texts, chosen.seed, chosen.folder, progress, begin))
 
     begin()
+    return replace(write(network, chosen, passes, texts, target, progress), seconds=time.perf_counter() - start)
+
+
+def write(
+    network: Network,
+    recipe: Recipe,
+    passes: Sequence[PassReport],
+    texts: Sequence[str] | None,
+    target: Path,
+    progress: OnProgress = no_progress,
+) -> Report:
+    """Writes the file of a network that has been through a recipe.
+
+    Args:
+        network: what to write.
+        recipe: that it has been through.
+        passes: what each of them did, as `run` returns it.
+        texts: calibration texts that were given, if any.
+        target: the file, which `check_target` has looked at.
+        progress: called with the stage "writing".
+
+    Returns:
+        The report; its time is 0.
+    """
     progress("writing", 0, 1)
-    config, tensors = export(network, chosen.sparse_threshold)
+    config, tensors = export(network, recipe.sparse_threshold)
     calibration = "built-in" if texts is None else f"{len(texts):,} texts given"
-    report = make_report(network, tensors, passes, calibration if chosen.reads_texts else "")
+    report = make_report(network, tensors, passes, calibration if recipe.reads_texts else "")
     size = write_model(target, replace(config, report=report.stored_json()), tensors)
     progress("writing", 1, 1)
-    return replace(report, file_bytes=size, seconds=time.perf_counter() - start)
+    return replace(report, file_bytes=size)
 
 
 def _recipe(recipe: Recipe | str | Path | None, flags: dict[str, Any]) -> Recipe:
@@ -130,7 +154,8 @@ def check_target(source: Path, target: Path, inputs: Sequence[str | Path] = ()) 
     return path
 
 
-def _set_max_length(network: Network, max_length: int) -> None:
+def set_max_length(network: Network, max_length: int) -> None:
+    """Has a network read so many tokens of a text; raises InputError where it has no positions for them."""
     most = network.architecture.max_positions
     if not 1 <= max_length <= most:
         raise InputError(f"max_length is {max_length}, but the model has positions for 1 to {most} tokens")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from minibert_converter.budget.goal import Goal, parse_size
-from minibert_converter.budget.search import GoalError, Scorer, SearchResult, search
+from minibert_converter.budget.interval import Kept, Score
+from minibert_converter.budget.result import GoalError, SearchResult
+from minibert_converter.budget.search import Scorer, search
 from minibert_converter.budget.targets import TARGETS, Target, find_target
 
 __all__ = [
     "TARGETS",
     "Goal",
     "GoalError",
+    "Kept",
+    "Score",
     "Scorer",
     "SearchResult",
     "Target",

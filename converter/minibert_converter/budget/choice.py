@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minibert.format import Config
+from minibert_converter.budget.interval import Kept
 from minibert_converter.budget.probe import Candidate
 from minibert_converter.budget.space import FORMS, Shape, latency_ratio, worth_of
 from minibert_converter.budget.targets import Target
@@ -30,6 +31,7 @@ class Trial:
         score: on the user's examples; None where there are none.
         loss: how far its answers moved; None where the goal has no loss.
         holds: whether it meets the goal.
+        kept: the part of the float32 model's score that it keeps; None where there is no score.
     """
 
     candidate: Candidate
@@ -37,6 +39,7 @@ class Trial:
     score: float | None
     loss: float | None
     holds: bool
+    kept: Kept | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; of the forms how many matrices have each."""
@@ -47,6 +50,7 @@ class Trial:
             "score": self.score,
             "loss": self.loss,
             "holds": self.holds,
+            "kept": None if self.kept is None else self.kept.to_json(),
         }
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minibert.format import read_model
+from minibert_converter.budget.bounds import (
+    HEADER_BYTES,
+    TYPICAL_LOSS,
+    Frame,
+    after,
+    frame_of,
+    per_weight,
+    shapes_of,
+    typical_loss,
+    typical_words,
+)
+from minibert_converter.budget.clock import Clock, TimeUpError
 from minibert_converter.budget.knapsack import Choice, Option, frontier
 from minibert_converter.budget.space import (
     FORMS,
@@ -18,8 +27,10 @@ from minibert_converter.budget.space import (
     forms_worth_trying,
     latency_ratio,
     recipe_for,
+    small_table_forms,
     stored_bytes,
     table_forms,
+    words_pass,
     worth_of,
 )
 from minibert_converter.budget.state import State, key_of
@@ -27,19 +38,50 @@ from minibert_converter.budget.targets import Target
 from minibert_converter.calibration.outputs import loss, outputs, outputs_of_file
 from minibert_converter.calibration.tokens import Tokens, tokenize
 from minibert_converter.checkpoints import read_checkpoint
+from minibert_converter.convert import set_max_length, write
 from minibert_converter.export import WORDS, export, store_linear
 from minibert_converter.matrices import in_float32
-from minibert_converter.network import Float32Array, LinearWeights, Network, TiedLinear
-from minibert_converter.passes.prune.blocks import block_density
+from minibert_converter.network import Float32Array, Network, TiedLinear
 from minibert_converter.passes.quantize.quantizer import quantize
-from minibert_converter.progress import OnProgress
-from minibert_converter.recipe import Context, Recipe, run
+from minibert_converter.recipe import Context, PassReport, Recipe, run
+from minibert_converter.report import Report
 
 #: Texts that go through the network for each measurement: enough to rank tensors, whose losses differ by orders of
 #: magnitude.
 MEASURED_TEXTS = 64
-#: What each tensor adds to the header of a file, about, recipe and report included: it is known when the file is made.
-HEADER_BYTES = 200
+#: What steps cost, times rounding all matrices to int8: of the outputs that one matrix changes, ...
+_OUTPUTS = 0.05
+#: ... of the words in a form, ...
+_WORDS = {"int8": 0.1, "int4": 0.15, "codebook": 0.6, "low-rank": 0.2}
+#: ... of what prunes or shares; blocks are scored once, then cut at any share, ...
+_SCORING, _REMOVING = 7.0, {"blocks": 1.8, "structures": 1.6, "sharing": 0.8, "layers": 0.5}
+#: ... and of a file.
+FILE_COST = 1.3
+#: Networks after passes that prune or share that are held in memory: more than are tried.
+_HELD = 6
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint, and how it is read.
+
+    Attributes:
+        folder: of the checkpoint.
+        texts: calibration texts; None takes those that ship with the converter.
+        seed: of every random choice.
+        task: as `convert` has it.
+        route: as `convert` has it.
+        base: as `convert` has it.
+        max_length: as `convert` has it.
+    """
+
+    folder: Path
+    texts: list[str] | None
+    seed: int = 0
+    task: str | None = None
+    route: str | None = None
+    base: str | Path | None = None
+    max_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +95,9 @@ class Candidate:
         latency: the part of the dense int8 model's time that it is expected to take.
         weight: what there should be as little as possible of: bytes, or what is worth most on the target.
         forms: of the matrices.
+        base: passes that prune or share.
+        table: the form of the words.
+        cut: whether its vocabulary is cut.
     """
 
     recipe: Recipe
@@ -61,6 +106,14 @@ class Candidate:
     latency: float
     weight: float
     forms: Mapping[str, str]
+    base: tuple[dict[str, Any], ...] = ()
+    table: str = "int8"
+    cut: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Names what it has in common with others but for the forms of matrices."""
+        return key_of([self.base, self.table, self.cut])
 
 
 @dataclass(frozen=True)
@@ -82,75 +135,145 @@ class Measured:
 class Probe:
     """Measures a checkpoint's network; what has been measured is taken from the state.
 
+    Where there is no time to measure, what is usual stands in its place, and is not kept.
+
     Attributes:
-        source: the checkpoint folder.
-        texts: calibration texts; None takes those that ship with the converter.
+        source: the checkpoint.
         first: passes that are done in any case, ahead of all.
-        seed: of every random choice.
-        task: as `convert` has it.
-        route: as `convert` has it.
-        base: as `convert` has it.
         target: where the model will answer.
         state: of the search.
-        progress: called as `progress(stage, done, total)`.
+        clock: told of each step.
+        cut: whether the last of `first` cuts the vocabulary for the budget's sake.
     """
 
-    source: Path
-    texts: list[str] | None
+    source: Source
     first: list[dict[str, Any]]
-    seed: int
-    task: str | None
-    route: str | None
-    base: str | Path | None
     target: Target
     state: State
-    progress: OnProgress
+    clock: Clock
+    cut: bool = False
 
     def __post_init__(self) -> None:
-        self._network: Network | None = None
+        self._read: Network | None = None
+        self._made: dict[str, tuple[Network, list[PassReport]]] = {}
         self._tokens: Tokens | None = None
         self._wanted: Float32Array | None = None
         self._rounded: dict[str, Network] = {}
+        self._frame: Frame | None = None
+        self._small = False
+
+    # Networks.
+
+    def _made_by(self, base: Sequence[Mapping[str, Any]]) -> tuple[Network, list[PassReport]]:
+        """The network after the first passes and these, not to be changed, and what they did."""
+        key = key_of(list(base))
+        if key not in self._made:
+            if self._read is None:
+                source = self.source
+                self._read = read_checkpoint(
+                    source.folder, source.task, self.clock.progress, route=source.route, base=source.base
+                )
+                self._read.need_layers("a budget")
+                if source.max_length is not None:
+                    set_max_length(self._read, source.max_length)
+            network = self._read.copy()
+            reports = run(self._recipe([*self.first, *base]), network, self._context())
+            while len(self._made) > _HELD:  # the first is what all others are compared with
+                self._made.pop(list(self._made)[1])
+            self._made[key] = network, reports
+        return self._made[key]
+
+    def _recipe(self, passes: Sequence[Mapping[str, Any]]) -> Recipe:
+        return Recipe.from_json({"pass": [dict(one) for one in passes], "seed": self.source.seed})
+
+    def _context(self) -> Context:
+        return Context(self.source.texts, self.source.seed, progress=self.clock.progress, memory=self.state.arrays)
 
     def network(self) -> Network:
-        """A copy of the checkpoint's network that passes may change."""
-        if self._network is None:
-            self._network = read_checkpoint(self.source, self.task, self.progress, route=self.route, base=self.base)
-            self._network.need_layers("a budget")
-            self._run(self.first, self._network)
-        return self._network.copy()
+        """A copy of the checkpoint's network after the first passes, which others may change."""
+        return self._made_by(())[0].copy()
 
-    def after(self, passes: list[dict[str, Any]]) -> Network:
-        """The network after some passes."""
+    def after(self, passes: Sequence[Mapping[str, Any]]) -> Network:
+        """The network after some more passes."""
         network = self.network()
-        self._run(passes, network)
+        run(self._recipe(passes), network, self._context())
         return network
 
-    def _run(self, passes: list[dict[str, Any]], network: Network) -> None:
-        recipe = Recipe.from_json({"pass": passes, "seed": self.seed})
-        run(recipe, network, Context(self.texts, self.seed, progress=self.progress))
+    def make(self, recipe: Recipe, base: Sequence[Mapping[str, Any]], path: Path) -> Report:
+        """Writes the file of a recipe that begins with the first passes and these: what `convert` makes of it."""
+        made, reports = self._made_by(base)
+        network = made.copy()
+        passes = run(recipe, network, self._context(), (len(self.first) + len(base), reports))
+        texts = self.source.texts if recipe.reads_texts else None
+        return write(network, recipe, passes, texts, path, self.clock.progress)
+
+    # What is measured.
+
+    def frame(self) -> Frame:
+        """The network by its shapes."""
+        if self._frame is None:
+            network = self.network()
+            self._frame = frame_of(network, _in_int8(network), self.target)
+        return self._frame
 
     def tokens(self) -> Tokens:
         """What outputs are compared on."""
         if self._tokens is None:
-            self._tokens = tokenize(self.network(), self.texts).sample(MEASURED_TEXTS)
+            self._tokens = tokenize(self.network(), self.source.texts).sample(MEASURED_TEXTS)
         return self._tokens
 
     def loss_of(self, network: Network) -> float:
         """What the outputs of a network lose against the float32 checkpoint's."""
-        if self._wanted is None:
-            self._wanted = self._outputs(self.network())
-        return loss(self._outputs(network), self._wanted)
+        return loss(self._outputs(network), self._float_outputs())
 
     def loss_of_file(self, path: Path) -> float:
         """What a file loses in all, activations rounded as well: its own answers against the float32 network's."""
-        file = read_model(path)
+        return loss(outputs_of_file(read_model(path), self.tokens().chunks()), self._float_outputs())
+
+    def _float_outputs(self) -> Float32Array:
         if self._wanted is None:
             self._wanted = self._outputs(self.network())
-        return loss(outputs_of_file(file, self.tokens().chunks()), self._wanted)
+        return self._wanted
 
     def _outputs(self, network: Network) -> Float32Array:
         return outputs(in_float32(network), self.tokens().chunks())
+
+    def _get(self, key: str, what: str, cost: float, measure: Callable[[], Any], usual: Callable[[], Any]) -> Any:
+        """What is known or measured now, in a step of the search; what is usual where there is no time for it."""
+        key = f"{'cut ' * self.cut}{key}"
+        if self.state.has(key):
+            return self.state.get(key, measure)
+        try:
+            with self.clock.step(what, cost):
+                return self.state.get(key, measure)
+        except TimeUpError:
+            return usual()
+
+    def steps(self, forms: Sequence[str], tables: Sequence[str]) -> list[float]:
+        """Costs of what is yet to be measured of forms of the matrices and of the words."""
+        costs = [self._form_cost(form) for form in forms if not self.state.has(f"{'cut ' * self.cut}form {form}")]
+        new = [form for form in tables if not self.state.has(f"{'cut ' * self.cut}table {form}")]
+        return costs + [_words_cost(form) for form in new]
+
+    def _form_cost(self, form: str) -> float:
+        return 1 if form == "int8" else 1.1 + _OUTPUTS * len(self.frame().shapes)
+
+    def base_cost(self, base: Sequence[Mapping[str, Any]]) -> float:
+        """The cost of pruning or sharing, if it is not known yet; of blocks the scoring as well, if there are none."""
+        if not base or self.state.has(f"{'cut ' * self.cut}base {key_of(list(base))}"):
+            return 0.0
+        cost = 0.2
+        for one in base:
+            for request in one.get("prune", ()):
+                kind = request.partition(":")[0]
+                family = kind if kind == "layers" else "structures" if kind in ("heads", "ffn") else "blocks"
+                whole = family == "blocks" and not self._are_scored(one)
+                cost += _REMOVING[family] + _SCORING * whole
+            cost += _REMOVING["sharing"] * ("share" in one)
+        return cost
+
+    def _are_scored(self, one: Mapping[str, Any]) -> bool:
+        return bool(len(self.state.arrays)) and len(one["prune"]) == 1
 
     def rounded(self, form: str) -> Network:
         """The network with every matrix that can have it in one form."""
@@ -160,7 +283,16 @@ class Probe:
 
     def forms(self, names: Sequence[str] = FORMS) -> dict[str, dict[str, list[float]]]:
         """By form and matrix: bytes, and the loss if only this matrix had the form rather than int8."""
-        return {form: self.state.get(f"form {form}", lambda form=form: self._measure_form(form)) for form in names}
+        return {
+            form: self._get(
+                f"form {form}",
+                f"all matrices in {form}" + ", then one at a time" * (form != "int8"),
+                self._form_cost(form),
+                lambda form=form: self._measure_form(form),
+                lambda form=form: self._usual_form(form),
+            )
+            for form in names
+        }
 
     def _measure_form(self, form: str) -> dict[str, list[float]]:
         network = self.rounded(form)
@@ -176,23 +308,55 @@ class Probe:
         base, measured = in_float32(self.rounded("int8")), {}
         wanted = self._outputs(base)
         for done, name in enumerate(names):
-            self.progress(f"measuring {form}", done, len(names))
+            self.clock.progress(f"measuring {form}", done, len(names))
             one = in_float32(replace(network, linears={name: network.linears[name]}, tables={})).linears[name]
             changed = replace(base, linears={**base.linears, name: one})
             measured[name] = [sizes[name], loss(self._outputs(changed), wanted)]
-        self.progress(f"measuring {form}", len(names), len(names))
+        self.clock.progress(f"measuring {form}", len(names), len(names))
+        del self._rounded[form]
         return measured
+
+    def _usual_form(self, form: str) -> dict[str, list[float]]:
+        shapes = self.frame().shapes
+        sizes = {name: round(shape.weights * per_weight(shape, form)) for name, shape in shapes.items()}
+        if form == "int8":
+            stored = matrix_bytes(_in_int8(self.network()))
+            tied = self.network().aliases.get(WORDS)
+            return {name: [size, 0.0] for name, size in stored.items() if name != tied}
+        return {name: [size, TYPICAL_LOSS[form] / len(sizes)] for name, size in sizes.items()}
+
+    def table_names(self) -> tuple[str, ...]:
+        """Forms of the words that are to be had now."""
+        network = self.network()
+        return table_forms(network) + (small_table_forms(network) if self._small else ())
+
+    def take_small_tables(self) -> None:
+        """Has the words take forms in fewer bytes too, from now on."""
+        self._small = True
 
     def tables(self, forms: Sequence[str] = ()) -> dict[str, list[float]]:
         """By form of the word embeddings: bytes of a file but for its matrices, and the loss by that form alone."""
-        forms = forms or table_forms(self.network())
-        return {form: self.state.get(f"table {form}", lambda form=form: self._measure_table(form)) for form in forms}
+        return {
+            form: self._get(
+                f"table {form}",
+                f"the words in {form}",
+                _words_cost(form),
+                lambda form=form: self._measure_table(form),
+                lambda form=form: self._usual_table(form),
+            )
+            for form in forms or self.table_names()
+        }
 
     def _measure_table(self, form: str) -> list[float]:
         # Words in int8 are what every quantize pass makes of them, where they have no other form yet.
-        network = self.after([] if form == "int8" else [{"embeddings": form}])
+        network = self.after([] if form == "int8" else [words_pass(form)])
         stored = _in_int8(network)
         return [self._bytes_beside(stored), self.loss_of(replace(network, tables=stored.tables))]
+
+    def _usual_table(self, form: str) -> list[float]:
+        beside = self._bytes_beside(_in_int8(self.network()))
+        frame = self.frame()
+        return [beside + frame.words(form) - frame.words("int8"), typical_words(form)]
 
     def _bytes_beside(self, network: Network) -> int:
         """Bytes of a file without those of the matrices that a form is chosen for."""
@@ -201,32 +365,41 @@ class Probe:
         sizes = matrix_bytes(network)
         return total - sum(sizes[name] for name in self.forms(("int8",))["int8"]) + HEADER_BYTES * len(tensors)
 
-    def shapes(self, base: Sequence[dict[str, Any]] = ()) -> Measured:
+    def shapes(self, base: Sequence[Mapping[str, Any]] = ()) -> Measured:
         """The encoder's matrices after passes that prune or share, and what that loses."""
-        measured = self.state.get(f"base {key_of(list(base))}", lambda: self._measure_base(list(base)))
+        if not base:
+            return Measured(dict(self.frame().shapes), 0, 0.0)
+        measured = self._get(
+            f"base {key_of(list(base))}",
+            said(base),
+            self.base_cost(base),
+            lambda: self._measure_base(base),
+            lambda: self._usual_base(base),
+        )
         shapes = {name: Shape(*each) for name, each in measured["shapes"].items()}
         return Measured(shapes, measured["own"], measured["loss"])
 
-    def _measure_base(self, base: list[dict[str, Any]]) -> dict[str, Any]:
-        network = self.after(base)
-        uses = Counter(network.aliases.values())
-        uses.update(linear.target for linear in network.linears.values() if isinstance(linear, TiedLinear))
-        shapes = {}
-        for name, linear in network.linears.items():
-            if name.startswith("layers.") and isinstance(linear, LinearWeights):
-                density = block_density(linear.weight, np.ones(linear.weight.shape, bool))
-                shapes[name] = [linear.weight.size, density, 1 + uses[name]]
+    def _measure_base(self, base: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        network = self._made_by(base)[0].copy()
+        shapes = {name: list(vars(shape).values()) for name, shape in shapes_of(network).items()}
         # What a layer keeps for itself of matrices that it shares.
-        sizes = matrix_bytes(_in_int8(network)) if base else {}
+        sizes = matrix_bytes(_in_int8(network))
         own = sum(size for name, size in sizes.items() if name not in self.forms(("int8",))["int8"])
         own += sum(linear.bias.nbytes for linear in network.linears.values() if isinstance(linear, TiedLinear))
-        return {"shapes": shapes, "own": own, "loss": self.loss_of(network) if base else 0.0}
+        return {"shapes": shapes, "own": own, "loss": self.loss_of(network)}
+
+    def _usual_base(self, base: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        whole = self.frame().shapes
+        left, own = after(whole, base)
+        shapes = {name: list(vars(shape).values()) for name, shape in left.items()}
+        return {"shapes": shapes, "own": own, "loss": typical_loss(whole, base)}
 
     # What is chosen.
 
     def candidates(self, base: Sequence[dict[str, Any]] = ()) -> list[Candidate]:
         """Every point of the frontier of bytes and loss after passes that prune or share."""
-        measured, dense, forms = self.shapes(base), self.shapes().shapes, self.forms()
+        forms = self.forms()
+        measured, dense = self.shapes(base), self.frame().shapes
         sizes = self._sizes(measured, forms)
         items = {
             name: [Option(form, size, self._loss_by(forms, name, form)) for form, size in its.items()]
@@ -235,11 +408,12 @@ class Probe:
         found = []
         for table, (beside, lost) in self.tables().items():
             for choice in frontier(items):
-                recipe = recipe_for(self.first, base, table, choice.options, self.seed)
+                recipe = recipe_for(self.first, base, table, choice.options, self.source.seed)
                 size = round(beside) + measured.own + round(choice.weight)
                 latency = self._latency(measured, dense, choice)
                 lost_in_all = measured.loss + lost + choice.loss
-                found.append(Candidate(recipe, size, lost_in_all, latency, size, choice.options))
+                kind = tuple(base), table, self.cut
+                found.append(Candidate(recipe, size, lost_in_all, latency, size, choice.options, *kind))
         return found
 
     def fast_candidates(self) -> list[Candidate]:
@@ -258,7 +432,7 @@ class Probe:
         beside = self.tables(("int8",))["int8"]
         found = []
         for choice in frontier(items):
-            recipe = recipe_for(self.first, (), "int8", choice.options, self.seed)
+            recipe = recipe_for(self.first, (), "int8", choice.options, self.source.seed)
             size = round(beside[0]) + sum(its[choice.options.get(name, "int8")] for name, its in sizes.items())
             latency = self._latency(measured, measured.shapes, choice)
             lost = beside[1] + choice.loss
@@ -267,7 +441,7 @@ class Probe:
 
     def _sizes(self, measured: Measured, forms: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, int]]:
         """Bytes of each matrix that is left in each form that it may have; one of the head stays int8."""
-        dense = self.shapes().shapes
+        dense = self.frame().shapes
         sizes: dict[str, dict[str, int]] = {}
         for name, (size, _) in forms["int8"].items():
             shape = measured.shapes.get(name)
@@ -288,6 +462,19 @@ class Probe:
     def _latency(self, measured: Measured, dense: Mapping[str, Shape], choice: Choice) -> float:
         total = sum(shape.uses * shape.weights for shape in dense.values())
         return latency_ratio(measured.shapes, choice.options, total, self.target)
+
+
+def _words_cost(form: str) -> float:
+    return sum(_WORDS[each.partition(":")[0]] for each in form.split("+"))
+
+
+def said(base: Sequence[Mapping[str, Any]]) -> str:
+    """Passes that prune or share, for people: "prune 4x4:0.5"."""
+    words = []
+    for one in base:
+        words += [f"prune {' '.join(one['prune'])}"] if "prune" in one else []
+        words += [f"share {one['share']}"] if "share" in one else []
+    return ", ".join(words)
 
 
 def _in_int8(network: Network) -> Network:

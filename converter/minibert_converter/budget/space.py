@@ -17,7 +17,7 @@ from minibert_converter.recipe import Recipe
 
 #: Parts of a network that may be removed, by family, from least to most: what `--prune` takes.
 PRUNING: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "blocks": tuple((f"4x4:{share}",) for share in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)),
+    "blocks": tuple((f"4x4:{share}",) for share in (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)),
     "structures": tuple((f"heads:{share}", f"ffn:{share}") for share in (0.17, 0.25, 0.33, 0.42, 0.5, 0.6)),
 }
 #: The rank of what shared layers keep for themselves, as a part of the hidden size.
@@ -43,11 +43,13 @@ class Shape:
         weights: outputs times inputs.
         density: the part of its 4x4 blocks that holds a weight.
         uses: layers that multiply by it.
+        own: bytes of its scales, sums, bias and factors, which it has in every form.
     """
 
     weights: int
     density: float
     uses: int = 1
+    own: int = 0
 
 
 def time_of(shape: Shape, form: str, target: Target) -> float:
@@ -92,10 +94,11 @@ def stored_bytes(shape: Shape, form: str, per_weight: float) -> int:
     Args:
         shape: of the matrix.
         form: how its weights are kept.
-        per_weight: bytes a weight of a dense matrix of this size in this form.
+        per_weight: bytes a weight of a dense matrix of this size in this form, what it has in every form included.
     """
-    sparse = stored_as_blocks(form, shape.density)
-    return round(shape.weights * (_BLOCK_BYTES[form] / 16 * shape.density if sparse else per_weight))
+    if stored_as_blocks(form, shape.density):
+        return round(shape.weights * _BLOCK_BYTES[form] / 16 * shape.density) + shape.own
+    return round(shape.weights * per_weight)
 
 
 def recipe_for(
@@ -116,7 +119,7 @@ def recipe_for(
     """
     passes: list[dict[str, Any]] = [dict(table) for table in (*first, *base)]
     if table != "int8":
-        passes.append({"embeddings": table})
+        passes.append(words_pass(table))
     usual = Counter(forms.values()).most_common(1)[0][0] if forms else "int8"
     others = {name: form for name, form in sorted(forms.items()) if form != usual}
     passes.append({"quantize": usual, **({"tensors": others} if others else {})})
@@ -136,12 +139,44 @@ def bases(network: Network) -> Mapping[str, Sequence[dict[str, Any]]]:
         rank = padded(round(SHARED_RANK * network.architecture.hidden_size))
         pairs = range(1, most_pairs(network.architecture.layers) + 1)
         found["sharing"] = [{"share": f"similar:{count}", "low_rank": rank} for count in pairs]
+        found["layers"] = [{"prune": [f"layers:{count}"]} for count in _removable(network)]
     return found
+
+
+def combinations(network: Network) -> Sequence[Sequence[dict[str, Any]]]:
+    """Passes of two families together, blocks of what layers are left, by layers that go: each from least to most."""
+    if "layers" not in bases(network):
+        return ()
+    return [[{"prune": [f"layers:{gone}", *each]} for each in PRUNING["blocks"]] for gone in _removable(network)]
+
+
+def _removable(network: Network) -> range:
+    """Numbers of layers that may go: up to half of them."""
+    return range(1, len(network.architecture.layers) // 2 + 1)
+
+
+def words_pass(form: str) -> dict[str, Any]:
+    """The pass that brings the words into a form, such as "codebook" or, one after another, "low-rank:128+int4"."""
+    forms = form.split("+")
+    return {"embeddings": forms[0] if len(forms) == 1 else forms}
 
 
 def table_forms(network: Network) -> tuple[str, ...]:
     """Forms that the words may take: only int8 where they are the decoder of a fill-mask head too."""
     if WORDS not in network.tables:
         return ("int8",)
-    rank = network.architecture.table_size // 3 // LANES * LANES
+    rank = _rank(network, 3)
     return ("int8", "int4", "codebook", "codebook:8", *((f"low-rank:{rank}",) if rank else ()))
+
+
+def small_table_forms(network: Network) -> tuple[str, ...]:
+    """Forms in fewer bytes, which are tried where none of `table_forms` is small enough."""
+    if WORDS not in network.tables:
+        return ()
+    third, sixth = _rank(network, 3), _rank(network, 6)
+    narrow = (f"low-rank:{third}+int4", f"low-rank:{third}+codebook:8") if third else ()
+    return (*narrow, *((f"low-rank:{sixth}+int4",) if sixth else ()), "codebook:16")
+
+
+def _rank(network: Network, part: int) -> int:
+    return network.architecture.table_size // part // LANES * LANES

@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from minibert.errors import InputError, MinibertError
 from minibert.files import replacing
@@ -31,6 +34,7 @@ class State:
         self.folder = target.with_name(f"{target.name}.search")
         self._inputs = key_of(inputs)
         self._known: dict[str, Any] = {}
+        self.arrays: MutableMapping[str, Mapping[str, Any]] = Arrays(self.folder)
         try:
             known = json.loads(self._path.read_text(encoding="utf-8"))
             if known["inputs"] == self._inputs:
@@ -63,6 +67,14 @@ class State:
             self._write()
         return self._known[key]
 
+    def has(self, key: str) -> bool:
+        """Whether something was measured under this key."""
+        return key in self._known
+
+    def is_empty(self) -> bool:
+        """Whether nothing has been measured yet."""
+        return not self._known
+
     def _write(self) -> None:
         with replacing(self._path) as file:
             file.write(json.dumps({"inputs": self._inputs, "measured": self._known}).encode())
@@ -74,6 +86,41 @@ class State:
                 if not each.name.startswith(self._path.name):
                     os.unlink(each)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Arrays(MutableMapping[str, Mapping[str, Any]]):
+    """Arrays by name, several under each key, in files of the folder of a state."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loaded: dict[str, Mapping[str, Any]] = {}
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.npz"
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        if key not in self._loaded:
+            try:
+                with np.load(self._path(key), allow_pickle=False) as file:
+                    self._loaded[key] = {name: file[name] for name in file.files}
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+                raise KeyError(key) from None
+        return self._loaded[key]
+
+    def __setitem__(self, key: str, value: Mapping[str, Any]) -> None:
+        self._loaded[key] = value
+        with replacing(self._path(key)) as file:
+            np.savez(file, **value)
+
+    def __delitem__(self, key: str) -> None:
+        del self._loaded[key]
+        self._path(key).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.stem for path in self._folder.glob("*.npz"))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def key_of(value: Any) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minibert.cli import console
-from minibert.cli.eval import add_columns, measured, options_of
+from minibert.cli.eval import add_columns, options_of
 from minibert.errors import InputError
 
 if TYPE_CHECKING:
-    from minibert_converter.progress import OnProgress
+    from minibert.progress import Stages
+    from minibert_converter.budget import Score
     from minibert_converter.report import Report
 
 GOALS = ("max_size", "min_score", "max_latency_ratio")
@@ -43,6 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         f"(default: {DEFAULT_LOSS:g}, where there is no --min-score)",
     )
     group.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="end the search after so long, with the best file that it has found; what it has measured is kept "
+        "beside FILE if it has found none",
+    )
+    group.add_argument(
         "--target",
         metavar="CPU",
         help=f"where the model will answer ({', '.join(TARGETS)}): --quantize auto is fastest there, times are "
@@ -51,8 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--eval",
         metavar="DATA",
-        help="examples that the score is taken on, with the columns of `minibert eval`; without a budget they are "
-        "scored before and after",
+        help="examples that the score is taken on, with the columns of `minibert eval`; --min-score is held to what "
+        "they assure of others like them; without a budget they are scored before and after",
     )
     add_columns(group)
 
@@ -72,6 +78,8 @@ def wanted(arguments: argparse.Namespace) -> bool:
         raise InputError("--max-loss is for --quantize auto")
     if arguments.quantize == AUTO or any(getattr(arguments, name) is not None for name in GOALS):
         return True
+    if arguments.minutes is not None:
+        raise InputError("--minutes is for a budget, such as --max-size")
     if arguments.eval is None:
         for name, value in options_of(arguments)._asdict().items():
             if value is not None:
@@ -106,7 +114,7 @@ def combines(arguments: argparse.Namespace) -> list[str]:
     return names
 
 
-def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple[Report, Any]:
+def convert_within(arguments: argparse.Namespace, stages: Stages) -> tuple[Report, Any]:
     """Search a recipe and write the file; returns the report and what was found."""
     from minibert_converter.budget import Goal, find_target, parse_size, search
     from minibert_converter.budget.goal import DEFAULT_LOSS
@@ -116,12 +124,14 @@ def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple
     fastest, most = arguments.quantize == AUTO, arguments.max_loss
     if fastest and most is None and arguments.min_score is None:
         most = DEFAULT_LOSS
+    stages.step(0, 0)
+    stages.lines = False  # the search says itself what it does
     found = search(
         arguments.source,
         arguments.output,
         Goal(size, arguments.min_score, arguments.max_latency_ratio, most, fastest),
         texts=None if arguments.calibrate is None else read_texts(arguments.calibrate),
-        score=None if arguments.eval is None else _score(arguments),
+        score=None if arguments.eval is None else lambda path: _score(arguments, path),
         score_key="" if arguments.eval is None else _key(arguments),
         first=_first(arguments),
         seed=arguments.seed or 0,
@@ -130,8 +140,12 @@ def convert_within(arguments: argparse.Namespace, progress: OnProgress) -> tuple
         max_length=arguments.max_length,
         base=arguments.base,
         target=find_target(arguments.target),
-        progress=progress,
+        progress=stages,
+        say=stages.say,
+        minutes=arguments.minutes,
+        words_from=arguments.calibrate,
     )
+    stages.lines = True
     return found.report, found
 
 
@@ -159,22 +173,15 @@ def proposed(arguments: argparse.Namespace) -> list[str]:
     return proposals(read_model(arguments.output).config, find_target(arguments.target))
 
 
-def _figures(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
+def _score(arguments: argparse.Namespace, path: Path) -> Score:
+    from minibert.evaluate.spread import evaluate_spread
     from minibert.model import load
+    from minibert.progress import Progress
+    from minibert_converter.budget import Score
 
-    return measured(load(path), arguments.eval, arguments)
-
-
-def _score(arguments: argparse.Namespace) -> Callable[[Path], float]:
-    from minibert.evaluate.examples import primary
-
-    def score(path: Path) -> float:
-        figures = _figures(arguments, path)
-        name = primary(figures)
-        console.note(f"{name}: {figures[name]:.4f}")
-        return figures[name]
-
-    return score
+    with Progress("eval") as progress:
+        found = evaluate_spread(load(path), arguments.eval, options_of(arguments), progress=progress)
+    return Score(found.whole, found.without, found.examples)
 
 
 def _key(arguments: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +27,8 @@ class Context:
         begin: told when the next pass of the recipe begins.
         train: what does a pass `distill`, given the pass and the network; None where there is no teacher.
         sparse_threshold: a matrix is stored as blocks if at most this part of them holds a weight that isn't zero.
+        memory: arrays that a pass has found of a network on these texts and would find again, whatever it is asked to
+            do; None where it will not be asked again.
     """
 
     texts: Sequence[str] | None = None
@@ -36,6 +38,7 @@ class Context:
     begin: Callable[[], None] = lambda: None
     train: Callable[[Any, Network], Outcome] | None = None
     sparse_threshold: float = SPARSE_THRESHOLD
+    memory: MutableMapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

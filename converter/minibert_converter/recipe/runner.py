@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -55,19 +56,29 @@ class PassReport:
         return {"pass": self.step, **asdict(self.size), "errors": errors, "details": dict(self.outcome.details)}
 
 
-def run(recipe: Recipe, network: Network, context: Context) -> list[PassReport]:
+def run(
+    recipe: Recipe, network: Network, context: Context, done: tuple[int, Sequence[PassReport]] = (0, ())
+) -> list[PassReport]:
     """Does to the network what the recipe says.
 
     What a sparse checkpoint had pruned is read in any case, ahead of everything where the recipe itself doesn't prune.
+
+    Args:
+        recipe: what is done.
+        network: it changes.
+        context: of the passes.
+        done: so many passes of the recipe the network has been through already, and what `run` returned of them.
 
     Returns:
         What each pass did.
     """
     context = replace(context, sparse_threshold=recipe.sparse_threshold)
     steps = recipe.passes
-    if not any(isinstance(each, Prune) for each in steps):
+    first, reports = done[0], list(done[1])
+    if first:
+        steps = steps[first:]
+    elif not any(isinstance(each, Prune) for each in steps):
         steps = (Prune(), *steps)
-    reports = []
     for step in steps:
         if step in recipe.passes:
             context.begin()

@@ -7,9 +7,9 @@ layers is fitted again), then blocks of the weights that remain. Quantization co
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,6 +37,7 @@ def prune(
     *,
     texts: Sequence[str] | None = None,
     progress: OnProgress | None = None,
+    memory: MutableMapping[str, Mapping[str, Any]] | None = None,
 ) -> Outcome:
     """Prunes a float32 network, and takes out what a sparse checkpoint had pruned already.
 
@@ -53,6 +54,7 @@ def prune(
         texts: what the model will read, or like it; None takes the sentences that ship with the converter.
         progress: called with the stages "dropping layers", "calibrating", "fitting", "scoring blocks" and
             "measuring".
+        memory: as a `Context` has it: scores of blocks are the same for every share that is removed.
 
     Returns:
         Errors of matrices; after heads or neurons were removed, that of the sum that enters the LayerNorm, errors of
@@ -80,7 +82,7 @@ def prune(
     tokens = tokenize(network, texts) if asked else None
     errors: dict[str, float] = {}
     if tokens is not None:
-        errors = _remove(network, asked, tokens, chosen, progress, calibrated=method == "second-order")
+        errors = _remove(network, asked, tokens, chosen, progress, memory, calibrated=method == "second-order")
 
     left, stored = _sizes(network), encoder_densities(network)
     parts = dict(zip(left, stored.values(), strict=True))
@@ -112,6 +114,7 @@ def _remove(
     tokens: Tokens,
     budget: Budget,
     progress: OnProgress,
+    memory: MutableMapping[str, Mapping[str, Any]] | None,
     *,
     calibrated: bool,
 ) -> dict[str, float]:
@@ -122,7 +125,7 @@ def _remove(
     if structures := [asked[kind] for kind in ("heads", "ffn") if kind in asked]:
         errors = prune_structures(network, structures, tokens, budget, progress, calibrated=calibrated)
     if (request := asked.get("blocks")) is not None:
-        added = prune_blocks(network, request, tokens, budget, progress, calibrated=calibrated)
+        added = prune_blocks(network, request, tokens, budget, progress, memory, calibrated=calibrated)
         _note_fine_blocks(network, request)
         errors = {name: math.hypot(error, errors.get(name, 0.0)) for name, error in added.items()}
     return errors

@@ -47,7 +47,15 @@ class Prune(Pass):
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `pruner.prune`."""
-        return prune(network, self.prune, self.method, self.budget, texts=context.texts, progress=context.progress)
+        return prune(
+            network,
+            self.prune,
+            self.method,
+            self.budget,
+            texts=context.texts,
+            progress=context.progress,
+            memory=context.memory,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +27,14 @@ _MEASURED_TEXTS = 64
 
 
 def prune_blocks(
-    network: Network, request: Request, tokens: Tokens, budget: Budget, progress: OnProgress, *, calibrated: bool
+    network: Network,
+    request: Request,
+    tokens: Tokens,
+    budget: Budget,
+    progress: OnProgress,
+    memory: MutableMapping[str, Mapping[str, Any]] | None = None,
+    *,
+    calibrated: bool,
 ) -> dict[str, float]:
     """Sets blocks of weights to zero, in one shot, and fits what is left.
 
@@ -34,6 +44,7 @@ def prune_blocks(
         tokens: calibration texts.
         budget: whether every matrix loses that part, or all together.
         progress: called with the stages "calibrating", "scoring blocks" and "fitting", or "measuring".
+        memory: keeps scores, which do not depend on the share; of one set of texts.
         calibrated: choose by what the answers lose, and fit what stays; False chooses by magnitude and fits nothing.
 
     Returns:
@@ -47,7 +58,11 @@ def prune_blocks(
         rows, columns = real_rows_and_columns(network.architecture, name)
         real[name] = cut(rows[:, None] & columns, *sides).any(axis=(2, 3))
     if calibrated:
-        scores = _second_order(network, weights, sides, tokens, progress)
+        key = _key(weights, sides)
+        known = None if memory is None else memory.get(key)
+        scores = _second_order(network, weights, sides, tokens, progress) if known is None else dict(known)
+        if memory is not None and known is None:
+            memory[key] = scores
     else:
         scores = {name: magnitude_scores(weight, *sides) for name, weight in weights.items()}
         if budget == "global":  # magnitudes of different matrices compare only after each is brought to one mean
@@ -57,6 +72,15 @@ def prune_blocks(
         network.linears[name] = replace(float_linear(network, name), weight=weight)
     seen = tokens if calibrated else tokens.sample(_MEASURED_TEXTS)
     return fit(dense, network, weights, seen, progress, change=calibrated)
+
+
+def _key(weights: Mapping[str, Float32Array], sides: tuple[int, int]) -> str:
+    """Names the scores of these matrices' blocks."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, weight in weights.items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(weight).data)
+    return f"blocks-{sides[0]}x{sides[1]}-{digest.hexdigest()}"
 
 
 def _second_order(
