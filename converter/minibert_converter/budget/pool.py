@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from minibert.errors import MinibertError
-from minibert_converter.budget.bounds import Frame
+from minibert_converter.budget.bounds import Frame, typical_loss
 from minibert_converter.budget.clock import Clock
 from minibert_converter.budget.goal import Goal
-from minibert_converter.budget.probe import Candidate, Probe, Source
+from minibert_converter.budget.probe import Candidate, Probe, Source, said
 from minibert_converter.budget.result import GoalError, ways_out
 from minibert_converter.budget.space import (
     FORMS,
@@ -28,8 +28,8 @@ from minibert_converter.report import format_bytes
 Base = tuple[dict[str, Any], ...]
 #: A loss that is expected of a candidate that fits, with which nothing else need be tried.
 _ENOUGH = 0.05
-#: What is measured turned out larger than arithmetic said it would: so many more shares of a family are tried.
-_MORE_SHARES = 2
+#: Levels of a family that are tried.
+_LEVELS = 3
 #: Combinations of two families that are tried.
 _COMBINED = 2
 #: Seconds a unit of cost takes a weight, on a CPU of 2020; a guess until the first step has shown it.
@@ -115,14 +115,14 @@ class Pool:
             clock.later = making
             clock.phase(2, probe.steps(forms, ("int8",)))
             return probe.fast_candidates()
-        removing = [] if self._may_fit(frame, tables, ()) else [probe.base_cost(base) for base in self._levels(probe)]
+        removing = [] if self._may_fit(frame, tables, ()) else self._removing(probe)
         clock.later = sum(removing) + making
         clock.phase(2, probe.steps(FORMS, tables))
         found = probe.candidates()
         if any(self.fits(each) for each in found):
             return found
         clock.later = making
-        clock.phase(3, removing)
+        clock.phase(3, removing or self._removing(probe))
         return self.candidates()
 
     def candidates(self, slack: int = 0) -> list[Candidate]:
@@ -156,12 +156,7 @@ class Pool:
                 return found
         frame, tables = probe.frame(), probe.table_names()
         for levels in self._families(probe):
-            possible = [base for base in levels if self._may_fit(frame, tables, base, slack)]
-            for base in possible[: 1 + _MORE_SHARES]:
-                new = probe.candidates(base)
-                found += new
-                if any(self.fits(each, slack) for each in new):
-                    break
+            found += self._best_levels(probe, levels, slack)
         if any(self.fits(each, slack) for each in found):
             return found
         combined = 0
@@ -172,6 +167,31 @@ class Pool:
                 combined += 1
         return found
 
+    def _best_levels(self, probe: Probe, levels: Sequence[Base], slack: int) -> list[Candidate]:
+        """Candidates of the level of a family that is likely to lose least, and of those that this one points to.
+
+        The more of a matrix goes, the more bytes are left for the words. What a level loses is guessed by what is
+        usual, and after the first by how much more or less than that the others lost.
+        """
+        frame, usual = probe.frame(), 1.0
+        words = {form: lost for form, (_, lost) in probe.tables().items()}
+        found: dict[str, list[Candidate]] = {}
+        large: set[str] = set()
+        while len(found) < _LEVELS:
+            guesses = {}
+            for base in levels:
+                fitting = [lost for form, lost in words.items() if self._may_fit(frame, (form,), base, slack)]
+                if fitting and said(base) not in large:
+                    guesses[said(base)] = min(fitting) + usual * typical_loss(frame.shapes, base), base
+            best = min(guesses.values(), key=lambda each: each[0])[1] if guesses else None
+            if best is None or said(best) in found:
+                break
+            found[said(best)] = probe.candidates(best)
+            usual = probe.shapes(best).loss / max(typical_loss(frame.shapes, best), 1e-9)
+            if not any(self.fits(each, slack) for each in found[said(best)]):
+                large.add(said(best))
+        return [each for its in found.values() for each in its]
+
     def _families(self, probe: Probe) -> list[list[Base]]:
         """Passes that prune or share, by family, from least to most."""
         ratio = self.goal.max_latency_ratio
@@ -180,6 +200,11 @@ class Pool:
             for family, levels in bases(probe.network()).items()
             if family != "sharing" or ratio is None or ratio == 1  # it saves bytes, not time
         ]
+
+    def _removing(self, probe: Probe) -> list[float]:
+        """Costs of what is yet to be measured where forms alone do not meet the goal."""
+        small = small_table_forms(probe.network()) if self.goal.max_size is not None else ()
+        return probe.steps((), small) + [cost for base in self._levels(probe) if (cost := probe.base_cost(base))]
 
     def _levels(self, probe: Probe) -> list[Base]:
         """Of each family the level that arithmetic says is needed."""

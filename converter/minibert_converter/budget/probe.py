@@ -112,8 +112,8 @@ class Candidate:
 
     @property
     def kind(self) -> str:
-        """Names what it has in common with others but for the forms of matrices."""
-        return key_of([self.base, self.table, self.cut])
+        """Names what it has in common with others but for the forms of matrices and words."""
+        return key_of([self.base, self.cut])
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ Scorer = Callable[[Path], float | Score]
 
 #: Files that are made and measured before a search gives up.
 MAX_TRIALS = 8
+#: Kinds of files that may lose too much of the score before all others are thought to.
+_LOST = 4
 #: Of the cost of a file, what it is expected to cost to score one, until one has been scored.
 _SCORING_COST = 1.0
 
@@ -102,7 +104,7 @@ def search(
     target = target or this_machine()
     texts = list(texts) if texts is not None else None
     passes = [dict(table) for table in first]
-    inputs = [folder_key(source, path), asdict(goal), texts, score_key, passes, seed, task, route, max_length, _SPACE]
+    inputs = [folder_key(source, path), texts, score_key, passes, seed, task, route, max_length, _SPACE]
     inputs += [asdict(target), None if words_from is None else str(words_from)]
     if base is not None:
         inputs.append(folder_key(Path(base), path))
@@ -190,7 +192,7 @@ class _Search:
         if choice:
             report = _with_choice(path, report, choice)
         found = SearchResult(
-            report,
+            replace(report, seconds=self.clock.seconds),
             candidate.recipe,
             score=good.score,
             float_score=None if self._full is None else self._full.whole,
@@ -229,7 +231,7 @@ class _Search:
             yield from self._halving([each for each in candidates if self.pool.fits(each)], tried)
             return
         # The least loss first. What turned out larger than expected raises all expectations; of what lost too much of
-        # the score there is no more: others like it lose more.
+        # the score there is no more, as others like it lose more, and few others do it better.
         done: set[str] = set()
         while True:
             slack = max((trial.bytes - trial.candidate.bytes for trial in tried), default=0)
@@ -241,7 +243,7 @@ class _Search:
                 for each in candidates
                 if self.pool.fits(each, slack) and each.kind not in lost and key_of(each.recipe.to_json()) not in done
             ]
-            if not left:
+            if not left or len(lost) >= _LOST:
                 return
             chosen = min(left, key=lambda each: (each.loss, each.bytes))
             done.add(key_of(chosen.recipe.to_json()))
@@ -295,7 +297,8 @@ class _Search:
 
     def _trial(self, candidate: Candidate) -> Trial:
         """Makes a file and measures it."""
-        key = f"trial {key_of(candidate.recipe.to_json())}"
+        # Another goal may take up what was measured for this one.
+        key = f"trial {key_of(candidate.recipe.to_json())}{', its loss' * (self.goal.max_loss is not None)}"
         if self.state.has(key):
             size, value, loss = self.state.get(key, lambda: None)
         else:
