@@ -14,6 +14,9 @@ from minibert_converter.budget.targets import Target
 from minibert_converter.recipe import Recipe
 from minibert_converter.report import Report, format_bytes
 
+#: A loss from which on answers have little to do with the checkpoint's.
+_MUCH = 0.25
+
 
 class GoalError(MinibertError):
     """A budget cannot be met; says how near the best that was found comes."""
@@ -63,6 +66,12 @@ class SearchResult:
             lines.append(f"score: {self.score:.4f}; float32: {self.float_score:.4f}")
         if self.kept is not None:
             lines.append(f"kept of the float32 score: {self.kept}")
+        elif self.expected_loss > _MUCH:
+            lines.append(
+                "it answers little like the checkpoint's model: the loss is expected to be "
+                f"{self.expected_loss:.2f} of the answers' variance; score it with --eval, or train a smaller student "
+                "(`minibert distill`)"
+            )
         lines.append(f"time for a text, estimated for {self.target.says}: {self.latency:.2f} of dense int8")
         return "\n".join(lines)
 

@@ -161,7 +161,7 @@ class _Search:
 
     @property
     def _expected_files(self) -> int:
-        return 4 if self._halves else 2
+        return _LOST if self._halves or self.goal.min_score is not None else 2
 
     def _best_of(self, tried: Sequence[Trial]) -> Trial | None:
         holding = [trial for trial in tried if trial.holds]
@@ -191,8 +191,9 @@ class _Search:
             choice.append("its vocabulary was cut to the calibration texts: other words are spelled in pieces")
         if choice:
             report = _with_choice(path, report, choice)
+        seconds = self.clock.seconds
         found = SearchResult(
-            replace(report, seconds=self.clock.seconds),
+            replace(report, seconds=seconds),
             candidate.recipe,
             score=good.score,
             float_score=None if self._full is None else self._full.whole,
@@ -203,7 +204,7 @@ class _Search:
             goal=self.goal,
             kept=good.kept,
             expected_loss=candidate.loss,
-            seconds=self.clock.seconds,
+            seconds=seconds,
             ended=ended,
         )
         return found, path
