@@ -138,7 +138,7 @@ def test_the_vocabulary_is_cut_as_a_last_resort_and_only_with_texts(folder, tmp_
     monkeypatch.setattr("minibert_converter.budget.space.most_pairs", lambda _: 0)
     (tmp_path / "texts.txt").write_text("a good book\n", encoding="utf-8")
     sizes = [
-        convert(folder, tmp_path / "model", quantize="codebook", embeddings=["low-rank:16", "int4"], **cut).file_bytes
+        convert(folder, tmp_path / "model", quantize="codebook", embeddings=["low-rank:16", "int4"], **cut)  # type: ignore[arg-type].file_bytes
         for cut in ({}, {"vocab_from": str(tmp_path / "texts.txt")})
     ]
     (tmp_path / "model").unlink()

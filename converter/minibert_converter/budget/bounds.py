@@ -23,8 +23,8 @@ from minibert_converter.passes.prune.request import parse_requests
 HEADER_BYTES = 230
 #: What forms lose in models like MiniLM, of all matrices together, beside int8, and of the words: a guess for where
 #: there was no time to measure.
-TYPICAL_LOSS: Mapping[str, float] = {"int8": 0.0, "codebook": 0.012, "int4": 0.015}
-TYPICAL_WORDS: Mapping[str, float] = {"int8": 0.0, "int4": 0.005, "codebook": 0.01, "low-rank": 0.02}
+TYPICAL_LOSS: Mapping[str, float] = {"int8": 0.0, "codebook": 0.03, "int4": 0.02}
+TYPICAL_WORDS: Mapping[str, float] = {"int8": 0.0, "int4": 0.005, "codebook": 0.025, "low-rank": 0.3}
 #: What is lost without layers, blocks and the like, times the part of the weights that goes.
 _TYPICAL_GONE = 0.2
 
@@ -188,6 +188,6 @@ def typical_loss(shapes: Mapping[str, Shape], base: Sequence[Mapping[str, Any]])
 def typical_words(form: str) -> float:
     """What a form of the words loses in models like MiniLM: a guess."""
     return sum(
-        TYPICAL_WORDS[each.kind] * (each.size // 4 if each.kind == "codebook" else 1)
+        TYPICAL_WORDS[each.kind] * ((each.size / 4) ** 1.7 if each.kind == "codebook" else 1)
         for each in map(parse_form, form.split("+"))
     )

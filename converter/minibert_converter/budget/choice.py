@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minibert.format import Config
+from minibert_converter.budget.candidates import Candidate
 from minibert_converter.budget.interval import Kept
-from minibert_converter.budget.probe import Candidate
 from minibert_converter.budget.space import FORMS, Shape, latency_ratio, worth_of
 from minibert_converter.budget.targets import Target
 

@@ -8,15 +8,17 @@ from typing import Any
 
 from minibert.errors import MinibertError
 from minibert_converter.budget.bounds import Frame, typical_loss
+from minibert_converter.budget.candidates import Candidate, candidates, fast_candidates
 from minibert_converter.budget.clock import Clock
 from minibert_converter.budget.goal import Goal
-from minibert_converter.budget.probe import Candidate, Probe, Source, said
+from minibert_converter.budget.probe import Probe, Source
 from minibert_converter.budget.result import GoalError, ways_out
 from minibert_converter.budget.space import (
     FORMS,
     bases,
     combinations,
     forms_worth_trying,
+    said,
     small_table_forms,
     table_forms,
 )
@@ -114,11 +116,11 @@ class Pool:
             forms = forms_worth_trying(frame.shapes, self.target)
             clock.later = making
             clock.phase(2, probe.steps(forms, ("int8",)))
-            return probe.fast_candidates()
+            return fast_candidates(probe)
         removing = [] if self._may_fit(frame, tables, ()) else self._removing(probe)
         clock.later = sum(removing) + making
         clock.phase(2, probe.steps(FORMS, tables))
-        found = probe.candidates()
+        found = candidates(probe)
         if any(self.fits(each) for each in found):
             return found
         clock.later = making
@@ -132,7 +134,7 @@ class Pool:
             slack: bytes that files are larger than expected.
         """
         if self.goal.fastest:
-            return self._whole.fast_candidates()
+            return fast_candidates(self._whole)
         found = self._of(self._whole, slack)
         if self._cut is not None and not any(self.fits(each, slack) for each in found):
             try:
@@ -146,12 +148,12 @@ class Pool:
 
     def _of(self, probe: Probe, slack: int) -> list[Candidate]:
         """Those of a checkpoint, with all its words or with those that are left."""
-        found = probe.candidates()
+        found = candidates(probe)
         if any(self.fits(each, slack) for each in found):
             return found
         if self.goal.max_size is not None:
             probe.take_small_tables()
-            found = probe.candidates()
+            found = candidates(probe)
             if any(self.fits(each, slack) and each.loss <= _ENOUGH for each in found):
                 return found
         frame, tables = probe.frame(), probe.table_names()
@@ -163,7 +165,7 @@ class Pool:
         for levels in combinations(probe.network()):
             possible = [(base,) for base in levels if self._may_fit(frame, tables, (base,), slack)]
             if possible and combined < _COMBINED:
-                found += probe.candidates(possible[0])
+                found += candidates(probe, possible[0])
                 combined += 1
         return found
 
@@ -186,7 +188,7 @@ class Pool:
             best = min(guesses.values(), key=lambda each: each[0])[1] if guesses else None
             if best is None or said(best) in found:
                 break
-            found[said(best)] = probe.candidates(best)
+            found[said(best)] = candidates(probe, best)
             usual = probe.shapes(best).loss / max(typical_loss(frame.shapes, best), 1e-9)
             if not any(self.fits(each, slack) for each in found[said(best)]):
                 large.add(said(best))
@@ -265,17 +267,17 @@ class Pool:
             "matrices of layers": matrices,
         }
 
-    def nearest(self, candidates: Sequence[Candidate]) -> str:
+    def nearest(self, found: Sequence[Candidate]) -> str:
         """How near candidates come to the goal, where no file was made."""
         size, ratio = self.goal.max_size, self.goal.max_latency_ratio
-        fitting = [each for each in candidates if self.fits(each)]
+        fitting = [each for each in found if self.fits(each)]
         if fitting:
             best = min(fitting, key=lambda each: each.loss)
             return f"no file was made; the first would weigh about {format_bytes(best.bytes)} and lose {best.loss:.4f}"
-        if ratio is not None and min(each.latency for each in candidates) > ratio:
-            fastest = min(each.latency for each in candidates)
+        if ratio is not None and min(each.latency for each in found) > ratio:
+            fastest = min(each.latency for each in found)
             return f"the fastest is expected to take {fastest:.2f} of the time of dense int8"
-        possible = [each for each in candidates if ratio is None or each.latency <= ratio]
+        possible = [each for each in found if ratio is None or each.latency <= ratio]
         smallest = min(possible, key=lambda each: each.bytes)
         over = smallest.bytes - (size or 0)
         return f"the smallest is expected to weigh {format_bytes(smallest.bytes)}, {format_bytes(over)} too much"

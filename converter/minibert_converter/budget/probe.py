@@ -1,4 +1,4 @@
-"""Measuring what each choice costs alone, and putting choices together into recipes to try."""
+"""Measuring what each choice costs alone; and making the networks and files of recipes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,8 @@ from minibert_converter.budget.bounds import (
     typical_words,
 )
 from minibert_converter.budget.clock import Clock, TimeUpError
-from minibert_converter.budget.knapsack import Choice, Option, frontier
-from minibert_converter.budget.space import (
-    FORMS,
-    Shape,
-    forms_worth_trying,
-    latency_ratio,
-    recipe_for,
-    small_table_forms,
-    stored_bytes,
-    table_forms,
-    words_pass,
-    worth_of,
-)
+from minibert_converter.budget.costs import base_cost, form_cost, words_cost
+from minibert_converter.budget.space import FORMS, Shape, said, small_table_forms, table_forms, words_pass
 from minibert_converter.budget.state import State, key_of
 from minibert_converter.budget.targets import Target
 from minibert_converter.calibration.outputs import loss, outputs, outputs_of_file
@@ -49,14 +38,6 @@ from minibert_converter.report import Report
 #: Texts that go through the network for each measurement: enough to rank tensors, whose losses differ by orders of
 #: magnitude.
 MEASURED_TEXTS = 64
-#: What steps cost, times rounding all matrices to int8: of the outputs that one matrix changes, ...
-_OUTPUTS = 0.05
-#: ... of the words in a form, ...
-_WORDS = {"int8": 0.1, "int4": 0.15, "codebook": 0.6, "low-rank": 0.2}
-#: ... of what prunes or shares; blocks are scored once, then cut at any share, ...
-_SCORING, _REMOVING = 7.0, {"blocks": 1.8, "structures": 1.6, "sharing": 0.8, "layers": 0.5}
-#: ... and of a file.
-FILE_COST = 1.3
 #: Networks after passes that prune or share that are held in memory: more than are tried.
 _HELD = 6
 
@@ -82,38 +63,6 @@ class Source:
     route: str | None = None
     base: str | Path | None = None
     max_length: int | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One point that a search may try.
-
-    Attributes:
-        recipe: how to make it.
-        bytes: what the file is expected to weigh.
-        loss: what the outputs are expected to lose (see `calibration.outputs.loss`).
-        latency: the part of the dense int8 model's time that it is expected to take.
-        weight: what there should be as little as possible of: bytes, or what is worth most on the target.
-        forms: of the matrices.
-        base: passes that prune or share.
-        table: the form of the words.
-        cut: whether its vocabulary is cut.
-    """
-
-    recipe: Recipe
-    bytes: int
-    loss: float
-    latency: float
-    weight: float
-    forms: Mapping[str, str]
-    base: tuple[dict[str, Any], ...] = ()
-    table: str = "int8"
-    cut: bool = False
-
-    @property
-    def kind(self) -> str:
-        """Names what it has in common with others but for the forms of matrices and words."""
-        return key_of([self.base, self.cut])
 
 
 @dataclass(frozen=True)
@@ -251,29 +200,18 @@ class Probe:
 
     def steps(self, forms: Sequence[str], tables: Sequence[str]) -> list[float]:
         """Costs of what is yet to be measured of forms of the matrices and of the words."""
-        costs = [self._form_cost(form) for form in forms if not self.state.has(f"{'cut ' * self.cut}form {form}")]
+        costs = [
+            form_cost(form, len(self.frame().shapes))
+            for form in forms
+            if not self.state.has(f"{'cut ' * self.cut}form {form}")
+        ]
         new = [form for form in tables if not self.state.has(f"{'cut ' * self.cut}table {form}")]
-        return costs + [_words_cost(form) for form in new]
-
-    def _form_cost(self, form: str) -> float:
-        return 1 if form == "int8" else 1.1 + _OUTPUTS * len(self.frame().shapes)
+        return costs + [words_cost(form) for form in new]
 
     def base_cost(self, base: Sequence[Mapping[str, Any]]) -> float:
-        """The cost of pruning or sharing, if it is not known yet; of blocks the scoring as well, if there are none."""
-        if not base or self.state.has(f"{'cut ' * self.cut}base {key_of(list(base))}"):
-            return 0.0
-        cost = 0.2
-        for one in base:
-            for request in one.get("prune", ()):
-                kind = request.partition(":")[0]
-                family = kind if kind == "layers" else "structures" if kind in ("heads", "ffn") else "blocks"
-                whole = family == "blocks" and not self._are_scored(one)
-                cost += _REMOVING[family] + _SCORING * whole
-            cost += _REMOVING["sharing"] * ("share" in one)
-        return cost
-
-    def _are_scored(self, one: Mapping[str, Any]) -> bool:
-        return bool(len(self.state.arrays)) and len(one["prune"]) == 1
+        """The cost of passes that prune or share, 0 if it is known what they do."""
+        known = not base or self.state.has(f"{'cut ' * self.cut}base {key_of(list(base))}")
+        return 0.0 if known else base_cost(base, scored=len(self.state.arrays) > 0)
 
     def rounded(self, form: str) -> Network:
         """The network with every matrix that can have it in one form."""
@@ -287,7 +225,7 @@ class Probe:
             form: self._get(
                 f"form {form}",
                 f"all matrices in {form}" + ", then one at a time" * (form != "int8"),
-                self._form_cost(form),
+                form_cost(form, len(self.frame().shapes)),
                 lambda form=form: self._measure_form(form),
                 lambda form=form: self._usual_form(form),
             )
@@ -340,7 +278,7 @@ class Probe:
             form: self._get(
                 f"table {form}",
                 f"the words in {form}",
-                _words_cost(form),
+                words_cost(form),
                 lambda form=form: self._measure_table(form),
                 lambda form=form: self._usual_table(form),
             )
@@ -393,88 +331,6 @@ class Probe:
         left, own = after(whole, base)
         shapes = {name: list(vars(shape).values()) for name, shape in left.items()}
         return {"shapes": shapes, "own": own, "loss": typical_loss(whole, base)}
-
-    # What is chosen.
-
-    def candidates(self, base: Sequence[dict[str, Any]] = ()) -> list[Candidate]:
-        """Every point of the frontier of bytes and loss after passes that prune or share."""
-        forms = self.forms()
-        measured, dense = self.shapes(base), self.frame().shapes
-        sizes = self._sizes(measured, forms)
-        items = {
-            name: [Option(form, size, self._loss_by(forms, name, form)) for form, size in its.items()]
-            for name, its in sizes.items()
-        }
-        found = []
-        for table, (beside, lost) in self.tables().items():
-            for choice in frontier(items):
-                recipe = recipe_for(self.first, base, table, choice.options, self.source.seed)
-                size = round(beside) + measured.own + round(choice.weight)
-                latency = self._latency(measured, dense, choice)
-                lost_in_all = measured.loss + lost + choice.loss
-                kind = tuple(base), table, self.cut
-                found.append(Candidate(recipe, size, lost_in_all, latency, size, choice.options, *kind))
-        return found
-
-    def fast_candidates(self) -> list[Candidate]:
-        """Every point of the frontier of time on the target and loss; words are as they are, and nothing is pruned."""
-        measured = self.shapes()
-        forms = self.forms(forms_worth_trying(measured.shapes, self.target))
-        sizes = self._sizes(measured, forms)
-        items = {
-            name: [
-                Option(form, worth_of(measured.shapes[name], form, self.target), self._loss_by(forms, name, form))
-                for form in its
-            ]
-            for name, its in sizes.items()
-            if name in measured.shapes
-        }
-        beside = self.tables(("int8",))["int8"]
-        found = []
-        for choice in frontier(items):
-            recipe = recipe_for(self.first, (), "int8", choice.options, self.source.seed)
-            size = round(beside[0]) + sum(its[choice.options.get(name, "int8")] for name, its in sizes.items())
-            latency = self._latency(measured, measured.shapes, choice)
-            lost = beside[1] + choice.loss
-            found.append(Candidate(recipe, size, lost, latency, choice.weight, choice.options))
-        return found
-
-    def _sizes(self, measured: Measured, forms: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, int]]:
-        """Bytes of each matrix that is left in each form that it may have; one of the head stays int8."""
-        dense = self.frame().shapes
-        sizes: dict[str, dict[str, int]] = {}
-        for name, (size, _) in forms["int8"].items():
-            shape = measured.shapes.get(name)
-            if name not in dense:
-                sizes[name] = {"int8": round(size)}
-            elif shape is not None:  # else another layer's
-                sizes[name] = {
-                    form: stored_bytes(shape, form, each[name][0] / dense[name].weights)
-                    for form, each in forms.items()
-                    if name in each
-                }
-        return sizes
-
-    @staticmethod
-    def _loss_by(forms: Mapping[str, Mapping[str, list[float]]], name: str, form: str) -> float:
-        return forms[form][name][1]
-
-    def _latency(self, measured: Measured, dense: Mapping[str, Shape], choice: Choice) -> float:
-        total = sum(shape.uses * shape.weights for shape in dense.values())
-        return latency_ratio(measured.shapes, choice.options, total, self.target)
-
-
-def _words_cost(form: str) -> float:
-    return sum(_WORDS[each.partition(":")[0]] for each in form.split("+"))
-
-
-def said(base: Sequence[Mapping[str, Any]]) -> str:
-    """Passes that prune or share, for people: "prune 4x4:0.5"."""
-    words = []
-    for one in base:
-        words += [f"prune {' '.join(one['prune'])}"] if "prune" in one else []
-        words += [f"share {one['share']}"] if "share" in one else []
-    return ", ".join(words)
 
 
 def _in_int8(network: Network) -> Network:

@@ -10,12 +10,14 @@ from typing import Any, NoReturn
 
 from minibert.errors import InputError
 from minibert.format import read_model, write_model
+from minibert_converter.budget.candidates import Candidate
 from minibert_converter.budget.choice import Trial, explained
 from minibert_converter.budget.clock import Clock, Say, TimeUpError
+from minibert_converter.budget.costs import FILE_COST
 from minibert_converter.budget.goal import Goal
 from minibert_converter.budget.interval import Score, kept
 from minibert_converter.budget.pool import Pool
-from minibert_converter.budget.probe import FILE_COST, Candidate, Source, said
+from minibert_converter.budget.probe import Source
 from minibert_converter.budget.result import GoalError, SearchResult, nearest, promise
 from minibert_converter.budget.space import FORMS, PRUNING, forms_worth_trying
 from minibert_converter.budget.state import State, folder_key, key_of
@@ -303,7 +305,7 @@ class _Search:
         if self.state.has(key):
             size, value, loss = self.state.get(key, lambda: None)
         else:
-            what = f"a file of {format_bytes(candidate.bytes)} with {_expected(candidate)}"
+            what = f"a file of {format_bytes(candidate.bytes)} with {candidate}"
             with self.clock.step(what, self.clock.file + self.pool.cost_of(candidate), for_file=True):
                 size, value, loss = self.state.get(key, lambda: self._measured(candidate))
         score = None if value is None else Score.of(value)
@@ -349,15 +351,6 @@ def _with_choice(path: Path, report: Report, lines: Sequence[str]) -> Report:
     file = read_model(path, copy=True)
     size = write_model(path, replace(file.config, report=report.stored_json()), file.tensors)
     return replace(report, file_bytes=size)
-
-
-def _expected(candidate: Candidate) -> str:
-    words = [f"words in {candidate.table}"]
-    counts = {form: list(candidate.forms.values()).count(form) for form in FORMS}
-    words += [f"{count} matrices in {form}" for form, count in counts.items() if count]
-    words += [said(candidate.base)] if candidate.base else []
-    words += ["a cut vocabulary"] if candidate.cut else []
-    return f"{', '.join(words)}, expected to lose {candidate.loss:.4f}"
 
 
 def _measured(trial: Trial) -> str:

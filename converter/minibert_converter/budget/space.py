@@ -161,6 +161,15 @@ def words_pass(form: str) -> dict[str, Any]:
     return {"embeddings": forms[0] if len(forms) == 1 else forms}
 
 
+def said(base: Sequence[Mapping[str, Any]]) -> str:
+    """Passes that prune or share, for people: "prune 4x4:0.5"."""
+    words = []
+    for one in base:
+        words += [f"prune {' '.join(one['prune'])}"] if "prune" in one else []
+        words += [f"share {one['share']}"] if "share" in one else []
+    return ", ".join(words)
+
+
 def table_forms(network: Network) -> tuple[str, ...]:
     """Forms that the words may take: only int8 where they are the decoder of a fill-mask head too."""
     if WORDS not in network.tables:
