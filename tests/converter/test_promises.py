@@ -137,12 +137,12 @@ def test_the_vocabulary_is_cut_as_a_last_resort_and_only_with_texts(folder, tmp_
     monkeypatch.setattr("minibert_converter.budget.space._removable", lambda _: ())
     monkeypatch.setattr("minibert_converter.budget.space.most_pairs", lambda _: 0)
     (tmp_path / "texts.txt").write_text("a good book\n", encoding="utf-8")
-    sizes = [
-        convert(folder, tmp_path / "model", quantize="codebook", embeddings=["low-rank:16", "int4"], **cut)  # type: ignore[arg-type].file_bytes
-        for cut in ({}, {"vocab_from": str(tmp_path / "texts.txt")})
-    ]
+    sizes = []
+    for cut in ([], [{"vocab_from": str(tmp_path / "texts.txt")}]):
+        recipe = Recipe.from_json({"pass": [*cut, words_pass("low-rank:16+int4"), {"quantize": "codebook"}]})
+        sizes.append(convert(folder, tmp_path / "model", recipe=recipe).file_bytes)
     (tmp_path / "model").unlink()
-    goal = Goal(max_size=round(np.mean(sizes)))
+    goal = Goal(max_size=sum(sizes) // 2)
     with pytest.raises(GoalError):
         search(folder, tmp_path / "model", goal, texts=TEXTS)
     said: list[str] = []
