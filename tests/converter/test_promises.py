@@ -109,7 +109,7 @@ def test_what_cannot_be_had_is_refused_before_anything_is_measured(folder, tmp_p
     monkeypatch.setattr(Probe, "_measure_table", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(GoalError, match=r"smallest is expected to weigh .* too much \(the tokenizer.*words .*layers"):
         search(folder, tmp_path / "model", Goal(max_size=5_000), texts=TEXTS)
-    with pytest.raises(GoalError, match=r"make it possible: --calibrate TEXTS.*minibert distill.*or --max-size \d"):
+    with pytest.raises(GoalError, match=r"make it possible: --vocab-from TEXTS.*minibert distill.*or --max-size \d"):
         search(folder, tmp_path / "model", Goal(max_size=5_000), texts=TEXTS)
     with pytest.raises(GoalError, match=r"fastest is expected to take 0\.\d\d.*minibert distill"):
         search(folder, tmp_path / "model", Goal(max_latency_ratio=0.05), texts=TEXTS)

@@ -34,6 +34,7 @@ _ENOUGH = 0.05
 _LEVELS = 3
 #: Combinations of two families that are tried.
 _COMBINED = 2
+_CUTTING = "nothing else is small enough: the vocabulary is cut to the calibration texts"
 #: Seconds a unit of cost takes a weight, on a CPU of 2020; a guess until the first step has shown it.
 _SECONDS_A_WEIGHT = 1.2e-6
 
@@ -142,7 +143,7 @@ class Pool:
             except MinibertError as error:
                 self.clock.say(f"the vocabulary cannot be cut: {error}")
                 return found
-            self.clock.say("nothing else is small enough: the vocabulary is cut to the calibration texts")
+            self.clock.say(_CUTTING)
             found = found + self._of(self._cut, slack)
         return found
 
@@ -161,13 +162,15 @@ class Pool:
             found += self._best_levels(probe, levels, slack)
         if any(self.fits(each, slack) for each in found):
             return found
-        combined = 0
-        for levels in combinations(probe.network()):
-            possible = [(base,) for base in levels if self._may_fit(frame, tables, (base,), slack)]
-            if possible and combined < _COMBINED:
-                found += candidates(probe, possible[0])
-                combined += 1
+        for both in self._combined(probe, frame, tables, slack)[:_COMBINED]:
+            found += candidates(probe, both[0])
         return found
+
+    def _combined(self, probe: Probe, frame: Frame, tables: Sequence[str], slack: int = 0) -> list[list[Base]]:
+        """Levels of two families together that may fit, by arithmetic, from the fewest layers that go."""
+        levels = [[(base,) for base in each] for each in combinations(probe.network())]
+        fitting = [[base for base in each if self._may_fit(frame, tables, base, slack)] for each in levels]
+        return [each for each in fitting if each]
 
     def _best_levels(self, probe: Probe, levels: Sequence[Base], slack: int) -> list[Candidate]:
         """Candidates of the level of a family that is likely to lose least, and of those that this one points to.
@@ -206,7 +209,8 @@ class Pool:
     def _removing(self, probe: Probe) -> list[float]:
         """Costs of what is yet to be measured where forms alone do not meet the goal."""
         small = small_table_forms(probe.network()) if self.goal.max_size is not None else ()
-        return probe.steps((), small) + [cost for base in self._levels(probe) if (cost := probe.base_cost(base))]
+        levels = self._levels(probe) or [both[0] for both in self._combined(probe, probe.frame(), small)][:_COMBINED]
+        return probe.steps((), small) + [cost for base in levels if (cost := probe.base_cost(base))]
 
     def _levels(self, probe: Probe) -> list[Base]:
         """Of each family the level that arithmetic says is needed."""
@@ -226,7 +230,6 @@ class Pool:
 
     def _refuse_impossible(self) -> None:
         """Raises GoalError where arithmetic says that no candidate can meet the goal."""
-        probes = [self._whole]
         ratio, size = self.goal.max_latency_ratio, self.goal.max_size
         if ratio is not None and not self.goal.fastest:
             fastest = min(self._whole.frame().fastest(base) for base in self._everything(self._whole))
@@ -239,15 +242,17 @@ class Pool:
             return
         least = self._smallest(self._whole)
         if sum(least.values()) > size and self._cut is not None:
-            probes = [self._whole, self._cut]
             try:
                 least = self._smallest(self._cut)
-            except MinibertError:
-                probes = [self._whole]
+            except MinibertError as error:
+                self.clock.say(f"the vocabulary cannot be cut: {error}")
+            else:  # nothing of the whole vocabulary need be looked at
+                self.clock.say(_CUTTING)
+                self._whole, self._cut = self._cut, None
         total = sum(least.values())
         self.clock.say(f"by arithmetic the smallest file would weigh {format_bytes(total)}")
         if total > size:
-            way = ways_out(self.goal, least, cut=len(probes) > 1, texts=self._cut is not None)
+            way = ways_out(least, cut=self._whole.cut)
             raise GoalError(
                 f"no recipe meets the budget ({self.goal}): the smallest is expected to weigh {format_bytes(total)}, "
                 f"{format_bytes(total - size)} too much{way}"

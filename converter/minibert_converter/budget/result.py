@@ -128,19 +128,16 @@ def nearest(goal: Goal, tried: Sequence[Trial]) -> str:
     return f"{said}, {interval}{more}"
 
 
-def ways_out(goal: Goal, parts: Mapping[str, int], *, cut: bool, texts: bool) -> str:
+def ways_out(parts: Mapping[str, int], *, cut: bool) -> str:
     """What would make a size possible, as the end of a message.
 
     Args:
-        goal: that cannot be met.
         parts: bytes of the smallest file, by what they are for.
-        cut: whether its vocabulary was cut.
-        texts: whether calibration texts were given.
+        cut: whether its vocabulary was cut to calibration texts.
     """
     said = ", ".join(f"{what} {format_bytes(size)}" for what, size in parts.items())
-    ways = []
-    if not cut and not texts:
-        ways.append("--calibrate TEXTS of your own, to which the vocabulary may then be cut as a last resort")
-    ways.append("`minibert distill` into a smaller student")
-    size = f"--max-size {format_bytes(round(1.05 * sum(parts.values())))}"
-    return f" ({said}). What would make it possible: {'; '.join(ways)}; or {size}"
+    words = "" if cut else "--vocab-from TEXTS, which keeps only the words of your texts, or --calibrate TEXTS, with "
+    words += "" if cut else "which a search does so as a last resort; "
+    size = format_bytes(round(1.05 * sum(parts.values())))
+    student = "`minibert distill` into a smaller student"
+    return f" ({said}). What would make it possible: {words}{student}; or --max-size {size}"
