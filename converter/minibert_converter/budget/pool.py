@@ -122,21 +122,26 @@ class Pool:
         clock.later = sum(removing) + making
         clock.phase(2, probe.steps(FORMS, tables))
         found = candidates(probe)
-        if any(self.fits(each) for each in found):
+        if self._enough(found):
             return found
         clock.later = making
-        clock.phase(3, removing or self._removing(probe))
+        self.begin_removing()
         return self.candidates()
 
-    def candidates(self, slack: int = 0) -> list[Candidate]:
+    def begin_removing(self) -> None:
+        """Phase 3: what it loses to remove parts."""
+        self.clock.phase(3, self._removing(self._whole))
+
+    def candidates(self, slack: int = 0, *, wide: bool = False) -> list[Candidate]:
         """Points worth a trial: those of the whole model, and of the least changed ones that meet the goal.
 
         Args:
             slack: bytes that files are larger than expected.
+            wide: whether parts are removed though forms alone have the size: they lost too much.
         """
         if self.goal.fastest:
             return fast_candidates(self._whole)
-        found = self._of(self._whole, slack)
+        found = self._of(self._whole, slack, wide)
         if self._cut is not None and not any(self.fits(each, slack) for each in found):
             try:
                 self._cut.frame()
@@ -144,18 +149,22 @@ class Pool:
                 self.clock.say(f"the vocabulary cannot be cut: {error}")
                 return found
             self.clock.say(_CUTTING)
-            found = found + self._of(self._cut, slack)
+            found = found + self._of(self._cut, slack, wide)
         return found
 
-    def _of(self, probe: Probe, slack: int) -> list[Candidate]:
+    def _enough(self, found: Sequence[Candidate], slack: int = 0) -> bool:
+        """Whether one of the candidates fits, and is expected to lose little."""
+        return any(self.fits(each, slack) and each.loss <= _ENOUGH for each in found)
+
+    def _of(self, probe: Probe, slack: int, wide: bool) -> list[Candidate]:
         """Those of a checkpoint, with all its words or with those that are left."""
         found = candidates(probe)
-        if any(self.fits(each, slack) for each in found):
+        if self._enough(found, slack) and not wide:
             return found
-        if self.goal.max_size is not None:
+        if self.goal.max_size is not None and not any(self.fits(each, slack) for each in found):
             probe.take_small_tables()
             found = candidates(probe)
-            if any(self.fits(each, slack) and each.loss <= _ENOUGH for each in found):
+            if self._enough(found, slack) and not wide:
                 return found
         frame, tables = probe.frame(), probe.table_names()
         for levels in self._families(probe):
@@ -208,7 +217,9 @@ class Pool:
 
     def _removing(self, probe: Probe) -> list[float]:
         """Costs of what is yet to be measured where forms alone do not meet the goal."""
-        small = small_table_forms(probe.network()) if self.goal.max_size is not None else ()
+        network = probe.network()
+        forms = self.goal.max_size is None or self._may_fit(probe.frame(), table_forms(network), ())
+        small = () if forms else small_table_forms(network)
         levels = self._levels(probe) or [both[0] for both in self._combined(probe, probe.frame(), small)][:_COMBINED]
         return probe.steps((), small) + [cost for base in levels if (cost := probe.base_cost(base))]
 

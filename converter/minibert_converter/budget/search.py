@@ -236,10 +236,18 @@ class _Search:
         # The least loss first. What turned out larger than expected raises all expectations; of what lost too much of
         # the score there is no more, as others like it lose more, and few others do it better.
         done: set[str] = set()
+        wide = False
         while True:
             slack = max((trial.bytes - trial.candidate.bytes for trial in tried), default=0)
-            if tried and self.goal.max_size is not None and tried[-1].bytes > self.goal.max_size:
-                candidates = self.pool.candidates(slack)
+            if tried and not self.pool.weighs(tried[-1].bytes):
+                candidates = self.pool.candidates(slack, wide=wide)
+            elif tried and not wide:
+                wide = True
+                self.clock.later = self.clock.file * (_LOST - 1)
+                self.pool.begin_removing()
+                candidates = self.pool.candidates(slack, wide=True)
+                self.clock.later = 0.0
+                self.clock.phase(4, [self.clock.file] * (_LOST - 1), most=True)
             lost = {trial.candidate.kind for trial in tried if self.pool.weighs(trial.bytes) and not trial.holds}
             left = [
                 each
