@@ -55,12 +55,12 @@ class Budget(NamedTuple):
 
 BUDGETS = (
     Budget("SST-2", "--min-score 0.99"),
-    Budget("SST-2", "--min-score 0.97 --max-size 8MB"),
-    Budget("SST-2", "--min-score 0.9 --max-size 6MB"),
+    Budget("SST-2", "--min-score 0.97 --max-size 9MB"),
+    Budget("SST-2", "--min-score 0.95 --max-size 8MB"),
     Budget("Banking77", "--min-score 0.99"),
-    Budget("Banking77", "--min-score 0.98 --max-size 8MB"),
+    Budget("Banking77", "--min-score 0.98 --max-size 9MB"),
     Budget("WNUT 17", "--min-score 0.97"),
-    Budget("WNUT 17", "--min-score 0.9 --max-size 8MB"),
+    Budget("WNUT 17", "--min-score 0.9 --max-size 9MB"),
     Budget("STS-B", "--min-score 0.99"),
     Budget("STS-B", "--min-score 0.98 --max-size 8MB"),
     Budget("STS-B", "--min-score 0.95 --max-size 7MB"),

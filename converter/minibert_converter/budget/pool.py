@@ -169,6 +169,8 @@ class Pool:
         frame, tables = probe.frame(), probe.table_names()
         for levels in self._families(probe):
             found += self._best_levels(probe, levels, slack)
+            if self._enough(found, slack) and not wide:
+                return found
         if any(self.fits(each, slack) for each in found):
             return found
         for both in self._combined(probe, frame, tables, slack)[:_COMBINED]:
