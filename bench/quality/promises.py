@@ -15,7 +15,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,22 +47,28 @@ class Budget(NamedTuple):
     asked: str
 
     @property
+    def name(self) -> str:
+        """Of its figures."""
+        return f"{self.data} {self.asked}"
+
+    @property
     def least(self) -> float:
         """The part of the float32 score that is promised."""
         words = self.asked.split()
         return float(words[words.index("--min-score") + 1])
 
 
+#: The cheapest first: a run that is stopped has filled the table with what there is.
 BUDGETS = (
     Budget("SST-2", "--min-score 0.99"),
-    Budget("SST-2", "--min-score 0.97 --max-size 9MB"),
-    Budget("SST-2", "--min-score 0.95 --max-size 8MB"),
     Budget("Banking77", "--min-score 0.99"),
-    Budget("Banking77", "--min-score 0.98 --max-size 9MB"),
     Budget("WNUT 17", "--min-score 0.97"),
-    Budget("WNUT 17", "--min-score 0.9 --max-size 9MB"),
     Budget("STS-B", "--min-score 0.99"),
-    Budget("STS-B", "--min-score 0.98 --max-size 8MB"),
+    Budget("SST-2", "--min-score 0.97 --max-size 10MB"),
+    Budget("Banking77", "--min-score 0.98 --max-size 9MB"),
+    Budget("WNUT 17", "--min-score 0.9 --max-size 9MB"),
+    Budget("STS-B", "--min-score 0.98 --max-size 9MB"),
+    Budget("SST-2", "--min-score 0.95 --max-size 8MB"),
     Budget("STS-B", "--min-score 0.95 --max-size 7MB"),
 )
 
@@ -156,12 +162,16 @@ def main() -> None:
             "STS-B": lambda: stsb(arguments.shared, arguments.sentences),
         }
         for budget in BUDGETS:
-            key = f"{budget.data} {budget.asked}"
-            if key not in results:
-                results.keep(key, searched(budget, read[budget.data](), folder, arguments.minutes))
-            common.note(common.line(row(budget, results[key])))
+            if budget.name not in results:
+                results.keep(budget.name, searched(budget, read[budget.data](), folder, arguments.minutes))
+            common.note(common.line(row(budget, results[budget.name])))
+            fill(results)
+
+
+def fill(results: Mapping[str, dict[str, Any]]) -> None:
+    """Puts a line for each budget that has been searched into the table of the page."""
     header = ["data", "asked", "file", "kept in the search, % (95% interval)", "kept on the test set, %", "met"]
-    rows = [row(budget, results[f"{budget.data} {budget.asked}"]) for budget in BUDGETS]
+    rows = [row(budget, results[budget.name]) for budget in BUDGETS if budget.name in results]
     common.fill(common.DOCS / "COMPRESSION.md", __file__, common.table([*header, "CPU minutes"], rows, words=2))
 
 
