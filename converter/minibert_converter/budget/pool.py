@@ -65,6 +65,7 @@ class Pool:
         self.source, self.target, self.state, self.clock, self.goal = source, target, state, clock, goal
         self._whole = Probe(source, first, target, state, clock)
         self._cut: Probe | None = None
+        self._said = False
         if words_from is not None and not any("vocab_from" in one for one in first):
             self._cut = Probe(source, [*first, {"vocab_from": str(words_from)}], target, state, clock, cut=True)
 
@@ -148,7 +149,9 @@ class Pool:
             except MinibertError as error:
                 self.clock.say(f"the vocabulary cannot be cut: {error}")
                 return found
-            self.clock.say(_CUTTING)
+            if not self._said:
+                self.clock.say(_CUTTING)
+            self._said = True
             found = found + self._of(self._cut, slack, wide)
         return found
 

@@ -219,7 +219,7 @@ class _Search:
             tried.append(self._trial(candidate))
             good = self._best_of(tried)
             if good is not None:
-                self.clock.say(f"best so far: {_measured(good)}")
+                self.clock.say(f"best so far: {_measured(good)}{self.clock.left()}")
             if (tried[-1].holds and not self._halves) or len(tried) >= MAX_TRIALS:
                 return
 
