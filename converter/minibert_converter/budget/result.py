@@ -59,9 +59,8 @@ class SearchResult:
     def table(self) -> str:
         """What was found, as lines of text."""
         early = ", when the time was up" if self.ended else ""
-        lines = [
-            f"found in {len(self.trials)} trial{'s' * (len(self.trials) != 1)}{early}: {format_bytes(self.report.file_bytes)}"
-        ]
+        trials = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
+        lines = [f"found in {trials}{early}: {format_bytes(self.report.file_bytes)}"]
         if self.loss is not None:
             lines.append(f"loss: {self.loss:.4f}; allowed: {self.goal.max_loss:g}")
         if self.score is not None and self.float_score is not None:
