@@ -64,23 +64,25 @@ def run(recipe: Recipe, network: Network, context: Context) -> list[PassReport]:
         What each pass did.
     """
     context = replace(context, sparse_threshold=recipe.sparse_threshold)
-    steps = recipe.passes
-    if not any(isinstance(each, Prune) for each in steps):
-        steps = (Prune(), *steps)
-    reports = []
-    for step in steps:
-        if step in recipe.passes:
+    steps = [(step, True) for step in recipe.passes]
+    if not any(isinstance(each, Prune) for each in recipe.passes):
+        steps = [(Prune(), False), *steps]
+    reports, settled = [], []
+    for step, asked in steps:
+        if asked:
             context.begin()
         if step.for_layers and not network.architecture.layers:
-            if step in recipe.passes:
+            if asked:
                 network.need_layers(step.verb())
             continue
         start = time.perf_counter()
+        step = context.settle(step, network)
         outcome = step.run(network, context)
-        if step in recipe.passes or outcome.details:
+        settled += [step] * asked
+        if asked or outcome.details:
             seconds = time.perf_counter() - start
             reports.append(PassReport(step.to_json(), measure(network, recipe.sparse_threshold), outcome, seconds))
-    network.recipe = recipe.to_json()
+    network.recipe = replace(recipe, passes=tuple(settled)).to_json()
     return reports
 
 
