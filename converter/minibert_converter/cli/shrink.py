@@ -11,7 +11,6 @@ from minibert import files
 from minibert.cli import console
 from minibert.cli.options import add_force, may_replace, positive
 from minibert_converter.cli.training import PAUSE, Lines, add_columns, read_examples
-from minibert_converter.report import format_bytes
 
 HELP = "find and train the best student of a teacher within a budget"
 EXAMPLES = (
@@ -123,6 +122,8 @@ class SearchLines(Lines):
 
     def running(self, done: int, students: int, best: Any, seconds: float) -> None:
         """How far the trainings are."""
+        from minibert_converter.report import format_bytes
+
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + (0.5 if self._terminal else PAUSE)
@@ -135,4 +136,6 @@ class SearchLines(Lines):
 
     def trial(self, trial: Any) -> None:
         """A student was trained."""
+        from minibert_converter.report import format_bytes
+
         self._write(f"{self._rung} {format_bytes(trial.bytes)} keeps {trial.kept.part:.1%}: {trial.student}\n")
