@@ -174,7 +174,11 @@ def test_a_ladder_of_sizes(cutter):
     sizes = ladder(cutter, lambda size, time: True, 6)
     assert sizes == sorted(sizes)
     assert len(sizes) == 6
-    assert all(1.4 < high / low < 1.5 for low, high in pairwise(sizes))
+    ratios = [high / low for low, high in pairwise(sizes)]
+    assert max(ratios) / min(ratios) < 1.01
+    assert all(proposals(cutter, lambda size, time, most=most: size <= most, 1) for most in sizes)
+    assert max(cutter.bytes(one) for one in proposals(cutter, lambda size, time: True, 1000)) == sizes[-1]
+    assert ladder(cutter, lambda size, time: size <= 10_000, 6) == []
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ _OVERHEAD = 15.0
 _LEAST_SECONDS = 20.0
 #: Standard deviations that the part of the score must lie above what is to be kept: 80% one-sided.
 _SURE = 0.84
+#: A file may weigh so much more than is foretold, before one like it was made.
+_UNSURE = 1.03
 #: Bytes of what is written into the file at last.
 _LAST_WORDS = 1500
 
@@ -176,7 +178,7 @@ class Sifting:
 
     def _first(self, count: int) -> list[Student]:
         if self.goal.keep is None:
-            return proposals(self.cutter, self._fits, count)
+            return proposals(self.cutter, lambda size, time: self._fits(_UNSURE * size, time), count)
         sizes = ladder(self.cutter, self._fits, count)
         return [one for size in sizes for one in self._of_size(size, -(-count // len(sizes)))][:count]
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import product
 
 from minibert.format.constants import LANES
-from minibert_converter.shrink.student import Cutter, Student
+from minibert_converter.shrink.student import LEAST_DENSITY, Cutter, Student
 
 #: Parts of the teacher's layers, features and dimensions of words that students have.
 _LAYERS = (1.0, 2 / 3, 1 / 2, 1 / 3)
@@ -23,8 +24,8 @@ _VOCABULARIES = (1.0, 0.6)
 _WEIGHTS, _FEATURES, _DEPTH, _WORDS, _COST = 1.0, 0.4, 0.35, 0.5, 0.35
 #: Below this part of the blocks, each halving costs so much more; and what it costs that words, or weights, are int4.
 _SPARSE, _SPARSER, _FOUR_BITS = 0.15, 0.5, 0.1
-#: A size of a ladder is so much larger than the next.
-_STEP = 1.45
+#: The smallest size of a ladder is so much above that of the smallest student, which hardly has a block left.
+_ABOVE = 1.25
 
 
 def proposals(cutter: Cutter, fits: Callable[[int, float], bool], count: int) -> list[Student]:
@@ -46,20 +47,23 @@ def proposals(cutter: Cutter, fits: Callable[[int, float], bool], count: int) ->
 
 
 def ladder(cutter: Cutter, fits: Callable[[int, float], bool], count: int) -> list[int]:
-    """Sizes in bytes from the smallest student that there is to the largest within a budget, at even ratios.
+    """Sizes in bytes at even ratios, from a little above the smallest student that there is to the largest.
 
     Args:
         cutter: of students.
         fits: whether so many bytes and such a part of the time are within the budget.
         count: how many at most.
     """
-    largest = max((cutter.bytes(one) for one in proposals(cutter, fits, 1000)), default=0)
-    sizes: list[int] = []
-    size = float(largest)
-    while len(sizes) < count and proposals(cutter, lambda b, t, most=size: b <= most and fits(b, t), 1):
-        sizes.append(round(size))
-        size /= _STEP
-    return sizes[::-1]
+    shapes = list(_shapes(cutter))
+    largest = max((cutter.bytes(one) for each in shapes if (one := cutter.filled(each, fits)) is not None), default=0)
+    sparsest = (replace(each, density=LEAST_DENSITY) for each in shapes)
+    smallest = min(
+        (cutter.bytes(each) for each in sparsest if fits(cutter.bytes(each), cutter.latency(each))), default=0
+    )
+    if not largest or not smallest:
+        return []
+    ratio = max(largest / (_ABOVE * smallest), 1.0) ** (1 / max(count - 1, 1))
+    return sorted({round(largest / ratio**step) for step in range(count)})
 
 
 def promise(cutter: Cutter, student: Student) -> float:
