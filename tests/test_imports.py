@@ -60,6 +60,7 @@ LAYERS = {
         {"comparison", "convert", "upgrade"},
         {"report_page"},
         {"budget", "distill"},
+        {"shrink"},
         {"cli"},
     ],
 }

@@ -10,7 +10,7 @@ from minibert.files import replacing
 from minibert_converter.comparison import Comparison
 from minibert_converter.report import Part, Report, format_bytes
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; } th, td { padding: .15rem .8rem .15rem 0; text-align: right; }
@@ -61,7 +61,7 @@ def page(report: Report, title: str, compared: Comparison | None = None) -> str:
         _parts(report),
         *(f"<p>{escape(sentence)}</p>" for sentence in (*report.notes, *report.choice)),
     ]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     return f"<!doctype html>\n<html lang=en><head>{head}</head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
 
 
@@ -76,7 +76,7 @@ def _comparison(compared: Comparison) -> list[str]:
     for name, value in compared.after.score.items():
         if isinstance(value, float) and name not in ("seconds", "texts_per_second"):
             rows.append((escape(name.replace("_", " ")), *(f"{side.score[name]:.4f}" for side in both)))
-    lines = ["<h2>Before and after</h2>", _table(("", "float32", "this file"), rows)]
+    lines = ["<h2>Before and after</h2>", table(("", "float32", "this file"), rows)]
     if compared.alike is not None:
         lines.append(
             f"<p>The vectors of {compared.texts} texts, before and after, have a mean cosine of {compared.alike:.4f}; "
@@ -87,7 +87,7 @@ def _comparison(compared: Comparison) -> list[str]:
     if compared.examples:
         header = ("text", "") if compared.alike is not None else ("text", "before", "after")
         keep = slice(2, None) if compared.alike is not None else slice(1, None)
-        lines.append(_table(header, [(escape(one[0]), *map(escape, one[keep])) for one in compared.examples]))
+        lines.append(table(header, [(escape(one[0]), *map(escape, one[keep])) for one in compared.examples]))
     return lines
 
 
@@ -105,7 +105,7 @@ def _passes(report: Report) -> str:
                 f"{worst[1]:.2%} {escape(worst[0])}" if worst[1] else "",
             )
         )
-    return _table(("pass", "parameters", "bytes", "multiplications a token", "largest error"), rows)
+    return table(("pass", "parameters", "bytes", "multiplications a token", "largest error"), rows)
 
 
 def _parts(report: Report) -> str:
@@ -120,10 +120,11 @@ def _parts(report: Report) -> str:
         )
         for part in (*report.parts, report.total)
     ]
-    return _table(("part", "parameters", "before", "after", "density", "error"), rows)
+    return table(("part", "parameters", "before", "after", "density", "error"), rows)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of HTML; cells are escaped already."""
     lines = ["<tr>" + "".join(f"<th>{cell}" for cell in header)]
     lines += ["<tr>" + "".join(f"<td>{cell}" for cell in row) for row in rows]
     return "<table>\n" + "\n".join(lines) + "\n</table>"

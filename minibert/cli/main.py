@@ -19,6 +19,7 @@ from minibert.errors import MinibertError
 COMMANDS = (
     "convert",
     "distill",
+    "shrink",
     "predict",
     "encode",
     "fit",
@@ -32,7 +33,7 @@ COMMANDS = (
     "completion",
 )
 #: Those of the workstation half, which a device need not have, and the extra that installs what they need.
-WORKSTATION = {"convert": "convert", "distill": "distill", "completion": "convert"}
+WORKSTATION = {"convert": "convert", "distill": "distill", "shrink": "distill", "completion": "convert"}
 #: All that need more than a device has.
 EXTRAS = {**WORKSTATION, "demo": "convert", "serve": "serve"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from minibert.reference.functions import quantize as reference_codes  # noqa: E4
 from minibert.reference.linear import integer_product  # noqa: E402
 from minibert.text.library_tokenizer import LibraryTokenizer  # noqa: E402
 from minibert.text.tokenizer import TextSettings  # noqa: E402
+from minibert_converter.calibration.tokens import tokenizer_of  # noqa: E402
 from minibert_converter.distill.batches import Batch, plan_epoch  # noqa: E402
 from minibert_converter.distill.dataset import NO_LABEL, Examples, make_dataset  # noqa: E402
 from minibert_converter.distill.distill import Watcher, distill  # noqa: E402
@@ -26,7 +28,10 @@ from minibert_converter.distill.fake_quantization import linear_int8, row_codes,
 from minibert_converter.distill.losses import relations  # noqa: E402
 from minibert_converter.distill.sharing import share_layers  # noqa: E402
 from minibert_converter.distill.student import TorchNetwork  # noqa: E402
+from minibert_converter.distill.training import Training  # noqa: E402
+from minibert_converter.distill.variation import neighbours, varied, with_copies  # noqa: E402
 from minibert_converter.export import export  # noqa: E402
+from minibert_converter.passes.distillation import Distill, Loss  # noqa: E402
 from minibert_converter.passes.quantize.rounding import round_to_nearest  # noqa: E402
 from minibert_converter.recipe import Recipe  # noqa: E402
 from tests.checkpoints import CONFIG, bert_weights, write_checkpoint  # noqa: E402
@@ -240,17 +245,100 @@ def test_labels_of_tokens_stand_where_words_begin(tmp_path):
         make_dataset(Examples(["the"], [("B-y",)]), network, network)
 
 
-def test_a_smaller_vocabulary_reads_what_it_can(tmp_path):
-    """Texts with a word that the student must spell are left out: tokens of the two models would not match."""
+def test_a_smaller_vocabulary_spells_what_it_has_no_word_for(tmp_path):
     teacher = read_network(tmp_path / "teacher")
     student = read_network(tmp_path / "student", *noise_weights(vocab_size=150))
     dataset = make_dataset(Examples(["the good movie", "the use", "the bank"]), student, teacher)
     names = [LibraryTokenizer(one.tokenizer_json, TextSettings(48)) for one in (student, teacher)]
-    spelled = [
+    own, others = (
         [[name.token(i) for i in row] for row in ids]
         for name, ids in zip(names, (dataset.ids, dataset.teacher_ids), strict=True)
-    ]
-    assert spelled[0] == spelled[1] == [["[CLS]", "the", *rest, "[SEP]"] for rest in (["good", "movie"], ["bank"])]
+    )
+    assert others == [["[CLS]", "the", *rest, "[SEP]"] for rest in (["good", "movie"], ["use"], ["bank"])]
+    assert own == [others[0], ["[CLS]", "the", "u", "##s", "##e", "[SEP]"], others[2]]
+    assert dataset.aligned.tolist() == [True, False, True]
+
+
+def test_tags_are_learned_from_texts_that_both_cut_alone(tmp_path):
+    config = {**CONFIG, "architectures": ["BertForTokenClassification"]}
+    config["id2label"] = {"0": "O", "1": "B-x", "2": "I-x"}
+    weights = {name: each for name, each in noise_weights()[1].items() if "pooler" not in name}
+    teacher = read_network(tmp_path / "teacher", config, weights)
+    fewer = noise_weights(vocab_size=150)[1]
+    student = read_network(
+        tmp_path / "student",
+        {**config, "vocab_size": 150},
+        {name: each for name, each in fewer.items() if "pooler" not in name},
+    )
+    dataset = make_dataset(Examples(["the good movie", "the use"], [("O", "O", "B-x"), None]), student, teacher)
+    assert len(dataset.ids) == 1
+    assert dataset.aligned.all()
+
+
+def test_hidden_states_of_a_text_that_is_spelled_are_not_compared(tmp_path):
+    """Losses of a batch are those of its shared texts, and of the outputs of all."""
+    teacher = read_network(tmp_path / "teacher")
+    student = read_network(tmp_path / "student", *noise_weights(vocab_size=150))
+    losses = {}
+    for name, texts in (("shared", ["the good movie"]), ("both", ["the good movie", "the use"]), ("none", ["the use"])):
+        dataset = make_dataset(Examples(texts), student, teacher)
+        for part in ("hidden", "relations"):
+            settings = Distill(distill=1, loss=Loss(logits=0, **{part: 1.0}))
+            training = Training(teacher, student, (0, 1), dataset, settings)
+            losses[name, part] = training._learn(np.arange(len(texts)), False) if name != "none" else 0.0
+            if name == "none":
+                with pytest.raises(RuntimeError, match="does not require grad"):  # there is nothing to learn from
+                    training._learn(np.arange(1), False)
+    for part in ("hidden", "relations"):
+        assert losses["both", part] == pytest.approx(losses["shared", part], rel=1e-4) != 0
+
+
+# Varied copies.
+
+
+def test_copies_are_varied_and_have_no_labels(tmp_path):
+    network = read_network(tmp_path / "teacher")
+    examples = Examples(list(SHORT), ["0"] * len(SHORT))
+    more = with_copies(examples, 2, network, seed=1)
+    assert len(more.texts) == len(more.labels) == 3 * len(SHORT)
+    assert list(more.texts[: len(SHORT)]) == list(SHORT)
+    assert list(more.labels[len(SHORT) :]) == [None] * 2 * len(SHORT)
+    assert sum(copy != text for copy, text in zip(more.texts[len(SHORT) :], SHORT * 2, strict=True)) > len(SHORT)
+    assert all(copy.strip() for copy in more.texts)
+    assert with_copies(examples, 2, network, seed=1) == more
+    assert with_copies(examples, 0, network, seed=1) is examples
+    dataset = make_dataset(more, network, network)
+    assert [row.item() for row in dataset.labels] == [0] * len(SHORT) + [NO_LABEL] * 2 * len(SHORT)
+
+
+def test_neighbours_are_words_of_like_vectors(tmp_path):
+    network = read_network(tmp_path / "teacher")
+    words = ["the", "good", "movie", "bank", "house", "river"]
+    table = network.tables["embeddings.word"] = network.tables["embeddings.word"].copy()
+    ids = {word: tokenizer_of(network).content(word).ids[0] for word in words}
+    table[ids["movie"]] = 2 * table[ids["river"]]
+    near = neighbours(network, [*words, "unheard-of"])
+    assert set(near) == set(words)
+    assert near["movie"][0] == "river"
+    assert all(word not in others for word, others in near.items())
+
+
+def test_a_text_without_words_stays():
+    assert varied("?!", random.Random(0), {}, ["any"]) == "?!"
+    assert varied("", random.Random(0), {}, []) == ""
+
+
+def test_as_many_passes_as_a_time_allows(folder, tmp_path):
+    out = tmp_path / "student.safetensors"
+    report, _ = distill(folder, Examples(SHORT), out, recipe(), seconds=1.0, threads=1)
+    (said,) = [one for one in read_model(out).config.recipe["pass"] if "distill" in one]
+    assert said["distill"] != 2
+    steps = report.passes[0].outcome.details["steps"]
+    assert steps == max(round(said["distill"] * len(SHORT) / 8), 1)
+    # The recipe that the file has makes the same file.
+    again = tmp_path / "again.safetensors"
+    distill(folder, Examples(SHORT), again, Recipe.from_json(dict(read_model(out).config.recipe)), threads=1)
+    assert again.read_bytes() == out.read_bytes()
 
 
 # Training.
@@ -277,7 +365,7 @@ def test_a_student_with_half_of_its_blocks_learns_its_teachers_answers(folder, t
     crude = read_network(tmp_path / "crude")
     prune(crude, ["4x4:0.5"], method="magnitude", texts=MANY_TEXTS)
     quantize(crude, texts=MANY_TEXTS)
-    assert np.square(got - wanted).mean() < 0.3 * np.square(Reference(*export(crude)).forward(ids) - wanted).mean()
+    assert np.square(got - wanted).mean() < 0.5 * np.square(Reference(*export(crude)).forward(ids) - wanted).mean()
     linears = read_model(tmp_path / "student").config.linears
     blocks = [one for name, one in linears.items() if name.startswith("layers.")]
     assert all(one.kind == "int8-4x4" for one in blocks if one.density < 0.6)
@@ -404,7 +492,7 @@ def test_the_command(folder, tmp_path, capsys):
     assert "after 1 epoch: accuracy" in said.err
     assert [next(iter(each["pass"])) for each in report["passes"]] == ["prune", "distill"]
     words[words.index("--recipe") + 1] = tmp_path / "none.toml"
-    assert main([str(word) for word in words]) == 1
+    assert main([*(str(word) for word in words), "--force"]) == 1
     assert "none.toml" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from minibert.cli.main import main, parse
 from minibert.errors import InputError
-from minibert_converter.cli.distill import _read
+from minibert_converter.cli.training import read_examples
 from minibert_converter.passes.distillation import Blocks, Distill, Loss
 from minibert_converter.recipe import Recipe, read_recipe
 
@@ -68,7 +68,7 @@ def test_what_makes_no_sense_is_refused(table, message):
 
 def read(path, labels=True, **options):
     words = [*WORDS, *[word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]]
-    return _read(parse(words), str(path), labels=labels)
+    return read_examples(parse(words), str(path), labels=labels)
 
 
 def test_columns_are_found_by_name(tmp_path):

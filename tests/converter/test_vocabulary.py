@@ -11,13 +11,16 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from minibert.errors import InputError, UnsupportedError
 from minibert.format import read_model, write_model
+from minibert_converter.calibration.tokens import tokenizer_of
 from minibert_converter.checkpoints import read_checkpoint
 from minibert_converter.checkpoints.folder import Folder
 from minibert_converter.checkpoints.tokenizer import read_tokenizer
 from minibert_converter.export import WORDS, export
 from minibert_converter.network import Network
+from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
 from minibert_converter.passes.embeddings.vocabulary import trim_vocabulary
+from minibert_converter.recipe import Context, Recipe, run
 from tests.checkpoints import write_json
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, compress_embeddings, ids_of, quantize, read_network
 from tests.converter.test_tokenizer import gold_cases, real_vocabulary
@@ -256,3 +259,42 @@ def test_cut_again_to_the_same_texts_nothing_changes(network):
     assert report["tokens_before"] == report["tokens_after"]
     assert json.loads(again.tokenizer_json) == json.loads(network.tokenizer_json)
     check_network(again, network, OTHER_TEXTS)
+
+
+# The most frequent.
+
+
+def run_pass(network: Network, table: dict[str, object], texts: list[str] | None) -> Outcome:
+    return run(Recipe.from_json({"pass": [table]}), network, Context(texts))[-1].outcome
+
+
+def test_the_most_frequent_words_stay_and_what_spells_the_others(tmp_path):
+    network = read_network(tmp_path / "made")
+    before = tokenizer_of(network)
+    texts = ["the bank the bank the", "the river"]
+    outcome = run_pass(network, {"vocab_size": 2}, texts)
+    assert outcome.details["used"] == 5  # with the special tokens
+    after = tokenizer_of(network)
+    names = [after.token(i) for i in after.encode("the bank river").ids]
+    assert names[:2] == ["[CLS]", "the"]
+    assert "river" not in names
+    assert "[UNK]" not in names
+    assert len(before.encode("the bank river").ids) < len(names)
+
+
+def test_characters_that_no_text_has_may_go(tmp_path):
+    texts = ["the bank the bank the"]
+    sizes = {}
+    for characters in ("all", "seen"):
+        network = read_network(tmp_path / characters)
+        network.tokenizer_json = network.tokenizer_json.replace('"##ed"', '"##é"')
+        run_pass(network, {"vocab_size": 10, "characters": characters}, texts)
+        tokenizer = tokenizer_of(network)
+        assert [tokenizer.token(i) for i in tokenizer.encode("xyz!").ids[1:-1]] == ["x", "##y", "##z", "!"]  # ASCII
+        sizes[characters] = network.architecture.vocab_size
+    assert sizes["seen"] == sizes["all"] - 1
+
+
+def test_a_vocabulary_by_frequency_needs_texts(tmp_path):
+    with pytest.raises(InputError, match="vocab_size 5: which words are frequent"):
+        run_pass(read_network(tmp_path / "made"), {"vocab_size": 5}, None)

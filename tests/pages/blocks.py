@@ -46,7 +46,7 @@ LEFT_OUT = {
     "docs/BENCHMARKS.md": {"python -m bench.": HOURS},
     "docs/CHECKPOINTS.md": {"python -m bench.": HOURS},
     "docs/CLI.md": {"minibert convert BAAI/": DOWNLOADS},
-    "docs/DISTILLATION.md": {"python -m bench.": HOURS},
+    "docs/DISTILLATION.md": {"python -m bench.": HOURS, "minibert shrink": HOURS},
     "docs/RASPBERRY_PI.md": {"MINIBERT_ARM=": BOARD},
     "docs/SECURITY.md": {"python -m tests.format.fuzz --rounds 100000": HOURS, "pytest": TESTS},
     "docs/TASKS.md": {"python -m bench.": HOURS},

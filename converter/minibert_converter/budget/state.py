@@ -24,14 +24,15 @@ class State:
     Args:
         target: the file that the search is for; the state lies in the folder `TARGET.search` beside it.
         inputs: all that the measurements depend on, as JSON values; a state of other inputs is thrown away.
+        ending: of the folder's name.
 
     Raises:
         InputError: something else has the folder's name.
         MinibertError: the folder cannot be written.
     """
 
-    def __init__(self, target: Path, inputs: Any) -> None:
-        self.folder = target.with_name(f"{target.name}.search")
+    def __init__(self, target: Path, inputs: Any, ending: str = "search") -> None:
+        self.folder = target.with_name(f"{target.name}.{ending}")
         self._inputs = key_of(inputs)
         self._known: dict[str, Any] = {}
         self.arrays: MutableMapping[str, Mapping[str, Any]] = Arrays(self.folder)
@@ -74,6 +75,10 @@ class State:
     def is_empty(self) -> bool:
         """Whether nothing has been measured yet."""
         return not self._known
+
+    def known(self, key: str) -> Any:
+        """What was measured under this key; None if nothing was."""
+        return self._known.get(key)
 
     def _write(self) -> None:
         with replacing(self._path) as file:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from minibert import files
 from minibert.cli import console
 from minibert.cli.options import add_force, may_replace
-from minibert.datasets import LABEL_COLUMNS, TEXT_COLUMNS, guessed_column, read_columns, read_conll, read_header
+from minibert_converter.cli.training import Lines, add_columns, read_examples
 
 if TYPE_CHECKING:
     from minibert.model import Model
@@ -40,9 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file to write")
     add_force(parser)
     parser.add_argument("--student", metavar="SRC", help="a checkpoint to start from (default: cut out of the teacher)")
-    parser.add_argument("--text", metavar="COL", help="the column of texts (default: text, sentence, ...)")
-    parser.add_argument("--text-pair", metavar="COL", help="the column of second texts (default: sentence2, if any)")
-    parser.add_argument("--label", metavar="COL", help="the column of labels or scores (default: label, score, ...)")
+    add_columns(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="threads of the training (default: torch's)")
     parser.add_argument(
         "--cache", metavar="DIR", help="keep the teacher's answers there: faster from the second epoch on"
@@ -55,7 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, then print what became of each part and how the student scores."""
     from minibert.format import is_model_file
     from minibert_converter.checkpoints import checkpoint_folder
-    from minibert_converter.cli.training import Lines
     from minibert_converter.convert import check_target
     from minibert_converter.distill.dataset import Examples
     from minibert_converter.distill.distill import Watcher, distill
@@ -72,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     with lines:
         report, figures = distill(
             arguments.teacher,
-            Examples(*_read(arguments, arguments.data, labels=False)),
+            Examples(*read_examples(arguments, arguments.data, labels=False)),
             arguments.output,
             arguments.recipe,
             student=arguments.student,
@@ -92,28 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(arguments: argparse.Namespace, path: str, *, labels: bool) -> tuple[list[Any], list[Any] | None]:
-    """Texts, and their labels, which `labels` demands."""
-    if path.removesuffix(".gz").endswith((".conll", ".txt", ".bio")):
-        rows = read_conll(path)
-        return [" ".join(words) for words, _ in rows], [tags for _, tags in rows]
-    header = read_header(path)
-    text = arguments.text or guessed_column(path, "text", TEXT_COLUMNS, header)
-    pair = arguments.text_pair or ("sentence2" if text == "sentence1" and "sentence2" in header else None)
-    label = arguments.label
-    if label is None and (labels or any(name in header for name in LABEL_COLUMNS)):
-        label = guessed_column(path, "label", LABEL_COLUMNS, header)
-    columns = [text, *([pair] if pair else []), *([label] if label else [])]
-    table = read_columns(path, columns)
-    texts = [(row[0], row[1]) if pair else row[0] for row in table]
-    return texts, [row[-1] for row in table] if label else None
-
-
 def _measure(arguments: argparse.Namespace) -> Callable[[Model], dict[str, Any]]:
     """A function that scores a model on the texts of --eval, which are read now."""
     from minibert.evaluate import evaluate, evaluate_entities
 
-    texts, truth = _read(arguments, arguments.eval, labels=True)
+    texts, truth = read_examples(arguments, arguments.eval, labels=True)
     assert truth is not None
     if truth and isinstance(truth[0], tuple):
         return lambda model: evaluate_entities(model, [text.split(" ") for text in texts], truth)

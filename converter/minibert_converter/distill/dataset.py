@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from minibert.errors import InputError
 from minibert.format.schema import Task
-from minibert.text.tokenizer import Tokenizer
+from minibert.text.tokenizer import Encoded, Tokenizer
 from minibert_converter.calibration.tokens import tokenizer_of
 from minibert_converter.network import Network
 
+#: One text, or a pair of them.
+Text = str | tuple[str, str]
 #: The label of a token or text that has none; what torch's cross entropy leaves out.
 NO_LABEL = -100
 
@@ -24,11 +28,11 @@ class Examples:
     Attributes:
         texts: texts, or pairs of them; for token classification the words of each joined by a space.
         labels: for each text what the file says of it: a label, several with commas between, a number, or for token
-            classification the tags of its words; None where labels are not known.
+            classification the tags of its words; None for one of which nothing is known, and where none is.
     """
 
-    texts: list[str | tuple[str, str]]
-    labels: list[str] | list[tuple[str, ...]] | None = None
+    texts: Sequence[Text]
+    labels: Sequence[str | None] | Sequence[Sequence[str] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,20 @@ class Dataset:
     Attributes:
         ids: for each text, its token ids in the student's vocabulary.
         types: for each text, its token types.
-        teacher_ids: the same texts in the teacher's vocabulary, as many tokens each.
+        teacher_ids: the same texts in the teacher's vocabulary.
+        teacher_types: their token types.
+        aligned: bool [texts], whether student and teacher cut a text into the same tokens, so that their rows answer
+            each other; of a text with a word that the student has to spell, only the outputs do.
         labels: for each text, int64 [1] (a class), int64 [tokens] (classes of tokens, NO_LABEL for those that begin no
-            word) or float32 [labels] (several labels, or a score); None where labels are not known.
+            word) or float32 [labels] (several labels, or a score), NO_LABEL or NaN where nothing is known of the text;
+            None where no labels are known.
     """
 
     ids: list[list[int]]
     types: list[list[int]]
     teacher_ids: list[list[int]]
+    teacher_types: list[list[int]]
+    aligned: npt.NDArray[np.bool_]
     labels: list[np.ndarray] | None = None
 
 
@@ -71,33 +81,43 @@ def make_dataset(examples: Examples, student: Network, teacher: Network, max_len
     limit = min(max_length or student.text.max_length, student.text.max_length)
     reader, own = tokenizer_of(teacher, limit), tokenizer_of(student, limit)
     same = student.tokenizer_json == teacher.tokenizer_json
-    ids, types, teacher_ids, kept = [], [], [], []
+    read: list[tuple[Encoded, Encoded]] = []
+    kept = []
     for number, text in enumerate(texts):
         pair = (text, None) if isinstance(text, str) else text
         encoded = reader.encode(*pair)
         if not encoded.ids:
             continue
         mine = encoded if same else own.encode(*pair)
-        if len(mine.ids) != len(encoded.ids):
-            continue  # a word that the student has to spell: hidden states of the two do not answer each other
-        ids.append(mine.ids)
-        types.append(mine.type_ids or [0] * len(mine.ids))
-        teacher_ids.append(encoded.ids)
+        if task.kind == "token-classification" and len(mine.ids) != len(encoded.ids):
+            continue  # a word that the student has to spell: no output of the teacher's is one of its pieces'
+        read.append((mine, encoded))
         kept.append(number)
-    if not ids:
+    if not read:
         raise InputError("distillation needs at least one text with a token in it")
-    teacher_ids = ids if same else teacher_ids
-    if labels is None:
-        return Dataset(ids, types, teacher_ids)
-    if task.kind == "token-classification":
-        truth = [_tags(reader, str(texts[i]), labels[i], task, len(teacher_ids[place])) for place, i in enumerate(kept)]
-    else:
-        read = _label_reader(task)
-        truth = [read(str(labels[i])) for i in kept]
-    return Dataset(ids, types, teacher_ids, truth)
+    ids, types = [mine.ids for mine, _ in read], [_types(mine) for mine, _ in read]
+    aligned = np.array([len(mine.ids) == len(encoded.ids) for mine, encoded in read])
+    teachers = (ids, types) if same else ([one.ids for _, one in read], [_types(one) for _, one in read])
+    truth = None
+    if labels is not None and task.kind == "token-classification":
+        truth = [
+            np.full(len(ids[place]), NO_LABEL)
+            if labels[i] is None
+            else _tags(reader, str(texts[i]), labels[i], task, len(ids[place]))
+            for place, i in enumerate(kept)
+        ]
+    elif labels is not None:
+        number_of = _label_reader(task)
+        truth = [number_of(labels[i]) for i in kept]
+    return Dataset(ids, types, *teachers, aligned, truth)
 
 
-def _label_reader(task: Task):  # noqa: ANN202
+def _types(encoded: Encoded) -> list[int]:
+    return list(encoded.type_ids or [0] * len(encoded.ids))
+
+
+def _label_reader(task: Task) -> Callable[[Any], np.ndarray]:
+    """What makes numbers of what a file says of a text: of None, those that say that nothing is known."""
     names = {name: number for number, name in enumerate(task.labels)}
     numbers = {str(number): number for number in range(len(task.labels))}
 
@@ -121,7 +141,9 @@ def _label_reader(task: Task):  # noqa: ANN202
         except ValueError:
             raise InputError(f"{label!r} is no number, and the teacher gives scores") from None
 
-    return {"single_label": one, "multi_label": several, "regression": score}[task.problem_type]
+    read = {"single_label": one, "multi_label": several, "regression": score}[task.problem_type]
+    unknown = np.array([NO_LABEL]) if read is one else np.full(len(task.labels), np.nan, np.float32)
+    return lambda label: unknown if label is None else read(str(label))
 
 
 def _tags(reader: Tokenizer, text: str, tags: Sequence[str], task: Task, length: int) -> np.ndarray:

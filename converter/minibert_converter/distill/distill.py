@@ -24,6 +24,7 @@ from minibert_converter.distill.dataset import Examples, make_dataset
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.distill.snapshot import Snapshot
 from minibert_converter.distill.training import Moment, Training
+from minibert_converter.distill.variation import with_copies
 from minibert_converter.export import export
 from minibert_converter.matrices import float_linear
 from minibert_converter.network import Network
@@ -65,6 +66,7 @@ def distill(
     cache: str | Path | None = None,
     fresh: bool = False,
     threads: int | None = None,
+    seconds: float | None = None,
     watcher: Watcher | None = None,
 ) -> tuple[Report, dict[str, Any]]:
     """Trains a student to answer as its teacher does, and writes the file that the engine runs.
@@ -83,6 +85,8 @@ def distill(
         cache: a folder where the teacher's outputs are kept, for later epochs and other runs on the same texts.
         fresh: begin anew, even if a state was kept.
         threads: of the training; None takes torch's own choice.
+        seconds: that the training may take: it passes over the texts as often as that allows, not as often as the
+            recipe says. How often that was, the recipe in the file says.
         watcher: who is told how far it is.
 
     Returns:
@@ -111,6 +115,7 @@ def distill(
         "teacher": _checksum(teaching),
         "student": _checksum(learning),
         "texts": zlib.crc32(repr((examples.texts, examples.labels)).encode("utf-8", "surrogatepass")),
+        **({} if seconds is None else {"seconds": seconds}),
     }
     learning = replace(learning, task=teaching.task)
     state = target.with_name(target.name + ".training")
@@ -121,9 +126,9 @@ def distill(
     kept = None if cache is None else Path(cache)
     places = {type(step): place for place, step in enumerate(chosen.passes)}
     keep_tables = places.get(Embeddings, -1) > places[Distill]
-    work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher, keep_tables)
+    work_with = _Work(teaching, examples, chosen.seed, snapshot, kept, measure, watcher, keep_tables, seconds)
     texts = [text if isinstance(text, str) else " ".join(text) for text in examples.texts]
-    context = Context(texts, chosen.seed, chosen.folder, watcher.stage, train=work_with.train)
+    context = Context(texts, chosen.seed, chosen.folder, watcher.stage, settle=work_with.settle, train=work_with.train)
     with _settled(threads):
         passes = run(chosen, learning, context)
     config, tensors = export(learning, chosen.sparse_threshold)
@@ -160,25 +165,39 @@ class _Work:
     measure: Measure | None
     watcher: Watcher
     keep_tables: bool  # in float32, since a later pass wants them so
+    seconds: float | None = None  # that the training may take
 
-    def train(self, settings: Distill, network: Network) -> Outcome:
-        """The pass `distill`: changes the network."""
+    def settle(self, step: Any, network: Network) -> Any:
+        """A pass `distill` with as many passes over the texts as the time allows; others as they are."""
+        if self.seconds is None or not isinstance(step, Distill):
+            return step
+        if (state := self.snapshot.read()) is not None:
+            return replace(step, distill=float(state["distill"]))  # what was begun is gone on with
+        pace = self._training(step, network.copy(), None).pace()
+        return replace(step, distill=float(f"{max(self.seconds / pace, 0.01):.3g}"))
+
+    def _training(self, settings: Distill, network: Network, snapshot: Snapshot | None) -> Training:
+        """A training of the network, whose layers come to share what the pass says."""
         layers = _teachers_layers(network, self.teacher)
         if settings.tied_layers:
             share_layers(network, settings.tied_layers)
-        dataset = make_dataset(self.examples, network, self.teacher, settings.max_length)
-        training = Training(
+        examples = with_copies(self.examples, settings.copies, self.teacher, self.seed)
+        return Training(
             self.teacher,
             network,
             layers,
-            dataset,
+            make_dataset(examples, network, self.teacher, settings.max_length),
             settings,
             seed=self.seed,
-            snapshot=self.snapshot,
+            snapshot=snapshot,
             device="cuda" if torch.cuda.is_available() else "cpu",
             cache=self.cache,
             progress=self.watcher.stage,
         )
+
+    def train(self, settings: Distill, network: Network) -> Outcome:
+        """The pass `distill`: changes the network."""
+        training = self._training(settings, network, self.snapshot)
         scores: list[dict[str, Any]] = []
 
         def epoch_ended(epochs: int) -> None:
@@ -198,7 +217,7 @@ class _Work:
             if self.keep_tables:
                 network.tables = tables
                 errors = {name: error for name, error in errors.items() if name not in tables}
-        details = {"texts": len(dataset.ids), "steps": training.steps, "density": round(training.density, 4)}
+        details = {"texts": training.texts, "steps": training.steps, "density": round(training.density, 4)}
         return Outcome(errors, densities, details)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -11,6 +14,26 @@ from minibert_converter.distill.batches import Batch
 from minibert_converter.distill.dataset import NO_LABEL
 from minibert_converter.distill.student import Trace
 from minibert_converter.passes.distillation import Loss
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The texts of a batch that student and teacher cut into the same tokens.
+
+    Attributes:
+        own: int64, the student's rows of their tokens.
+        others: int64, the teacher's.
+        batch: these texts alone; None if there is none.
+    """
+
+    own: Tensor
+    others: Tensor
+    batch: Batch | None
+
+    def part(self, trace: Trace, rows: Tensor) -> Trace:
+        """Rows of a trace's tokens."""
+        hidden = {number: each[rows] for number, each in trace.hidden.items()}
+        return Trace(trace.output, hidden, {number: each[:, rows] for number, each in trace.heads.items()})
 
 
 class DistillationLoss(nn.Module):
@@ -44,13 +67,25 @@ class DistillationLoss(nn.Module):
                 self.project.append(one)
 
     @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Hidden states of student and teacher that are compared, by their numbers in a trace."""
+        return ((0, 0), *((number + 1, layer + 1) for number, layer in enumerate(self.layers)))
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """The teacher's hidden states that the loss reads."""
+        return tuple(sorted({other for _, other in self.pairs})) if self.weights.hidden else ()
+
+    @property
     def traced(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Layers of student and teacher whose queries, keys and values the loss reads."""
         if not self.weights.relations:
             return (), ()
         return (len(self.layers) - 1,), (self.layers[-1],)
 
-    def forward(self, student: Trace, teacher: Trace, labels: Tensor | None, batch: Batch) -> Tensor:
+    def forward(
+        self, student: Trace, teacher: Trace, labels: Tensor | None, batch: Batch, shared: Shared | None = None
+    ) -> Tensor:
         """The loss, a number.
 
         Args:
@@ -59,6 +94,7 @@ class DistillationLoss(nn.Module):
             labels: true labels: int64 [rows] with NO_LABEL where there is none, or float32 [rows, labels] (several
                 labels, or a score), NaN where there is none; None where none are known.
             batch: the texts.
+            shared: which of the texts both cut into the same tokens; None if all.
         """
         weights = self.weights
         loss = student.output.new_zeros(())
@@ -66,6 +102,14 @@ class DistillationLoss(nn.Module):
             loss = loss + weights.logits * self._outputs(student.output, teacher.output)
         if weights.labels and labels is not None:
             loss = loss + weights.labels * self._labels(student.output, labels)
+        if shared is not None:
+            if shared.batch is None:
+                return loss
+            student, teacher, batch = (
+                shared.part(student, shared.own),
+                shared.part(teacher, shared.others),
+                shared.batch,
+            )
         if weights.hidden:
             loss = loss + weights.hidden * self._hidden(student.hidden, teacher.hidden)
         if weights.relations:
@@ -95,14 +139,13 @@ class DistillationLoss(nn.Module):
         measure = functional.binary_cross_entropy_with_logits if several else functional.mse_loss
         return measure(got[known], labels[known])
 
-    def _hidden(self, got: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    def _hidden(self, got: Mapping[int, Tensor], wanted: Mapping[int, Tensor]) -> Tensor:
         """Mean squared error over the teacher's spread, averaged over the embeddings and all layers."""
         loss = got[0].new_zeros(())
-        pairs = [(0, 0), *((number + 1, layer + 1) for number, layer in enumerate(self.layers))]
-        for own, other in pairs:
+        for own, other in self.pairs:
             rows = self.project[own](got[own]) if self.project else got[own]
             loss = loss + functional.mse_loss(rows, wanted[other]) / wanted[other].var().clamp_min(1e-6)
-        return loss / len(pairs)
+        return loss / len(self.pairs)
 
 
 def relations(student: Tensor, teacher: Tensor, batch: Batch, heads: int) -> Tensor:

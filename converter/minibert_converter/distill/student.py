@@ -39,12 +39,12 @@ class Trace:
 
     Attributes:
         output: float32 [texts or tokens, out], what the engine would return.
-        hidden: float32 [tokens, hidden_size], what the embeddings and then each layer return.
+        hidden: by number, float32 [tokens, hidden_size]: 0 is what the embeddings return, n what layer n - 1 does.
         heads: by layer, float32 [3, tokens, heads * head_size]: queries, keys and values; only of layers asked for.
     """
 
     output: Tensor
-    hidden: list[Tensor]
+    hidden: dict[int, Tensor]
     heads: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -178,7 +178,7 @@ class TorchNetwork(nn.Module):
         x = self.norm(x, "embeddings.norm")
         if architecture.embedding_size:
             x = self.linear(x, "embeddings.projection")
-        trace = Trace(x, [x])
+        trace = Trace(x, {0: x})
         for number in range(len(architecture.layers)):
             name = f"layers.{number}"
             qkv = self.linear(x, f"{name}.attention.qkv")
@@ -191,7 +191,7 @@ class TorchNetwork(nn.Module):
                 activate = gelu_codes
             inner = activate(self.linear(x, f"{name}.ffn.up"))
             x = self.norm(self.linear(inner, f"{name}.ffn.down") + x, f"{name}.ffn.norm")
-            trace.hidden.append(x)
+            trace.hidden[number + 1] = x
         trace.output = self._head(x, batch)
         return trace
 

@@ -28,10 +28,10 @@ class Teacher:
         model: runs the texts.
         dataset: the texts.
         traced: layers whose queries, keys and values are wanted.
-        hidden: whether hidden states are wanted.
+        hidden: numbers of the hidden states that are wanted.
         device: where batches go.
         folder: where traces are kept, in float16; None runs the model each time. Trainings with the same teacher and
-            texts share them.
+            texts share them, and each adds what it wants and is not there yet.
         progress: called with the stage "running the teacher", when they are not there yet.
     """
 
@@ -40,13 +40,13 @@ class Teacher:
         model: TorchNetwork,
         dataset: Dataset,
         traced: tuple[int, ...],
-        hidden: bool,
+        hidden: tuple[int, ...],
         device: torch.device,
         folder: Path | None = None,
         progress: OnProgress = no_progress,
     ) -> None:
         self._model, self._dataset, self._traced, self._device = model, dataset, traced, device
-        self._hidden = range(len(model.architecture.layers) + 1 if hidden else 0)
+        self._hidden = hidden
         self._kept: dict[str, np.ndarray] = {}
         self._starts = np.cumsum([0, *map(len, dataset.teacher_ids)])
         if folder is not None:
@@ -59,7 +59,7 @@ class Teacher:
         rows = self._rows_of(texts)
         per_token = len(self._kept["output"]) != len(self._dataset.teacher_ids)
         output = self._load("output", rows if per_token else texts)
-        hidden = [self._load(f"hidden.{number}", rows) for number in self._hidden]
+        hidden = {number: self._load(f"hidden.{number}", rows) for number in self._hidden}
         heads = {number: self._load(f"heads.{number}", rows).unflatten(1, (3, -1)) for number in self._traced}
         return Trace(output, hidden, {number: each.transpose(0, 1) for number, each in heads.items()})
 
@@ -67,7 +67,7 @@ class Teacher:
     def _run(self, texts: Sequence[int] | np.ndarray) -> Trace:
         dataset = self._dataset
         ids = [dataset.teacher_ids[i] for i in texts]
-        return self._model(Batch.of(ids, [dataset.types[i] for i in texts], self._device), self._traced)
+        return self._model(Batch.of(ids, [dataset.teacher_types[i] for i in texts], self._device), self._traced)
 
     def _rows_of(self, texts: np.ndarray) -> np.ndarray:
         """Places of the tokens of some texts among those of all."""
@@ -77,14 +77,13 @@ class Teacher:
         return torch.from_numpy(self._kept[name][rows].astype(np.float32)).to(self._device)
 
     def _keep(self, folder: Path, progress: OnProgress) -> dict[str, np.ndarray]:
-        """Arrays by name, mapped; made now if they are not there whole."""
+        """Arrays by name, mapped; those that are not there yet are made now."""
         folder = folder / self._key()
         shapes = self._shapes(self._model.architecture)
-        done = folder / "whole"
-        if not done.exists():
+        missing = {name: shape for name, shape in shapes.items() if not (folder / f"{name}.npy").exists()}
+        if missing:
             folder.mkdir(parents=True, exist_ok=True)
-            self._write(folder, shapes, progress)
-            done.touch()
+            self._write(folder, missing, progress)
         return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
 
     def _shapes(self, architecture: Architecture) -> dict[str, tuple[int, int]]:
@@ -101,7 +100,9 @@ class Teacher:
         return shapes
 
     def _write(self, folder: Path, shapes: dict[str, tuple[int, int]], progress: OnProgress) -> None:
-        files = {name: _mapped(folder / f"{name}.npy", shape) for name, shape in shapes.items()}
+        # Under names of their own until they are whole: other trainings may be at the same.
+        part = f".{os.getpid()}.part"
+        files = {name: _mapped(folder / f"{name}{part}", shape) for name, shape in shapes.items()}
         lengths = np.diff(self._starts)
         order, first = np.argsort(lengths, kind="stable"), 0
         while first < len(order):
@@ -112,21 +113,23 @@ class Teacher:
             rows = self._rows_of(texts)
             outputs = {f"hidden.{number}": trace.hidden[number] for number in self._hidden}
             outputs |= {f"heads.{number}": each.transpose(0, 1).flatten(1) for number, each in trace.heads.items()}
-            for name, values in outputs.items():
-                files[name][rows] = values.cpu().numpy()
-            per_token = shapes["output"][0] != len(lengths)
-            files["output"][rows if per_token else texts] = trace.output.cpu().numpy()
+            for name in outputs.keys() & files.keys():
+                files[name][rows] = outputs[name].cpu().numpy()
+            if "output" in files:
+                per_token = self._model.architecture.pooling == "none"
+                files["output"][rows if per_token else texts] = trace.output.cpu().numpy()
             first += count
-        for file in files.values():
+        for name, file in files.items():
             file.flush()
+            os.replace(folder / f"{name}{part}", folder / f"{name}.npy")
         progress("running the teacher", len(order), len(order))
 
     def _key(self) -> str:
         """A name that another teacher or other texts hardly have."""
-        digest = hashlib.sha256(repr((self._traced, len(self._hidden), str(self._model.dtype))).encode())
+        digest = hashlib.sha256(str(self._model.dtype).encode())
         for name, value in self._model.state_dict().items():
             digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
-        digest.update(repr((self._dataset.teacher_ids, self._dataset.types)).encode())
+        digest.update(repr((self._dataset.teacher_ids, self._dataset.teacher_types)).encode())
         return digest.hexdigest()[:24]
 
 

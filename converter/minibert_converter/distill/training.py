@@ -13,7 +13,7 @@ from torch import Tensor
 
 from minibert_converter.distill.batches import Batch, plan_epoch
 from minibert_converter.distill.dataset import Dataset
-from minibert_converter.distill.losses import DistillationLoss
+from minibert_converter.distill.losses import DistillationLoss, Shared
 from minibert_converter.distill.masks import BlockMasks
 from minibert_converter.distill.snapshot import Snapshot
 from minibert_converter.distill.student import TorchNetwork
@@ -21,6 +21,9 @@ from minibert_converter.distill.teacher import Teacher
 from minibert_converter.network import Network
 from minibert_converter.passes.distillation import Distill
 from minibert_converter.progress import OnProgress, no_progress
+
+#: Steps by which the time of a pass over the texts is told.
+_PACE_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Training:
         self._loss = DistillationLoss(settings.loss, teacher.task, teacher.architecture, student.architecture, layers)
         self._loss.to(self._device)
         self._teacher = Teacher(
-            model, dataset, self._loss.traced[1], settings.loss.hidden > 0, self._device, cache, progress
+            model, dataset, self._loss.traced[1], self._loss.compared, self._device, cache, progress
         )
         if not settings.train_embeddings:
             for name in student.tables:
@@ -111,6 +114,30 @@ class Training:
     def density(self) -> float:
         """Part of the encoder's blocks that is left."""
         return 1.0 if self._masks is None else self._masks.density
+
+    @property
+    def texts(self) -> int:
+        """Texts that are learned from, copies included."""
+        return len(self._dataset.ids)
+
+    def pace(self) -> float:
+        """Seconds that one pass over the texts takes here, as far as a few steps can tell.
+
+        They train the student, so that the training that follows is another one.
+        """
+        plan = plan_epoch([len(ids) for ids in self._dataset.ids], self._settings.batch_size, self._seed)
+        int8 = 1 - self._settings.int8_from
+        seconds = 0.0
+        for arithmetic, share in ((False, 1 - int8), (True, int8)):
+            if share:
+                times = []
+                for rows in (plan * -(-_PACE_STEPS // len(plan)))[:_PACE_STEPS]:
+                    began = time.perf_counter()
+                    self._learn(rows, arithmetic)
+                    times.append(time.perf_counter() - began)
+                # The first steps make what later ones have: buffers, Adam's moments.
+                seconds += share * sum(times[_PACE_STEPS // 4 :]) / (_PACE_STEPS - _PACE_STEPS // 4)
+        return seconds * self._per_epoch
 
     def network(self) -> Network:
         """The student as it is now."""
@@ -144,23 +171,28 @@ class Training:
         settings = self._settings
         if self._masks is not None:
             self._masks.update(self.step, self._optimizer)
-        self._student.int8 = self.step >= settings.int8_from * self.steps
         warm = max(1.0, settings.warmup * self.steps)
         rate = min((self.step + 1) / warm, (self.steps - self.step) / max(self.steps - warm, 1.0), 1.0)
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate
+        loss = self._learn(rows, self.step >= settings.int8_from * self.steps)
+        self.step += 1
+        if self.step == self.steps and self._masks is not None:
+            self._masks.update(self.step, self._optimizer)
+        return loss
+
+    def _learn(self, rows: np.ndarray, int8: bool) -> float:
+        """One step of AdamW on some texts; the loss before it."""
+        self._student.int8 = int8
         batch, labels = self._batch(rows)
         trace = self._student(batch, self._loss.traced[0])
-        loss = self._loss(trace, self._teacher(rows), labels, batch)
+        loss = self._loss(trace, self._teacher(rows), labels, batch, self._shared(rows))
         loss.backward()
         if self._masks is not None:
             self._masks.observe(self.step)
         torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        if self.step == self.steps and self._masks is not None:
-            self._masks.update(self.step, self._optimizer)
         return loss.item()
 
     def _batch(self, rows: np.ndarray) -> tuple[Batch, Tensor | None]:
@@ -174,9 +206,26 @@ class Training:
             labels = torch.from_numpy(stacked).to(self._device)
         return batch, labels
 
+    def _shared(self, rows: np.ndarray) -> Shared | None:
+        """The texts among these that student and teacher cut into the same tokens; None if all are."""
+        dataset = self._dataset
+        aligned = dataset.aligned[rows]
+        if aligned.all():
+            return None
+        own, others = (
+            torch.from_numpy(np.flatnonzero(np.repeat(aligned, [len(ids[i]) for i in rows]))).to(self._device)
+            for ids in (dataset.ids, dataset.teacher_ids)
+        )
+        kept = rows[aligned]
+        if not len(kept):
+            return Shared(own, others, None)
+        ids, types = ([each[i] for i in kept] for each in (dataset.ids, dataset.types))
+        return Shared(own, others, Batch.of(ids, types, self._device))
+
     def _state(self) -> dict[str, object]:
         return {
             "step": self.step,
+            "distill": self._settings.distill,
             "student": self._student.state_dict(),
             "loss": self._loss.state_dict(),
             "optimizer": self._optimizer.state_dict(),

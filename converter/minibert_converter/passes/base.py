@@ -25,6 +25,8 @@ class Context:
         folder: where relative paths in the recipe start.
         progress: told how far the work is.
         begin: told when the next pass of the recipe begins.
+        settle: told of each pass before it runs, and of the network then; returns the pass that is run, which may say
+            what the recipe left open.
         train: what does a pass `distill`, given the pass and the network; None where there is no teacher.
         sparse_threshold: a matrix is stored as blocks if at most this part of them holds a weight that isn't zero.
         memory: arrays that a pass has found of a network on these texts and would find again, whatever it is asked to
@@ -36,6 +38,7 @@ class Context:
     folder: Path = Path()
     progress: OnProgress = no_progress
     begin: Callable[[], None] = lambda: None
+    settle: Callable[[Any, Network], Any] = lambda step, network: step
     train: Callable[[Any, Network], Outcome] | None = None
     sparse_threshold: float = SPARSE_THRESHOLD
     memory: MutableMapping[str, Mapping[str, Any]] | None = None

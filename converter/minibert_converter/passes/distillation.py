@@ -70,6 +70,11 @@ class Distill(Pass):
     max_length: int = option(
         integer(0, 65536), "tokens of a text that are read in training; 0 for as many as the model takes", 0
     )
+    copies: int = option(
+        integer(0, 1000),
+        "varied copies of each text that the teacher answers too: more to learn from where texts are few",
+        0,
+    )
     train_embeddings: bool = option(BOOLEAN, "whether embedding tables are trained too; false is faster", True)
     tied_layers: str = option(
         TEXT, "layers that share their matrices, as `share` has it; LayerNorms stay each layer's own", ""

@@ -73,25 +73,25 @@ def run(
         What each pass did.
     """
     context = replace(context, sparse_threshold=recipe.sparse_threshold)
-    steps = recipe.passes
-    first, reports = done[0], list(done[1])
-    if first:
-        steps = steps[first:]
-    elif not any(isinstance(each, Prune) for each in steps):
-        steps = (Prune(), *steps)
-    for step in steps:
-        if step in recipe.passes:
+    first, reports, settled = done[0], list(done[1]), list(recipe.passes[: done[0]])
+    steps = [(step, True) for step in recipe.passes[first:]]
+    if not first and not any(isinstance(each, Prune) for each in recipe.passes):
+        steps = [(Prune(), False), *steps]
+    for step, asked in steps:
+        if asked:
             context.begin()
         if step.for_layers and not network.architecture.layers:
-            if step in recipe.passes:
+            if asked:
                 network.need_layers(step.verb())
             continue
         start = time.perf_counter()
+        step = context.settle(step, network)
         outcome = step.run(network, context)
-        if step in recipe.passes or outcome.details:
+        settled += [step] * asked
+        if asked or outcome.details:
             seconds = time.perf_counter() - start
             reports.append(PassReport(step.to_json(), measure(network, recipe.sparse_threshold), outcome, seconds))
-    network.recipe = recipe.to_json()
+    network.recipe = replace(recipe, passes=tuple(settled)).to_json()
     return reports
 
 

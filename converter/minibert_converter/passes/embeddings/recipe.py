@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
+from minibert.errors import InputError
+from minibert.format.constants import MAX_VOCAB_SIZE
 from minibert_converter.calibration.texts import iter_texts
 from minibert_converter.network import Network
 from minibert_converter.passes.base import Context, Outcome, Pass
 from minibert_converter.passes.embeddings.compress import compress_embeddings, parse_forms
-from minibert_converter.passes.embeddings.vocabulary import trim_vocabulary
-from minibert_converter.passes.options import FILE, TEXTS, option
+from minibert_converter.passes.embeddings.vocabulary import Characters, trim_vocabulary
+from minibert_converter.passes.options import FILE, TEXTS, choice, integer, option
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,39 @@ class Vocabulary(Pass):
     def to_json(self) -> dict[str, Any]:
         """The file's name alone: where it lay is nobody's business."""
         return {self.verb(): Path(self.vocab_from).name}
+
+
+@dataclass(frozen=True)
+class VocabularySize(Pass):
+    """Keeps so many tokens, the most frequent in the texts to come, and what spells any other."""
+
+    for_layers: ClassVar[bool] = False
+
+    vocab_size: int = option(
+        integer(1, MAX_VOCAB_SIZE),
+        "keep only so many tokens, those that the calibration or training texts use most, and what spells any other",
+        flag="--vocab-size",
+        metavar="N",
+    )
+
+    characters: Characters = option(
+        choice(*get_args(Characters)),
+        "what can still be spelled: all characters that could be, or those seen in the texts, and ASCII; words with "
+        "others are unknown then",
+        "all",
+    )
+
+    def run(self, network: Network, context: Context) -> Outcome:
+        """See `vocabulary.trim_vocabulary`.
+
+        Raises:
+            InputError: nobody says what texts are to come.
+        """
+        if context.texts is None:
+            raise InputError(f"vocab_size {self.vocab_size}: which words are frequent, texts like those to come say")
+        return trim_vocabulary(
+            network, context.texts, most=self.vocab_size, characters=self.characters, progress=context.progress
+        )
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,22 @@ from minibert.errors import UnsupportedError
 
 #: A byte as a token, of tokenizers that fall back to bytes.
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+#: Kinds for which a character may be unknown. BPE has an unknown token too, but most spell by bytes, which all stay.
+_HAVE_UNKNOWN_CHARACTERS = ("WordPiece", "Unigram")
 #: What stands for a space ahead of a word.
 _SPACE = "▁"
 
 
-def cut_tokenizer(tokenizer_json: str, wanted: Collection[int]) -> tuple[str, list[int]]:
+def cut_tokenizer(
+    tokenizer_json: str, wanted: Collection[int], seen: Collection[int] | None = None
+) -> tuple[str, list[int]]:
     """The tokenizer with the wanted tokens, those it needs, and those that spell anything: single characters, bytes.
 
     Args:
         tokenizer_json: the tokenizer, as the tokenizers library writes it.
         wanted: ids of tokens to keep.
+        seen: ids of tokens that are made of all characters worth spelling, beside those of ASCII: others become the
+            unknown token, where the tokenizer has one for characters. None keeps every character.
 
     Returns:
         The new tokenizer.json, and the old ids of what was kept, rising: their places are the new ids.
@@ -47,6 +53,9 @@ def cut_tokenizer(tokenizer_json: str, wanted: Collection[int]) -> tuple[str, li
     added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     names = {id: token for token, id in {**ids, **added}.items()}
     spelled = {id for token, id in ids.items() if _spells(token, model)}
+    if seen is not None and kind in _HAVE_UNKNOWN_CHARACTERS:
+        characters = {*map(chr, range(128)), *"".join(names[id] for id in seen if id in names)}
+        spelled = {id for id in spelled if names[id][-1] in characters or _BYTE.fullmatch(names[id])}
     unknown = {ids[token] for token in [model.get("unk_token")] if token in ids}
     keep = spelled | unknown | set(added.values()) | _special_ids(tokenizer) | (set(wanted) & names.keys())
     keep |= _NEEDS[kind](model, ids, {names[id] for id in keep})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -15,11 +17,19 @@ from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
 from minibert_converter.progress import OnProgress, no_progress
 
+Characters = Literal["all", "seen"]
 #: Texts that go through the tokenizer at once.
 _BATCH = 1000
 
 
-def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgress | None = None) -> Outcome:
+def trim_vocabulary(
+    network: Network,
+    texts: Sequence[str],
+    *,
+    most: int | None = None,
+    characters: Characters = "all",
+    progress: OnProgress | None = None,
+) -> Outcome:
     """Leaves out every token that neither the texts use nor the tokenizer needs.
 
     What stays: tokens of the texts, alone and behind each of the model's prompts; special and added tokens; every
@@ -29,6 +39,9 @@ def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgr
     Args:
         network: its tokenizer, words, and fill-mask head are replaced.
         texts: what the model will read, or texts like it.
+        most: of the tokens that they use so many, the most frequent; None keeps all.
+        characters: those that can still be spelled: "all" that could be, or those "seen" in the texts and ASCII; a word
+            with another then is unknown, as one with a character that no vocabulary has.
         progress: called with the stage "counting words" and counts of texts.
 
     Returns:
@@ -40,7 +53,9 @@ def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgr
         UnsupportedError: the tokenizer is of a kind that cannot be cut.
     """
     used = used_tokens(network, texts, progress or no_progress)
-    tokenizer_json, kept = cut_tokenizer(network.tokenizer_json, used)
+    wanted = [token for token, _ in sorted(used.items(), key=lambda item: (-item[1], item[0]))][:most]
+    seen = used.keys() if characters == "seen" else None
+    tokenizer_json, kept = cut_tokenizer(network.tokenizer_json, wanted, seen)
     before, empty = network.architecture.vocab_size, network.text.empty_id
     rows = np.array([*kept, empty] if empty >= 0 else kept)  # no word, but it has a row: the last
     if kept[-1] >= before:
@@ -56,8 +71,8 @@ def trim_vocabulary(network: Network, texts: Sequence[str], *, progress: OnProgr
     return Outcome(details={"tokens_before": before, "tokens_after": len(kept), "used": len(used)})
 
 
-def used_tokens(network: Network, texts: Sequence[str], progress: OnProgress = no_progress) -> set[int]:
-    """Ids of all tokens of the texts, however long, alone and behind each prompt of the model.
+def used_tokens(network: Network, texts: Sequence[str], progress: OnProgress = no_progress) -> Counter[int]:
+    """How often each token id comes in the texts, however long, alone and behind each prompt of the model.
 
     Raises:
         InputError: there is no text.
@@ -67,7 +82,7 @@ def used_tokens(network: Network, texts: Sequence[str], progress: OnProgress = n
     tokenizer = Tokenizer.from_str(network.tokenizer_json)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    used: set[int] = set()
+    used: Counter[int] = Counter()
     for first in range(0, len(texts), _BATCH):
         progress("counting words", first, len(texts))
         batch = texts[first : first + _BATCH]

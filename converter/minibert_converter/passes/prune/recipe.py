@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from minibert.format.constants import MAX_HIDDEN_SIZE
-from minibert_converter.calibration.tokens import tokenize
+from minibert_converter.calibration.tokens import builtin_texts, evenly, tokenize
 from minibert_converter.network import Network
 from minibert_converter.passes.base import Context, Outcome, Pass
 from minibert_converter.passes.options import TEXTS, choice, integer, option
@@ -41,20 +41,25 @@ class Prune(Pass):
         flag="--prune-budget",
     )
 
+    texts: int = option(integer(0, 1 << 20), "texts that it reads at most; 0 for as many as teach it something", 0)
+
     def reads_texts(self) -> bool:
         """Only to remove something."""
         return bool(self.prune)
 
     def run(self, network: Network, context: Context) -> Outcome:
         """See `pruner.prune`."""
+        texts = context.texts
+        if self.texts:
+            texts = evenly(builtin_texts() if texts is None else texts, self.texts)
         return prune(
             network,
             self.prune,
             self.method,
             self.budget,
-            texts=context.texts,
+            texts=texts,
             progress=context.progress,
-            memory=context.memory,
+            memory=None if self.texts else context.memory,  # which is of all texts
         )
 
 
