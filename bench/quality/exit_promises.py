@@ -3,10 +3,10 @@
     python -m bench.quality.exit_promises sst2 SST2_MINILM ../shared/data/sst2 [--rounds N]
     python -m bench.quality.exit_promises banking77 BANKING77_MINILM ../shared/data/banking77
 
-For each promise the checkpoint is converted to int8 with exits, calibrated on training texts, labels unread. On each set
-of texts that the conversion has not seen: the part whose label is another one than without exits, the accuracy, and how
-many times as fast the engine answers one text after another, on one thread, as the same file with exits off, by turns in
-one process. Figures are kept in bench/results/exit_promises.json; the data stays where it is.
+For each promise the checkpoint is converted to int8 with exits, calibrated on training texts, labels unread. On each
+set of texts that the conversion has not seen: the part whose label is another one than without exits, the accuracy, and
+how many times as fast the engine answers one text after another, on one thread, as the same file with exits off, by
+turns in one process. Figures are kept in bench/results/exit_promises.json; the data stays where it is.
 """
 
 from __future__ import annotations
