@@ -31,7 +31,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "`--quantize int4 --embeddings codebook`": {"quantize": "int4", "embeddings": ["codebook"]},
     "`--quantize int4 --embeddings codebook:8`": {"quantize": "int4", "embeddings": ["codebook:8"]},
 }
-SCORES = {"STS-B test": int8_loss.stsb, "TREC-QA": int8_loss.trec_qa, "Cranfield": int8_loss.cranfield}
+SCORES = {"STS-B test": int8_loss.stsb, "TREC-QA": int8_loss.trec_qa}
 #: Texts of each kind whose vectors are compared.
 TEXTS = 500
 

@@ -49,7 +49,7 @@ def settle(
     before, after = trial.frame
     affordable = int(_MULTIPLICATIONS / max(trial.multiplications(len(before) + 1 + len(after)), 1))
     share = min(1.0, affordable / (2 * _SEEN + _ROUNDS * _WORST * _TRIED))
-    seen = np.argsort(-weights, kind="stable")[: int(share * _SEEN)]
+    seen = np.argsort(-weights, kind="stable")[: max(int(share * _SEEN), 1)]
 
     def answers(codes: npt.NDArray[np.uint8], scale: Float32Array) -> Float32Array:
         back = _rows(made, codes) * scale[:, None] @ projection.weight.T + projection.bias

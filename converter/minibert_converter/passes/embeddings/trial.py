@@ -32,7 +32,7 @@ class Trial:
         self._network = network
         table = network.tables[WORDS]
         assert isinstance(table, np.ndarray)
-        self._table: Float32Array = table
+        self._table: Float32Array = table.copy()
         frame = tokenizer_of(network).frame(False)
         self.frame = (frame.before, frame.after)
         ids = np.arange(len(table))
@@ -54,10 +54,9 @@ class Trial:
         return np.concatenate([self._answers(before, after, part) for part in parts])
 
     def _answers(self, before: Sequence[int], after: Sequence[int], rows: Float32Array) -> Float32Array:
-        table = self._table.copy()
         free = self._free[: len(rows)]
-        table[free] = rows
-        network = replace(self._network, tables={**self._network.tables, WORDS: table})
+        self._table[free] = rows
+        network = replace(self._network, tables={**self._network.tables, WORDS: self._table})
         ids = [[*before, word, *after] for word in free.tolist()]
         step = max(_CHUNK_TOKENS // len(ids[0]), 1)
         chunks = [ids[first : first + step] for first in range(0, len(ids), step)]
