@@ -21,6 +21,7 @@ import minibert
 from bench import common
 from bench.quality.adaptive import one_by_one
 from minibert.datasets import read_columns
+from minibert.evaluate import evaluate
 from minibert_converter.convert import convert
 
 PROMISES = (0.005, 0.01, 0.02)
@@ -46,10 +47,8 @@ def measure(file: Path, sets: dict[str, list[tuple[str, ...]]], rounds: int) -> 
         seconds = common.time_in_turns(
             {which: partial(one_by_one, each, ids) for which, each in models.items()}, rounds
         )
-        right = {
-            which: sum(label == truth for label, (_text, truth) in zip(labels, rows, strict=True)) / len(rows)
-            for which, labels in answers.items()
-        }
+        truth = [label for _text, label in rows]
+        right = {which: evaluate(model, texts, truth)["accuracy"] for which, model in models.items()}
         changed = sum(one != other for one, other in zip(answers["none"], answers["exits"], strict=True))
         found[name] = {
             "texts": len(rows),

@@ -173,8 +173,8 @@ def _coded(
     """Stores the words in codebooks, turned if a matrix that turns them back pays; what they stand for, and bytes."""
     architecture = network.architecture
     weights, columns = word_weights(counts), architecture.word_size or architecture.table_size
-    # The matrix, of as many rows as columns, has to be smaller than the codes; and of a fill-mask model each answer is as
-    # long as the vocabulary.
+    # The matrix, of as many rows as columns, has to be smaller than the codes; and of a fill-mask model each answer is
+    # as long as the vocabulary.
     pays = len(table) >= columns * size and network.task.kind != "fill-mask"
     if architecture.word_size or not architecture.layers or not pays:
         network.tables[WORDS] = made = codebook_table(table, size, weights, random, progress)
