@@ -70,5 +70,10 @@ def with_weight(network: Network, name: str, weight: np.ndarray) -> Network:
 prune = partial(pruner.prune, method=Prune.method, budget=Prune.budget)
 quantize = partial(quantizer.quantize, form=Quantize.quantize)
 share = partial(sharing.share, rank=Share.low_rank)
-add_exits = partial(exits.add_exits, tolerance=EarlyExit.tolerance, threshold=EarlyExit.threshold)
+add_exits = partial(
+    exits.add_exits,
+    tolerance=EarlyExit.tolerance,
+    threshold=EarlyExit.threshold,
+    confidence=EarlyExit.confidence,
+)
 compress_embeddings = partial(compress.compress_embeddings, seed=0)

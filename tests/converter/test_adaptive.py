@@ -9,9 +9,19 @@ from minibert.engine.adaptive import adapted
 from minibert.errors import InputError, UnsupportedError
 from minibert.tasks.scores import softmax
 from minibert_converter.export import export
+from minibert_converter.passes.adaptive.bound import at_most, least_sample, upper_bound
 from minibert_converter.passes.adaptive.exits import _choose, _fit
 from minibert_converter.passes.adaptive.tokens import prune_tokens
-from tests.converter.networks import TEXTS, add_exits, answers, noise_weights, quantize, read_network, some_ids
+from tests.converter.networks import (
+    MANY_TEXTS,
+    TEXTS,
+    add_exits,
+    answers,
+    noise_weights,
+    quantize,
+    read_network,
+    some_ids,
+)
 from tests.models import RandomModel
 
 IDS = some_ids((3, 7, 5, 12, 9, 14))
@@ -56,18 +66,52 @@ def test_a_linear_learns_probabilities():
     assert (guess.argmax(axis=1) == wanted[400:].argmax(axis=1)).mean() > 0.9
 
 
-def test_the_threshold_is_the_lowest_that_keeps_the_promise():
-    """Of ten texts, the least sure guess is wrong: it must stay."""
-    final = np.eye(2, dtype=np.float32)[[0] * 10]
-    sure = np.array([0.55] + [0.7] * 9, np.float32)
+def test_bounds_are_those_of_clopper_and_pearson():
+    """Where there is a formula, and for one of ten and five of twenty, whose two-sided intervals are in every table."""
+    assert upper_bound(0, 299, 0.95) == pytest.approx(1 - 0.05 ** (1 / 299), rel=1e-9)
+    assert upper_bound(19, 20, 0.9) == pytest.approx(0.9 ** (1 / 20), rel=1e-9)
+    assert upper_bound(1, 10, 0.975) == pytest.approx(0.4450, abs=5e-5)
+    assert upper_bound(5, 20, 0.975) == pytest.approx(0.4910, abs=5e-5)
+    assert upper_bound(20, 20, 0.9) == 1
+    assert sum(at_most(k, 30, 0.2) - at_most(k - 1, 30, 0.2) for k in range(1, 31)) == pytest.approx(1 - 0.8**30)
+    assert [least_sample(0.01, each) for each in (0.95, 0.99)] == [299, 459]
+
+
+def test_the_threshold_is_the_last_before_the_promise_breaks():
+    """Of 400 texts, the 40 least sure ones, from 0.5 to 0.9, are guessed wrong: few of them may leave."""
+    final = np.eye(2, dtype=np.float32)[[0] * 400]
+    sure = np.array([*np.linspace(0.501, 0.899, 40), *[0.97] * 360], np.float32)
     guess = np.stack([sure, 1 - sure], axis=1)
-    guess[0] = guess[0, ::-1]
-    strict = _choose({0: guess}, final, depth=3, tolerance=0.0, threshold=0.0)
-    assert strict.threshold == 0.6
-    assert strict.same_label == 1
+    guess[:40] = guess[:40, ::-1]
+    strict = _choose({0: guess}, final, depth=3, tolerance=0.01, threshold=0.0, confidence=0.95)
+    assert strict is not None
+    assert strict.threshold == 0.9
+    assert (strict.tested, strict.changed, strict.same_label) == (400, 0, 1)
+    assert strict.bound == pytest.approx(upper_bound(0, 400, 0.95), abs=1e-6)
     assert strict.leave == (0.9,)
     assert strict.layers == pytest.approx(0.9 * 1 + 0.1 * 3)
-    assert _choose({0: guess}, final, 3, tolerance=0.1, threshold=0.0).threshold == 0.5
+    loose = _choose({0: guess}, final, 3, tolerance=0.05, threshold=0.0, confidence=0.95)
+    assert loose is not None
+    assert loose.threshold < 0.9
+    assert 0 < loose.changed < 20  # 5 % of 400: the bound keeps away from it
+    assert _choose({0: guess}, final, 3, tolerance=0.001, threshold=0.0, confidence=0.95) is None
+    given = _choose({0: guess}, final, 3, tolerance=0.001, threshold=0.5, confidence=0.95)
+    assert given is not None
+    assert given.changed == 40
+
+
+def test_the_promise_is_broken_no_more_often_than_it_says():
+    """Many worlds in which guesses are right as often as they are sure: in 90 % of them the true share keeps below."""
+    random = np.random.default_rng(0)
+    broken = 0
+    for _ in range(200):
+        sure = random.uniform(0.5, 1, 600).astype(np.float32)
+        wrong = random.random(600) > sure
+        guess = np.stack([np.where(wrong, 1 - sure, sure), np.where(wrong, sure, 1 - sure)], axis=1)
+        chosen = _choose({0: guess}, np.eye(2, dtype=np.float32)[[0] * 600], 3, 0.03, 0.0, 0.9)
+        if chosen is not None:  # the share of texts that leave and are wrong, in that world: an integral of 1 - p
+            broken += (1 - chosen.threshold) ** 2 > 0.03
+    assert broken <= 30  # of 20 expected at most; 30 or more come once in a hundred times
 
 
 @pytest.mark.parametrize("form", ["float32", "int8"])
@@ -95,10 +139,23 @@ def test_what_has_no_exits(tmp_path, network):
         add_exits(network, [2], TEXTS)
     with pytest.raises(InputError, match="too few"):
         add_exits(network, [], TEXTS[:5])
+    with pytest.raises(InputError, match="give 298 or more with --calibrate"):
+        add_exits(network, [], TEXTS)
+    with pytest.raises(InputError, match="excluded"):
+        add_exits(network, [], TEXTS, tolerance=0.0)
     config, weights = noise_weights()
     config["problem_type"] = "regression"
     with pytest.raises(UnsupportedError, match="one label a text"):
         add_exits(read_network(tmp_path / "regression", config, weights), [], TEXTS)
+
+
+def test_no_exits_where_nobody_leaves(network, monkeypatch):
+    monkeypatch.setattr("minibert_converter.passes.adaptive.exits._THRESHOLDS", (0.9999,))
+    report = add_exits(network, [0], MANY_TEXTS, tolerance=0.06)
+    assert not report.details
+    assert network.architecture.exits == ()
+    assert "exits.0" not in network.linears
+    assert "no early exit" in network.notes[-1]
 
 
 def test_knobs_at_run_time(network):

@@ -13,11 +13,24 @@ from minibert.format import read_model, write_model
 from minibert_converter.export import export
 from minibert_converter.network import CodebookTable, Int4Table, Network, QuantizedTable
 from minibert_converter.passes.embeddings.codebook import cluster, codebook_table, nearest
-from minibert_converter.passes.embeddings.compress import count_words, parse_form
+from minibert_converter.passes.embeddings.compress import count_words, parse_form, word_weights
 from minibert_converter.passes.embeddings.int4 import int4_table
 from minibert_converter.passes.embeddings.low_rank import low_rank
+from minibert_converter.passes.embeddings.rotation import turned
+from minibert_converter.passes.embeddings.sensitivity import metric_of
+from minibert_converter.passes.embeddings.settling import settle
+from minibert_converter.passes.embeddings.trial import Trial
 from tests.checkpoints import CONFIG
-from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, compress_embeddings, ids_of, quantize, read_network
+from tests.converter.networks import (
+    OTHER_TEXTS,
+    TEXTS,
+    answers,
+    compress_embeddings,
+    ids_of,
+    noise_weights,
+    quantize,
+    read_network,
+)
 
 WORDS = "embeddings.word"
 
@@ -132,6 +145,100 @@ def test_codebook_of_zeros():
         .dequantized()
         .any()
     )
+
+
+# Codebooks of rows that are turned.
+
+
+def metric(columns: int, seed: int = 3) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((columns, 2 * columns)) * np.geomspace(3, 0.3, columns)[:, None]
+    return noise @ noise.T / columns
+
+
+def correlated(rows: int, columns: int) -> np.ndarray:
+    return (table_of(rows, columns) * np.geomspace(4, 0.2, columns).astype(np.float32)) @ table_of(columns, columns, 1)
+
+
+@pytest.mark.parametrize(("columns", "width"), [(32, 32), (40, 48)])
+def test_turned_rows_come_back_and_their_distances_are_the_metrics(columns, width):
+    table, measure = correlated(300, columns), metric(columns)
+    rows, projection = turned(table, measure, 8, np.random.default_rng(5).random(300) + 0.1)
+    assert rows.shape == (300, width)
+    np.testing.assert_allclose(rows @ projection.weight.T + projection.bias, table, atol=2e-3)
+    first, second = table[:100] - table[100:200], rows[:100] - rows[100:200]
+    np.testing.assert_allclose(np.einsum("ij,jk,ik->i", first, measure, first), (second**2).sum(axis=1), rtol=1e-3)
+
+
+def test_turned_rows_lose_less_by_their_metric():
+    table, measure, weights = correlated(3000, 32), metric(32), np.ones(3000)
+    rows, projection = turned(table, measure, 8, weights)
+    made = codebook_table(rows, 8, weights, np.random.default_rng(0)).dequantized() @ projection.weight.T
+    plain = codebook_table(table, 8, weights, np.random.default_rng(0)).dequantized()
+    lost, before = (
+        np.einsum("ij,jk,ik->", each - table, measure, each - table) for each in (made + projection.bias, plain)
+    )
+    assert lost < 0.6 * before
+
+
+def test_words_near_used_ones_count_more():
+    counts = np.zeros(5000)
+    counts[:500:2], counts[4000] = 5, 1
+    weights = word_weights(counts)
+    assert weights[0] > weights[1] > weights[3000] > 0
+    assert weights[4001] > weights[3000]
+
+
+@pytest.fixture
+def many_words(tmp_path) -> Network:
+    """A network of so many words that the matrix that turns them back pays."""
+    config, weights = noise_weights(hidden_size=16, num_attention_heads=2, vocab_size=200)
+    return read_network(tmp_path / "many", config, weights)
+
+
+def test_the_metric_knows_what_answers_depend_on(many_words):
+    table = many_words.tables[WORDS]
+
+    def seen() -> np.ndarray:
+        texts, random = ids_of(many_words, TEXTS), np.random.default_rng(0)
+        return metric_of(Trial(many_words), table, texts, np.ones(200), random)
+
+    before = seen()
+    np.testing.assert_allclose(before, before.T)
+    assert np.linalg.eigvalsh(before).min() > 0
+    assert np.trace(before) == pytest.approx(1.7, rel=1e-3)
+    norm = many_words.norms["embeddings.norm"]
+    many_words.norms["embeddings.norm"] = replace(
+        norm, weight=norm.weight * np.eye(16, dtype=np.float32)[3] * 3 + norm.weight
+    )
+    assert seen()[3, 3] > 2 * before[3, 3]
+
+
+def test_settled_words_lose_less(many_words):
+    table, weights, random = many_words.tables[WORDS], np.ones(200), np.random.default_rng(0)
+    rows, projection = turned(table, np.eye(16), 8, weights)
+    made = codebook_table(rows, 8, np.arange(200) < 20, random)  # the others have no entries of their own
+    trial = Trial(many_words)
+    before, after = trial.frame
+    wanted = trial.within(before, after, table)
+
+    def lost() -> np.ndarray:
+        back = made.dequantized() @ projection.weight.T + projection.bias
+        return ((trial.within(before, after, back) - wanted) ** 2).sum(axis=1)
+
+    at_first = lost()
+    settle(trial, table, rows, made, projection, weights, random)
+    assert lost().sum() < 0.9 * at_first.sum()
+
+
+def test_words_are_turned_where_it_pays(many_words, network):
+    compress_embeddings(many_words, "codebook:8", texts=TEXTS)
+    assert many_words.architecture.word_size == 16
+    assert isinstance(many_words.tables[WORDS], CodebookTable)
+    compress_embeddings(network, "codebook:8", texts=TEXTS)
+    assert network.architecture.word_size == 0
+    quantize(many_words, form="int4", texts=TEXTS)
+    config, _tensors = export(many_words)
+    assert config.linears["embeddings.word_projection"].kind == "int4"
 
 
 # Few dimensions.

@@ -41,9 +41,16 @@ class EarlyExit(Pass):
     )
     tolerance: float = option(
         SHARE,
-        "part of the texts whose label early exit may change",
+        "part of the texts, at most, whose label early exit may change",
         0.02,
         flag="--exit-tolerance",
+        metavar="PART",
+    )
+    confidence: float = option(
+        SHARE,
+        "with which no more labels change, of texts like those of --calibrate",
+        0.95,
+        flag="--exit-confidence",
         metavar="PART",
     )
     threshold: float = option(SHARE, "probability from which on a text leaves; 0 to choose it by the tolerance", 0.0)
@@ -51,5 +58,11 @@ class EarlyExit(Pass):
     def run(self, network: Network, context: Context) -> Outcome:
         """See `exits.add_exits`."""
         return add_exits(
-            network, self.early_exit, context.texts, self.tolerance, self.threshold, progress=context.progress
+            network,
+            self.early_exit,
+            context.texts,
+            self.tolerance,
+            self.threshold,
+            self.confidence,
+            progress=context.progress,
         )

@@ -20,6 +20,10 @@ from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.embeddings.codebook import codebook_table
 from minibert_converter.passes.embeddings.int4 import int4_table
 from minibert_converter.passes.embeddings.low_rank import low_rank
+from minibert_converter.passes.embeddings.rotation import turned
+from minibert_converter.passes.embeddings.sensitivity import metric_of
+from minibert_converter.passes.embeddings.settling import settle
+from minibert_converter.passes.embeddings.trial import Trial
 from minibert_converter.passes.quantize.matrix import quantize_table
 from minibert_converter.passes.quantize.quantizer import TINY_TABLE_ROWS
 from minibert_converter.progress import OnProgress, no_progress
@@ -29,7 +33,14 @@ PROJECTION = "embeddings.word_projection"
 #: Texts in which words are counted.
 _COUNTED_TEXTS = 100_000
 #: What a word counts that no text has, beside one that a text has once: rare words are seen too, one day.
-_UNSEEN = 0.1
+_UNSEEN = 0.01
+#: Ids over which counts are smoothed: vocabularies are sorted by how often a word is used, so neighbours tell of words
+#: that the texts happen to lack. No word counts more than so often in what it tells of others.
+_NEIGHBOURS, _MOST = 1024, 3
+#: Errors of the special tokens, which stand in every text, count so much more.
+_SPECIAL = 5.0
+#: Texts whose words are looked at for what errors cost.
+_LOOKED_AT = 64
 #: Rows that are compared at once.
 _CHUNK = 4096
 
@@ -110,8 +121,10 @@ def compress_embeddings(
             weights = np.sqrt(counts + _UNSEEN)
             if wanted.kind == "low-rank":
                 exact, after = _narrow(network, table, wanted.size, weights)
+            elif wanted.kind == "codebook":
+                exact, after = _coded(network, table, wanted.size, counts, texts, random, progress or no_progress)
             else:
-                network.tables[name] = made = _words(table, wanted, weights, random, progress or no_progress)
+                network.tables[name] = made = quantize_table(table) if wanted.kind == "int8" else int4_table(table)
                 exact, after = made.dequantized(), _bytes(name, made)
             kind, in_use = form, _error(table, exact, counts)
         elif len(table) > TINY_TABLE_ROWS and wanted.kind != "low-rank":
@@ -141,16 +154,45 @@ def count_words(network: Network, texts: Sequence[str] | None) -> npt.NDArray[np
     return counts
 
 
-def _words(
+def word_weights(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What the error of each word's row counts, float64 [words], by how often texts have it, and its neighbours."""
+    window = np.ones(min(_NEIGHBOURS, len(counts)))
+    nearby = np.convolve(np.minimum(counts, _MOST), window, "same") / np.convolve(np.ones(len(counts)), window, "same")
+    return np.sqrt(counts + nearby + _UNSEEN)
+
+
+def _coded(
+    network: Network,
     table: Float32Array,
-    form: TableForm,
-    weights: npt.NDArray[np.float64],
+    size: int,
+    counts: npt.NDArray[np.float64],
+    texts: Sequence[str] | None,
     random: np.random.Generator,
     progress: OnProgress,
-) -> CompactTable:
-    if form.kind == "codebook":
-        return codebook_table(table, form.size, weights, random, progress)
-    return int4_table(table) if form.kind == "int4" else quantize_table(table)
+) -> tuple[Float32Array, int]:
+    """Stores the words in codebooks, turned if a matrix that turns them back pays; what they stand for, and bytes."""
+    architecture = network.architecture
+    weights, columns = word_weights(counts), architecture.word_size or architecture.table_size
+    # The matrix, of as many rows as columns, has to be smaller than the codes; and of a fill-mask model each answer is
+    # as long as the vocabulary.
+    pays = len(table) >= columns * size and network.task.kind != "fill-mask"
+    if architecture.word_size or not architecture.layers or not pays:
+        network.tables[WORDS] = made = codebook_table(table, size, weights, random, progress)
+        return made.dequantized(), _bytes(WORDS, made)
+    looked_at = tokenize(network, texts, _LOOKED_AT).ids
+    exact = replace(network, tables={**network.tables, WORDS: table})
+    trial = Trial(exact, sorted({one for text in looked_at for one in text}))
+    weights[[*trial.frame[0], *trial.frame[1]]] *= _SPECIAL
+    metric = metric_of(trial, table[:, :columns], looked_at, weights, random, progress)
+    rows, projection = turned(table[:, :columns], metric, size, weights)
+    made = codebook_table(rows, size, weights, random, progress)
+    settle(trial, table, rows, made, projection, weights, random, progress)
+    network.architecture = replace(architecture, word_size=rows.shape[1])
+    network.tables[WORDS] = made
+    network.linears = {PROJECTION: projection, **network.linears}
+    network.origins[PROJECTION] = Origin(0, 0)
+    back = made.dequantized() @ projection.weight.T + projection.bias
+    return widened(back, table.shape[1]), _bytes(WORDS, made) + projection.weight.nbytes + projection.bias.nbytes
 
 
 def _narrow(

@@ -165,7 +165,8 @@ def _forms(network: Network, form: str, forms: Mapping[str, str]) -> dict[str, A
             return form_of(linear.target)
         if matrix != name:  # small, and int8 where its matrix is of integers
             return "none" if form_of(matrix) == "none" else "int8"
-        return forms.get(name, form if name.startswith("layers.") else "int8")
+        encoder = name.startswith("layers.") or name == "embeddings.word_projection"
+        return forms.get(name, form if encoder else "int8")
 
     return {name: form_of(name) for name in network.linears}
 
