@@ -76,10 +76,6 @@ class State:
         """Whether nothing has been measured yet."""
         return not self._known
 
-    def known(self, key: str) -> Any:
-        """What was measured under this key; None if nothing was."""
-        return self._known.get(key)
-
     def _write(self) -> None:
         with replacing(self._path) as file:
             file.write(json.dumps({"inputs": self._inputs, "measured": self._known}).encode())

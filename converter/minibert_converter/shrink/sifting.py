@@ -229,8 +229,8 @@ class Sifting:
         for student in students:
             recipe = self.cutter.recipe(student, self.seed)
             job = Job(key_of([recipe, seconds]), recipe, seconds)
-            if (known := self.state.known(f"trial {job.key}")) is not None:
-                self.trials.append(Trial.from_json(known))
+            if self.state.has(f"trial {job.key}"):
+                self.trials.append(Trial.from_json(self.state.get(f"trial {job.key}", dict)))
                 done += 1
             else:
                 jobs.append(job)
