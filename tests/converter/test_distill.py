@@ -271,8 +271,13 @@ def test_tags_are_learned_from_texts_that_both_cut_alone(tmp_path):
         {name: each for name, each in fewer.items() if "pooler" not in name},
     )
     dataset = make_dataset(Examples(["the good movie", "the use"], [("O", "O", "B-x"), None]), student, teacher)
-    assert len(dataset.ids) == 1
-    assert dataset.aligned.all()
+    assert dataset.usable.tolist() == [0]
+    assert dataset.labels[0].tolist() == [NO_LABEL, 0, 0, 1, NO_LABEL]
+    assert set(dataset.labels[1].tolist()) == {NO_LABEL}
+    training = Training(teacher, student, (0, 1), dataset, Distill(distill=3, batch_size=1))
+    assert (training.texts, training.steps) == (1, 3)
+    with pytest.raises(InputError, match="at least one text"):
+        make_dataset(Examples(["the use"]), student, teacher)
 
 
 def test_hidden_states_of_a_text_that_is_spelled_are_not_compared(tmp_path):

@@ -46,6 +46,8 @@ class Dataset:
         teacher_types: their token types.
         aligned: bool [texts], whether student and teacher cut a text into the same tokens, so that their rows answer
             each other; of a text with a word that the student has to spell, only the outputs do.
+        per_token: whether there is an output for each token: then nothing is learned from a text that is not aligned,
+            as no output of the teacher's is one of the student's pieces'.
         labels: for each text, int64 [1] (a class), int64 [tokens] (classes of tokens, NO_LABEL for those that begin no
             word) or float32 [labels] (several labels, or a score), NO_LABEL or NaN where nothing is known of the text;
             None where no labels are known.
@@ -56,7 +58,13 @@ class Dataset:
     teacher_ids: list[list[int]]
     teacher_types: list[list[int]]
     aligned: npt.NDArray[np.bool_]
+    per_token: bool = False
     labels: list[np.ndarray] | None = None
+
+    @property
+    def usable(self) -> npt.NDArray[np.int64]:
+        """Numbers of the texts that are learned from."""
+        return np.flatnonzero(self.aligned) if self.per_token else np.arange(len(self.ids))
 
 
 def make_dataset(examples: Examples, student: Network, teacher: Network, max_length: int = 0) -> Dataset:
@@ -89,27 +97,26 @@ def make_dataset(examples: Examples, student: Network, teacher: Network, max_len
         if not encoded.ids:
             continue
         mine = encoded if same else own.encode(*pair)
-        if task.kind == "token-classification" and len(mine.ids) != len(encoded.ids):
-            continue  # a word that the student has to spell: no output of the teacher's is one of its pieces'
         read.append((mine, encoded))
         kept.append(number)
-    if not read:
+    per_token = task.kind == "token-classification"
+    if not read or (per_token and all(len(mine.ids) != len(encoded.ids) for mine, encoded in read)):
         raise InputError("distillation needs at least one text with a token in it")
     ids, types = [mine.ids for mine, _ in read], [_types(mine) for mine, _ in read]
     aligned = np.array([len(mine.ids) == len(encoded.ids) for mine, encoded in read])
     teachers = (ids, types) if same else ([one.ids for _, one in read], [_types(one) for _, one in read])
     truth = None
-    if labels is not None and task.kind == "token-classification":
+    if labels is not None and per_token:
         truth = [
             np.full(len(ids[place]), NO_LABEL)
-            if labels[i] is None
+            if labels[i] is None or not aligned[place]
             else _tags(reader, str(texts[i]), labels[i], task, len(ids[place]))
             for place, i in enumerate(kept)
         ]
     elif labels is not None:
         number_of = _label_reader(task)
         truth = [number_of(labels[i]) for i in kept]
-    return Dataset(ids, types, *teachers, aligned, truth)
+    return Dataset(ids, types, *teachers, aligned, per_token, truth)
 
 
 def _types(encoded: Encoded) -> list[int]:

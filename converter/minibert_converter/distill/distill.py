@@ -23,6 +23,8 @@ from minibert_converter.convert import check_target
 from minibert_converter.distill.dataset import Examples, make_dataset
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.distill.snapshot import Snapshot
+from minibert_converter.distill.student import TorchNetwork
+from minibert_converter.distill.teacher import Teacher
 from minibert_converter.distill.training import Moment, Training
 from minibert_converter.distill.variation import with_copies
 from minibert_converter.export import export
@@ -137,6 +139,38 @@ def distill(
     snapshot.remove()
     figures = {} if measure is None else dict(measure(minibert.load(out)))
     return replace(report, file_bytes=size, seconds=time.perf_counter() - began), figures
+
+
+def answer_ahead(
+    teacher: str | Path,
+    examples: Examples,
+    copies: int,
+    cache: Path,
+    *,
+    seed: int = 0,
+    bfloat16: bool = False,
+    threads: int | None = None,
+    progress: OnProgress = no_progress,
+) -> None:
+    """Has the teacher answer all texts, for trainings of any students that come with the same `cache`.
+
+    Args:
+        teacher: a checkpoint.
+        examples: texts to learn from.
+        copies: of each text, varied, as the trainings have them.
+        cache: a folder where answers and hidden states of all layers are kept.
+        seed: of the trainings' recipes.
+        bfloat16: whether they multiply in it.
+        threads: to work with; None takes torch's own choice.
+        progress: called with the stage "running the teacher".
+    """
+    network = read_checkpoint(teacher, None, no_progress)
+    dataset = make_dataset(with_copies(examples, copies, network, seed), network, network)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with _settled(threads):
+        model = TorchNetwork(network).to(device).requires_grad_(False)
+        model.dtype = torch.bfloat16 if bfloat16 else torch.float32
+        Teacher(model, dataset, (), tuple(range(len(network.architecture.layers) + 1)), device, cache, progress)
 
 
 @contextmanager

@@ -101,7 +101,8 @@ class Training:
             betas=(0.9, 0.98),
             fused=True,
         )
-        self._per_epoch = -(-len(dataset.ids) // settings.batch_size)
+        self._usable = dataset.usable
+        self._per_epoch = -(-len(self._usable) // settings.batch_size)
         self.steps = max(round(settings.distill * self._per_epoch), 1)
         self._masks = None
         if settings.blocks is not None:
@@ -118,14 +119,14 @@ class Training:
     @property
     def texts(self) -> int:
         """Texts that are learned from, copies included."""
-        return len(self._dataset.ids)
+        return len(self._usable)
 
     def pace(self) -> float:
         """Seconds that one pass over the texts takes here, as far as a few steps can tell.
 
         They train the student, so that the training that follows is another one.
         """
-        plan = plan_epoch([len(ids) for ids in self._dataset.ids], self._settings.batch_size, self._seed)
+        plan = self._plan(self._seed)
         int8 = 1 - self._settings.int8_from
         seconds = 0.0
         for arithmetic, share in ((False, 1 - int8), (True, int8)):
@@ -154,8 +155,7 @@ class Training:
         while self.step < self.steps:
             epoch, done = divmod(self.step, self._per_epoch)
             seed = self._seed * 100_003 + epoch
-            plan = plan_epoch([len(ids) for ids in self._dataset.ids], self._settings.batch_size, seed)
-            for rows in plan[done:]:
+            for rows in self._plan(seed)[done:]:
                 loss = self._one_step(rows)
                 recent = loss if self.step == first + 1 else 0.95 * recent + 0.05 * loss
                 seconds = (time.monotonic() - began) / (self.step - first) * (self.steps - self.step)
@@ -166,6 +166,11 @@ class Training:
                     break
             if epoch_ended is not None and self.step < self.steps:
                 epoch_ended(epoch + 1)
+
+    def _plan(self, seed: int) -> list[np.ndarray]:
+        """One pass over the texts that are learned from, in batches: numbers of texts."""
+        lengths = [len(self._dataset.ids[i]) for i in self._usable]
+        return [self._usable[rows] for rows in plan_epoch(lengths, self._settings.batch_size, seed)]
 
     def _one_step(self, rows: np.ndarray) -> float:
         settings = self._settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 import zlib
 from collections import Counter
 from collections.abc import Mapping
@@ -34,12 +35,14 @@ from minibert_converter.shrink.goal import Goal
 from minibert_converter.shrink.judge import CONFIDENCE, Judge, Kept
 from minibert_converter.shrink.sifting import Sifting, Trial, Watcher, recipe_of
 from minibert_converter.shrink.student import Cutter
-from minibert_converter.shrink.trainings import Workshop
+from minibert_converter.shrink.trainings import ANSWERS, Workshop
 
 #: Trainings at a time, at most: each has a model and the teacher's answers in memory.
 MAX_WORKERS = 4
 #: Without examples to judge on: the part of the texts that is held out for it, and how many at most.
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000
+#: Bytes of the teacher's answers and hidden states that are kept: of more texts, some are taken.
+_MOST_KEPT = 8e9
 #: Texts below which copies are trained on too, and how many of each.
 _FEW_TEXTS, _COPIES = 20_000, 2
 
@@ -120,6 +123,7 @@ class Shrunk:
             "front": [asdict(trial) for trial in self.front],
             "trials": self.trials,
             "recipe": dict(self.recipe),
+            "says": self.table(),
         }
 
 
@@ -263,6 +267,7 @@ def _sifting(
     progress: OnProgress,
 ) -> Sifting:
     """The search, its teacher's file made and its texts written where trainings read them."""
+    began = time.monotonic()
     path = state.folder / "teacher.safetensors"
     write_model(path, *export(network.copy()))
     judge = Judge(minibert.load(path), judged, settings.seed)
@@ -272,14 +277,43 @@ def _sifting(
     copies = settings.copies
     if copies is None:
         copies = _COPIES if len(learned.texts) < _FEW_TEXTS else 0
+    learned, copies = _affordable(learned, copies, sum(used.values()), network, settings.seed, progress)
     cutter = Cutter(network, ranked, settings.target or this_machine(), _has_bfloat16(), copies)
     written = state.folder / "examples.json"
     with files.replacing(written) as file:
         file.write(json.dumps({"texts": list(learned.texts), "labels": None}).encode("utf-8", "surrogatepass"))
     cores = _cores()
+    from minibert_converter.distill.distill import answer_ahead
+
+    answer_ahead(
+        source,
+        learned,
+        copies,
+        state.folder / ANSWERS,
+        seed=settings.seed,
+        bfloat16=cutter.bfloat16,
+        threads=cores,
+        progress=progress,
+    )
     workers = settings.workers or min(cores, MAX_WORKERS)
     workshop = Workshop(state.folder, source, written, workers, max(cores // workers, 1))
-    return Sifting(cutter, judge, workshop, goal, settings.minutes, state, settings.seed, watcher)
+    spent = state.get("spent before trainings", lambda: time.monotonic() - began)
+    return Sifting(cutter, judge, workshop, goal, settings.minutes, state, settings.seed, watcher, spent)
+
+
+def _affordable(
+    examples: Examples, copies: int, tokens: int, network: Network, seed: int, progress: OnProgress
+) -> tuple[Examples, int]:
+    """Texts and copies of which the teacher's answers and hidden states can be kept on disk."""
+    shape = network.architecture
+    room = _MOST_KEPT / (2 * shape.hidden_size * (len(shape.layers) + 1) * max(tokens, 1))
+    if room >= 1:
+        return examples, min(copies, int(room) - 1)
+    texts = list(examples.texts)
+    count = max(int(room * len(texts)), 1)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(texts))[:count])
+    progress(f"taking {count:,} of {len(texts):,} texts", 1, 1)
+    return Examples([texts[i] for i in chosen]), 0
 
 
 def _int8_bytes(source: Path, folder: Path) -> int:

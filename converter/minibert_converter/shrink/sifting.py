@@ -96,6 +96,7 @@ class Sifting:
         workshop: where they are trained.
         goal: what must hold.
         minutes: that it may take.
+        spent: seconds of them that were spent before it.
         state: what has been done.
         seed: of all.
         watcher: who is told.
@@ -110,6 +111,7 @@ class Sifting:
     state: State
     seed: int
     watcher: Watcher
+    spent: float = 0.0
     trials: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -162,7 +164,9 @@ class Sifting:
         """That each student of a rung trains."""
         students, share = RUNGS[rung]
         beside = [trial.seconds for trial in self.trials]
-        return 60 * self.minutes * share / students - (sum(beside) / len(beside) if beside else _OVERHEAD)
+        # At least half of the time is for trainings, whatever was spent before.
+        seconds = max(60 * self.minutes - self.spent, 30 * self.minutes)
+        return seconds * share / students - (sum(beside) / len(beside) if beside else _OVERHEAD)
 
     def _plan(self, rung: int) -> dict[str, Any]:
         """The students of a rung, and the seconds that each trains."""
@@ -259,7 +263,7 @@ class Sifting:
             self.watcher.trial(trial)
 
         def told(far: Mapping[str, Mapping[str, Any]]) -> None:
-            left = max(60 * self.minutes - (time.monotonic() - self._began), 0.0)
+            left = max(60 * self.minutes - self.spent - (time.monotonic() - self._began), 0.0)
             self.watcher.running(finished, len(students), self.best() or self.nearest(), left)
 
         self.workshop.train(jobs, ended, told)

@@ -18,6 +18,8 @@ from minibert.errors import MinibertError
 
 #: Environment by which a training keeps to its threads.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+#: Where the teacher's answers are, in the folder of a search.
+ANSWERS = "answers"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Workshop:
             "examples": str(self.examples),
             "recipe": job.recipe,
             "out": str(self.student(job.key)),
-            "cache": str(self.folder / "teacher"),
+            "cache": str(self.folder / ANSWERS),
             "threads": self.threads,
             "seconds": job.seconds,
         }
