@@ -23,7 +23,7 @@ from minibert.text.tokenizer import TextSettings  # noqa: E402
 from minibert_converter.calibration.tokens import tokenizer_of  # noqa: E402
 from minibert_converter.distill.batches import Batch, plan_epoch  # noqa: E402
 from minibert_converter.distill.dataset import NO_LABEL, Examples, make_dataset  # noqa: E402
-from minibert_converter.distill.distill import Watcher, distill  # noqa: E402
+from minibert_converter.distill.distill import Watcher, answer_ahead, distill  # noqa: E402
 from minibert_converter.distill.fake_quantization import linear_int8, row_codes, weight_codes  # noqa: E402
 from minibert_converter.distill.losses import relations  # noqa: E402
 from minibert_converter.distill.sharing import share_layers  # noqa: E402
@@ -331,6 +331,18 @@ def test_neighbours_are_words_of_like_vectors(tmp_path):
 def test_a_text_without_words_stays():
     assert varied("?!", random.Random(0), {}, ["any"]) == "?!"
     assert varied("", random.Random(0), {}, []) == ""
+
+
+def test_what_the_teacher_answered_ahead_is_not_asked_again(folder, tmp_path):
+    cache, stages = tmp_path / "answers", []
+    answer_ahead(folder, Examples(SHORT), 1, cache, seed=5, threads=1)
+    asked = Recipe.from_json({**recipe(copies=1, loss={"hidden": 1.0}).to_json(), "seed": 5})
+    watcher = Watcher(stage=lambda stage, done, total: stages.append(stage))
+    distill(folder, Examples(SHORT), tmp_path / "student", asked, cache=cache, threads=1, watcher=watcher)
+    assert "running the teacher" not in stages
+    other = Recipe.from_json({**asked.to_json(), "seed": 6})  # other copies
+    distill(folder, Examples(SHORT), tmp_path / "other", other, cache=cache, threads=1, watcher=watcher)
+    assert "running the teacher" in stages
 
 
 def test_as_many_passes_as_a_time_allows(folder, tmp_path):

@@ -23,10 +23,11 @@ from minibert_converter.export import export  # noqa: E402
 from minibert_converter.passes.embeddings.vocabulary import used_tokens  # noqa: E402
 from minibert_converter.recipe import Context, Recipe, read_recipe, run  # noqa: E402
 from minibert_converter.recipe.toml import recipe_toml  # noqa: E402
-from minibert_converter.shrink import Goal, shrink  # noqa: E402
+from minibert_converter.shrink import shrink as shrinking  # noqa: E402
+from minibert_converter.shrink.goal import Goal  # noqa: E402
 from minibert_converter.shrink.judge import Judge  # noqa: E402
 from minibert_converter.shrink.page import page  # noqa: E402
-from minibert_converter.shrink.shrink import Settings, ShrinkError  # noqa: E402
+from minibert_converter.shrink.shrink import Settings, ShrinkError, shrink  # noqa: E402
 from minibert_converter.shrink.sifting import Watcher  # noqa: E402
 from minibert_converter.shrink.space import ladder, promise, proposals  # noqa: E402
 from minibert_converter.shrink.student import Cutter, Student  # noqa: E402
@@ -193,6 +194,22 @@ def test_a_ladder_of_sizes(cutter):
 def test_goals_that_make_no_sense(keys, message):
     with pytest.raises(InputError, match=message):
         Goal(**keys)
+
+
+def test_of_more_texts_than_can_be_kept_some_are_taken(network, monkeypatch):
+    said = []
+    tell = lambda stage, done, total: said.append(stage)  # noqa: E731
+    tokens = 20 * len(TEXTS.texts)
+    assert shrinking._affordable(TEXTS, 2, tokens, network, 0, tell) == (TEXTS, 2)
+    each = 2 * 192 * 4 * tokens
+    monkeypatch.setattr(shrinking, "_MOST_KEPT", 2.5 * each)
+    assert shrinking._affordable(TEXTS, 2, tokens, network, 0, tell) == (TEXTS, 1)
+    monkeypatch.setattr(shrinking, "_MOST_KEPT", 0.5 * each)
+    some, copies = shrinking._affordable(TEXTS, 2, tokens, network, 0, tell)
+    assert copies == 0
+    assert len(some.texts) == len(TEXTS.texts) // 2
+    assert set(some.texts) <= set(TEXTS.texts)
+    assert said == [f"taking {len(some.texts):,} of {len(TEXTS.texts):,} texts"]
 
 
 # From end to end.

@@ -67,9 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     from minibert_converter.checkpoints import checkpoint_folder
     from minibert_converter.convert import check_target
     from minibert_converter.distill.dataset import Examples
-    from minibert_converter.shrink import Goal, shrink
+    from minibert_converter.shrink.goal import Goal
     from minibert_converter.shrink.page import write_page
-    from minibert_converter.shrink.shrink import Settings
+    from minibert_converter.shrink.shrink import Settings, shrink
 
     size = None if arguments.max_size is None else parse_size(arguments.max_size)
     goal = Goal(size, arguments.max_latency_ratio, arguments.keep)
