@@ -1,8 +1,8 @@
 """How like its teacher a student answers, and how good, on texts that it did not learn from.
 
 Texts are cut in two: on one half students are compared and one is chosen; what is said of the chosen one is measured on
-the other half, which no choice has seen. With it goes an interval: a paired bootstrap over the texts (Efron &
-Tibshirani, An Introduction to the Bootstrap, 1993), since teacher and student answer the same ones.
+the other half, which no choice has seen. With it goes the interval of `budget.interval`, since teacher and student
+answer the same texts.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ import numpy.typing as npt
 from minibert.errors import InputError
 from minibert.evaluate.entities import spans, word_tags
 from minibert.evaluate.metrics import spearman
+from minibert.evaluate.spread import GROUPS
 from minibert.model import Model
+from minibert_converter.budget import interval
+from minibert_converter.budget.interval import Score
 from minibert_converter.distill.dataset import Examples, Text
 
 Float64Array = npt.NDArray[np.float64]
-
-#: Drawings of the bootstrap; of rank correlations, which take longer, fewer.
-_DRAWINGS, _RANK_DRAWINGS = 1000, 300
-#: The part of the drawings that lies within an interval.
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Kept:
     Attributes:
         score: the student's.
         teacher: the teacher's.
-        low: the part that is kept, at the lower end of an interval that holds the true one with CONFIDENCE.
+        low: the part that is kept, at the lower end of an interval that holds the true one with `interval.CONFIDENCE`.
         high: at the upper end.
         texts: on which that was measured.
     """
@@ -60,7 +58,7 @@ class Judge:
         teacher: in float32, as the engine runs it.
         examples: texts and labels, if they are known; where not, the teacher's answers are what is right. Embeddings of
             pairs are judged by how alike two texts are; of single texts, those that follow one another are the pairs.
-        seed: of the two halves, and of drawings.
+        seed: of the two halves.
 
     Attributes:
         measure: what the score is called.
@@ -71,7 +69,6 @@ class Judge:
 
     def __init__(self, teacher: Model, examples: Examples, seed: int = 0) -> None:
         self._task = teacher.task
-        self._seed = seed
         singles = [text for text in examples.texts if isinstance(text, str)]
         if self._task.kind == "sentence-embedding" and len(singles) == len(examples.texts):
             examples = Examples(list(zip(singles, singles[1:] + singles[:1], strict=True)))
@@ -118,16 +115,15 @@ class Judge:
     def kept(self, answers: Answers, *, stated: bool = False) -> Kept:
         """The score beside the teacher's, on the half for choosing, or on that by which the result is stated."""
         rows = self._stating if stated else self._choosing
-        own, others = self._counts(answers)[rows], self._teacher_counts[rows]
-        random = np.random.default_rng(self._seed)
         ranks = self.measure == "spearman"
-        parts = []
-        for _ in range(_RANK_DRAWINGS if ranks else _DRAWINGS):
-            drawn = random.integers(0, len(rows), len(rows))
-            teachers = _figure(others[drawn], ranks)
-            parts.append(_figure(own[drawn], ranks) / teachers if teachers > 0 else 0.0)
-        low, high = np.quantile(parts, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return Kept(_figure(own, ranks), _figure(others, ranks), float(low), float(high), len(rows))
+        groups = np.arange(len(rows)) % min(GROUPS, len(rows))  # rows are in random order
+        own, teachers = (
+            Score(_figure(counts, ranks), tuple(_figure(counts[groups != group], ranks) for group in set(groups)))
+            for counts in (self._counts(answers)[rows], self._teacher_counts[rows])
+        )
+        found = interval.kept(own, teachers)
+        low, high = (found.least, found.most) if found else (0.0, 0.0)
+        return Kept(own.whole, teachers.whole, low, high, len(rows))
 
     def _counts(self, answers: Answers) -> Float64Array:
         """What the score is added up from, by text: answers, right ones, true ones; or for ranks truth and answer."""

@@ -20,6 +20,7 @@ from minibert import files
 from minibert.errors import InputError, MinibertError
 from minibert.format import read_model, write_model
 from minibert.format.constants import LABELED_TASKS
+from minibert_converter.budget.interval import CONFIDENCE
 from minibert_converter.budget.state import State, folder_key
 from minibert_converter.budget.targets import Target, this_machine
 from minibert_converter.checkpoints import checkpoint_folder, read_checkpoint
@@ -32,7 +33,7 @@ from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe.toml import recipe_toml
 from minibert_converter.report import format_bytes
 from minibert_converter.shrink.goal import Goal
-from minibert_converter.shrink.judge import CONFIDENCE, Judge, Kept
+from minibert_converter.shrink.judge import Judge, Kept
 from minibert_converter.shrink.sifting import Sifting, Trial, Watcher, recipe_of
 from minibert_converter.shrink.student import Cutter
 from minibert_converter.shrink.trainings import ANSWERS, Workshop
