@@ -49,7 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="CPU", help=f"where it will answer: {', '.join(TARGETS)} (default: here)")
     parser.add_argument("--minutes", type=float, default=30, metavar="N", help="that it may take (default: 30)")
     parser.add_argument("--workers", type=positive, metavar="N", help="trainings at a time (default: cores, up to 4)")
-    parser.add_argument("--copies", type=int, metavar="N", help="varied copies of each text (default: 2 of few texts)")
+    parser.add_argument(
+        "--copies", type=int, metavar="N", help="varied copies of each text (default: 1 if texts are few)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random choices (default: 0)")
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="the file; its recipe lies beside it")
     add_force(parser)

@@ -44,8 +44,8 @@ MAX_WORKERS = 4
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000
 #: Bytes of the teacher's answers and hidden states that are kept: of more texts, some are taken.
 _MOST_KEPT = 8e9
-#: Texts below which copies are trained on too, and how many of each.
-_FEW_TEXTS, _COPIES = 20_000, 2
+#: Texts below which copies are trained on too, and how many of each. Of more texts, all are read more often without.
+_FEW_TEXTS, _COPIES = 6000, 1
 
 
 class ShrinkError(MinibertError):

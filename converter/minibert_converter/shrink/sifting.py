@@ -6,9 +6,12 @@ that keeps it is looked for.
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import permutations
 from typing import Any
 
 import minibert
@@ -22,8 +25,11 @@ from minibert_converter.shrink.trainings import Job, Workshop
 
 #: Of each rung: students a worker, and the part of the time.
 RUNGS = ((4, 0.28), (2, 0.27), (1, 0.35))
-#: What more training is expected to add to the part of the score that is kept, after each rung.
-_GAINS = (0.03, 0.008, 0.0)
+#: What a student still lacks of its teacher's score shrinks with this power of the time that it trains, until students
+#: that were trained twice have told; and within what bounds these are believed.
+_LEARNING, _LEARNING_BOUNDS = 0.4, (0.15, 0.7)
+#: Where the size is looked for: shapes that are tried of each, and the largest beside the largest that there is.
+_SHAPES, _LARGEST = 2, 0.4
 #: Seconds of a trial beside its training, until trials have told.
 _OVERHEAD = 15.0
 #: A rung whose students would train for less tells nothing.
@@ -48,6 +54,7 @@ class Trial:
         latency: the part of the teacher's time in dense int8 that it is expected to take.
         likeness: how like its teacher it answers; see `Judge.likeness`.
         kept: of the teacher's score, on the texts for choosing.
+        trained: seconds that it trained.
         seconds: that it took beside its training.
     """
 
@@ -58,12 +65,24 @@ class Trial:
     latency: float
     likeness: float
     kept: Kept
+    trained: float
     seconds: float
 
     @property
+    def margin(self) -> float:
+        """How much of what it keeps may be chance, as far as the texts for choosing can tell."""
+        return _SURE * (self.kept.high - self.kept.low) / 3.92
+
+    @property
     def sure(self) -> float:
-        """The part of the score that is kept with some certainty, as far as the texts for choosing can tell."""
-        return self.kept.part - _SURE * (self.kept.high - self.kept.low) / 3.92
+        """The part of the score that is kept with some certainty."""
+        return self.kept.part - self.margin
+
+    @property
+    def shape(self) -> tuple[int, int, int, str, str]:
+        """The student but for how many of its words and blocks stay."""
+        student = self.student
+        return student.layers, student.hidden, student.rank, student.words, student.bits
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Trial:
@@ -183,8 +202,9 @@ class Sifting:
     def _first(self, count: int) -> list[Student]:
         if self.goal.keep is None:
             return proposals(self.cutter, lambda size, time: self._fits(_UNSURE * size, time), count)
-        sizes = ladder(self.cutter, self._fits, count)
-        return [one for size in sizes for one in self._of_size(size, -(-count // len(sizes)))][:count]
+        most = _LARGEST * max(ladder(self.cutter, self._fits, 1), default=0)
+        sizes = ladder(self.cutter, lambda size, time: size <= most and self._fits(size, time), -(-count // _SHAPES))
+        return [one for size in sizes for one in self._of_size(size, _SHAPES)][:count]
 
     def _of_size(self, size: float, count: int) -> list[Student]:
         return proposals(self.cutter, lambda b, t: b <= size and self._fits(b, t), count)
@@ -203,28 +223,49 @@ class Sifting:
         return chosen[:count]
 
     def _around(self, count: int, rung: int) -> list[Student]:
-        """Shapes of the sizes around the smallest that may keep enough once it has trained for longer."""
-        front = self.front()
-        last = max(trial.rung for trial in self.trials)
-        hope = self.goal.keep - _GAINS[last] if self.goal.keep is not None else 0.0
-        place = next((i for i, trial in enumerate(front) if trial.sure >= hope), len(front) - 1)
-        low = front[place - 1].bytes if place else front[0].bytes / 1.3
-        here = front[place]
-        high = front[place + 1].bytes if place + 1 < len(front) else here.bytes * 1.3
-        # From what is needed most to what is only hoped for.
-        sizes = [here.bytes, (here.bytes * high) ** 0.5, (here.bytes * low) ** 0.5, high]
-        if rung == len(RUNGS) - 1:
-            sizes = [here.bytes, (here.bytes * high) ** 0.5]
-        chosen: list[Student] = []
-        for size in sizes:
-            over = here.bytes - self.cutter.bytes(here.student)
-            again = self.cutter.filled(
-                here.student, lambda b, t, over=over, size=size: b + over <= size and self._fits(b + over, t)
+        """Students from the smallest that may keep enough at last, on to larger ones, and back to smaller ones."""
+        assert self.goal.keep is not None
+        last = rung == len(RUNGS) - 1
+        hopes = sorted(self._hopes().values(), key=lambda hope: self._cost(hope[0]))
+        front: list[tuple[Trial, float]] = []  # those of which more is hoped for than of all smaller ones
+        for hope in hopes:
+            if not front or hope[1] > front[-1][1]:
+                front.append(hope)
+        enough = [place for place, (_, part) in enumerate(front) if part >= self.goal.keep]
+        here = enough[0] if enough else len(front) - 1
+        # The last must not be too small: beside it stands a larger one. Before, smaller ones may surprise.
+        steps = (0, 1, 2, 3, -1, -2) if last else (0, -1, 1, -2, 2, -3, 3)
+        chosen = [front[here + step][0].student for step in steps if 0 <= here + step < len(front)]
+        if not enough or (last and len(chosen) < count):
+            trial = front[here][0]
+            over = trial.bytes - self.cutter.bytes(trial.student)
+            larger = [one for size in (1.4, 2.0) for one in self._of_size(size * trial.bytes - over, 1)]
+            chosen = [*larger, *chosen] if not enough else [chosen[0], *larger, *chosen[1:]]
+        return list(dict.fromkeys(chosen))[:count]
+
+    def _hopes(self) -> dict[Any, tuple[Trial, float]]:
+        """By student, its longest training, and the part that is surely kept once it trains for as long as the last."""
+        longest: dict[Student, Trial] = {}
+        for trial in sorted(self.trials, key=lambda trial: trial.trained):
+            longest[trial.student] = trial
+        power, seconds = self._learning(), self._seconds(len(RUNGS) - 1)
+        return {
+            student: (
+                trial,
+                1 - (1 - trial.kept.part) * (trial.trained / max(seconds, trial.trained)) ** power - trial.margin,
             )
-            for student in [*([again] if again else []), *self._of_size(size, 1)]:
-                if student not in chosen:
-                    chosen.append(student)
-        return chosen[:count]
+            for student, trial in longest.items()
+        }
+
+    def _learning(self) -> float:
+        """The power of time with which what students lack shrinks, by those that were trained twice."""
+        found = []
+        for short, long in permutations(self.trials, 2):
+            if short.shape == long.shape and long.trained > 1.3 * short.trained:
+                lacks = max(1 - long.kept.part, 1e-3) / max(1 - short.kept.part, 1e-3)
+                found.append(-math.log(lacks) / math.log(long.trained / short.trained))
+        low, high = _LEARNING_BOUNDS
+        return min(max(statistics.median(found), low), high) if len(found) > 1 else _LEARNING
 
     def _train(self, rung: int, students: Sequence[Student], seconds: float) -> None:
         """Trains students, those that a stopped search has not trained yet."""
@@ -255,6 +296,7 @@ class Sifting:
                 self.cutter.latency(student),
                 self.judge.likeness(answers),
                 self.judge.kept(answers),
+                seconds,
                 beside,
             )
             self.state.get(f"trial {job.key}", lambda: asdict(trial))

@@ -21,9 +21,9 @@ _RANKS = (0.0, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8)
 _VOCABULARIES = (1.0, 0.6)
 #: What a promise counts, in logarithms: weights that are left; features; layers; dimensions of words; and what it costs
 #: to train all the weights that there were.
-_WEIGHTS, _FEATURES, _DEPTH, _WORDS, _COST = 1.0, 0.4, 0.35, 0.5, 0.35
+_WEIGHTS, _FEATURES, _DEPTH, _WORDS, _COST = 1.0, 0.4, 0.2, 0.5, 0.5
 #: Below this part of the blocks, each halving costs so much more; and what it costs that words, or weights, are int4.
-_SPARSE, _SPARSER, _FOUR_BITS = 0.15, 0.5, 0.1
+_SPARSE, _SPARSER, _FOUR_BITS = 0.2, 0.5, 0.1
 #: The smallest size of a ladder is so much above that of the smallest student, which hardly has a block left.
 _ABOVE = 1.25
 
