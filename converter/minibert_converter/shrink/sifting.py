@@ -196,7 +196,9 @@ class Sifting:
             students = self._promoted(count)
         else:
             students = self._around(count, rung)
-        seconds = max(self._seconds(rung), 1.0) * count / max(len(students), 1)
+        # Fewer students than there is time for train longer, as many at a time as there are workers.
+        turns = -(-len(students) // self.workshop.workers)
+        seconds = max(self._seconds(rung), 1.0) * RUNGS[rung][0] / max(turns, 1)
         return {"students": [asdict(student) for student in students], "seconds": round(seconds, 1)}
 
     def _first(self, count: int) -> list[Student]:
