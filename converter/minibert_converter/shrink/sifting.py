@@ -238,6 +238,10 @@ class Sifting:
         # The last must not be too small: beside it stands a larger one. Before, smaller ones may surprise.
         steps = (0, 1, 2, 3, -1, -2) if last else (0, -1, 1, -2, 2, -3, 3)
         chosen = [front[here + step][0].student for step in steps if 0 <= here + step < len(front)]
+        if not last and here:
+            low, high = front[here - 1][0], front[here][0]
+            over = high.bytes - self.cutter.bytes(high.student)
+            chosen[1:1] = self._of_size((low.bytes * high.bytes) ** 0.5 - over, 1)
         if not enough or (last and len(chosen) < count):
             trial = front[here][0]
             over = trial.bytes - self.cutter.bytes(trial.student)
