@@ -114,7 +114,11 @@ def session(results: common.Results) -> str:
         return ""
     asked = " ".join(SEARCHES[SHOWN_SEARCH].asked)
     command = f"$ minibert shrink ./checkpoint --data train.tsv --eval test.tsv {asked} -o small.safetensors"
-    lines = [command, *row["log"].rstrip().splitlines(), *row["says"].splitlines()]
+    said: dict[str, str] = {}  # of the lines that say how long it takes, one for each rung
+    for line in row["log"].rstrip().splitlines():
+        said.setdefault(line.partition(" ")[0] if line.endswith(" left") and "best" in line else line, line)
+    lines = [line for line in said.values() if "best" in line or not line.endswith(" left")]
+    lines = [command, *lines, *row["says"].splitlines()]
     return "\n\nWhat one of them says:\n\n```console\n" + "\n".join(lines) + "\n```"
 
 

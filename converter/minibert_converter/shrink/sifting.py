@@ -36,6 +36,8 @@ _OVERHEAD = 15.0
 _LEAST_SECONDS = 20.0
 #: Standard deviations that the part of the score must lie above what is to be kept: 80% one-sided.
 _SURE = 0.84
+#: Files of which one weighs at most so much more are of one size.
+_SAME_SIZE = 1.02
 #: A file may weigh so much more than is foretold, before one like it was made.
 _UNSURE = 1.03
 #: Bytes of what is written into the file at last.
@@ -165,11 +167,12 @@ class Sifting:
         return max(fitting, key=lambda trial: trial.sure, default=None)
 
     def front(self) -> list[Trial]:
-        """Students that are the best of their size, from the smallest on."""
+        """Students that are the best of their size, from the smallest on; of those of about one size the best."""
         found: list[Trial] = []
         for trial in sorted(self.trials, key=lambda trial: (trial.bytes, -trial.likeness)):
             if not found or trial.likeness > found[-1].likeness:
-                found.append(trial)
+                same = found and trial.bytes <= _SAME_SIZE * found[-1].bytes
+                found[len(found) - 1 if same else len(found) :] = [trial]
         return found
 
     def _cost(self, trial: Trial) -> float:
