@@ -28,8 +28,9 @@ RUNGS = ((4, 0.28), (2, 0.27), (1, 0.35))
 #: What a student still lacks of its teacher's score shrinks with this power of the time that it trains, until students
 #: that were trained twice have told; and within what bounds these are believed.
 _LEARNING, _LEARNING_BOUNDS = 0.4, (0.15, 0.7)
-#: Where the size is looked for: shapes that are tried of each, and the largest beside the largest that there is.
-_SHAPES, _LARGEST = 2, 0.4
+#: Where the size is looked for: shapes of each that are tried once there are so many sizes, and the largest size
+#: beside the largest that there is.
+_SHAPES, _SIZES, _LARGEST = 2, 4, 0.4
 #: Seconds of a trial beside its training, until trials have told.
 _OVERHEAD = 15.0
 #: A rung whose students would train for less tells nothing.
@@ -208,8 +209,9 @@ class Sifting:
         if self.goal.keep is None:
             return proposals(self.cutter, lambda size, time: self._fits(_UNSURE * size, time), count)
         most = _LARGEST * max(ladder(self.cutter, self._fits, 1), default=0)
-        sizes = ladder(self.cutter, lambda size, time: size <= most and self._fits(size, time), -(-count // _SHAPES))
-        return [one for size in sizes for one in self._of_size(size, _SHAPES)][:count]
+        shapes = _SHAPES if count >= _SHAPES * _SIZES else 1
+        sizes = ladder(self.cutter, lambda size, time: size <= most and self._fits(size, time), -(-count // shapes))
+        return [one for size in sizes for one in self._of_size(size, shapes)][:count]
 
     def _of_size(self, size: float, count: int) -> list[Student]:
         return proposals(self.cutter, lambda b, t: b <= size and self._fits(b, t), count)
