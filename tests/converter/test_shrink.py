@@ -50,8 +50,8 @@ def network():
 
 @pytest.fixture(scope="module")
 def cutter(network):
-    used = [token for token, _ in used_tokens(network, list(TEXTS.texts)).most_common()]
-    return Cutter(network, tuple(used), find_target("avx512"))
+    used = used_tokens(network, list(TEXTS.texts))
+    return Cutter(network, used, used_tokens(network, list(JUDGED.texts)), find_target("avx512"))
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +163,17 @@ def test_proposals_fill_the_budget(cutter):
     ahead = found[: len({(student.layers, student.hidden) for student in found})]
     assert [promise(cutter, one) for one in ahead] == sorted((promise(cutter, one) for one in ahead), reverse=True)
     assert proposals(cutter, lambda size, time: size <= 10_000, 8) == []
+
+
+def test_words_that_texts_to_come_need_are_worth_their_bytes(cutter, network):
+    """Where the texts to learn from lack many of them, students keep more than those texts use."""
+    assert cutter.spelled(network.architecture.vocab_size) == 0
+    assert cutter.spelled(len(cutter.used) // 2) > cutter.spelled(len(cutter.used)) > 0
+    strange = Cutter(network, cutter.used, dict.fromkeys(range(3000), 1), cutter.target)
+    fits = lambda size, time: size <= 900_000  # noqa: E731
+    assert proposals(strange, fits, 1)[0].vocab > len(cutter.used)
+    same = Cutter(network, cutter.used, cutter.used, cutter.target)
+    assert proposals(same, fits, 1)[0].vocab == len(cutter.used)
 
 
 def test_faster_students_are_proposed_for_a_time(cutter):

@@ -79,8 +79,8 @@ class PretendedJudge:
 def cutter():
     network = read_checkpoint(EXAMPLE / "model")
     texts = [text for (text,) in read_columns(EXAMPLE / "data/train.tsv.gz", ("text",))[::40]]
-    used = [token for token, _ in used_tokens(network, texts).most_common()]
-    return OpenCutter(network, tuple(used), find_target("avx512"))
+    used = used_tokens(network, texts)
+    return OpenCutter(network, used, used, find_target("avx512"))
 
 
 def sifted(cutter, tmp_path, monkeypatch, goal: Goal, minutes: float = 30) -> Sifting:

@@ -19,7 +19,7 @@ from minibert_converter.export import WORDS, export
 from minibert_converter.network import Network
 from minibert_converter.passes.base import Outcome
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
-from minibert_converter.passes.embeddings.vocabulary import trim_vocabulary
+from minibert_converter.passes.embeddings.vocabulary import ranked_tokens, trim_vocabulary
 from minibert_converter.recipe import Context, Recipe, run
 from tests.checkpoints import write_json
 from tests.converter.networks import OTHER_TEXTS, TEXTS, answers, compress_embeddings, ids_of, quantize, read_network
@@ -280,6 +280,18 @@ def test_the_most_frequent_words_stay_and_what_spells_the_others(tmp_path):
     assert "river" not in names
     assert "[UNK]" not in names
     assert len(before.encode("the bank river").ids) < len(names)
+
+
+def test_more_words_than_the_texts_use_are_the_first_of_the_others(tmp_path):
+    network = read_network(tmp_path / "made")
+    assert ranked_tokens({7: 1, 3: 5, 4: 5}, 9) == [3, 4, 7, 0, 1, 2, 5, 6, 8]
+    before, size = tokenizer_of(network), network.architecture.vocab_size
+    outcome = run_pass(network, {"vocab_size": size - 20}, ["the bank"])
+    assert size - 20 <= outcome.details["tokens_after"] < size
+    after = tokenizer_of(network)
+    first, last = (before.token(one) for one in (90, size - 1))
+    assert after.token(after.encode(first).ids[1]) == first
+    assert last not in [after.token(one) for one in range(outcome.details["tokens_after"])]
 
 
 def test_characters_that_no_text_has_may_go(tmp_path):

@@ -274,12 +274,13 @@ def _sifting(
     judge = Judge(minibert.load(path), judged, settings.seed)
     texts = [part for text in learned.texts for part in ((text,) if isinstance(text, str) else text)]
     used: Counter[int] = used_tokens(network, texts, progress)
-    ranked = tuple(token for token, _ in sorted(used.items(), key=lambda item: (-item[1], item[0])))
+    others = [part for text in judged.texts for part in ((text,) if isinstance(text, str) else text)]
+    to_come = used_tokens(network, others, progress)
     copies = settings.copies
     if copies is None:
         copies = _COPIES if len(learned.texts) < _FEW_TEXTS else 0
     learned, copies = _affordable(learned, copies, sum(used.values()), network, settings.seed, progress)
-    cutter = Cutter(network, ranked, settings.target or this_machine(), _has_bfloat16(), copies)
+    cutter = Cutter(network, used, to_come, settings.target or this_machine(), _has_bfloat16(), copies)
     written = state.folder / "examples.json"
     with files.replacing(written) as file:
         file.write(json.dumps({"texts": list(learned.texts), "labels": None}).encode("utf-8", "surrogatepass"))

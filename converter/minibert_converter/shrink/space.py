@@ -17,11 +17,13 @@ from minibert_converter.shrink.student import LEAST_DENSITY, Cutter, Student
 _LAYERS = (1.0, 2 / 3, 1 / 2, 1 / 3)
 _HIDDEN = (1.0, 2 / 3, 1 / 2, 1 / 3)
 _RANKS = (0.0, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8)
-#: Parts of the tokens that the texts use: all, or the most frequent.
-_VOCABULARIES = (1.0, 0.6)
+#: Of the tokens that the texts use, the part that is the least vocabulary.
+_FEWEST_WORDS = 0.6
 #: What a promise counts, in logarithms: weights that are left; features; layers; dimensions of words; and what it costs
 #: to train all the weights that there were.
 _WEIGHTS, _FEATURES, _DEPTH, _WORDS, _COST = 1.0, 0.4, 0.2, 0.5, 0.5
+#: What it costs if all words have to be spelled: a hundredth of them, as much as a tenth of the weights.
+_SPELLING = 10.0
 #: Below this part of the blocks, each halving costs so much more; and what it costs that words, or weights, are int4.
 _SPARSE, _SPARSER, _FOUR_BITS = 0.2, 0.5, 0.1
 #: The smallest size of a ladder is so much above that of the smallest student, which hardly has a block left.
@@ -76,7 +78,7 @@ def promise(cutter: Cutter, student: Student) -> float:
     value += _WORDS * math.log(min(student.rank or student.hidden, shape.hidden_size / 3))
     value -= _SPARSER * max(math.log(_SPARSE / student.density), 0.0)
     value -= _FOUR_BITS * ((student.words == "int4") + (student.bits == "int4"))
-    return value + math.log(student.vocab / len(cutter.used)) / 2
+    return value - _SPELLING * cutter.spelled(student.vocab)
 
 
 def _shapes(cutter: Cutter) -> Iterator[Student]:
@@ -88,10 +90,13 @@ def _shapes(cutter: Cutter) -> Iterator[Student]:
     if shape.head and not teacher.aliases and not shape.embedding_size and not shape.word_size:
         widths |= {max(round(part * shape.hidden_size / step), 1) * step for part in _HIDDEN}
     shared = bool(teacher.aliases)
+    used, every = len(cutter.used), shape.vocab_size
+    # The most frequent words of the texts, all of them, half of those that they do not use, and every word there is.
+    vocabularies = sorted({math.ceil(_FEWEST_WORDS * used), used, (used + every) // 2, every})
     for layers, hidden in product(depths, sorted(widths, reverse=True)):
         if shared and layers < len(shape.layers):
             continue
         ranks = {round(part * shape.hidden_size / LANES) * LANES for part in _RANKS}
-        for rank, words, bits, vocabulary in product(sorted(ranks), ("int8", "int4"), ("int8", "int4"), _VOCABULARIES):
+        for rank, words, bits, vocab in product(sorted(ranks), ("int8", "int4"), ("int8", "int4"), vocabularies):
             if rank < hidden and not (rank and (shape.embedding_size or shape.word_size)):
-                yield Student(layers, hidden, math.ceil(vocabulary * len(cutter.used)), rank, words, 1.0, bits)
+                yield Student(layers, hidden, vocab, rank, words, 1.0, bits)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from minibert_converter.budget.targets import Target
 from minibert_converter.export import SPARSE_THRESHOLD, export
 from minibert_converter.network import Network
 from minibert_converter.passes.embeddings.tokenizer_cut import cut_tokenizer
+from minibert_converter.passes.embeddings.vocabulary import ranked_tokens
 
 #: The least part of its encoder's blocks that a student may be left with.
 LEAST_DENSITY = 0.04
@@ -35,7 +37,7 @@ class Student:
     Attributes:
         layers: that stay.
         hidden: features of each row; heads and neurons are kept in proportion.
-        vocab: tokens that are kept, the most frequent; what spells any other stays as well.
+        vocab: tokens that are kept, see `vocabulary.ranked_tokens`; what spells any other stays as well.
         rank: dimensions that words are kept in, 0 for as many as rows have.
         words: how the words' numbers are kept: "int8" or "int4".
         density: the part of the encoder's 4x4 blocks that stays.
@@ -62,22 +64,29 @@ class Cutter:
 
     Attributes:
         teacher: in float32.
-        used: ids of the tokens that the texts use, from the most frequent to the rarest.
+        used: how often the texts to learn from use each token, by its id.
+        to_come: the same of other texts, which say what the first ones lack.
         target: where the student will answer.
         bfloat16: whether it is trained in it.
         copies: of each text, varied, that it is trained on too.
     """
 
     teacher: Network
-    used: tuple[int, ...]
+    used: Mapping[int, int]
+    to_come: Mapping[int, int]
     target: Target
     bfloat16: bool = False
     copies: int = 0
+    #: For so many tokens, the part of the texts to come that has to be spelled.
+    spelled: Callable[[int], float] = field(init=False, repr=False, compare=False)
+    _ranked: list[int] = field(init=False, repr=False, compare=False)
     _kept: Callable[[int], int] = field(init=False, repr=False, compare=False)
     _beside: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_ranked", ranked_tokens(self.used, self.teacher.architecture.vocab_size))
         object.__setattr__(self, "_kept", cache(self._tokens_kept))
+        object.__setattr__(self, "spelled", cache(self._spelled))
         tensors = export(self.teacher, -1.0)[1]
         text = sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(("text", "token")))
         object.__setattr__(self, "_beside", text)
@@ -88,7 +97,14 @@ class Cutter:
         return self.teacher.architecture
 
     def _tokens_kept(self, vocab: int) -> int:
-        return len(cut_tokenizer(self.teacher.tokenizer_json, self.used[:vocab], self.used)[1])
+        if vocab >= self.shape.vocab_size:
+            return self.shape.vocab_size
+        return len(cut_tokenizer(self.teacher.tokenizer_json, self._ranked[:vocab], self.used)[1])
+
+    def _spelled(self, vocab: int) -> float:
+        kept = set(self._ranked[:vocab])
+        missing = sum(count for token, count in self.to_come.items() if token not in kept)
+        return missing / max(sum(self.to_come.values()), 1)
 
     def matrices(self, student: Student) -> list[Shape]:
         """The matrices of its encoder."""
@@ -157,12 +173,12 @@ class Cutter:
         while high - low > 0.0005:
             middle = (low + high) / 2
             low, high = (middle, high) if within(middle) else (low, middle)
-        return replace(student, density=round(low, 4))
+        return replace(student, density=math.floor(1e4 * low) / 1e4)
 
     def recipe(self, student: Student, seed: int = 0, epochs: float = 1.0) -> dict[str, Any]:
         """What makes it of the teacher, as plain values: passes ahead of the training, the training, and behind it."""
         shape, passes = self.shape, []
-        if student.vocab < len(self.used) or self._kept(student.vocab) < shape.vocab_size:
+        if student.vocab < shape.vocab_size:
             passes.append({"vocab_size": student.vocab, "characters": "seen"})
         if student.layers < len(shape.layers):
             passes.append({"prune": [f"layers:{len(shape.layers) - student.layers}"]})

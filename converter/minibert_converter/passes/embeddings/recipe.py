@@ -46,13 +46,14 @@ class Vocabulary(Pass):
 
 @dataclass(frozen=True)
 class VocabularySize(Pass):
-    """Keeps so many tokens, the most frequent in the texts to come, and what spells any other."""
+    """Keeps so many tokens, first the most frequent in the texts to come, and what spells any other."""
 
     for_layers: ClassVar[bool] = False
 
     vocab_size: int = option(
         integer(1, MAX_VOCAB_SIZE),
-        "keep only so many tokens, those that the calibration or training texts use most, and what spells any other",
+        "keep only so many tokens, first those that the calibration or training texts use most, then the others in the "
+        "vocabulary's order; and what spells any other",
         flag="--vocab-size",
         metavar="N",
     )

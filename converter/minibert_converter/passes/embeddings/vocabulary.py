@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -39,7 +39,7 @@ def trim_vocabulary(
     Args:
         network: its tokenizer, words, and fill-mask head are replaced.
         texts: what the model will read, or texts like it.
-        most: of the tokens that they use so many, the most frequent; None keeps all.
+        most: so many tokens, see `ranked_tokens`; None keeps those that the texts use.
         characters: those that can still be spelled: "all" that could be, or those "seen" in the texts and ASCII; a word
             with another then is unknown, as one with a character that no vocabulary has.
         progress: called with the stage "counting words" and counts of texts.
@@ -53,7 +53,7 @@ def trim_vocabulary(
         UnsupportedError: the tokenizer is of a kind that cannot be cut.
     """
     used = used_tokens(network, texts, progress or no_progress)
-    wanted = [token for token, _ in sorted(used.items(), key=lambda item: (-item[1], item[0]))][:most]
+    wanted = used.keys() if most is None else ranked_tokens(used, network.architecture.vocab_size)[:most]
     seen = used.keys() if characters == "seen" else None
     tokenizer_json, kept = cut_tokenizer(network.tokenizer_json, wanted, seen)
     before, empty = network.architecture.vocab_size, network.text.empty_id
@@ -69,6 +69,15 @@ def trim_vocabulary(
     network.text = replace(network.text, ignored_id=new_ids[network.text.ignored_id], empty_id=new_ids[empty])
     network.tokenizer_json = tokenizer_json
     return Outcome(details={"tokens_before": before, "tokens_after": len(kept), "used": len(used)})
+
+
+def ranked_tokens(used: Mapping[int, int], vocab_size: int) -> list[int]:
+    """All ids from the most useful on: those that texts use, by how often; then the others, rising.
+
+    Vocabularies are sorted by how much their tokens are used, most of them, so lower ids are likelier to come.
+    """
+    first = sorted(used, key=lambda token: (-used[token], token))
+    return [*first, *(token for token in range(vocab_size) if token not in used)]
 
 
 def used_tokens(network: Network, texts: Sequence[str], progress: OnProgress = no_progress) -> Counter[int]:
