@@ -45,10 +45,7 @@ class Goal:
             raise InputError(f"max_size is {self.max_size}; a file has one byte at least")
         if self.max_loss is not None and not (math.isfinite(self.max_loss) and 0 < self.max_loss < 1):
             raise InputError(f"max_loss is {self.max_loss}; a part of the answers' variance is above 0 and below 1")
-        for name in ("min_score", "max_latency_ratio"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and 0 < value <= 1):
-                raise InputError(f"{name} is {value}; a part of what the full model has is above 0 and at most 1")
+        check_parts(min_score=self.min_score, max_latency_ratio=self.max_latency_ratio)
 
     def __str__(self) -> str:
         terms = []
@@ -61,6 +58,13 @@ class Goal:
         if self.max_loss is not None:
             terms.append(f"a loss of at most {self.max_loss:g}")
         return ", ".join(terms)
+
+
+def check_parts(**parts: float | None) -> None:
+    """Raise InputError for one, by its name, that is no part of what the whole model has; None asks for nothing."""
+    for name, value in parts.items():
+        if value is not None and not (math.isfinite(value) and 0 < value <= 1):
+            raise InputError(f"{name} is {value}; a part of what the full model has is above 0 and at most 1")
 
 
 #: Bytes below which there is no file with a tokenizer and a config, let alone weights.

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from minibert.format import write_model
 from minibert.model import Model
 from minibert_converter.checkpoints import checkpoint_folder, read_checkpoint
 from minibert_converter.convert import check_target
-from minibert_converter.distill.dataset import Examples, make_dataset
+from minibert_converter.distill.dataset import Dataset, Examples, make_dataset
 from minibert_converter.distill.sharing import share_layers
 from minibert_converter.distill.snapshot import Snapshot
 from minibert_converter.distill.student import TorchNetwork
@@ -200,6 +200,7 @@ class _Work:
     watcher: Watcher
     keep_tables: bool  # in float32, since a later pass wants them so
     seconds: float | None = None  # that the training may take
+    read: dict[tuple[int, int, str], Dataset] = field(default_factory=dict)  # by what makes them: they take a while
 
     def settle(self, step: Any, network: Network) -> Any:
         """A pass `distill` with as many passes over the texts as the time allows; others as they are."""
@@ -215,12 +216,11 @@ class _Work:
         layers = _teachers_layers(network, self.teacher)
         if settings.tied_layers:
             share_layers(network, settings.tied_layers)
-        examples = with_copies(self.examples, settings.copies, self.teacher, self.seed)
         return Training(
             self.teacher,
             network,
             layers,
-            make_dataset(examples, network, self.teacher, settings.max_length),
+            self._dataset(settings, network),
             settings,
             seed=self.seed,
             snapshot=snapshot,
@@ -228,6 +228,13 @@ class _Work:
             cache=self.cache,
             progress=self.watcher.stage,
         )
+
+    def _dataset(self, settings: Distill, network: Network) -> Dataset:
+        key = settings.copies, settings.max_length, network.tokenizer_json
+        if key not in self.read:
+            examples = with_copies(self.examples, settings.copies, self.teacher, self.seed)
+            self.read[key] = make_dataset(examples, network, self.teacher, settings.max_length)
+        return self.read[key]
 
     def train(self, settings: Distill, network: Network) -> Outcome:
         """The pass `distill`: changes the network."""

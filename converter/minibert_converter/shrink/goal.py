@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from minibert.errors import InputError
+from minibert_converter.budget.goal import check_parts
 from minibert_converter.report import format_bytes
 
 
@@ -31,10 +31,7 @@ class Goal:
             raise InputError("say what the student has to be: --max-size, --max-latency-ratio or --keep")
         if self.max_size is not None and self.max_size < 1:
             raise InputError(f"max_size is {self.max_size}; a file has one byte at least")
-        for name in ("max_latency_ratio", "keep"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and 0 < value <= 1):
-                raise InputError(f"{name} is {value}; a part of what the teacher has is above 0 and at most 1")
+        check_parts(max_latency_ratio=self.max_latency_ratio, keep=self.keep)
 
     def fits(self, size: float, latency: float) -> bool:
         """Whether a student of so many bytes, which takes such a part of the time, is within the budget."""

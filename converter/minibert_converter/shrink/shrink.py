@@ -29,6 +29,7 @@ from minibert_converter.distill.dataset import Examples
 from minibert_converter.export import export
 from minibert_converter.network import Network
 from minibert_converter.passes.embeddings.vocabulary import used_tokens
+from minibert_converter.passes.quantize.quantizer import quantize
 from minibert_converter.progress import OnProgress, no_progress
 from minibert_converter.recipe.toml import recipe_toml
 from minibert_converter.report import format_bytes
@@ -228,7 +229,7 @@ def shrink(
         trials=len(sifting.trials),
         recipe=recipe,
         file_bytes=0,
-        teacher_bytes=int(state.get("teacher's bytes", lambda: _int8_bytes(source, state.folder))),
+        teacher_bytes=int(state.get("teacher's bytes", lambda: _int8_bytes(network, state.folder))),
         goal=goal,
         target=sifting.cutter.target,
     )
@@ -318,13 +319,11 @@ def _affordable(
     return Examples([texts[i] for i in chosen]), 0
 
 
-def _int8_bytes(source: Path, folder: Path) -> int:
+def _int8_bytes(teacher: Network, folder: Path) -> int:
     """What the teacher weighs in dense int8."""
-    from minibert_converter.passes.quantize.quantizer import quantize
-
-    network = read_checkpoint(source, None)
-    quantize(network, "int8", method="nearest")
-    return write_model(folder / "int8.safetensors", *export(network))
+    small = teacher.copy()
+    quantize(small, "int8", method="nearest")
+    return write_model(folder / "int8.safetensors", *export(small))
 
 
 def _write(path: Path, target: Path, found: Shrunk) -> int:
