@@ -14,7 +14,6 @@ Beside each student stands the same compression without training, on the same te
 from __future__ import annotations
 
 import gzip
-import random
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from typing import Any
 
 import minibert
 from bench import common
-from bench.quality.data import five_words
+from bench.quality.data import five_words, wnut17_training_texts, write_texts
 from minibert.datasets import read_columns, read_conll
 from minibert.evaluate import evaluate, evaluate_entities
 from minibert.format import write_model
@@ -40,8 +39,6 @@ from minibert_converter.recipe import Context, read_recipe
 
 BUILD = common.ROOT / "build/distillation"
 RECIPES = common.ROOT / "examples/distill"
-#: Phrases of SST-2's training set that are read: a third of them.
-SST2_TEXTS = 24_000
 CALIBRATION_TEXTS = 512
 #: Endings of students that are trained otherwise than the one before, and are the same without training.
 VARIANTS = ("-labels",)
@@ -172,16 +169,17 @@ class Bench:
             self.add(task, name, file)
 
     def texts(self, task: Task) -> Path:
-        """The file that students learn from."""
-        source = self.shared / "data" / task.train
+        """The file that students learn from: of SST-2 without phrases of a few words, of WNUT17 with other tweets."""
+        data, path = self.shared / "data", BUILD / f"{task.teacher}.tsv"
         if task.teacher == "sst2-minilm":
-            with gzip.open(source, "rt", encoding="utf-8") as file:
+            with gzip.open(data / task.train, "rt", encoding="utf-8") as file:
                 header, *rows = file.read().rstrip("\n").split("\n")
-            random.Random(0).shuffle(rows)
-            path = BUILD / "sst2.tsv"
-            path.write_text("\n".join([header, *rows[:SST2_TEXTS]]) + "\n", encoding="utf-8")
-            return path
-        return source
+            path.write_text("\n".join([header, *five_words(rows)]) + "\n", encoding="utf-8")
+        elif task.teacher == "wnut17-minilm":
+            write_texts(wnut17_training_texts(data), path)
+        else:
+            return data / task.train
+        return path
 
     def speed(self, task: Task) -> None:
         """Texts a second on one thread, all files of a task in turns."""

@@ -3,9 +3,12 @@
     python -m bench.quality.shrinking ../shared                                  # half an hour of two cores each
     python -m bench.quality.shrinking ../shared --only banking77-1MB --minutes 10
     python -m bench.quality.shrinking ../shared --only trec subj --own trec=FOLDER subj=FOLDER
+    python -m bench.quality.shrinking ../shared --only sentences --sentences SENTENCE_MINILM
 
 Each row is one search by the command that anybody would use, without a recipe. FOLDER has a teacher for data that the
 shared folder has none for (`teacher/`), texts to learn from (`train.tsv.gz`) and examples to judge on (`test.tsv.gz`).
+The tagger learns from tweets of other sets, too. The sentence embedder learns from plain sentences of all the data, is
+chosen on STS-B's dev set, and is scored on what the search had no part of: STS-B's test set, and Cranfield's abstracts.
 Searches are made in build/shrinking/ and go on where they were stopped; figures are kept in bench/results/.
 """
 
@@ -19,7 +22,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import minibert
 from bench import common
+from bench.quality import data as datasets
+from bench.quality import int8_loss
+from minibert_converter.convert import convert
 
 BUILD = common.ROOT / "build/shrinking"
 
@@ -39,12 +46,12 @@ SEARCHES = {
     "wnut17": Search("entities (WNUT17), 90 % kept", "wnut17", ("--keep", "0.9")),
     "trec": Search("kinds of questions (TREC), 98 % kept", "trec", ("--keep", "0.98")),
     "subj": Search("subjective or not (Subj), 98 % kept", "subj", ("--keep", "0.98")),
+    "sentences": Search("sentence embeddings, at most 4 MB", "sentences", ("--max-size", "4MB")),
 }
 #: Teacher, texts to learn from, examples to judge on, in the shared folder.
 FILES = {
     "banking77": ("banking77-minilm", "banking77/train.tsv.gz", "banking77/test.tsv.gz"),
     "sst2": ("sst2-minilm", "sst2/train.tsv.gz", "sst2/test.tsv.gz"),
-    "wnut17": ("wnut17-minilm", "wnut17/train.conll.gz", "wnut17/test.conll.gz"),
 }
 #: The search whose words and drawing the documents show.
 SHOWN_SEARCH = "banking77-99"
@@ -52,14 +59,33 @@ SHOWN_SEARCH = "banking77-99"
 SHOWN = 5
 
 
+#: What judges sentence embedders apart from the search.
+UNSEEN = {"STS-B test, Spearman": int8_loss.stsb, "Cranfield, nDCG@10": int8_loss.cranfield}
+
+
 def files_of(data: str, shared: Path, own: dict[str, Path]) -> tuple[Path, Path, Path] | None:
     """Teacher, texts, examples; None where nobody said where they are."""
+    texts = BUILD / f"{data}.tsv"
+    if data == "sentences" and data in own:
+        datasets.write_texts(datasets.sentences(shared / "data"), texts)
+        return own[data], texts, shared / "data/stsb/dev.tsv.gz"
+    if data == "wnut17":
+        datasets.write_texts(datasets.wnut17_training_texts(shared / "data"), texts)
+        return shared / "models/wnut17-minilm", texts, shared / "data/wnut17/test.conll.gz"
     if data in own:
         return own[data] / "teacher", own[data] / "train.tsv.gz", own[data] / "test.tsv.gz"
     if data not in FILES:
         return None
-    teacher, texts, examples = FILES[data]
-    return shared / "models" / teacher, shared / "data" / texts, shared / "data" / examples
+    teacher, learned, judged = FILES[data]
+    return shared / "models" / teacher, shared / "data" / learned, shared / "data" / judged
+
+
+def unseen(teacher: Path, student: Path, shared: Path) -> dict[str, list[float]]:
+    """By figure that of the teacher in float32, and of its student."""
+    whole = BUILD / "teacher.safetensors"
+    convert(teacher, whole, quantize="none")
+    models = [minibert.load(whole), minibert.load(student)]
+    return {name: [measure(model, shared / "data")[0] for model in models] for name, measure in UNSEEN.items()}
 
 
 def run(name: str, files: tuple[Path, Path, Path], minutes: float) -> dict[str, Any]:
@@ -107,6 +133,18 @@ def table(results: common.Results) -> str:
     return common.table(header, lines)
 
 
+def apart(results: common.Results) -> str:
+    """What the sentence embedder is worth on data that the search had no part of."""
+    row = results.get("sentences")
+    if row is None or "unseen" not in row:
+        return ""
+    figures = [
+        f"{name} {100 * student:.2f} of {100 * teacher:.2f} ({student / teacher:.1%})"
+        for name, (teacher, student) in row["unseen"].items()
+    ]
+    return f"\n\nThe sentence embedder on data of other kinds than the search had: {'; '.join(figures)}."
+
+
 def session(results: common.Results) -> str:
     """What SHOWN_SEARCH said while it ran, and at its end."""
     row = results.get(SHOWN_SEARCH)
@@ -141,19 +179,25 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="the folder of models/ and data/")
     parser.add_argument("--only", nargs="+", choices=list(SEARCHES), default=list(SEARCHES), metavar="NAME")
     parser.add_argument("--own", nargs="+", default=[], metavar="NAME=FOLDER", help="data with a teacher of your own")
+    parser.add_argument("--sentences", type=Path, metavar="CHECKPOINT", help="the folder of a sentence embedder")
     parser.add_argument("--minutes", type=float, default=30, help="of each search (default: 30)")
     parser.add_argument("--draw", action="store_true", help="only write the table")
     arguments = parser.parse_args()
     own = {name: Path(folder) for name, _, folder in (each.partition("=") for each in arguments.own)}
+    if arguments.sentences:
+        own["sentences"] = arguments.sentences
     results = common.Results("shrinking")
     BUILD.mkdir(parents=True, exist_ok=True)
     for name in [] if arguments.draw else arguments.only:
         files = files_of(SEARCHES[name].data, arguments.shared, own)
         if files is None:
-            common.note(f"{name}: no teacher; say --own {SEARCHES[name].data}=FOLDER")
+            common.note(f"{name}: no teacher; say --sentences, or --own {SEARCHES[name].data}=FOLDER")
             continue
-        results.keep(name, run(name, files, arguments.minutes))
-    common.fill(common.DOCS / "DISTILLATION.md", __file__, table(results) + session(results))
+        row = run(name, files, arguments.minutes)
+        if name == "sentences" and "refused" not in row:
+            row["unseen"] = unseen(files[0], BUILD / f"{name}.safetensors", arguments.shared)
+        results.keep(name, row)
+    common.fill(common.DOCS / "DISTILLATION.md", __file__, table(results) + apart(results) + session(results))
     drawing(SHOWN_SEARCH)
 
 
