@@ -15,6 +15,8 @@ from minibert_converter.shrink.shrink import Shrunk
 from minibert_converter.shrink.sifting import Trial
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640, 300, 60, 40
+#: Room that a size takes below the drawing.
+_LABEL = 64
 
 
 def write_page(found: Shrunk, path: str | Path, title: str, inputs: Sequence[str | Path] = ()) -> None:
@@ -77,14 +79,16 @@ def _drawing(found: Shrunk) -> str:
         y = (high - trial.kept.part) / (high - low) * (_HEIGHT - _BOTTOM)
         return round(x, 1), round(y, 1)
 
-    marks = []
+    marks, labelled = [], -math.inf
     for trial in trials:
         x, y = place(trial)
         filled = "#c33" if trial.key == found.best.key else "#58a"
         size = format_bytes(trial.bytes)
         says = escape(f"{size}, {trial.kept.part:.1%}: {trial.student}")
         marks.append(f'<circle cx="{x}" cy="{y}" r="5" fill="{filled}"><title>{says}</title></circle>')
-        marks.append(f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{size}</text>')
+        if x - labelled >= _LABEL:
+            marks.append(f'<text x="{x}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{size}</text>')
+            labelled = x
     ticks = []
     step = next(one for one in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / one <= 8 or one == 0.2)
     for number in range(math.ceil(low / step), math.floor(high / step) + 1):
