@@ -19,6 +19,7 @@ from minibert.format import read_model, write_model  # noqa: E402
 from minibert_converter.budget.targets import find_target  # noqa: E402
 from minibert_converter.checkpoints import read_checkpoint  # noqa: E402
 from minibert_converter.distill.dataset import Examples  # noqa: E402
+from minibert_converter.distill.sharing import share_layers  # noqa: E402
 from minibert_converter.export import export  # noqa: E402
 from minibert_converter.passes.embeddings.vocabulary import used_tokens  # noqa: E402
 from minibert_converter.recipe import Context, Recipe, read_recipe, run  # noqa: E402
@@ -137,17 +138,25 @@ def test_a_students_bytes_are_foretold(cutter, network, tmp_path):
         Student(3, 192, words, 0, "int8", 1.0, "int8"),
         Student(2, 128, words // 2, 64, "int4", 1.0, "int4"),
         Student(3, 192, words, 96, "int4", 0.3, "int4"),
+        Student(2, 192, words, 0, "int4", 1.0, "int4", turns=2),
+        Student(3, 192, words, 0, "int8", 1.0, "int8", turns=3),
     ):
-        passes = []
+        before, after, passes = [], [], []
         for each in cutter.recipe(student)["pass"]:
             if "distill" not in each:
                 passes.append(each)
-            elif student.density < 1:
+                continue
+            before, passes = passes, after
+            if student.density < 1:
                 passes.append({"prune": f"4x4:{each['blocks']['sparsity']}", "method": "magnitude", "texts": 32})
         if student.bits == "int8":
             passes.append({"quantize": "int8"})
-        made = network.copy()
-        run(Recipe.from_json({"pass": passes}), made, Context(list(TEXTS.texts)))
+        made, context = network.copy(), Context(list(TEXTS.texts))
+        if before:
+            run(Recipe.from_json({"pass": before}), made, context)
+        if student.turns > 1:
+            share_layers(made, f"{student.layers // student.turns}x{student.turns}")
+        run(Recipe.from_json({"pass": passes}), made, context)
         size = write_model(tmp_path / "made.safetensors", *export(made))
         assert cutter.bytes(student) == pytest.approx(size, rel=0.06)
 
@@ -158,9 +167,10 @@ def test_proposals_fill_the_budget(cutter):
     assert len(found) == len(set(found)) == 8
     assert all(cutter.bytes(student) <= most for student in found)
     assert len({(student.layers, student.hidden) for student in found}) > 2
+    assert len({student.turns for student in found}) > 1
     for student in found:  # more blocks than these do not fit, unless it has them all
         assert student.density in (1, 0.6) or cutter.bytes(replace(student, density=student.density + 0.01)) > most
-    ahead = found[: len({(student.layers, student.hidden) for student in found})]
+    ahead = found[: len({(student.layers, student.hidden, student.turns) for student in found})]
     assert [promise(cutter, one) for one in ahead] == sorted((promise(cutter, one) for one in ahead), reverse=True)
     assert proposals(cutter, lambda size, time: size <= 10_000, 8) == []
 

@@ -82,10 +82,10 @@ class Trial:
         return self.kept.part - self.margin
 
     @property
-    def shape(self) -> tuple[int, int, int, str, str]:
+    def shape(self) -> tuple[int, int, int, int, str, str]:
         """The student but for how many of its words and blocks stay."""
         student = self.student
-        return student.layers, student.hidden, student.rank, student.words, student.bits
+        return student.layers, student.turns, student.hidden, student.rank, student.words, student.bits
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Trial:

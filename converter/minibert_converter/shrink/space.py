@@ -16,6 +16,8 @@ from minibert_converter.shrink.student import LEAST_DENSITY, Cutter, Student
 #: Parts of the teacher's layers, features and dimensions of words that students have.
 _LAYERS = (1.0, 2 / 3, 1 / 2, 1 / 3)
 _HIDDEN = (1.0, 2 / 3, 1 / 2, 1 / 3)
+#: Layers in a row that may share their matrices.
+_TURNS = (1, 2, 3)
 _RANKS = (0.0, 1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8)
 #: Of the tokens that the texts use, the part that is the least vocabulary.
 _FEWEST_WORDS = 0.6
@@ -40,9 +42,9 @@ def proposals(cutter: Cutter, fits: Callable[[int, float], bool], count: int) ->
     """
     found = [filled for shape in _shapes(cutter) if (filled := cutter.filled(shape, fits)) is not None]
     found.sort(key=lambda student: -promise(cutter, student))
-    best: dict[tuple[int, int], Student] = {}
+    best: dict[tuple[int, int, int], Student] = {}
     for student in found:
-        best.setdefault((student.layers, student.hidden), student)
+        best.setdefault((student.layers, student.hidden, student.turns), student)
     first = list(best.values())
     others = [student for student in found if student not in first]
     return [*first, *others][:count]
@@ -73,7 +75,7 @@ def promise(cutter: Cutter, student: Student) -> float:
     weights = sum(each.weights for each in cutter.matrices(student))
     shape = cutter.shape
     features = student.hidden / shape.hidden_size
-    value = _WEIGHTS * math.log(weights * student.density) - _COST * math.log(weights)
+    value = _WEIGHTS * math.log(weights * student.density) - _COST * math.log(weights * student.turns)
     value += _FEATURES * math.log(features) + _DEPTH * math.log(student.layers / len(shape.layers))
     value += _WORDS * math.log(min(student.rank or student.hidden, shape.hidden_size / 3))
     value -= _SPARSER * max(math.log(_SPARSE / student.density), 0.0)
@@ -93,10 +95,10 @@ def _shapes(cutter: Cutter) -> Iterator[Student]:
     used, every = len(cutter.used), shape.vocab_size
     # The most frequent words of the texts, all of them, half of those that they do not use, and every word there is.
     vocabularies = sorted({math.ceil(_FEWEST_WORDS * used), used, (used + every) // 2, every})
-    for layers, hidden in product(depths, sorted(widths, reverse=True)):
-        if shared and layers < len(shape.layers):
+    for layers, hidden, turns in product(depths, sorted(widths, reverse=True), _TURNS):
+        if layers % turns or (shared and (turns > 1 or layers < len(shape.layers))):
             continue
         ranks = {round(part * shape.hidden_size / LANES) * LANES for part in _RANKS}
         for rank, words, bits, vocab in product(sorted(ranks), ("int8", "int4"), ("int8", "int4"), vocabularies):
             if rank < hidden and not (rank and (shape.embedding_size or shape.word_size)):
-                yield Student(layers, hidden, vocab, rank, words, 1.0, bits)
+                yield Student(layers, hidden, vocab, rank, words, 1.0, bits, turns)

@@ -42,6 +42,7 @@ class Student:
         words: how the words' numbers are kept: "int8" or "int4".
         density: the part of the encoder's 4x4 blocks that stays.
         bits: how its weights are kept: "int8" or "int4".
+        turns: layers in a row that share their matrices (ALBERT, arXiv 1909.11942): 1 for none; divides `layers`.
     """
 
     layers: int
@@ -51,11 +52,13 @@ class Student:
     words: str
     density: float
     bits: str
+    turns: int = 1
 
     def __str__(self) -> str:
+        sharing = f" of {self.layers // self.turns} layers' weights" if self.turns > 1 else ""
         blocks = "" if self.density == 1 else f", {self.density:.0%} of the blocks"
         rank = f" in {self.rank} dimensions" if self.rank else ""
-        return f"{self.layers} x {self.hidden}{blocks}, {self.bits}; {self.vocab:,} words{rank}, {self.words}"
+        return f"{self.layers} x {self.hidden}{sharing}{blocks}, {self.bits}; {self.vocab:,} words{rank}, {self.words}"
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,13 @@ class Cutter:
         return missing / max(sum(self.to_come.values()), 1)
 
     def matrices(self, student: Student) -> list[Shape]:
-        """The matrices of its encoder."""
+        """The matrices of its encoder, shared ones once."""
         wide, narrow = self.shape, student.hidden / self.shape.hidden_size
         layer = wide.layers[0]
         heads = max(round(layer.num_heads * narrow), 1) * wide.head_size
         neurons = max(round(layer.ffn_size * narrow), 1)
         sizes = [3 * heads * student.hidden, heads * student.hidden, neurons * student.hidden, neurons * student.hidden]
-        return [Shape(size, student.density) for size in sizes] * student.layers
+        return [Shape(size, student.density) for size in sizes] * (student.layers // student.turns)
 
     def bytes(self, student: Student) -> int:
         """What its file is expected to weigh."""
@@ -134,7 +137,8 @@ class Cutter:
         neurons = shapes[2].weights // student.hidden
         outputs, inputs = 3 * inner + neurons + 2 * hidden, inner + neurons + 2 * hidden
         factors = 4 if student.bits == "int4" else 0  # what inputs are multiplied by, where a pass has rounded
-        total += student.layers * (_PER_OUTPUT * outputs + factors * inputs + 16 * hidden)
+        total += student.layers // student.turns * (_PER_OUTPUT * outputs + factors * inputs)
+        total += student.layers * 16 * hidden
         width = hidden
         for layer in self.shape.head:  # in int8, whatever the others are
             rows = padded(len(self.teacher.linears[layer.name].bias))
@@ -147,7 +151,7 @@ class Cutter:
         layer = self.shape.layers[0]
         inner = layer.num_heads * self.shape.head_size
         dense = len(self.shape.layers) * self.shape.hidden_size * (4 * inner + 2 * layer.ffn_size)
-        time = sum(time_of(each, student.bits, self.target) for each in self.matrices(student))
+        time = student.turns * sum(time_of(each, student.bits, self.target) for each in self.matrices(student))
         rest = student.layers * student.hidden / (len(self.shape.layers) * self.shape.hidden_size)
         return OTHER_TIME * rest + (1 - OTHER_TIME) * time / dense
 
@@ -197,6 +201,8 @@ class Cutter:
             **({"copies": self.copies} if self.copies else {}),
             **({"bfloat16": True} if self.bfloat16 else {}),
         }
+        if student.turns > 1:
+            training["tied_layers"] = f"{student.layers // student.turns}x{student.turns}"
         if student.density < 1:
             training["blocks"] = {"sparsity": round(1 - student.density, 4)}
         passes.append(training)
