@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import minibert
 from bench import common
 from bench.quality.adaptive import one_by_one
@@ -60,23 +62,35 @@ def measure(file: Path, sets: dict[str, list[tuple[str, ...]]], rounds: int) -> 
 
 
 def table(results: common.Results) -> str:
-    """Markdown: a line for each set and promise."""
+    """Markdown: a line for each set and promise, and for all sets of some data together."""
     rows = []
     for data in DATA:
-        for name in DATA[data][3]:
+        sets = {name: (name,) for name in DATA[data][3]}
+        if len(sets) > 1:
+            sets[" and ".join(sets)] = tuple(sets)
+        for title, names in sets.items():
             for promise in PROMISES:
                 if (one := results.get(f"{data} {promise}")) is None:
                     continue
-                figures = one["sets"][name]
-                speed, before, after = figures["speed"], figures["accuracy"]["none"], figures["accuracy"]["exits"]
+                figures = [one["sets"][name] for name in names]
+                texts = [each["texts"] for each in figures]
+                changed, before, after = (
+                    float(np.average(values, weights=texts))
+                    for values in (
+                        [each["changed"] for each in figures],
+                        [each["accuracy"]["none"] for each in figures],
+                        [each["accuracy"]["exits"] for each in figures],
+                    )
+                )
+                speed = figures[0]["speed"] if len(figures) == 1 else []
                 rows.append(
                     [
-                        f"{name}, {figures['texts']:,} texts",
+                        f"{title}, {sum(texts):,} texts",
                         f"{promise:.1%}",
-                        f"{figures['changed']:.2%}",
+                        f"{changed:.2%}",
                         f"{before:.2%}",
                         f"{after:.2%}",
-                        f"{statistics.median(speed):.2f} ({min(speed):.2f} to {max(speed):.2f})",
+                        f"{statistics.median(speed):.2f} ({min(speed):.2f} to {max(speed):.2f})" if speed else "",
                     ]
                 )
     header = ["", "promised", "labels changed", "accuracy", "with exits", "speed (lowest to highest)"]
@@ -89,12 +103,13 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path, help="the folder of the data")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--draw", action="store_true", help="only write the table")
     arguments = parser.parse_args()
     column, training, words, files = DATA[arguments.data]
     texts = [text for (text,) in read_columns(arguments.folder / training, [column]) if text.count(" ") >= words - 1]
     sets = {name: list(read_columns(arguments.folder / file, [column, "label"])) for name, file in files.items()}
     results = common.Results("exit_promises")
-    for promise in PROMISES:
+    for promise in () if arguments.draw else PROMISES:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "exits.safetensors"
             common.note(f"converting for {promise:.1%}")
