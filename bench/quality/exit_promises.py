@@ -65,7 +65,7 @@ def table(results: common.Results) -> str:
     """Markdown: a line for each set and promise, and for all sets of some data together."""
     rows = []
     for data in DATA:
-        sets = {name: (name,) for name in DATA[data][3]}
+        sets: dict[str, tuple[str, ...]] = {name: (name,) for name in DATA[data][3]}
         if len(sets) > 1:
             sets[" and ".join(sets)] = tuple(sets)
         for title, names in sets.items():
