@@ -171,7 +171,7 @@ def drawing(name: str) -> None:
 def shape(student: dict[str, Any]) -> str:
     """A student's shape in short."""
     turns = student.get("turns", 1)
-    sharing = f" of {student['layers'] // turns} layers' weights" if turns > 1 else ""
+    sharing = f", {turns} layers in a row sharing weights" if turns > 1 else ""
     blocks = "" if student["density"] == 1 else f", {student['density']:.0%} of the blocks"
     return f"{student['layers']} x {student['hidden']}{sharing}{blocks}, {student['bits']}"
 

@@ -55,7 +55,7 @@ class Student:
     turns: int = 1
 
     def __str__(self) -> str:
-        sharing = f" of {self.layers // self.turns} layers' weights" if self.turns > 1 else ""
+        sharing = f", {self.turns} layers in a row sharing weights" if self.turns > 1 else ""
         blocks = "" if self.density == 1 else f", {self.density:.0%} of the blocks"
         rank = f" in {self.rank} dimensions" if self.rank else ""
         return f"{self.layers} x {self.hidden}{sharing}{blocks}, {self.bits}; {self.vocab:,} words{rank}, {self.words}"
