@@ -40,9 +40,9 @@ class Trained:
 
 
 class PretendedWorkshop:
-    """Says at once what came of a training."""
+    """Says at once what came of a training, and that it took some seconds beside it."""
 
-    workers = 2
+    workers, beside = 2, 10.0
 
     def __init__(self, cutter: Cutter) -> None:
         self.cutter, self.students, self.seconds = cutter, dict[str, Trained](), list[float]()
@@ -56,7 +56,7 @@ class PretendedWorkshop:
             self.students[job.key] = Trained(size, job.seconds)
             self.seconds.append(job.seconds)
             told({job.key: {"step": 1, "steps": 2, "seconds_left": 1.0}})
-            done(job, {"bytes": round(size), "seconds": job.seconds + 10})
+            done(job, {"bytes": round(size), "seconds": job.seconds + self.beside})
 
 
 class PretendedJudge:
@@ -108,6 +108,15 @@ def test_the_best_of_a_size_are_trained_for_longer_and_fill_it(cutter, tmp_path,
     first = max((trial for trial in sifting.trials if not trial.rung), key=lambda trial: trial.likeness)
     assert (best.student.layers, best.student.hidden) == (first.student.layers, first.student.hidden)
     spent = sum(seconds + 10 for seconds in sifting.workshop.seconds) / sifting.workshop.workers
+    assert 0.8 * 1800 < spent < 1800
+
+
+@pytest.mark.parametrize("beside", [1.0, 60.0, 100.0])
+def test_what_takes_longer_than_foretold_is_made_up_for(cutter, tmp_path, monkeypatch, beside):
+    monkeypatch.setattr(PretendedWorkshop, "beside", beside)
+    sifting = sifted(cutter, tmp_path, monkeypatch, Goal(max_size=700_000))
+    assert rungs(sifting) == {0: 8, 1: 4, 2: 2}
+    spent = sum(seconds + beside for seconds in sifting.workshop.seconds) / sifting.workshop.workers
     assert 0.8 * 1800 < spent < 1800
 
 

@@ -23,8 +23,9 @@ from minibert_converter.shrink.space import ladder, proposals
 from minibert_converter.shrink.student import Cutter, Student
 from minibert_converter.shrink.trainings import Job, Workshop
 
-#: Of each rung: students a worker, and the part of the time.
+#: Of each rung: students a worker, and its share of the time; and the share of what is done when all have ended.
 RUNGS = ((4, 0.28), (2, 0.27), (1, 0.35))
+_END = 0.06
 #: What a student still lacks of its teacher's score shrinks with this power of the time that it trains, until students
 #: that were trained twice have told; and within what bounds these are believed.
 _LEARNING, _LEARNING_BOUNDS = 0.4, (0.15, 0.7)
@@ -138,14 +139,17 @@ class Sifting:
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
+        self._rungs = list(range(len(RUNGS)))  # that are ahead
 
     def run(self) -> None:
         """Trains students until the time is over; see `best`."""
-        rungs = [rung for rung in range(len(RUNGS)) if self._seconds(rung) >= _LEAST_SECONDS or rung == len(RUNGS) - 1]
-        for number, rung in enumerate(rungs, 1):
+        last = self._rungs[-1]
+        self._rungs = [rung for rung in self._rungs if self._seconds(rung) >= _LEAST_SECONDS or rung == last]
+        for number, rung in enumerate(rungs := list(self._rungs), 1):
             plan = self.state.get(f"plan {self.minutes:g} {rung}", lambda rung=rung: self._plan(rung))
             self.watcher.rung(number, len(rungs), len(plan["students"]))
             self._train(rung, [Student(**one) for one in plan["students"]], plan["seconds"])
+            self._rungs.remove(rung)
 
     # What is chosen.
 
@@ -184,12 +188,17 @@ class Sifting:
     # What is tried.
 
     def _seconds(self, rung: int) -> float:
-        """That each student of a rung trains."""
+        """That each student of a rung that is ahead trains: its share of the time that is left."""
         students, share = RUNGS[rung]
         beside = [trial.seconds for trial in self.trials]
         # At least half of the time is for trainings, whatever was spent before.
-        seconds = max(60 * self.minutes - self.spent, 30 * self.minutes)
-        return seconds * share / students - (sum(beside) / len(beside) if beside else _OVERHEAD)
+        left = max(60 * self.minutes - self.spent, 30 * self.minutes) - self._trained(self.trials)
+        share /= sum(RUNGS[each][1] for each in self._rungs) + _END
+        return max(left, 0.0) * share / students - (sum(beside) / len(beside) if beside else _OVERHEAD)
+
+    def _trained(self, trials: Sequence[Trial]) -> float:
+        """Seconds that these took, as many at a time as there are workers."""
+        return sum(trial.trained + trial.seconds for trial in trials) / self.workshop.workers
 
     def _plan(self, rung: int) -> dict[str, Any]:
         """The students of a rung, and the seconds that each trains."""
@@ -286,7 +295,8 @@ class Sifting:
             recipe = self.cutter.recipe(student, self.seed)
             job = Job(key_of([recipe, seconds]), recipe, seconds)
             if self.state.has(f"trial {job.key}"):
-                self.trials.append(Trial.from_json(self.state.get(f"trial {job.key}", dict)))
+                self.trials.append(known := Trial.from_json(self.state.get(f"trial {job.key}", dict)))
+                self._began -= self._trained([known])  # as if it had been trained now
                 done += 1
             else:
                 jobs.append(job)
