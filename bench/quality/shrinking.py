@@ -7,8 +7,8 @@
 
 Each row is one search by the command that anybody would use, without a recipe. FOLDER has a teacher for data that the
 shared folder has none for (`teacher/`), texts to learn from (`train.tsv.gz`) and examples to judge on (`test.tsv.gz`).
-The tagger learns from tweets of other sets, too. The sentence embedder learns from plain sentences of all the data, is
-chosen on STS-B's dev set, and is scored on what the search had no part of: STS-B's test set, and Cranfield's abstracts.
+The tagger learns from tweets of other sets, too. The sentence embedder learns from plain sentences of all the data, and
+is judged on STS-B's dev set; bench.quality.small_sentences says what it is worth elsewhere.
 Searches are made in build/shrinking/ and go on where they were stopped; figures are kept in bench/results/.
 """
 
@@ -22,11 +22,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import minibert
 from bench import common
 from bench.quality import data as datasets
-from bench.quality import int8_loss
-from minibert_converter.convert import convert
 
 BUILD = common.ROOT / "build/shrinking"
 
@@ -59,10 +56,6 @@ SHOWN_SEARCH = "banking77-99"
 SHOWN = 5
 
 
-#: What judges sentence embedders apart from the search.
-UNSEEN = {"STS-B test, Spearman": int8_loss.stsb, "Cranfield, nDCG@10": int8_loss.cranfield}
-
-
 def files_of(data: str, shared: Path, own: dict[str, Path]) -> tuple[Path, Path, Path] | None:
     """Teacher, texts, examples; None where nobody said where they are."""
     texts = BUILD / f"{data}.tsv"
@@ -78,14 +71,6 @@ def files_of(data: str, shared: Path, own: dict[str, Path]) -> tuple[Path, Path,
         return None
     teacher, learned, judged = FILES[data]
     return shared / "models" / teacher, shared / "data" / learned, shared / "data" / judged
-
-
-def unseen(teacher: Path, student: Path, shared: Path) -> dict[str, list[float]]:
-    """By figure that of the teacher in float32, and of its student."""
-    whole = BUILD / "teacher.safetensors"
-    convert(teacher, whole, quantize="none")
-    models = [minibert.load(whole), minibert.load(student)]
-    return {name: [measure(model, shared / "data")[0] for model in models] for name, measure in UNSEEN.items()}
 
 
 def run(name: str, files: tuple[Path, Path, Path], minutes: float) -> dict[str, Any]:
@@ -131,18 +116,6 @@ def table(results: common.Results) -> str:
             ]
         )
     return common.table(header, lines)
-
-
-def apart(results: common.Results) -> str:
-    """What the sentence embedder is worth on data that the search had no part of."""
-    row = results.get("sentences")
-    if row is None or "unseen" not in row:
-        return ""
-    figures = [
-        f"{name} {100 * student:.2f} of {100 * teacher:.2f} ({student / teacher:.1%})"
-        for name, (teacher, student) in row["unseen"].items()
-    ]
-    return f"\n\nThe sentence embedder on data of other kinds than the search had: {'; '.join(figures)}."
 
 
 def session(results: common.Results) -> str:
@@ -195,11 +168,8 @@ def main() -> None:
         if files is None:
             common.note(f"{name}: no teacher; say --sentences, or --own {SEARCHES[name].data}=FOLDER")
             continue
-        row = run(name, files, arguments.minutes)
-        if name == "sentences" and "refused" not in row:
-            row["unseen"] = unseen(files[0], BUILD / f"{name}.safetensors", arguments.shared)
-        results.keep(name, row)
-    common.fill(common.DOCS / "DISTILLATION.md", __file__, table(results) + apart(results) + session(results))
+        results.keep(name, run(name, files, arguments.minutes))
+    common.fill(common.DOCS / "DISTILLATION.md", __file__, table(results) + session(results))
     drawing(SHOWN_SEARCH)
 
 
