@@ -1,12 +1,12 @@
 """Sentence embeddings in four megabytes, learned from sentences without labels: a table of docs/DISTILLATION.md.
 
-    python -m bench.quality.small_sentences SENTENCE_MINILM ../shared            # trains what is not there: half an hour
-    python -m bench.quality.small_sentences SENTENCE_MINILM ../shared --score    # only scores what is there
+    python -m bench.quality.small_sentences SENTENCE_MINILM ../shared            # trains it first, half an hour
+    python -m bench.quality.small_sentences SENTENCE_MINILM ../shared --score    # only scores what there is
 
 The student of examples/distill/sentences-3x384.toml learns from plain sentences of all the data, and from the abstracts
-of the collection that is searched in the end; neither its queries nor what is relevant is read, nor STS-B's dev and test
-sets. Beside it stands what `bench.quality.shrinking --only sentences` found with the plain sentences alone, if that was
-run here. Files are kept in build/, figures in bench/results/.
+of the collection that is searched in the end; neither its queries nor what is relevant is read, nor STS-B's dev and
+test sets. Beside it stands what `bench.quality.shrinking --only sentences` found with the plain sentences alone, if that
+was run here. Files are kept in build/, figures in bench/results/.
 """
 
 from __future__ import annotations
