@@ -5,7 +5,7 @@
 
 The student of examples/distill/sentences-3x384.toml learns from plain sentences of all the data, and from the abstracts
 of the collection that is searched in the end; neither its queries nor what is relevant is read, nor STS-B's dev and
-test sets. Beside it stands what `bench.quality.shrinking --only sentences` found with the plain sentences alone, if that
+test sets. Beside it stands what `bench.quality.shrinking --only sentences` found with plain sentences alone, if that
 was run here. Files are kept in build/, figures in bench/results/.
 """
 
