@@ -24,7 +24,7 @@ from typing import Any
 
 import minibert
 from bench import common
-from bench.quality.data import five_words, wnut17_training_texts, write_texts
+from bench.quality.data import five_words
 from minibert.datasets import read_columns, read_conll
 from minibert.evaluate import evaluate, evaluate_entities
 from minibert.format import write_model
@@ -169,16 +169,14 @@ class Bench:
             self.add(task, name, file)
 
     def texts(self, task: Task) -> Path:
-        """The file that students learn from: of SST-2 without phrases of a few words, of WNUT17 with other tweets."""
-        data, path = self.shared / "data", BUILD / f"{task.teacher}.tsv"
-        if task.teacher == "sst2-minilm":
-            with gzip.open(data / task.train, "rt", encoding="utf-8") as file:
-                header, *rows = file.read().rstrip("\n").split("\n")
-            path.write_text("\n".join([header, *five_words(rows)]) + "\n", encoding="utf-8")
-        elif task.teacher == "wnut17-minilm":
-            write_texts(wnut17_training_texts(data), path)
-        else:
-            return data / task.train
+        """The file that students learn from: of SST-2 without phrases of a few words."""
+        source = self.shared / "data" / task.train
+        if task.teacher != "sst2-minilm":
+            return source
+        with gzip.open(source, "rt", encoding="utf-8") as file:
+            header, *rows = file.read().rstrip("\n").split("\n")
+        path = BUILD / "sst2.tsv"
+        path.write_text("\n".join([header, *five_words(rows)]) + "\n", encoding="utf-8")
         return path
 
     def speed(self, task: Task) -> None:
