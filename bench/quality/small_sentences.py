@@ -63,9 +63,8 @@ def table(results: common.Results) -> str:
     rows = []
     for name, row in results.items():
         scores = [f"{100 * row['scores'][title]:.2f} ({row['scores'][title] / whole[title]:.1%})" for title in SCORES]
-        rows.append(
-            [name, f"{row['bytes'] / 1e6:.2f} MB", *scores, f"{row['minutes']:.0f}" if "minutes" in row else ""]
-        )
+        minutes = f"{row['minutes']:.0f}" if "minutes" in row else ""
+        rows.append([name, f"{row['bytes'] / 1e6:.2f} MB", *scores, minutes])
     return common.table(["", "file", *SCORES, "minutes"], rows)
 
 
@@ -79,16 +78,20 @@ def main() -> None:
     BUILD.mkdir(parents=True, exist_ok=True)
     whole, student = BUILD / "sentences-float32.safetensors", BUILD / f"{RECIPE}.safetensors"
     convert(arguments.teacher, whole, quantize="none")
-    score(results, "teacher, float32", whole, arguments.shared)
-    if (found := shrinking.BUILD / "sentences.safetensors").exists():
-        minutes = common.Results("shrinking").get("sentences", {}).get("minutes")
-        known = {} if minutes is None else {"minutes": minutes}
-        score(results, "`minibert shrink --max-size 4MB`, plain sentences", found, arguments.shared, **known)
+    minutes: dict[Path, float] = {}
     if not student.exists() and not arguments.score:
-        minutes = train(arguments.teacher, arguments.shared, student)
-        score(results, f"`{RECIPE}`, and the collection's abstracts", student, arguments.shared, minutes=minutes)
-    elif student.exists():
-        score(results, f"`{RECIPE}`, and the collection's abstracts", student, arguments.shared)
+        minutes[student] = train(arguments.teacher, arguments.shared, student)
+    found = shrinking.BUILD / "sentences.safetensors"
+    if search := common.Results("shrinking").get("sentences"):
+        minutes[found] = search["minutes"]
+    files = {
+        "teacher, float32": whole,
+        "`minibert shrink --max-size 4MB`, plain sentences": found,
+        f"`{RECIPE}`, and the collection's abstracts": student,
+    }
+    for name, file in files.items():
+        if file.exists():
+            score(results, name, file, arguments.shared, **({"minutes": minutes[file]} if file in minutes else {}))
     common.fill(common.DOCS / "DISTILLATION.md", __file__, table(results))
 
 

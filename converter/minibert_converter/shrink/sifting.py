@@ -145,7 +145,8 @@ class Sifting:
         """Trains students until the time is over; see `best`."""
         last = self._rungs[-1]
         self._rungs = [rung for rung in self._rungs if self._seconds(rung) >= _LEAST_SECONDS or rung == last]
-        for number, rung in enumerate(rungs := list(self._rungs), 1):
+        rungs = tuple(self._rungs)
+        for number, rung in enumerate(rungs, 1):
             plan = self.state.get(f"plan {self.minutes:g} {rung}", lambda rung=rung: self._plan(rung))
             self.watcher.rung(number, len(rungs), len(plan["students"]))
             self._train(rung, [Student(**one) for one in plan["students"]], plan["seconds"])
